@@ -1,4 +1,4 @@
-"""Commands that all start at the same moment, each in a process forked from one that has the program loaded."""
+"""Commands that start at the same moment, each in a process forked from one that has the program loaded."""
 
 import json
 import os

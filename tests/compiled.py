@@ -1,4 +1,4 @@
-"""Statements are compiled once for all the engines of a test process: each command opens one of its own."""
+"""Compiles each SQL statement once for all engines of a test process: every command opens an engine."""
 
 from typing import Any
 

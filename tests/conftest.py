@@ -1,4 +1,4 @@
-"""Stores on both databases, and a desk to work at."""
+"""Fixtures: stores on both databases, the sandbox and a desk."""
 
 import itertools
 import shutil

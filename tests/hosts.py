@@ -1,4 +1,4 @@
-"""Workers of one run on machines of their own: each a process with its host name, machine id, clock and short leases.
+"""Workers of one run on separate machines: each a process with its own host name, machine id, clock and short leases.
 
 A machine is another one by its pid namespace where `namespace` is asked for, else by what this module tells the
 program.

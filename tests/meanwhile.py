@@ -1,4 +1,4 @@
-"""Something else happens while a command or a run is at work."""
+"""Runs something else while a command or a run is at work."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Temporary files of the tests go into memory where there is room: nothing here outlives a power cut anyway."""
+"""Puts the tests' temporary files in memory where there is room."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What must follow from a vendor's word, by tests/data: the sums of its payment, and the next `refund --full`.
+"""The expected outcome of a vendor's code, by tests/data: the sums of its payment, and the next `refund --full`.
 
 Nothing here reads the tables in `src/refundcli/providers`. Amounts are in minor units.
 """

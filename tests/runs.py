@@ -1,4 +1,4 @@
-"""A provider run as the command line makes it from a file, and the worker that does it."""
+"""A provider run as the command line stages it from a file, and the worker that processes it."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class Wish:
         )
 
 
-def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: str = "f1") -> BulkRun:
+def stage(books: Books, clock: Clock, rows: Sequence[Wish], *, fingerprint: str = "f1") -> BulkRun:
     """The run, checked and confirmed; nothing of it is done."""
     at = clock.now()
     run = BulkRun(
@@ -56,7 +56,7 @@ def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: st
         state=RunState.RUNNING,
         source="refunds.csv",
         fingerprint=fingerprint,
-        rows=len(wishes),
+        rows=len(rows),
         operator="Ada Lovelace",
         created_at=at,
         options='{"columns": ["invoice", "amount", "reason"]}',
@@ -64,7 +64,7 @@ def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: st
 
     def write(tx: Writing) -> None:
         tx.begin_run(run)
-        tx.stage_items([wish.item(run.id, n) for n, wish in enumerate(wishes, 1)])
+        tx.stage_items([row.item(run.id, n) for n, row in enumerate(rows, 1)])
 
     books.write(write)
     return run
@@ -77,15 +77,15 @@ def services_of(environ: dict[str, str]) -> Services:
 
 @dataclass
 class Runner:
-    """Runs at a desk, and what they told."""
+    """Runs at a desk, and the outcome of every row."""
 
     desk: Desk
     reported: list[tuple[RunItem, Sequence[Refund]]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def stage(self, *wishes: Wish, fingerprint: str = "f1") -> BulkRun:
+    def stage(self, *rows: Wish, fingerprint: str = "f1") -> BulkRun:
         services = services_of(self.desk.environ)
-        return stage(services.books, services.clock, wishes, fingerprint=fingerprint)
+        return stage(services.books, services.clock, rows, fingerprint=fingerprint)
 
     def work(
         self,
@@ -96,7 +96,7 @@ class Runner:
         pauses: Mapping[Provider, float] = MappingProxyType({}),
         **limits: int,
     ) -> RunReport:
-        """One worker, with settings of its own, until it ends. `pauses`: who wants to be left alone, for how long."""
+        """One worker, with settings of its own, until it ends. `pauses`: seconds to pause, by provider."""
         services = services_of(self.desk.environ | (environ or {}))
         for provider, seconds in pauses.items():
             services.providers.pace(provider).slow_down(seconds)
@@ -136,7 +136,7 @@ class Runner:
 
 
 def forget_the_worker(desk: Desk) -> None:
-    """It ran in this very process, which lives: the store is told that it does not."""
+    """Marks its leases as held by a process that is gone; it ran in this one, which lives."""
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE bulk_item SET worker = worker || 'gone' WHERE worker <> ''"))
         line.execute(text("UPDATE refund SET lease_owner = lease_owner || 'gone' WHERE lease_owner <> ''"))

@@ -1,4 +1,4 @@
-"""Webhook deliveries as a provider, or a forger, sends them, and the listener as a process of its own."""
+"""Webhook deliveries as a provider or a forger sends them, and the listener as a separate process."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 
 def settle_secrets(desk: Desk) -> None:
-    """The settings that let deliveries be believed."""
+    """The settings that let deliveries be verified."""
     desk.environ |= {
         "REFUNDCLI_ADYEN_HMAC_KEY": "env:ADYEN_HMAC_KEY",
         "ADYEN_HMAC_KEY": ADYEN_KEY,

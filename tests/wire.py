@@ -1,4 +1,4 @@
-"""The two adapters at an address of the test's choice, and a stub that answers as it is told."""
+"""The two adapters at a test's own address, and a stub server with scripted replies."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""Bulk runs: planned by one and applied by another, stopped and gone on with, all or nothing, taken back."""
+"""Bulk runs: plan and apply, stop and resume, all-or-nothing, undo."""
 
 import csv
 import json
@@ -228,7 +228,7 @@ def test_an_atomic_file_has_a_limit(desk: Desk, three: Path, monkeypatch: pytest
     assert desk.count("refund") == 0
 
 
-# --- told twice ----------------------------------------------------------------------------------------------
+# --- duplicates ----------------------------------------------------------------------------------------------
 
 
 def test_a_row_equal_to_one_of_an_earlier_run_is_asked_about(desk: Desk, three: Path) -> None:

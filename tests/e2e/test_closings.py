@@ -1,4 +1,4 @@
-"""Void and uncollectible where Stripe keeps the invoice too: there first, once, and here only when it said so (R9)."""
+"""Voiding and writing off invoices that Stripe also holds: Stripe first, once, then here on its confirmation (R9)."""
 
 import os
 import signal

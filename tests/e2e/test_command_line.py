@@ -1,4 +1,4 @@
-"""The command line itself: what it loads, how it answers, and what scripts rely on."""
+"""The command line itself: what it loads, what it prints, and what scripts rely on."""
 
 import json
 import os

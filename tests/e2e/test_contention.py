@@ -1,4 +1,4 @@
-"""Many processes refund one invoice at once: money goes out once, and every loser is told."""
+"""Many processes refund one invoice at once: the money goes out once, and the others are refused."""
 
 import json
 from collections import Counter
@@ -35,7 +35,7 @@ def test_sixteen_processes_with_one_request_key_make_one_refund(desk: Desk) -> N
     answers = all_at_once(desk, [command] * PROCESSES)
     ids = {json.loads(out)["refunds"][0]["id"] for _, out, _ in answers}
     assert len(ids) == 1, answers
-    # A process that comes while the first is still waiting for the provider is told so.
+    # A process that starts while the first still waits for the provider ends with 8.
     assert {code for code, _, _ in answers} <= {0, 8}, answers
     assert desk.refunded_at_provider(reference) == [1500]
 

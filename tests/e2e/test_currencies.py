@@ -1,4 +1,4 @@
-"""Minor units are each provider's own: what the books call 10 CLP leaves as 10, or as 1000."""
+"""Each provider has its own minor units: 10 CLP in the books is sent as 10 or as 1000."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the pages say is what the program does: commands, options, codes, columns, settings, quoted output."""
+"""README and docs match the program: commands, options, codes, columns, settings, quoted output."""
 
 import importlib
 import io

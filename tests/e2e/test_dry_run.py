@@ -1,4 +1,4 @@
-"""A dry run changes nothing: not a byte of the store, and nothing is posted to a provider, whatever the command."""
+"""A dry run changes nothing: not a byte of the store, no POST to a provider, for every command."""
 
 import hashlib
 from collections.abc import Callable, Iterator

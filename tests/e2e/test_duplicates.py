@@ -1,4 +1,4 @@
-"""The same refund or record twice: asked about, or refused, whoever asks for it and however (R5)."""
+"""The same refund or record requested twice is questioned or refused, on every path (R5)."""
 
 import csv
 from pathlib import Path
@@ -214,7 +214,7 @@ def test_a_file_whose_memo_was_changed_is_not_recorded_again(desk: Desk) -> None
     assert answer["refused_by_code"] == {"possible-duplicate": 1}
 
 
-# --- a rejected row comes back with the key that was made for it ----------------------------------------------
+# --- a rejected row is written with its derived key -----------------------------------------------------------
 
 
 def processing(desk: Desk, is_so: bool) -> None:

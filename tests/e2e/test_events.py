@@ -1,4 +1,4 @@
-"""Events by file: believed or named, stored, applied, and the same end in every order."""
+"""Event files: verified or rejected with a reason, stored, applied; every order gives the same state."""
 
 import json
 import random
@@ -344,10 +344,10 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
     hear_all = apply_update.hear_all
 
-    def stumbling(tx: Any, news: Any, **of: Any) -> Any:
-        if any(update.reference == "BROKEN" for update in news):
+    def stumbling(tx: Any, batch: Any, **of: Any) -> Any:
+        if any(update.reference == "BROKEN" for update in batch):
             raise KeyError("a bug")
-        return hear_all(tx, news, **of)
+        return hear_all(tx, batch, **of)
 
     monkeypatch.setattr(events, "hear_all", stumbling)
     ten = {"currency": "EUR", "value": 1000}
@@ -361,7 +361,7 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     assert desk.invoice("INV-1").refundable.number == "70.00"
 
 
-# --- what is believed ---------------------------------------------------------------------------------------
+# --- verification -------------------------------------------------------------------------------------------
 
 
 def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are_taken(desk: Desk) -> None:
@@ -372,7 +372,7 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
     lines: list[Post | str] = [
         good,
         forged,
-        "this is no JSON",
+        "not JSON",
         '{"headers": {}}',
         '"\\ud800"',
         late,

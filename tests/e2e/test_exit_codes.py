@@ -1,4 +1,4 @@
-"""Each command ends with the codes of the table, tried one by one. All other tests check theirs against it too."""
+"""Every exit code that the table lists for a command. All other tests check theirs against the table too."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Nothing is sent for the first time before the provider and the rules were asked, whoever sends it."""
+"""Before a first send the provider and the rules are checked, on every path."""
 
 import json
 import os
@@ -125,7 +125,7 @@ class Killed(Exception):
 
 
 def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker dies after T1 of a row; the store is told that its process is gone."""
+    """The worker dies after T1 of a row; its lease names a process that is gone."""
     worker: Any = refund_run._Worker
 
     def die(*_: Any) -> None:

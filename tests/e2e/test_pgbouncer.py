@@ -1,4 +1,4 @@
-"""A PostgreSQL store behind PgBouncer in transaction mode: no transaction may count on the session of the last one.
+"""A PostgreSQL store behind PgBouncer in transaction mode: no transaction relies on the session of the previous one.
 
 Needs Debian's package pgbouncer; skipped where it is not installed.
 """

@@ -1,4 +1,4 @@
-"""The books beside the provider: each kind of difference, what is taken in, and what a person must do."""
+"""reconcile: each kind of difference, what is applied, and what an operator must do."""
 
 import os
 import subprocess

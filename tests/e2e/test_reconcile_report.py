@@ -1,4 +1,4 @@
-"""Adyen's report beside the books: what it settles, what it tells of that nobody here knew, and what it lacks."""
+"""reconcile --report: what Adyen's report settles, what it adds to the books, and what is missing from it."""
 
 from datetime import date
 
@@ -280,7 +280,7 @@ def test_captures_are_added_up_and_what_failed_is_taken_off(desk: Desk) -> None:
     assert desk.invoice("INV-1").refundable.number == "60.00"
     assert compared(desk, first, sent, failed, exit_code=0) == []
     assert compared(desk, failed, exit_code=0) == []
-    # What is missing beside it is told all the same.
+    # What is missing beside it is still reported.
     assert compared(desk, row("Settled", payment, "CAPTURE1", "50.00"), failed) == [("amount", "captured", False)]
     assert findings(desk.books) == []
 
@@ -461,7 +461,7 @@ def test_a_recorded_refund_that_was_made_again_cannot_be_undone(
     again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
     if apart:
         compared(desk, failed, exit_code=8)
-        # The failure that was told waits for a person still.
+        # The reported failure still needs an operator.
         assert compared(desk, again, exit_code=8) == [("status", "refund", True)]
     assert compared(desk, failed, again, exit_code=8 if apart else 0) == []
     desk.refused(f"mark-refunded --undo {record} --memo why --yes", "made-at-provider")

@@ -1,4 +1,4 @@
-"""The day on which a recorded refund was made: bounded by the invoice, its payment and today, and shown afterwards."""
+"""The date of a recorded refund: bounded by the invoice, its payment and today, and shown afterwards."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path

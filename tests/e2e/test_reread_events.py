@@ -1,4 +1,4 @@
-"""A new version's vocabulary holds for the events that are stored, too (R13)."""
+"""Stored events are read again with a new version's vocabulary (R13)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A backup of the books is restored, and the same command runs again: one refund at the provider, and in the books."""
+"""After a backup is restored the same command runs again: one refund at the provider, and in the books."""
 
 import json
 import shutil

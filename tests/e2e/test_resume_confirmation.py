@@ -1,4 +1,4 @@
-"""resume: look-ups and replays never ask; what was never sent needs the confirmation that refund and void need."""
+"""resume: look-ups and replays never ask; a first send needs the same confirmation as refund and void."""
 
 from datetime import UTC, datetime, timedelta
 

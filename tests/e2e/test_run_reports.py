@@ -1,4 +1,4 @@
-"""What a run reports: every row of the file once, what was only accepted as accepted, and null for what is unknown."""
+"""Run reports: every row of the file once, accepted rows as accepted, and null for what is unknown."""
 
 import json
 import os

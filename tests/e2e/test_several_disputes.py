@@ -1,4 +1,4 @@
-"""Several disputes of one payment, placeholders of imports, and histories in any order: one end, the right sums."""
+"""Several disputes of one payment, import placeholders and histories in any order: one state, the right sums."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ import oracle
 from desk import Desk
 from oracle import PAID, PART, Ending, Outcome, Sums, delivered, ending_of, expected, sums
 from refundcli.store.integrity import findings
-from vendor_words import adyen_events
+from vendor_codes import adyen_events
 from webhooks import Json, item, settle_secrets
 
 DISPUTE_WORDS = sorted(code for (code, success), text in adyen_events().items() if success and text[:7] == "dispute")

@@ -1,4 +1,4 @@
-"""One provider payment that pays several invoices: each is refunded within its share, and nothing goes back twice."""
+"""One provider payment for several invoices: each is refunded within its share, and nothing is refunded twice."""
 
 import json
 from dataclasses import asdict
@@ -93,7 +93,7 @@ def test_a_dispute_of_the_payment_bars_both_invoices(desk: Desk) -> None:
 
 
 def _imported(desk: Desk, number: str, amount: str, reference: str, *, auto_refundable: bool = True) -> None:
-    """As a file tells of it, with what it says was paid."""
+    """As an import file states it, with its paid amount."""
     whole = parse_money(amount)
     payment = NewPayment(whole.minor, Provider.STRIPE, "card", reference, auto_refundable=auto_refundable)
     desk.bring_in(new_invoice(number, whole, payments=(payment,)))
@@ -329,7 +329,7 @@ def test_a_file_does_not_record_more_than_a_lost_dispute_took(desk: Desk) -> Non
     file = desk.folder / "records.csv"
     file.write_text("invoice,amount,reason\nINV-A,50.00,chargeback\nINV-B,50.00,chargeback\n")
     answer = desk(f"mark-refunded --from {file} --yes -o json")
-    # A report stands beside the error: it says how far the run came.
+    # The error comes with a report of how far the run got.
     assert (answer.exit_code, answer.error["code"]) == (4, "store-would-contradict")
     assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["0.00 EUR", "0.00 EUR"]
     assert findings(desk.books) == []

@@ -1,4 +1,4 @@
-"""What is written for spreadsheets: read back by one, every row is there and no cell is a formula."""
+"""CSV for spreadsheets: a spreadsheet reads every row back, and no cell is a formula."""
 
 import csv
 import io

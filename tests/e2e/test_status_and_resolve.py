@@ -1,4 +1,4 @@
-"""The first look of the day, and the last resort."""
+"""status, and resolve for refunds that nothing else can finish."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -171,7 +171,7 @@ def report_dispute(desk: Desk, state: DisputeState) -> None:
     """The provider reports a dispute about all of the payment."""
     payment = desk.invoice("INV-1").payments[0]
     assert payment.provider
-    news = DisputeNews(
+    update = DisputeNews(
         provider=payment.provider,
         reference="DISPUTE1",
         payment_references=payment.references,
@@ -181,7 +181,7 @@ def report_dispute(desk: Desk, state: DisputeState) -> None:
         at=datetime.now(UTC),
         amount=payment.captured,
     )
-    desk.books.write(lambda tx: apply_dispute(tx, news, evidence="test"))
+    desk.books.write(lambda tx: apply_dispute(tx, update, evidence="test"))
 
 
 def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""One summary: what needs attention, what is pending, who is at work, how fresh the data is; nothing contradicts it."""
+"""The status summary: what needs attention, what is pending, who is at work, how fresh the data is."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`mark-refunded --undo`: what it would do, what it does, and what it leaves alone."""
+"""`mark-refunded --undo`: its preview, its effect, and what it does not touch."""
 
 import hashlib
 import json

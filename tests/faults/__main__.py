@@ -1,4 +1,4 @@
-"""The whole proof: `make test-faults`, or `python -m faults --cases 2200 --seed 1` with PYTHONPATH=tests.
+"""All fault tests: `make test-faults`, or `python -m faults --cases 2200 --seed 1` with PYTHONPATH=tests.
 
 Every part prints its cases, its seed and its violations. Here they are run, timed and summed: what two parts that need
 one core each can do side by side, they do. Exit 0 only where every part ended with 0.

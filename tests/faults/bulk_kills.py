@@ -1,4 +1,4 @@
-"""Bulk runs killed again and again: whatever the instant, each row ends done once, in the books and at the provider.
+"""Bulk runs killed repeatedly: whatever the instant, each row is done once, in the books and at the provider.
 
 PYTHONPATH=tests python -m faults.bulk_kills [--kind refund] [--database sqlite] [--workers 3] [--kills 50] [--seed 1]
     [--at-once 2] [--store URL, of an empty database]
@@ -27,6 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from faults.contention import database
+from faults.invariants import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.processes import (
     HMAC_KEY,
     Command,
@@ -37,7 +38,6 @@ from faults.processes import (
     forked,
     operator_environ,
 )
-from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.rows import AtProvider, Books, gave_money, name_of
 from faults.verdict import summed
 from refundcli import bootstrap
@@ -78,7 +78,7 @@ _ACCEPTED = ("pending", "succeeded", "recorded")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedRow:
     """One row of the file, and what must come of it: what each payment gives, or a refusal."""
 
     invoice: str
@@ -110,7 +110,7 @@ class Siege:
     at_work: int = 0
     stops: int = 0
     files: int = 0
-    wishes: list[Wish] = field(default_factory=list)
+    requested: list[RequestedRow] = field(default_factory=list)
     # Refunds of the file at hand that something came in the way of while they were ready: what it was.
     meddled: dict[str, str] = field(default_factory=dict)
     spoilt: set[str] = field(default_factory=set)
@@ -151,15 +151,15 @@ class Siege:
         self.sandbox.register_webhooks("adyen")
 
     def new_file(self) -> None:
-        """Every second one has rows that are refused: those are told, and not tried again by the same run."""
+        """Every second file has rows that are refused: the run reports them and does not attempt them again."""
         self.files += 1
         self.meddled, self.spoilt = {}, set()
         world = _World(f"{self.files}", self.rows, with_refusals=self.files % 2 == 0)
         marks = self.kind is RunKind.MARK_REFUNDED
         invoices = world.of_records() if marks else world.of_refunds(self.sandbox, self.rng)
         self._write(lambda tx: tx.import_invoices(invoices, source="kills.csv"))
-        self.wishes = world.wishes
-        lines = (f"{wish.invoice},{wish.amount},other,{wish.key}" for wish in self.wishes)
+        self.requested = world.requested
+        lines = (f"{row.invoice},{row.amount},other,{row.key}" for row in self.requested)
         self.file.write_text("\n".join(["invoice,amount,reason,key", *lines]) + "\n")
 
     def _write(self, work: Any) -> None:
@@ -285,7 +285,7 @@ class Siege:
 
     @property
     def _has_refusals(self) -> bool:
-        return bool(self.meddled) or any(wish.refused for wish in self.wishes)
+        return bool(self.meddled) or any(row.refused for row in self.requested)
 
     # --- what comes between reserve and claim --------------------------------------------------------------
 
@@ -343,9 +343,9 @@ class Siege:
         if ended.code == 3 and "run-finished" not in ended.said:
             self.broken.append(f"a worker was refused: {ended}")
         if ended.code == 9 and not self._has_refusals and '"state": "finished"' in ended.said:
-            self.broken.append(f"rows were told as refused or unfinished, and none is: {ended}")
+            self.broken.append(f"rows were reported as refused or unfinished, and none is: {ended}")
         if ended.code == 0 and self._has_refusals and self.state() == "finished":
-            self.broken.append(f"told as done, and rows were refused: {ended}")
+            self.broken.append(f"reported as done, and rows were refused: {ended}")
 
     # --- what is so ----------------------------------------------------------------------------------------
 
@@ -389,7 +389,7 @@ class Siege:
 
     def at_provider(self) -> AtProvider:
         state = self.sandbox.state()
-        mine = {reference for wish in self.wishes for reference in wish.gives}
+        mine = {reference for row in self.requested for reference in row.gives}
         refunds = [refund for refund in state["refunds"] if refund["payment"] in mine]
         requests = [r for r in state["requests"] if r["provider"]]
         return AtProvider(refunds, requests, state["requests"])
@@ -436,7 +436,7 @@ class Siege:
         records = Counter(
             (numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds
         )
-        expected = Counter((wish.invoice, amount, "recorded") for wish in self.wishes for amount in wish.gives.values())
+        expected = Counter((row.invoice, amount, "recorded") for row in self.requested for amount in row.gives.values())
         yield from (f"I4: {count} too many of {record}" for record, count in (records - expected).items())
         yield from (f"I6, lost: {count} too few of {record}" for record, count in (expected - records).items())
         unnoted = [refund["id"] for refund in books.refunds if refund["id"] not in books.notes]
@@ -452,23 +452,23 @@ class Siege:
         books, provider = self.books(), self.at_provider()
         yield from badly_kept_trail(books)
         references = {row["id"]: row["payment_intent"] or row["psp_reference"] for row in books.payments}
-        for wish, item in zip(self.wishes, self.items(), strict=True):
-            row = f"row {item['n']} ({wish.invoice} {wish.amount}, {item['state']} {item['code']})"
-            if wish.invoice in self.spoilt:
+        for request, item in zip(self.requested, self.items(), strict=True):
+            row = f"row {item['n']} ({request.invoice} {request.amount}, {item['state']} {item['code']})"
+            if request.invoice in self.spoilt:
                 # What was not sent because of it is refused; what had been sent before is done.
                 if item["state"] not in ("done", "refused"):
                     yield f"I6: {row} did not end: {item['message']}"
                 continue
-            if item["state"] != ("refused" if wish.refused else "done"):
+            if item["state"] != ("refused" if request.refused else "done"):
                 yield f"I6: {row} did not end as it should: {item['message']}"
             refunds = [refund for refund in books.of_key(item["request_key"]) if refund["state"] != "failed"]
             amounts = {references[refund["payment_id"]]: refund["amount"] for refund in refunds}
-            if amounts != ({} if wish.refused else wish.gives) or len(amounts) != len(refunds):
+            if amounts != ({} if request.refused else request.gives) or len(amounts) != len(refunds):
                 yield f"I6: {row} made {amounts} in the books"
             if any(refund["state"] not in _ACCEPTED or refund["run_id"] != item["run_id"] for refund in refunds):
                 yield f"I6: {row} has refunds that are not finished, or not of this run"
-        # One that was made in the dashboard has no name of ours.
-        names = Counter(name_of(refunds) for refunds in provider.refunds if gave_money(refunds) and name_of(refunds))
+        # A dashboard refund has no id of ours.
+        names = Counter(name_of(refund) for refund in provider.refunds if gave_money(refund) and name_of(refund))
         live = {refund["id"] for refund in books.refunds if refund["state"] in _ACCEPTED}
         if set(names) != live or any(times > 1 for times in names.values()):
             yield f"I6: the provider made {len(names)} refunds, and the books know {len(live)}"
@@ -487,7 +487,7 @@ class Siege:
             return run(arguments)
 
         ended = Command(forked(work), tuple(arguments), self.folder).ended()
-        if ended.code or json.loads(ended.said)["done_before"] != len(self.wishes):
+        if ended.code or json.loads(ended.said)["done_before"] != len(self.requested):
             yield f"I4: the same file again did not find all done: {ended}"
         if before != (len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")):
             yield f"I4: the same file again did something: {ended}"
@@ -519,11 +519,11 @@ class _World:
     name: str
     rows: int
     with_refusals: bool
-    wishes: list[Wish] = field(default_factory=list)
+    requested: list[RequestedRow] = field(default_factory=list)
     invoices: list[NewInvoice] = field(default_factory=list)
 
     def of_records(self) -> list[NewInvoice]:
-        while len(self.wishes) < self.rows:
+        while len(self.requested) < self.rows:
             number = f"F{self.name}-{len(self.invoices)}"
             payment = NewPayment(CAPTURED, method="cash")
             match len(self.invoices) % 5:
@@ -536,7 +536,7 @@ class _World:
         return self.invoices
 
     def of_refunds(self, sandbox: Sandbox, rng: random.Random) -> list[NewInvoice]:
-        while len(self.wishes) < self.rows:
+        while len(self.requested) < self.rows:
             self._of_refund(sandbox, rng)
         return self.invoices
 
@@ -569,7 +569,7 @@ class _World:
         return f"PSP{name}" if provider is Provider.ADYEN else f"pi_{name}"
 
     def _ask(
-        self, number: str, payments: list[NewPayment], *wishes: tuple[str, dict[str, int]], refused: bool = False
+        self, number: str, payments: list[NewPayment], *amounts: tuple[str, dict[str, int]], refused: bool = False
     ) -> None:
         total = sum(payment.captured for payment in payments)
         self.invoices.append(
@@ -584,9 +584,9 @@ class _World:
                 payments=tuple(payments),
             )
         )
-        equal = len({amount for amount, _ in wishes}) < len(wishes)
-        keys = [f"{number}-{place}" if equal else "" for place in range(len(wishes))]
-        self.wishes += [Wish(number, *wish, refused, key) for wish, key in zip(wishes, keys, strict=True)]
+        equal = len({amount for amount, _ in amounts}) < len(amounts)
+        keys = [f"{number}-{place}" if equal else "" for place in range(len(amounts))]
+        self.requested += [RequestedRow(number, *pair, refused, key) for pair, key in zip(amounts, keys, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What may come together: where a command is struck, what the provider does, and what the operator does next."""
+"""The cases: where a command is interrupted, what the provider does, and what the operator does next."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from faults.points import Fault, faults_at
 
 PROVIDERS = ("stripe", "adyen")
 
-# The sandbox's fault plan; `fine` is none, `429x9` never ends, `declined` is a dispute nobody told us of.
+# The sandbox's fault plan; `fine` is none, `429x9` never ends, `declined` is a dispute that was never reported.
 _ANYWHERE = (
     *("fine", "drop_before", "drop_after", "500_before", "500_after", "503", "401", "403", "409", "429", "429x9"),
     *("redirect", "malformed", "empty_object", "wrong_amount", "wrong_payment", "wrong_currency"),
@@ -34,7 +34,7 @@ UNSETTLED = frozenset({"500_stuck"})
 # What the operator does next. `both`: the same command twice at once. `rivals`: a colleague wants too much at once.
 _NEXT = {"refund": ("resume", "again", "both", "rest", "rivals"), "resume": ("resume", "again", "both", "rest")}
 
-# How a refund was left for `resume`: reserved; claimed and not sent; lost on its way; made, and not told.
+# What `resume` finds: reserved; claimed and not sent; request lost; refund made, response lost.
 LEFT = ("ready", "claimed", "lost", "made")
 # Stories of an invoice that Stripe keeps too; each is the command's name.
 CLOSINGS = ("void", "uncollectible")
@@ -61,7 +61,7 @@ class Case:
         """Cases that differ in this differ in kind: a spread takes from each."""
         if self.closes:
             return f"closing/{self.leftover == '-'}/{self.fault}"
-        if self.story in ("resume", "several", "told"):
+        if self.story in ("resume", "several", "reported"):
             return f"{self.story}/{self.leftover}/{self.fault}"
         name = f"{self.story}/{self.provider}/{self.leftover}/{self.fault}"
         return name if self.story == "refund" else f"{name}/{self.then}"
@@ -86,8 +86,8 @@ class Case:
             and (self.fault.manner in ("sigint", "sigterm") or self.fault.step == "drop")
         )
         # Nothing was executed, and after a signal no further attempt begins.
-        told_to_wait = self.behaviour == "429" and self.fault is not None and self.fault.manner in ("sigint", "sigterm")
-        if self.behaviour in ("fails late", "comes back") or told_to_wait:
+        is_waiting = self.behaviour == "429" and self.fault is not None and self.fault.manner in ("sigint", "sigterm")
+        if self.behaviour in ("fails late", "reversed") or is_waiting:
             return True
         return self.behaviour in REFUSING or nobody_there or dropped or self.leftover == BARRED
 
@@ -102,7 +102,7 @@ def all_cases() -> list[Case]:
         *_elsewhere(),
         *_forgotten(),
         *_paused(),
-        *_told(),
+        *_reported(),
         *_closings(),
     ]
 
@@ -187,26 +187,26 @@ def _forgotten() -> Iterator[Case]:
         yield Case("forgotten", "stripe", leftover, None, behaviour, "resume")
 
 
-def _told() -> Iterator[Case]:
-    """The provider tells how a refund ended; storing the events is struck, or applying them (I7)."""
+def _reported() -> Iterator[Case]:
+    """The provider reports how a refund ended; storing or applying the events is interrupted (I7)."""
     faults = [None, *faults_at("keep", "apply")]
     for provider, leftover, fault, end, then in product(
-        PROVIDERS, ("made", "answered"), faults, ("stands", "fails late", "comes back"), ("again", "both", "resume")
+        PROVIDERS, ("made", "answered"), faults, ("succeeds", "fails late", "reversed"), ("again", "both", "resume")
     ):
-        # Stripe has no other word than failed for what comes back.
-        if provider == "adyen" or end != "comes back":
-            yield Case("told", provider, leftover, fault, end, then)
+        # Stripe has no other word than failed for a reversal.
+        if provider == "adyen" or end != "reversed":
+            yield Case("reported", provider, leftover, fault, end, then)
 
 
 def _paused() -> Iterator[Case]:
-    """The sender stands still until its lease is over; `resume` takes the refund over; then both go on."""
+    """The sender is suspended until its lease has ended; `resume` takes the refund over; then both continue."""
     places = [("T1", "after"), ("T2", "before"), ("T2", "inside"), ("T2", "after"), ("send", "connect")]
     places += [("send", "connected"), ("send", "sent"), ("send", "after"), ("T4", "before"), ("T4", "after")]
     taking_over = ("runs through", "T2.after", "send.after", "T4.before")
     for provider, (step, place), behaviour, second in product(
         PROVIDERS, places, ("fine", "drop_before", "drop_after", "403", "429x9", "500_after", "malformed"), taking_over
     ):
-        # A writer that stands still in its transaction holds the others up: that is a lock, and no story.
+        # A writer suspended inside its transaction only blocks the others.
         if place != "inside":
             yield Case("paused", provider, "-", Fault(step, place, "stop"), behaviour, second)
 

@@ -1,4 +1,4 @@
-"""Many processes at one store: refunds, resumes, a reader, writers killed with the lock, backends cut off.
+"""Many processes at one store: refunds, resumes, a reader, writers killed with the lock, backends terminated.
 
 python -m faults.contention [--database sqlite|postgresql] [--processes 16] [--payments 200] [--seed 1]
 """
@@ -113,11 +113,11 @@ class Arena:
             os.environ.update(self.environ)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             rng = random.Random(f"{self.seed}-{place}")
-            wishes = [(number, rng.choice(AMOUNTS)) for number in rng.sample(range(self.payments), self.payments)]
-            for at, (number, amount) in enumerate(wishes[start:], start):
+            requested = [(number, rng.choice(AMOUNTS)) for number in rng.sample(range(self.payments), self.payments)]
+            for at, (number, amount) in enumerate(requested[start:], start):
                 key = f"p{place}-{at}"
-                wish = f"refund INV-{number} {amount} --reason other --request-key {key} --yes -o json"
-                self.note(place, {"at": at, "key": key} | self.type(wish))
+                command = f"refund INV-{number} {amount} --reason other --request-key {key} --yes -o json"
+                self.note(place, {"at": at, "key": key} | self.type(command))
             return 0
 
         return work

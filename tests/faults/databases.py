@@ -1,4 +1,4 @@
-"""New stores on either database, each a copy of one that was made with the schema."""
+"""New stores on either database, each a copy of one that has the schema."""
 
 import itertools
 import shutil

@@ -1,4 +1,4 @@
-"""The listener under load, killed again and again: whatever it acknowledged must be in the store.
+"""The listener under load, killed repeatedly: every acknowledged event must be in the store.
 
 PYTHONPATH=tests python -m faults.events_load --events 100000 --connections 8
 """
@@ -99,7 +99,7 @@ def post_all(connection: int, count: int, port: int, progress: Any, folder: Path
         tally.seconds.append(time.monotonic() - began)
         progress[connection] = number + 1
     report = {"acknowledged": tally.acknowledged, "seconds": tally.seconds, "repeated": tally.repeated}
-    (folder / f"told-{connection}.json").write_text(json.dumps(report))
+    (folder / f"acknowledged-{connection}.json").write_text(json.dumps(report))
 
 
 # --- the run ------------------------------------------------------------------------------------------------
@@ -111,18 +111,18 @@ def run(events: int, connections: int, kills: int, *, url: str, folder: Path, se
     fork = multiprocessing.get_context("fork")
     progress = fork.Array("q", connections)
     listener.start()
-    senders: list[BaseProcess] = []
+    processes: list[BaseProcess] = []
     try:
         started = time.monotonic()
         for number, count in enumerate(shares):
-            senders.append(fork.Process(target=post_all, args=(number, count, listener.port, progress, folder)))
-            senders[-1].start()
-        killed = _kill_again_and_again(listener, senders, progress, _moments(events, kills, seed))
+            processes.append(fork.Process(target=post_all, args=(number, count, listener.port, progress, folder)))
+            processes[-1].start()
+        killed = _kill_again_and_again(listener, processes, progress, _moments(events, kills, seed))
         seconds = time.monotonic() - started
-        assert all(number.exitcode == 0 for number in senders), listener.output
+        assert all(number.exitcode == 0 for number in processes), listener.output
         assert listener.stop() == 0, listener.output
     finally:
-        for sender in senders:
+        for sender in processes:
             sender.kill()
         listener.__exit__()
     return _outcome(url, folder, connections, killed, seconds)
@@ -144,10 +144,10 @@ def _moments(events: int, kills: int, seed: int) -> list[int]:
 
 
 def _kill_again_and_again(
-    listener: RunningListener, senders: Sequence[BaseProcess], progress: Any, moments: list[int]
+    listener: RunningListener, processes: Sequence[BaseProcess], progress: Any, moments: list[int]
 ) -> int:
     killed = 0
-    while any(sender.is_alive() for sender in senders):
+    while any(sender.is_alive() for sender in processes):
         if killed < len(moments) and sum(progress) >= moments[killed]:
             listener.process.kill()
             listener.process.wait()
@@ -162,7 +162,7 @@ def _outcome(url: str, folder: Path, connections: int, kills: int, seconds: floa
     took: list[float] = []
     repeated = 0
     for number in range(connections):
-        answer = json.loads((folder / f"told-{number}.json").read_text())
+        answer = json.loads((folder / f"acknowledged-{number}.json").read_text())
         acknowledged += answer["acknowledged"]
         took += answer["seconds"]
         repeated += answer["repeated"]

@@ -1,4 +1,4 @@
-"""The model: any sequence of what people, providers, webhooks and clocks do, and every promise after each step.
+"""The model: any sequence of operators, providers, webhooks and clocks, with every invariant checked after each step.
 
 PYTHONPATH=tests python -m faults.model [--database sqlite|postgresql] [--examples 200] [--steps 40] [--seed 1]
 """
@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 from compiled import share_compiled_statements
 from desk import MERCHANT, Desk, new_invoice
 from faults.databases import DATABASES, NewStore, stores
-from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof, was_looked_at
+from faults.invariants import badly_kept_trail, doubled, not_committed_first, released_without_proof, was_looked_at
 from faults.rows import AtProvider, Books, gave_money, name_of, read_books, share_of
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
@@ -114,7 +114,7 @@ class MortalBooks:
     books: SqlBooks
     death: str
     writes: int = 0
-    # Where it stands still, and what passes meanwhile.
+    # Where it is suspended, and what happens meanwhile.
     pause: str = ""
     stand_still: Callable[[], None] = lambda: None
 
@@ -210,7 +210,7 @@ class Refunding(RuleBasedStateMachine):
         self.imported: list[NewInvoice] = []
         # Of each payment at Adyen the dispute that was opened first.
         self.disputed: dict[str, str] = {}
-        # Paid at a provider, which tells of the payments; the books do not have them yet.
+        # Paid at a provider, which reports the payments; the books do not have them yet.
         self.announced: list[NewInvoice] = []
         self.desk.paid_outside(CASH, str(WHOLE))
         self._bring_in(Provider.STRIPE)
@@ -268,14 +268,14 @@ class Refunding(RuleBasedStateMachine):
     def refund_and_stand_still(
         self, data: st.DataObject, minor: int | None, key: str, pause: timedelta, at: str
     ) -> None:
-        """A process that is suspended, and then goes on as if nothing had happened."""
+        """A process that is suspended and then continues."""
         invoice = self._some(data, self.imported)
         pass_time = partial(self._time_passes, pause)
         tools = self._tools | {"books": MortalBooks(self.books, "", pause=at, stand_still=pass_time)}
         if at == "connecting":
             watched = WatchedProviders(self.services, self._check_before_sending, _once(pass_time))
             tools = self._tools | {"providers": watched}
-        request = _wish(invoice.number, minor, key)
+        request = _request(invoice.number, minor, key)
         self._check_reported(self._try("stood still", lambda: issue_refund(request, confirmed=None, **tools)))
 
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, death=st.sampled_from(["after 1", "after 2", "before 3"]))
@@ -286,7 +286,7 @@ class Refunding(RuleBasedStateMachine):
         try:
             with patch.object(socket, "gethostname", lambda: "another-host"):
                 self._try(
-                    "other host", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools)
+                    "other host", lambda: issue_refund(_request(invoice.number, minor, key), confirmed=None, **tools)
                 )
         except Died:
             self._check_that_its_lease_is_waited_for()
@@ -310,7 +310,7 @@ class Refunding(RuleBasedStateMachine):
         tools = self._tools | {"books": MortalBooks(self.books, death)}
         try:
             refunds = self._try(
-                "refund", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools)
+                "refund", lambda: issue_refund(_request(invoice.number, minor, key), confirmed=None, **tools)
             )
         except Died:
             # Its lease is this living process's, so it ends with its time.
@@ -390,11 +390,11 @@ class Refunding(RuleBasedStateMachine):
         """It touches nothing of a test store, and nothing goes out (I12)."""
         sent, before = len(self.sandbox.refund_requests), self._rows()
         live = self._services(self.desk.environ | {"STRIPE_API_KEY": "sk_live_desk"})
-        wish = _wish(self._some(data, self.imported).number, 100, "")
+        request = _request(self._some(data, self.imported).number, 100, "")
         with suppress(RefundcliError):
             live.providers.of(Provider.STRIPE)
             live_tools = self._tools | {"providers": WatchedProviders(live, self._check_before_sending)}
-            issue_refund(wish, confirmed=None, **live_tools)
+            issue_refund(request, confirmed=None, **live_tools)
             raise AssertionError("I12: a live key was taken")
         assert len(self.sandbox.refund_requests) == sent, "I12: a live key sent something"
         assert not (changed := self._rows().unlike(before)), f"I12: a live key changed something: {changed}"
@@ -410,7 +410,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(data=st.data(), well=st.booleans(), word=st.sampled_from(["REFUND_FAILED", "REFUNDED_REVERSED"]))
     def the_provider_decides(self, data: st.DataObject, well: bool, word: str) -> None:
-        """What was open ends; what had succeeded fails late, or comes back."""
+        """A pending refund ends; a succeeded one fails late or is reversed."""
         open_ = [refund for refund in self.sandbox.refunds if _may_change(refund)]
         if not open_:
             return
@@ -483,7 +483,7 @@ class Refunding(RuleBasedStateMachine):
         # The amount has one digit more; no signature was made for that.
         forged = re.sub(r'("(?:value|amount)": ?)(\d)', r"\g<1>1\2", true.body)
         summary = self._take_in([Delivery(true.provider, true.kind, true.headers, forged)])
-        assert summary.new == 0, f"a forged delivery was believed: {forged}"
+        assert summary.new == 0, f"a forged delivery was accepted: {forged}"
         assert len(summary.rejected) == 1, f"a forged delivery was not refused: {forged}"
         assert not (changed := self._rows().unlike(before)), f"a forged delivery changed something: {changed}"
 
@@ -571,8 +571,10 @@ class Refunding(RuleBasedStateMachine):
         """What a command tells is what the books hold by then (I11)."""
         for refund in refunds or ():
             stored = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
-            assert stored is not None, f"I11: {refund.id} was told and is not kept"
-            assert stored.state is refund.state, f"I11: {refund.id} was told as {refund.state} and is {stored.state}"
+            assert stored is not None, f"I11: {refund.id} was reported and is not stored"
+            assert stored.state is refund.state, (
+                f"I11: {refund.id} was reported as {refund.state} and is {stored.state}"
+            )
 
     @invariant()
     def every_promise_holds(self) -> None:
@@ -652,7 +654,7 @@ class Refunding(RuleBasedStateMachine):
         self._time_passes(_PAST_EVERY_WINDOW)
         for refund in unfinished(self.books, None):
             self._resolve(refund)
-        # What these replays and resolutions made is told, too.
+        # The provider reports the refunds of these replays and resolutions, too.
         self._collect()
         self._take_in(self.mail)
         self._compare()
@@ -729,7 +731,7 @@ def _is_held_elsewhere(refund: Refund, now: datetime) -> bool:
     return bool(live and sending and sending.lease_owner.startswith("another-host|"))
 
 
-def _wish(number: str, minor: int | None, key: str) -> RefundRequest:
+def _request(number: str, minor: int | None, key: str) -> RefundRequest:
     amount = None if minor is None else Money(minor, WHOLE.currency)
     return RefundRequest(
         number=number,
@@ -748,7 +750,7 @@ def _may_change(refund: Any) -> bool:
 
 def _one_disagreeing(provider_refund: dict[str, Any], refund: dict[str, Any] | None) -> Iterator[str]:
     if refund is None:
-        # One that failed before anybody here heard of it need not be known.
+        # A refund that failed before it was reported need not be known.
         if gave_money(provider_refund):
             yield f"I6: the provider has {provider_refund['id']}, which the books do not know"
         return

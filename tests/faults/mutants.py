@@ -1,4 +1,4 @@
-"""Six wrong programs. The sweep must catch each: that is how we know that it can fail."""
+"""Six defective programs. The sweep must catch each, which proves that it can fail."""
 
 import uuid
 from collections.abc import Callable

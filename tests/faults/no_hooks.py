@@ -1,4 +1,4 @@
-"""A refund killed at each system call that matters, without a line of its code touched (needs strace).
+"""A refund killed at each system call that matters, with its code unpatched (needs strace).
 
 `python -m faults.no_hooks`: kill -9 at the Nth write, fsync, connect, send or unlink of one refund, N rising until
 a run ends clean. After each kill `resume` settles, the same command is given again, and store and provider agree.
@@ -55,7 +55,7 @@ def main() -> int:
                     break
                 kills[call] += 1
                 _check(desk, f"{call} #{nth}")
-        # Where a tracer does not do what it is told, nothing would ever be found.
+        # A tracer that does not trace would never find a violation.
         if never := [call for call in CALLS_OF_ANY_REFUND if not kills[call]]:
             raise Violation(f"no kill at {', '.join(never)}: the tracer does not trace")
     counts = ", ".join(f"{times} {call}" for call, times in kills.items())

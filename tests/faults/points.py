@@ -1,4 +1,4 @@
-"""Where a command is struck, and how: wrapped around the store and the provider inside one forked process.
+"""Fault points: where and how a command is interrupted, wrapped around the store and the provider in a forked process.
 
 Nothing of this is in the program. A process that is to be struck puts these wrappers around its own SQLite
 connections, around `SqlBooks.write`, around the providers and around urllib3's connection, and then runs the
@@ -46,7 +46,7 @@ STEPS = {
 CALLS = ("send", "lookup", "snapshot")
 
 # `statement`: at the first INSERT or UPDATE. `inside`: all statements are done, COMMIT is not.
-# `committed`: COMMIT is done, and nobody has been told.
+# `committed`: COMMIT is done, and nothing was printed yet.
 IN_A_TRANSACTION = {
     "before": ("kill", "exception", "sigint"),
     "statement": ("kill", "disk", "full"),

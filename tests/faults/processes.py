@@ -96,7 +96,7 @@ class Command:
         return self._ended(status)
 
     def stopped(self) -> Ended | None:
-        """None once it stands still; how it ended where it never did."""
+        """None once it is suspended; its end if it ended first."""
         _, status = os.waitpid(self.pid, os.WUNTRACED)
         return None if os.WIFSTOPPED(status) else self._ended(status)
 
@@ -203,7 +203,7 @@ def _run_and_leave(work: Callable[[], int]) -> NoReturn:
 
 
 class Sandbox:
-    """Stripe and Adyen in a process of their own, asked and told over their own port."""
+    """Stripe and Adyen in a process of their own, controlled over their own port."""
 
     def __init__(self) -> None:
         reading, writing = os.pipe()

@@ -1,4 +1,4 @@
-"""What the books hold and what the provider has, as plain rows: the promises are held against these."""
+"""What the books and the provider hold, as plain rows, for the invariants."""
 
 import json
 from collections import Counter

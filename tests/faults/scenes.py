@@ -1,4 +1,4 @@
-"""A scene: one desk with its store and both providers, in this process; time passes as the story says."""
+"""A scene: one desk with its store and both providers, in this process, and a clock that the story moves."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Short stories, each about one mechanism: what is yielded is a promise that is broken, nothing if all is well.
+"""Short stories, each about one mechanism: yields the violated invariants.
 
 They are judged by what the sandbox did and by sums, never by how the program is made.
 """
@@ -196,7 +196,7 @@ def it_was_declined(scene: Scene) -> Broken:
 
 
 def a_replay_is_declined(scene: Scene) -> Broken:
-    """It was made, and nobody heard. Sent again it is declined for a reason that is of today."""
+    """The refund was made and the response lost. The replay is declined for a newer reason."""
     scene.sandbox.faults("drop_after", provider="adyen")
     scene.refund()
     payment = scene.sandbox.state.payments
@@ -261,7 +261,7 @@ def _reported(scene: Scene, refund: Any, *codes: str) -> None:
     scene.post_comes()
 
 
-# --- records, and refunds by other hands -----------------------------------------------------------------------
+# --- records, and external refunds -----------------------------------------------------------------------------
 
 
 def a_dashboard_refund_was_recorded_under_another_name(scene: Scene) -> Broken:

@@ -1,4 +1,4 @@
-"""How each case is played, from the first command until everything is settled."""
+"""How each case runs, from the first command until everything is settled."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from faults.cases import BARRED, UNSETTLED, Case
+from faults.invariants import broken_in_the_end, broken_now
 from faults.points import Fault
-from faults.promises import broken_in_the_end, broken_now
 from faults.worlds import REST, TOO_MUCH, World
 
 HOUR = timedelta(hours=1)
@@ -144,7 +144,7 @@ def _forgotten(world: World) -> Iterator[None]:
 
 
 def _paused(world: World) -> Iterator[None]:
-    """The first sender stands still, its lease ends, a second takes over; who goes on first is the first."""
+    """The first sender is suspended, its lease ends, a second takes over; the first continues first."""
     case = world.case
     world.provider_does(case.behaviour)
     first = world.start_refund(fault=case.fault)
@@ -164,8 +164,8 @@ def _paused(world: World) -> Iterator[None]:
     yield
 
 
-def _told(world: World) -> Iterator[None]:
-    """The events of a refund are taken in, and the delivery is sent until it is acknowledged, or by two at once."""
+def _reported(world: World) -> Iterator[None]:
+    """A refund's events are ingested; the delivery is sent until it is acknowledged, or by two at once."""
     case = world.case
     if case.leftover == "made":
         world.provider_does("drop_after")
@@ -218,7 +218,7 @@ _STORIES = {
     "elsewhere": _elsewhere,
     "forgotten": _forgotten,
     "paused": _paused,
-    "told": _told,
+    "reported": _reported,
     "void": _closing,
     "uncollectible": _closing,
 }

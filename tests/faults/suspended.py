@@ -1,4 +1,4 @@
-"""Processes that stand still inside `connect()` until their lease is over: `python -m faults.suspended`.
+"""Processes suspended inside `connect()` until their lease has ended: `python -m faults.suspended`.
 
 One process is stopped (SIGSTOP) once it has, or nearly has, a connection. Time passes for everybody, it too; another
 process settles what it had begun, or nobody does; then it goes on (SIGCONT). It must send nothing any more, and end

@@ -1,4 +1,4 @@
-"""A few kills of bulk runs, on SQLite and PostgreSQL; `make test-faults` has fifty of each."""
+"""A few kills of bulk runs, on SQLite and PostgreSQL; `make test-faults` runs fifty of each."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A little of the listener's load run, on SQLite and PostgreSQL."""
+"""A short load run of the listener, on SQLite and PostgreSQL."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The model in every run, on SQLite; `make test-faults` plays it on both databases, and longer."""
+"""The model, on SQLite; `make test-faults` runs it on both databases, and longer."""
 
 from conftest import NewStore
 from faults.model import play

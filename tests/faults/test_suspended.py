@@ -1,4 +1,4 @@
-"""What a process sends that stood still in `connect()` until its lease was over: nothing."""
+"""A process suspended in `connect()` beyond its lease sends nothing."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A spread of the fault sweep in every run of the tests; `make test-faults` runs many times as much."""
+"""A sample of the fault sweep; `make test-faults` runs many times as many cases."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Each short story holds, and each wrong program is caught by the story about the mechanism that it lacks."""
+"""Each short story holds, and each defective program is caught by the story about its missing mechanism."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What broken promises come to, in the four words that matter: each part of the proof ends with them."""
+"""A summary of violations in four classes, printed at the end of each fault test."""
 
 from collections import Counter
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One case's world: a store, a provider, operators who type commands, and all that is known of them."""
+"""The world of one case: a store, a provider, operators who type commands, and everything observed of them."""
 
 import json
 import os
@@ -147,8 +147,8 @@ class World:
         self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None, host: str = ""
     ) -> Command:
         how_much = ["--full"] if self.whole and not amount else ["--amount", amount or PART]
-        wish = ["refund", "INV-1", *how_much, "--reason", "other", "--request-key", key, "--yes"]
-        return self.start(*wish, fault=fault, host=host)
+        command = ["refund", "INV-1", *how_much, "--reason", "other", "--request-key", key, "--yes"]
+        return self.start(*command, fault=fault, host=host)
 
     def start_closing(self, action: str = "", *, fault: Fault | None = None) -> Command:
         return self.start(action or self.case.story, "INV-1", "--yes", fault=fault)
@@ -215,7 +215,7 @@ class World:
         self.sandbox.register_webhooks(self.case.provider)
         (refund,) = self.sandbox.state()["refunds"]
         stripe = self.case.provider == "stripe"
-        words = {"fails late": "REFUND_FAILED", "comes back": "REFUNDED_REVERSED"}
+        words = {"fails late": "REFUND_FAILED", "reversed": "REFUNDED_REVERSED"}
         if end in words:
             failed = {"status": "failed", "failure_reason": "declined"}
             self.sandbox.settle(refund["id"], failed if stripe else {"event": words[end]})
@@ -229,7 +229,7 @@ class World:
         return file
 
     def acknowledge(self) -> None:
-        """A person knows of what came back."""
+        """An operator acknowledges the reversed refunds."""
         for refund in self.books().refunds:
             if refund["came_back_at"] and not refund["acknowledged_at"]:
                 self.end(self.start("acknowledge", refund["id"], "--yes"))

@@ -1,4 +1,4 @@
-"""Wrong programs: each lacks one mechanism, and the short story about it must show a broken promise.
+"""Defective programs: each lacks one mechanism, and its short story must report a violation.
 
 PYTHONPATH=tests python -m faults.wrong_programs [NAME]. With the real program every story holds.
 """
@@ -65,7 +65,7 @@ def _instead(owner: Any, name: str, wrong: Any) -> Callable[[ExitStack], None]:
 
 def _one_slot(around: ExitStack) -> None:
     """Whatever dispute an event is about, it goes to the one that is known."""
-    _instead(apply_dispute, "_record_of", lambda disputes, news: next(iter(disputes), None))(around)
+    _instead(apply_dispute, "_record_of", lambda disputes, update: next(iter(disputes), None))(around)
 
 
 def _documents_close_it(around: ExitStack) -> None:
@@ -111,7 +111,7 @@ def _failure_ends_it_at_once(around: ExitStack) -> None:
 
 
 def _success_after_failure_is_dropped(around: ExitStack) -> None:
-    dropped = lambda tx, refund, news, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
+    dropped = lambda tx, refund, update, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
     _instead(apply_update, "_apply_success_after_failure", dropped)(around)
 
 

@@ -1,4 +1,4 @@
-"""Adyen's adapter with the real SDK over real sockets: what it sends, and what it takes an answer to mean."""
+"""Adyen's adapter with the real SDK over real sockets: what it sends, and how it reads a response."""
 
 import json
 import socket
@@ -143,7 +143,7 @@ class TestAnswers:
     @pytest.mark.parametrize(
         "reply",
         [
-            # Without an errorCode it cannot be told from a 704.
+            # Without an errorCode it may be a 704.
             error(422),
             error(400),
             error(402, "101"),

@@ -1,4 +1,4 @@
-"""The time of the books: the database's on PostgreSQL, in the store's zone, and compared with the newest entry."""
+"""The clock of the books: the database's on PostgreSQL, in the store's zone, compared with the newest audit entry."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -433,7 +433,7 @@ def _next_new_years_eve(hour: int, zone: ZoneInfo) -> datetime:
 
 @contextmanager
 def books_time(at: datetime) -> Iterator[None]:
-    """The time of the books stands still, wherever it comes from."""
+    """Freezes the time of the books, whatever its source."""
     from refundcli.services.clock import BooksClock
 
     with patch.object(bootstrap, "books_clock", lambda services: BooksClock(lambda: at, lambda: services.books.zone)):

@@ -1,4 +1,4 @@
-"""The listener, by real sockets: what is acknowledged is stored, what is not believed changes nothing, it stays up."""
+"""The listener over real sockets: it stores what it acknowledges, ignores what it cannot verify, and stays up."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Connections of the listener, by real sockets: half-open, slow, malformed and without end; a delivery gets through."""
+"""Connections of the listener: half-open, slow, malformed or endless ones do not keep a delivery out."""
 
 import socket
 import sqlite3
@@ -82,7 +82,7 @@ def test_a_connection_that_is_being_answered_is_not_dropped_for_new_ones(sqlite_
 
 
 def exchange(listener: RunningListener, data: bytes) -> bytes:
-    """Everything that comes back until the listener ends the connection."""
+    """Everything the listener sends until it ends the connection."""
     with socket.create_connection(("127.0.0.1", listener.port), timeout=60) as line:
         line.sendall(data)
         answer = b""

@@ -1,4 +1,4 @@
-"""The listener while Stripe is away, and the store is in use or full: 200 only for what is stored, and it stays up."""
+"""The listener while Stripe is unreachable or the store is locked or full: 200 only for stored events."""
 
 import random
 import sqlite3
@@ -130,7 +130,7 @@ def test_a_full_disk_is_answered_with_503_and_nothing_acknowledged_is_lost(sqlit
     stored = {event["about"] for event in desk.json("events list --limit 1000")}
     assert set(acknowledged) <= stored
     assert "Traceback" not in listener.output
-    # With room again it goes on where it was.
+    # With room again it continues.
     with listening(desk) as listener:
         assert listener.post(numbered(99))[0] == 200
         assert listener.stop() == 0

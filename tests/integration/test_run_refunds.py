@@ -1,4 +1,4 @@
-"""Many refunds in one run: each row once, none in another's way, and a stop that loses nothing."""
+"""Many refunds in one run: each row once, rows independent of each other, and a stop that loses nothing."""
 
 import itertools
 import json
@@ -46,13 +46,13 @@ def paid(desk: Desk, count: int, *, amount: str = "100.00 EUR", provider: str = 
     return [desk.paid_by_card(f"INV-{n}", amount, provider=provider) for n in range(start, start + count)]
 
 
-def wishes(count: int, expected: str = "100.00 EUR", amount: str = "") -> list[Wish]:
+def rows_of(count: int, expected: str = "100.00 EUR", amount: str = "") -> list[Wish]:
     return [Wish(f"INV-{n}", expected, amount) for n in range(1, count + 1)]
 
 
 def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
     references = [*paid(desk, 12), *paid(desk, 8, provider="adyen", start=13)]
-    run = runner.stage(*wishes(20))
+    run = runner.stage(*rows_of(20))
     report = runner.work(run)
     assert (report.done, report.refused, report.unknown, report.stopped) == (20, 0, 0, None)
     assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 20
@@ -117,7 +117,7 @@ def test_a_row_whose_amount_is_not_what_was_confirmed_is_not_sent(runner: Runner
 def test_what_the_provider_declines_is_refused_and_its_amount_free(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 2)
     desk.sandbox.faults("failed", payment=references[0])
-    run = runner.stage(*wishes(2))
+    run = runner.stage(*rows_of(2))
     report = runner.work(run)
     assert runner.states(run) == ["provider-declined", "done"]
     assert (report.done, report.refused) == (1, 1)
@@ -147,7 +147,7 @@ def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Run
     references = paid(desk, 12)
     for reference in references[:6]:
         desk.sandbox.dispute(reference)
-    run = runner.stage(*wishes(12))
+    run = runner.stage(*rows_of(12))
     report = runner.work(run, in_flight=1, max_errors=2)
     assert (report.stopped, report.state) == (Stopped.MAX_ERRORS, RunState.STOPPED)
     # Rows under way by then are finished: no more than are begun for each request at once.
@@ -179,7 +179,7 @@ def test_where_one_of_two_payments_is_declined_the_row_says_so_and_the_other_sta
     assert (report.partly, report.refused, str(report.totals["EUR"])) == (1, 0, "100.00 EUR")
     assert runner.states(run) == ["partly-refunded"]
     assert desk.invoice("INV-1").refunded.number == "100.00"
-    # Its key has a refund that stands: fed back as it is, it is told again, and not done again.
+    # Its key has a refund that succeeded: the same row again reports it and sends nothing.
     fed_back = runner.work(runner.stage(Wish("INV-1", "100.00 EUR"), fingerprint="f2"))
     assert (fed_back.partly, fed_back.refused, fed_back.totals) == (1, 0, {})
     again = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="another"), fingerprint="f3"))
@@ -220,7 +220,7 @@ def test_an_outcome_that_is_not_known_is_settled_when_the_run_goes_on(
 ) -> None:
     references = paid(desk, 3, provider=provider)
     desk.sandbox.faults(behaviour, provider=provider, payment=references[1])  # type: ignore[arg-type]
-    run = runner.stage(*wishes(3))
+    run = runner.stage(*rows_of(3))
     report = runner.work(run)
     assert (report.done, report.unknown, report.state) == (2, 1, RunState.STOPPED)
     assert runner.states(run) == ["done", "outcome-unknown", "done"]
@@ -235,7 +235,7 @@ def test_an_outcome_that_is_not_known_is_settled_when_the_run_goes_on(
 def test_a_provider_that_answers_nothing_clear_gets_no_more_refunds(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 12)
     desk.sandbox.faults("drop_before", times=100)
-    run = runner.stage(*wishes(12))
+    run = runner.stage(*rows_of(12))
     report = runner.work(run, in_flight=1, unknown_in_a_row=3)
     assert (report.stopped, report.state) == (Stopped.UNKNOWN_IN_A_ROW, RunState.STOPPED)
     assert len(desk.sandbox.refund_requests) == 3
@@ -252,14 +252,14 @@ def test_a_clear_answer_in_between_keeps_a_run_going(runner: Runner, desk: Desk)
     for place, reference in enumerate(references):
         if place % 3:
             desk.sandbox.faults("drop_after", payment=reference)
-    run = runner.stage(*wishes(9))
+    run = runner.stage(*rows_of(9))
     report = runner.work(run, in_flight=1, unknown_in_a_row=3)
     assert (report.stopped, report.done, report.unknown) == (None, 3, 6)
 
 
 def test_a_provider_that_nobody_reaches_stops_a_run_and_nothing_was_sent(runner: Runner, desk: Desk) -> None:
     paid(desk, 8, provider="adyen")
-    run = runner.stage(*wishes(8))
+    run = runner.stage(*rows_of(8))
     away = {"REFUNDCLI_ADYEN_API_BASE": "http://127.0.0.1:9"}
     report = runner.work(run, environ=away, in_flight=1, unknown_in_a_row=3)
     assert report.stopped is Stopped.UNKNOWN_IN_A_ROW
@@ -300,7 +300,7 @@ def test_a_rate_is_kept_in_every_second_where_the_requests_arrive(runner: Runner
     file.write_text("\n".join([header, *lines]) + "\n")
     assert desk(f"invoice import {file}").exit_code == 0
     most = []
-    # Where the machine stands still, requests that came apart are seen together: then it is tried again.
+    # On a stalled machine requests sent apart arrive together: then the measurement is repeated.
     for nth in range(3):
         rows = [Wish(f"INV-{n}", "100.00 EUR", key=f"rate-{n}") for n in range(30 * nth + 1, 30 * nth + 31)]
         run = runner.stage(*rows, fingerprint=f"f{nth}")
@@ -319,7 +319,7 @@ def test_a_rate_is_kept_in_every_second_where_the_requests_arrive(runner: Runner
 def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lost(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 10)
     desk.sandbox.faults("429", "429", "429", retry_after=1)
-    run = runner.stage(*wishes(10))
+    run = runner.stage(*rows_of(10))
     report = runner.work(run, in_flight=4)
     assert (report.done, report.refused, report.unknown) == (10, 0, 0)
     times = sorted(request.time for request in desk.sandbox.requests)
@@ -328,7 +328,7 @@ def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lo
     assert findings(desk.books) == []
 
 
-# A provider that wants to be left alone for longer than a refund is one worker's to send.
+# A provider that asks for a pause longer than a worker's lease.
 QUICK = {"REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "0.5", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "0.5"}
 PAUSE = 4
 
@@ -342,10 +342,10 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1, provider="adyen")
     desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
 
     def resume_it_and_hear_nothing() -> None:
-        # It waits until the lease is over. The refund is made, and neither of the two is told.
+        # It waits until the lease has ended. The refund is made, and both responses are lost.
         desk.sandbox.faults("drop_after", "403", provider="adyen")
         services = services_of(desk.environ | QUICK)
         resume(
@@ -369,12 +369,12 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
 def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1, provider="adyen")
     desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
 
     def open_a_dispute() -> None:
         about = ((reference,), DisputeState.OPEN, DisputeStage.CHARGEBACK, "Undefended", datetime.now(UTC))
-        news = DisputeNews(Provider.ADYEN, "PSPDISPUTE1", *about)
-        assert desk.books.write(lambda tx: apply_dispute(tx, news, evidence="a chargeback")).changed
+        update = DisputeNews(Provider.ADYEN, "PSPDISPUTE1", *about)
+        assert desk.books.write(lambda tx: apply_dispute(tx, update, evidence="a chargeback")).changed
 
     with once(lambda: bool(desk.sandbox.refund_requests), open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)
@@ -405,7 +405,7 @@ def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
     runner: Runner, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     references = paid(desk, 2)
-    run = runner.stage(*wishes(2))
+    run = runner.stage(*rows_of(2))
     claim = group_commit._claim
     groups: list[int] = []
 
@@ -431,7 +431,7 @@ def test_a_store_that_is_always_too_slow_sends_nothing(
     runner: Runner, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (reference,) = paid(desk, 1)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
     monkeypatch.setattr(first_send, "FRESH", timedelta(0))
     report = runner.work(run)
     assert (report.stopped, report.waiting) == (Stopped.STORE, 1)
@@ -444,7 +444,7 @@ def test_a_store_that_is_always_too_slow_sends_nothing(
 def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
     worker: Any = refund_run._Worker
     answered = worker._answered
 
@@ -464,7 +464,7 @@ def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner
 def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
     worker: Any = refund_run._Worker
     ask = worker._ask_provider
 
@@ -507,7 +507,7 @@ def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runn
 
 def test_a_worker_that_stood_still_does_not_take_its_own_rows_again(runner: Runner, desk: Desk) -> None:
     paid(desk, 2)
-    run = runner.stage(*wishes(2))
+    run = runner.stage(*rows_of(2))
     now = datetime.now(UTC)
 
     def taken_by(worker: str, at: datetime) -> list[int]:
@@ -530,7 +530,7 @@ def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the
 ) -> None:
     references = paid(desk, 20)
     desk.sandbox.faults("delay_ms", times=100, delay_ms=30)
-    run = runner.stage(*wishes(20))
+    run = runner.stage(*rows_of(20))
 
     def stop_at_the_third(item: RunItem, refunds: Sequence[Refund]) -> None:
         if len(runner.reported) == 3:
@@ -553,7 +553,7 @@ def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the
 def test_a_run_that_is_to_stop_while_it_is_told_to_wait_stops_soon(runner: Runner, desk: Desk) -> None:
     paid(desk, 3)
     desk.sandbox.faults(*["429"] * 30, retry_after=60)
-    run = runner.stage(*wishes(3))
+    run = runner.stage(*rows_of(3))
     began = time.monotonic()
     runner.stop_after(0.5)
     report = runner.work(run, in_flight=2)
@@ -567,7 +567,7 @@ def test_a_run_that_is_to_stop_while_it_is_told_to_wait_stops_soon(runner: Runne
 
 def test_settings_that_cannot_be_used_stop_the_run_and_every_row_waits_again(runner: Runner, desk: Desk) -> None:
     paid(desk, 3)
-    run = runner.stage(*wishes(3))
+    run = runner.stage(*rows_of(3))
     report = runner.work(run, environ={"STRIPE_API_KEY": ""})
     assert (report.stopped, report.waiting, report.state) == (Stopped.SETTINGS, 3, RunState.STOPPED)
     assert report.trouble

@@ -1,4 +1,4 @@
-"""The sandbox as the vendors' own SDKs find it."""
+"""The sandbox, used through the vendors' own SDKs."""
 
 from __future__ import annotations
 

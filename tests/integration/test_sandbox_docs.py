@@ -1,4 +1,4 @@
-"""What docs/sandbox.md says of Stripe and of Adyen is done, line by line."""
+"""docs/sandbox.md, line by line: the sandbox does what it says of Stripe and Adyen."""
 
 from __future__ import annotations
 

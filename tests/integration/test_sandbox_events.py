@@ -1,4 +1,4 @@
-"""What the sandbox tells by Stripe events and by Adyen notifications, checked with the vendors' own SDKs."""
+"""The sandbox's Stripe events and Adyen notifications, checked with the vendors' own SDKs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def adyen(sandbox: RunningSandbox) -> Any:
 
 
 class Receiver:
-    """Takes what is posted to it, and answers as it is told."""
+    """Stores every POST and answers with `status`."""
 
     def __init__(self) -> None:
         self.status = 200

@@ -1,4 +1,4 @@
-"""The sandbox's invoices, their payments and its long lists, as Stripe's own SDK finds them."""
+"""The sandbox's invoices, their payments and its long lists, through Stripe's SDK."""
 
 from __future__ import annotations
 

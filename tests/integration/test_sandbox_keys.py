@@ -1,4 +1,4 @@
-"""The sandbox's own record of idempotency keys, which outlives what the vendor remembers of them."""
+"""The sandbox's own record of idempotency keys, which outlives the vendor's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store by itself, on both databases."""
+"""The store on both databases."""
 
 import os
 import sqlite3

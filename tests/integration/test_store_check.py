@@ -1,4 +1,4 @@
-"""`store check` in pages: it finds what one look would find, holds nobody up, and gives way to writers."""
+"""`store check` page by page: the same findings as in one pass, without blocking writers."""
 
 import sqlite3
 import subprocess
@@ -132,7 +132,7 @@ def test_sqlites_check_does_not_keep_a_writer_waiting(sqlite_desk: Desk, monkeyp
     wrote: list[str] = []
 
     def write() -> str:
-        """Another process commits a change while the check goes on."""
+        """Another process commits a change during the check."""
         process = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=True, capture_output=True, text=True)
         wrote.extend(process.stdout.split())
         return "ok"

@@ -1,4 +1,4 @@
-"""A store that is full, read-only, corrupt, locked or away: a clear error with its code, and nothing lost."""
+"""A store that is full, read-only, corrupt, locked or unreachable: a clear error code, and nothing lost."""
 
 import gc
 import sqlite3
@@ -253,7 +253,7 @@ def _run_and_expect_a_kill(script: str) -> None:
 
 @contextmanager
 def held_after_the_answer(desk: Desk, *, until_notified: bool) -> Iterator[list[str]]:
-    """Another program takes the store once the provider has answered; until the operator is told that it is awaited."""
+    """Another program locks the store once the provider has answered, until the operator is notified of the wait."""
     holder = sqlite3.connect(desk.url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
     notices: list[str] = []
     real = StripeProvider.refund

@@ -1,4 +1,4 @@
-"""Stripe's adapter with the real SDK over real sockets: what it sends, and what it takes an answer to mean."""
+"""Stripe's adapter with the real SDK over real sockets: what it sends, and how it reads a response."""
 
 import inspect
 import io

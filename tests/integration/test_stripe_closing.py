@@ -1,4 +1,4 @@
-"""Stripe's invoices closed with the real SDK over real sockets: what is sent, and what an answer is taken to mean."""
+"""Stripe's invoices closed with the real SDK over real sockets: what is sent, and how a response is read."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One request on one connection: the last check before its first byte, and the limits of its answer."""
+"""One request on one connection: the last check before its first byte, and the limits of its response."""
 
 import gzip
 import socket

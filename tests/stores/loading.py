@@ -1,4 +1,4 @@
-"""Stores of released schemas, as their programs wrote them, on either database; and the providers as they were left."""
+"""Stores of released schemas on either database, and the providers in the state they had then."""
 
 import json
 import sqlite3
@@ -23,7 +23,7 @@ from refundcli.store.engine import store_engine
 DUMPS = Path(__file__).parent / "dumps"
 SCHEMAS = tuple(sorted(path.stem for path in DUMPS.glob("*.sql")))
 PLACEHOLDER = "{{SANDBOX}}"
-# The first two stand for the last program that made the store; see 0001_first_schema.py.
+# The first two belong to the last program that made the store; see 0001_first_schema.py.
 _OLD_WORDS = (
     "ALTER TABLE invoice DROP CONSTRAINT invoice_status_known",
     "ALTER TABLE invoice ADD CONSTRAINT invoice_status_known"
@@ -124,7 +124,7 @@ class Released:
             self._ask_again(refund["idempotency_key"], sandbox)
 
     def _is_remembered_by_its_key(self, refund: Mapping[str, Any]) -> bool:
-        """Adyen tells of no refund when it is asked: that one was made is known by sending its key again."""
+        """Adyen has no refund look-up: only a replay of the key shows that the refund was made."""
         unfinished = {
             entry["idempotency_key"] for entry in self.expectations["refunds"] if entry["state"] == "submitted"
         }

@@ -1,4 +1,4 @@
-"""What an operator does with a released program, so that its store holds a row of every kind it knows.
+"""What an operator does with a released program, so that its store holds a row of every kind.
 
 This runs on the old program (see build.py), so it uses only what every released version has: the command line, the
 sandbox and the fault points of the tests of that version.

@@ -1,4 +1,4 @@
-"""Runs from a file, and closings that Stripe was asked for (schema 0003 and later)."""
+"""Runs from a file, and invoices closed at Stripe (schema 0003 and later)."""
 
 import os
 import signal

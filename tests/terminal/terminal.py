@@ -1,4 +1,4 @@
-"""A real terminal: a pseudo-terminal that a command runs in, and a screen that shows what a person would see."""
+"""A real terminal: a pty that a command runs in, and the screen that an operator would see."""
 
 import os
 import signal

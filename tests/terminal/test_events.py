@@ -1,4 +1,4 @@
-"""Events on a real terminal: what came is told whole, and nothing of it acts."""
+"""events on a real terminal: everything is shown, and no control sequence acts."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""Questions and screens in a real terminal (a pty); what a person sees is read off an emulated screen."""
+"""Prompts and screens in a real terminal (a pty), read off an emulated screen."""
 
 import shlex
 import socket

@@ -1,4 +1,4 @@
-"""The provider's truth on a real terminal: what differs, how far it has come, and the questions that are asked."""
+"""reconcile on a real terminal: differences, progress and questions."""
 
 import shlex
 

@@ -1,4 +1,4 @@
-"""What a person sees of a payment that pays several invoices."""
+"""The screen of a payment that pays several invoices."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The first look of the day, on a real terminal."""
+"""status on a real terminal."""
 
 import pytest
 

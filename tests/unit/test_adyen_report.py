@@ -1,4 +1,4 @@
-"""Adyen's reports as they are read: every row of ours is understood, kept with its problem, or refuses the file."""
+"""Reading Adyen's reports: every row of ours is parsed, kept with its problem, or rejects the file."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

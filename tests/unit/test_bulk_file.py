@@ -1,4 +1,4 @@
-"""Bulk files for mark-refunded: what was returned elsewhere, row by row."""
+"""Bulk files of mark-refunded: external refunds, row by row."""
 
 import io
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Ctrl-C while money moves is held back, and never forgotten."""
+"""Ctrl-C while money moves is deferred, and takes effect afterwards."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Invoice files: each row is an invoice, or is told cell by cell what is wrong with it."""
+"""Invoice files: each row is an invoice, or is rejected with every bad cell named."""
 
 import io
 import json

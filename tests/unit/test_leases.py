@@ -1,4 +1,4 @@
-"""Who holds a lease, and when it is proved that the holder is gone."""
+"""Who holds a lease, and when the holder is proved gone."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The listener's threads, with books that fail as they are told to."""
+"""The listener's threads, with fake books that fail on demand."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""What each answer proves: a reservation is released only on proof of "no" (I5)."""
+"""What each response proves: a reserved amount is released only on proof that no money moved (I5)."""
 
 import pytest
 

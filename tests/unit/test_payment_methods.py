@@ -1,4 +1,4 @@
-"""What each payment method allows: refused before sending where the vendor's page says so."""
+"""Limits of each payment method, checked before sending where the vendor documents them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Each provider counts an amount in its own units: never wrong by a hundredfold, never rounded."""
+"""Amounts in each provider's minor units: never off by a factor of a hundred, never rounded."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""How fast a provider may be asked: a rate is kept in every second, and what it says itself is heeded."""
+"""The request rate to a provider: a limit in every second, and the provider's own limits respected."""
 
 import random
 import threading

@@ -1,4 +1,4 @@
-"""Eight reasons, by word or label; states that never go back."""
+"""Eight reasons, by word or label; statuses that never go back."""
 
 from itertools import permutations
 
@@ -36,8 +36,8 @@ def test_every_state_has_its_transitions() -> None:
 
 
 def test_news_in_any_order_ends_in_the_same_state() -> None:
-    news = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
-    for order in permutations(news):
+    states = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
+    for order in permutations(states):
         state = RefundState.SUBMITTED
         for word in order:
             state = word if may_become(state, word) else state

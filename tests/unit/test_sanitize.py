@@ -1,4 +1,4 @@
-"""No string from outside may act on a terminal or hide in it."""
+"""No outside string may act on a terminal or hide in it."""
 
 import unicodedata
 

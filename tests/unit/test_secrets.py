@@ -1,4 +1,4 @@
-"""Where secrets are fetched from, and that they never show."""
+"""Where secrets are read from, and that they are never shown."""
 
 import os
 import pickle

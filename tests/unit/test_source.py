@@ -1,4 +1,4 @@
-"""Where rows come from: files and streams, checked to be text before anything is believed of them."""
+"""Input files and streams: checked to be text before any row is read."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""CSV tables: every record is read or told, and no record stops the rest."""
+"""CSV tables: every record is read or reported, and a bad record does not stop the rest."""
 
 import io
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Whose settings count: a file of the working folder only once it is trusted, by its place and its content."""
+"""Which settings files count: one in the working folder only once trusted, by its path and its content."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every word of the vendors' lists has a row in our tables, with the effect that tests/data expects (R13)."""
+"""Every code of the vendors' lists has a row in our tables, with the effect that tests/data expects (R13)."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -11,7 +11,7 @@ from refundcli.domain.dispute import DisputeStage
 from refundcli.providers.adyen import vocabulary as adyen
 from refundcli.providers.stripe import vocabulary as stripe_table
 from refundcli.services.ports.vocabulary import Effect, Meaning
-from vendor_words import (
+from vendor_codes import (
     adyen_event_examples,
     adyen_events,
     adyen_report_types,

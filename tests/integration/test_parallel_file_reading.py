@@ -1,4 +1,4 @@
-"""A long table is read by a second process, and read the same whatever becomes of that."""
+"""A long table read by a second process: the same rows, whatever happens to that process."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""What must hold, whatever happened (DESIGN §4, I1 to I11). Each function yields a sentence for each thing broken."""
+"""The invariants (DESIGN §4, I1 to I11). Each function yields a sentence for each violation."""
 
 import json
 from collections import Counter, defaultdict
@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from faults.cases import BARRED
-from faults.promises_of_closings import closed_wrong, closing_disagrees, closing_told_wrong
+from faults.closing_invariants import closed_wrong, closing_disagrees, closing_told_wrong
 from faults.rows import AtProvider, Books, gave_money, holds_its_amount, name_of, share_of
 from faults.worlds import CAPTURED, World
 from refundcli.domain.statuses import RefundState, may_become
@@ -32,7 +32,7 @@ _BY_FORCE = {".kill": -9, ".sigterm": -15, ".exception": 1}
 
 
 def broken_now(world: World) -> Iterator[str]:
-    """What must hold at every instant, while commands are dead, told and half done."""
+    """What must hold at every instant, while commands are dead, done or under way."""
     books, provider = world.books(), world.at_provider()
     yield from world.broken
     yield from _over_refunded(world, books, provider)
@@ -101,12 +101,12 @@ def doubled(books: Books, provider: AtProvider) -> Iterator[str]:
     for refund_id, times in Counter(filter(None, map(name_of, provider.refunds))).items():
         if times > 1:
             yield f"I3: the provider made {refund_id} {times} times"
-    wishes = {refund["id"]: (refund["request_key"], refund["payment_id"]) for refund in books.refunds}
-    for (key, _), times in Counter(wishes[r["id"]] for r in books.refunds if r["state"] != "failed").items():
+    requests = {refund["id"]: (refund["request_key"], refund["payment_id"]) for refund in books.refunds}
+    for (key, _), times in Counter(requests[r["id"]] for r in books.refunds if r["state"] != "failed").items():
         if times > 1:
             yield f"I4: the request key {key} made {times} refunds"
-    ours = [refund for refund in provider.refunds if gave_money(refund) and name_of(refund) in wishes]
-    for (key, _), times in Counter(wishes[name_of(refund)] for refund in ours).items():
+    ours = [refund for refund in provider.refunds if gave_money(refund) and name_of(refund) in requests]
+    for (key, _), times in Counter(requests[name_of(refund)] for refund in ours).items():
         if times > 1:
             yield f"I4: the request key {key} moved money {times} times"
 
@@ -126,18 +126,18 @@ def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[st
         newest = books.newest_of_key(ended.request_key)
         finished = [r for r in newest if _is_done(r, provider)]
         if ended.code == 0 and (finished != newest or not finished):
-            yield f"I11: told as done, but it is not: {ended}"
+            yield f"I11: reported as done, but it is not: {ended}"
         if ended.code == 6 and not any(refund["state"] == "failed" for refund in refunds):
-            yield f"I11: told as declined, but it is not: {ended}"
+            yield f"I11: reported as declined, but it is not: {ended}"
         if ended.code == 7 and any(provider.of(refund["id"]) for refund in refunds if refund["state"] == "failed"):
-            yield f"I11: told as not sent, but the provider has it: {ended}"
+            yield f"I11: reported as not sent, but the provider has it: {ended}"
     last = world.ended[-1]
     if last.kind == "resume" and last.code == 0 and books.unfinished:
-        yield f"I11: told as settled, but it is not: {last}"
+        yield f"I11: reported as settled, but it is not: {last}"
 
 
 def _is_done(refund: dict[str, Any], provider: AtProvider) -> bool:
-    """The provider made it; one that it took back since may not have been told of yet."""
+    """The provider made it; a later reversal may not have been reported yet."""
     provider_refunds = provider.of(refund["id"])
     stands = any(
         gave_money(provider_refund) or provider_refund.get("taken_back") for provider_refund in provider_refunds
@@ -218,10 +218,10 @@ def _refused_for_nothing(world: World, books: Books) -> Iterator[str]:
 
 
 def _events_lost(world: World, books: Books) -> Iterator[str]:
-    """What was taken in is there, once, and was looked at."""
+    """Ingested events are stored once, and were processed."""
     ingests = [ended for ended in world.ended if ended.kind == "events" and ended.code == 0]
     if ingests and not books.events:
-        yield "I6, lost: events were taken in, and none is there"
+        yield "I6, lost: events were ingested, and none is stored"
     for event in books.events:
         if (ingests or event["state"] == "unreviewed") and not was_looked_at(event):
             yield f"I7: the event {event['event_key']} is {event['state']}: {event['note']}"
@@ -252,4 +252,4 @@ def badly_kept_trail(books: Books) -> Iterator[str]:
         note = books.notes[refund["id"]]
         numbered = int(note["number"] is not None)
         if actions["credit note issued"] != numbered or actions["credit note void"] != (note["status"] == "void"):
-            yield f"I10: the trail of {refund['id']} tells of its credit note otherwise: {dict(actions)}"
+            yield f"I10: the trail of {refund['id']} disagrees about its credit note: {dict(actions)}"

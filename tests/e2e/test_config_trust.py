@@ -1,4 +1,4 @@
-"""A refundcli.toml that came with a folder: nothing is read from it, and nothing is sent, until it is trusted."""
+"""A refundcli.toml found in the working folder: nothing is read from it, and nothing is sent, until it is trusted."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Odd orders of events and careless answers, each of which once cost money."""
+"""Regressions: unusual orders of events and careless input, each of which once cost money."""
 
 import json
 from pathlib import Path

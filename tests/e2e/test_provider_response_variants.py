@@ -1,4 +1,4 @@
-"""Servers that speak Stripe's and Adyen's words in another way than the sandbox does: odd, and valid."""
+"""Responses of Stripe and Adyen that are valid but differ from the sandbox's."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -114,7 +114,7 @@ def only_refund(desk: Desk) -> Refund:
 
 
 def made_of(params: dict[str, str], **fields: Any) -> Body:
-    """A refund as it was asked for, with the payment told whole."""
+    """The refund as requested, with the payment expanded."""
     metadata = {name[9:-1]: value for name, value in params.items() if name.startswith("metadata[")}
     body = refund(amount=int(params["amount"]), metadata=metadata, reason="brand_new_reason", next_action=None)
     return {**body, "payment_intent": intent(params["payment_intent"]), **fields}
@@ -208,7 +208,7 @@ def test_a_payment_that_names_no_charge_and_has_a_dispute_is_not_refunded(desk: 
     ("disputed", "disputes", "there"),
     [
         pytest.param(True, [], "open", id="disputed, and nobody says how it stands"),
-        pytest.param(None, [dispute("needs_response")], "open", id="not told whether it is disputed"),
+        pytest.param(None, [dispute("needs_response")], "open", id="disputed is null"),
         pytest.param(True, [dispute("prevented")], "lost", id="the bank gave it back"),
         pytest.param(True, [dispute("warning_needs_response")], "open", id="an inquiry that forbids a refund"),
     ],

@@ -1,4 +1,4 @@
-"""Long lists: the same answer whichever way leads to it, every row once, and never a look through the whole store."""
+"""Long lists: the same rows by every query plan, each row once, and no full scan of the store."""
 
 import itertools
 import os

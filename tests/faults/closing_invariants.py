@@ -1,4 +1,4 @@
-"""What must hold of an invoice that is voided or written off here and at Stripe: the same promises, of one answer."""
+"""The invariants of an invoice that is voided or written off here and at Stripe."""
 
 from collections.abc import Iterator, Sequence
 
@@ -37,9 +37,9 @@ def closing_told_wrong(ended: Sequence[Ended], books: Books, provider: AtProvide
     for command in ended:
         if command.kind in CLOSINGS and command.code == 0:
             if f"invoice {command.kind}" not in written or not provider.closed_by:
-                yield f"I11: told as done, but it is not: {command}"
+                yield f"I11: reported as done, but it is not: {command}"
         elif command.kind in CLOSINGS and command.code == 6 and not any(c["state"] == "failed" for c in books.closings):
-            yield f"I11: told as declined, but it is not: {command}"
+            yield f"I11: reported as declined, but it is not: {command}"
 
 
 def closing_disagrees(books: Books, provider: AtProvider) -> Iterator[str]:

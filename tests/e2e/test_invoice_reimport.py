@@ -1,4 +1,4 @@
-"""An import never takes back what the store knows better, nor lends one payment's money to another."""
+"""A second import never overwrites newer facts of the store, nor moves one payment's money to another."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every state Stripe has, shown by the sandbox: any field of any object, and the events that tell of it."""
+"""The sandbox produces every Stripe status: any field of any object, with its events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a provider tells of refunds and disputes: the same end in any order, however often, whoever brings it."""
+"""Provider updates of refunds and disputes: the same state in any order, however often, from any source."""
 
 import random
 from dataclasses import replace
@@ -24,11 +24,11 @@ LATER = datetime(2027, 1, 1, tzinfo=UTC)
 NUMBER_FORMAT = "CN-{year}-{seq:06}"
 
 
-def tell(desk: Desk, *news: Update) -> list[UpdateOutcome]:
+def apply(desk: Desk, *updates: Update) -> list[UpdateOutcome]:
     clock = SystemClock(UTC)
     return [
         desk.books.write(lambda tx, n=update: hear(tx, n, evidence="test", clock=clock, number_format=NUMBER_FORMAT))  # type: ignore[misc]
-        for update in news
+        for update in updates
     ]
 
 
@@ -37,7 +37,7 @@ def refund_of(desk: Desk, number: str = "INV-1") -> Refund:
 
 
 def update_of(desk: Desk, state: RefundState, *, reference: str = "", **changes: object) -> RefundNews:
-    """News of the invoice's newest refund."""
+    """An update of the invoice's newest refund."""
     refund, invoice = refund_of(desk), desk.invoice("INV-1")
     at_provider = desk.sandbox.refunds[-1]
     default = RefundNews(
@@ -121,7 +121,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
         assert ours.state == known_as
         at_provider = desk.sandbox.refunds[-1]
         for (state, may_be_retried, on), _ in product(order, range(3)):
-            (outcome,) = tell(
+            (outcome,) = apply(
                 desk,
                 RefundNews(
                     provider=Provider.ADYEN,
@@ -152,7 +152,7 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
-    tell(desk, update_of(desk, RefundState.FAILED, failure="declined by the bank"))
+    apply(desk, update_of(desk, RefundState.FAILED, failure="declined by the bank"))
     invoice, refund = desk.invoice("INV-1"), refund_of(desk)
     assert (invoice.status, invoice.in_flight.number, invoice.refundable.number) == (
         InvoiceStatus.PAID,
@@ -165,7 +165,7 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
     assert refund.needs_acknowledgement
     desk.refused("refund INV-1 --full --reason other --yes", "nothing-to-refund")
 
-    answer = desk.json(f"acknowledge {refund.id} --memo 'told by the bank' --yes")
+    answer = desk.json(f"acknowledge {refund.id} --memo 'bank confirmed it' --yes")
     assert answer["refunds"][0]["acknowledged_by"] == desk.operator
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert findings(desk.books) == []
@@ -175,7 +175,7 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
 def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
-    tell(desk, update_of(desk, RefundState.REVERSED))
+    apply(desk, update_of(desk, RefundState.REVERSED))
     assert desk.invoice("INV-1").refundable.number == "100.00"
     loud = desk("status -o json")
     assert loud.exit_code == 8
@@ -189,15 +189,15 @@ def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk
 
 def test_a_refund_made_elsewhere_counts_from_the_moment_it_is_seen(desk: Desk) -> None:
     desk.paid_by_card()
-    tell(desk, external(desk, "30.00 EUR"), external(desk, "30.00 EUR"))
+    apply(desk, external(desk, "30.00 EUR"), external(desk, "30.00 EUR"))
     invoice = desk.invoice("INV-1")
     assert (invoice.refundable.number, invoice.refunded.number) == ("70.00", "30.00")
     (refund,) = invoice.refunds
     assert (refund.is_external, refund.credit_note, refund.reason) == (True, None, None)
     desk.refused("refund INV-1 --amount 71 --reason other --yes", "over-refund")
-    tell(desk, external(desk, "70.00 EUR", "re_another"))
+    apply(desk, external(desk, "70.00 EUR", "re_another"))
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
-    tell(desk, external(desk, "70.00 EUR", "re_another", state=RefundState.REVERSED))
+    apply(desk, external(desk, "70.00 EUR", "re_another", state=RefundState.REVERSED))
     assert desk.invoice("INV-1").status is InvoiceStatus.PAID
     assert desk.invoice("INV-1").refundable.number == "70.00"
     assert findings(desk.books) == []
@@ -213,7 +213,7 @@ def test_a_refund_made_elsewhere_that_comes_back_ends_the_same_in_either_order(
         external(desk, "30.00 EUR"),
         external(desk, "30.00 EUR", state=state, may_be_retried=state is RefundState.FAILED),
     ]
-    tell(desk, *(words[::-1] if turned else words))
+    apply(desk, *(words[::-1] if turned else words))
     assert desk.invoice("INV-1").refundable.number == refundable
     assert findings(desk.books) == []
     desk.json(f"acknowledge {refund_of(desk).id} --yes")
@@ -225,12 +225,12 @@ def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_mon
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     ours = refund_of(desk)
-    tell(desk, external(desk, "30.00 EUR"), external(desk, "30.00 EUR", state=RefundState.FAILED, may_be_retried=True))
+    apply(desk, external(desk, "30.00 EUR"), external(desk, "30.00 EUR", state=RefundState.FAILED, may_be_retried=True))
     theirs = refund_of(desk)
     assert (desk.invoice("INV-1").in_flight.number, theirs.needs_acknowledgement) == ("0.00", True)
     assert findings(desk.books) == []
     sandbox_refund = desk.sandbox.refunds[-1]
-    tell(
+    apply(
         desk, update_of(desk, RefundState.REVERSED, reference=sandbox_refund.id, refund_id=ours.id, amount=ours.amount)
     )
     assert (desk.invoice("INV-1").in_flight.number, desk.invoice("INV-1").refundable.number) == ("30.00", "70.00")
@@ -244,11 +244,11 @@ def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_mon
 def test_what_the_import_told_as_given_back_is_not_counted_twice(desk: Desk) -> None:
     desk.paid_by_card(returned_elsewhere=3000)
     before = datetime(2026, 1, 1, tzinfo=UTC)
-    tell(desk, external(desk, "20.00 EUR", "re_a", created_at=before))
+    apply(desk, external(desk, "20.00 EUR", "re_a", created_at=before))
     assert desk.invoice("INV-1").refundable.number == "70.00"
-    tell(desk, external(desk, "20.00 EUR", "re_b", created_at=before))
+    apply(desk, external(desk, "20.00 EUR", "re_b", created_at=before))
     assert desk.invoice("INV-1").refundable.number == "60.00"
-    tell(desk, external(desk, "5.00 EUR", "re_c"))
+    apply(desk, external(desk, "5.00 EUR", "re_c"))
     assert desk.invoice("INV-1").refundable.number == "55.00"
     assert findings(desk.books) == []
 
@@ -256,26 +256,26 @@ def test_what_the_import_told_as_given_back_is_not_counted_twice(desk: Desk) -> 
 def test_a_record_of_a_dashboard_refund_and_that_refund_are_one(desk: Desk) -> None:
     desk.paid_by_card(auto_refundable=False)
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference re_dash --yes")
-    tell(desk, external(desk, "40.00 EUR", "re_dash"), external(desk, "40.00 EUR", "re_dash"))
+    apply(desk, external(desk, "40.00 EUR", "re_dash"), external(desk, "40.00 EUR", "re_dash"))
     assert desk.invoice("INV-1").refundable.number == "60.00"
-    tell(desk, external(desk, "40.00 EUR", "re_second"))
+    apply(desk, external(desk, "40.00 EUR", "re_second"))
     assert desk.invoice("INV-1").refundable.number == "20.00"
 
 
 def test_a_look_that_finds_the_same_failure_of_a_record_again_is_no_news(desk: Desk) -> None:
     desk.paid_by_card(auto_refundable=False)
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference re_dash --yes")
-    tell(desk, external(desk, "40.00 EUR", "re_dash"))
+    apply(desk, external(desk, "40.00 EUR", "re_dash"))
     failed = external(desk, "40.00 EUR", "re_dash", state=RefundState.FAILED, status="failed", reported_at=LATER)
-    tell(desk, failed)
+    apply(desk, failed)
     entries = desk.count("audit_entry")
-    tell(desk, replace(failed, reported_at=LATER + timedelta(minutes=1)))
+    apply(desk, replace(failed, reported_at=LATER + timedelta(minutes=1)))
     assert desk.count("audit_entry") == entries
-    tell(desk, replace(failed, reported_at=LATER + timedelta(minutes=2), failure="closed account"))
+    apply(desk, replace(failed, reported_at=LATER + timedelta(minutes=2), failure="closed account"))
     assert desk.count("audit_entry") == entries + 1
 
 
-def told_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
+def update_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
     at = LATER + timedelta(days=day)
     return external(desk, "40.00 EUR", "PSPR", provider=Provider.ADYEN, state=state, status=state, reported_at=at)
 
@@ -287,12 +287,12 @@ def test_a_record_whose_refund_was_made_again_stands_in_any_order(desk: Desk, or
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference PSPR --yes")
     states = (RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SUCCEEDED)
     for day in (0, *order):
-        tell(desk, told_of_record(desk, states[day], day))
+        apply(desk, update_of_record(desk, states[day], day))
     record = refund_of(desk)
     assert (record.is_made_at_provider, record.has_failed_at_provider) == (True, False)
     assert record.succeeded_at == LATER + timedelta(days=2)
     entries = desk.count("audit_entry")
-    tell(desk, *(told_of_record(desk, states[day], day) for day in (0, 2, 2)))
+    apply(desk, *(update_of_record(desk, states[day], day) for day in (0, 2, 2)))
     assert desk.count("audit_entry") == entries
     desk.refused(f"mark-refunded --undo {record.id} --memo why --yes", "made-at-provider")
 
@@ -303,7 +303,7 @@ def test_a_record_whose_refund_failed_twice_may_be_undone_in_any_order(desk: Des
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference PSPR --yes")
     states = (RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SUCCEEDED, RefundState.FAILED)
     for day in (0, *order):
-        tell(desk, told_of_record(desk, states[day], day))
+        apply(desk, update_of_record(desk, states[day], day))
     record = refund_of(desk)
     assert record.has_failed_at_provider
     desk.json(f"mark-refunded --undo {record.id} --memo why --yes")
@@ -323,7 +323,7 @@ def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: d
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     before = how_it_stands(desk)
-    (outcome,) = tell(desk, update_of(desk, RefundState.FAILED, **changes))
+    (outcome,) = apply(desk, update_of(desk, RefundState.FAILED, **changes))
     assert (outcome.state, outcome.changed) == (EventState.UNREVIEWED, False)
     assert how_it_stands(desk) == before
 
@@ -331,27 +331,27 @@ def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: d
 def test_one_request_that_became_two_refunds_is_counted_twice(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 40 --reason other --yes")
-    tell(desk, update_of(desk, RefundState.SUCCEEDED, reference="re_twin", created_at=LATER))
+    apply(desk, update_of(desk, RefundState.SUCCEEDED, reference="re_twin", created_at=LATER))
     assert desk.invoice("INV-1").refundable.number == "20.00"
 
 
 def test_a_failure_and_a_success_that_contradict_each_other_hold_the_amount(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
-    tell(desk, update_of(desk, RefundState.FAILED))
+    apply(desk, update_of(desk, RefundState.FAILED))
     assert desk.invoice("INV-1").refundable.number == "100.00"
     desk.json("refund INV-1 --amount 60 --reason other --yes")
     first = desk.invoice("INV-1").refunds[0]
     at_provider = desk.sandbox.refunds[0]
     update = update_of(desk, RefundState.SUCCEEDED, reference=at_provider.id, refund_id=first.id, amount=first.amount)
-    (outcome,) = tell(desk, update)
+    (outcome,) = apply(desk, update)
     assert outcome.state is EventState.UNREVIEWED
     assert "paid twice" in outcome.note
 
 
 def test_news_of_a_payment_that_is_not_here_waits_for_it(desk: Desk) -> None:
     desk.paid_by_card()
-    (outcome,) = tell(desk, external(desk, "1.00 EUR", payment_references=("pi_unknown",)))
+    (outcome,) = apply(desk, external(desk, "1.00 EUR", payment_references=("pi_unknown",)))
     assert outcome.state is EventState.UNMATCHED
 
 
@@ -369,8 +369,8 @@ def test_of_two_words_about_a_dispute_the_later_one_holds_in_any_order(desk: Des
         order = words[:]
         random.Random(at).shuffle(order)
         for state, when in order:
-            news = dispute_of(desk, number, f"dp_{at}", state, "40.00 EUR", at=when)
-            tell(desk, news, news)
+            update = dispute_of(desk, number, f"dp_{at}", state, "40.00 EUR", at=when)
+            apply(desk, update, update)
         invoice = desk.invoice(number)
         assert (invoice.dispute, len(invoice.payments[0].disputes)) == (Dispute.LOST, 1)
         assert invoice.refundable.number == "60.00"
@@ -389,7 +389,7 @@ def test_two_disputes_of_one_payment_are_two_records_in_any_order(desk: Desk) ->
         number = f"INV-{at}"
         desk.paid_by_card(number)
         for reference, state, amount, when in order:
-            tell(desk, dispute_of(desk, number, f"{reference}_{at}", state, amount, at=when))
+            apply(desk, dispute_of(desk, number, f"{reference}_{at}", state, amount, at=when))
         invoice = desk.invoice(number)
         assert (invoice.dispute, invoice.payments[0].lost.number) == (Dispute.LOST, "50.00")
         assert invoice.refundable.number == "50.00"
@@ -399,8 +399,8 @@ def test_two_disputes_of_one_payment_are_two_records_in_any_order(desk: Desk) ->
 def test_of_two_disputes_the_one_that_is_open_stays_open_when_the_other_ends(desk: Desk) -> None:
     desk.paid_by_card()
     for reference in ("dp_a", "dp_b"):
-        tell(desk, dispute_of(desk, "INV-1", reference, DisputeState.OPEN, "30.00 EUR"))
-    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.WON, "30.00 EUR", at=LATER + timedelta(days=1)))
+        apply(desk, dispute_of(desk, "INV-1", reference, DisputeState.OPEN, "30.00 EUR"))
+    apply(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.WON, "30.00 EUR", at=LATER + timedelta(days=1)))
     assert desk.invoice("INV-1").dispute is Dispute.OPEN
     desk.refused("refund INV-1 --full --reason other --yes", "disputed")
     assert desk.refunded_at_provider(desk.invoice("INV-1").payments[0].reference) == []
@@ -412,16 +412,16 @@ def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_rest
     desk("refund INV-1 --amount 40 --reason other --yes")
     with desk.books.engine.begin() as line:
         line.exec_driver_sql("UPDATE refund SET state = 'ready', fence = 0, first_sent_at = NULL")
-    tell(desk, update_of(desk, RefundState.SUCCEEDED))
+    apply(desk, update_of(desk, RefundState.SUCCEEDED))
     assert refund_of(desk).state is RefundState.SUCCEEDED
     assert desk.invoice("INV-1").refunded.number == "40.00"
 
 
 def test_a_chargeback_record_taken_back_beside_an_open_dispute_counts_as_lost_again(desk: Desk) -> None:
     desk.paid_by_card()
-    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
+    apply(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
     (refund,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
-    tell(desk, dispute_of(desk, "INV-1", "dp_b", DisputeState.OPEN, "20.00 EUR"))
+    apply(desk, dispute_of(desk, "INV-1", "dp_b", DisputeState.OPEN, "20.00 EUR"))
     desk.json(f"mark-refunded --undo {refund['id']} --memo 'wrong invoice' --yes")
     invoice = desk.invoice("INV-1")
     assert (invoice.payments[0].lost.number, invoice.refundable.number) == ("30.00", "70.00")
@@ -430,9 +430,9 @@ def test_a_chargeback_record_taken_back_beside_an_open_dispute_counts_as_lost_ag
 
 def test_a_chargeback_record_taken_back_after_the_dispute_was_won_leaves_nothing_lost(desk: Desk) -> None:
     desk.paid_by_card()
-    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
+    apply(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
     (refund,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
-    tell(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.WON, "30.00 EUR", at=LATER + timedelta(days=1)))
+    apply(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.WON, "30.00 EUR", at=LATER + timedelta(days=1)))
     desk.json(f"mark-refunded --undo {refund['id']} --memo 'the bank paid it back' --yes")
     invoice = desk.invoice("INV-1")
     assert (invoice.payments[0].lost.number, invoice.refundable.number) == ("0.00", "100.00")

@@ -1,4 +1,4 @@
-"""The scripted job: bank transfers marked as refunded from a file."""
+"""mark-refunded --from: bank transfers recorded as refunds by a script."""
 
 import csv
 import json

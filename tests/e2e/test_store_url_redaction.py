@@ -1,4 +1,4 @@
-"""No password is ever shown, in whatever form of address it stands and whatever goes wrong with it."""
+"""No password is ever shown, whatever the form of the store's address and whatever fails."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One story for each way in which a provider's report was once read wrongly, and money was sent or counted twice."""
+"""Regressions: provider messages that were once misread, so that money was sent or counted twice."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Streams that are gone, full, closed or lack a letter, and odd input: the exit code stays what it was (I11)."""
+"""Standard streams that are gone, full, closed or lack a character: the exit code stays the same (I11)."""
 
 import json
 import os

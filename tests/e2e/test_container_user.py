@@ -1,4 +1,4 @@
-"""As in a container: a user id without a name or a home, no terminal, LC_ALL=C, and one folder that can be written to.
+"""As in a container: a user id without a name or a home, no terminal, LC_ALL=C, and one writable folder.
 
 Every command of the demo works, or says what it needs.
 """

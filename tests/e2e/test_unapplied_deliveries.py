@@ -1,4 +1,4 @@
-"""Verified deliveries of a shape that nobody knows block each payment that they name, whenever it comes in (R13)."""
+"""Verified deliveries of an unknown shape block each payment that they name, even one imported later (R13)."""
 
 import json
 

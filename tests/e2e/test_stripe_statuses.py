@@ -1,4 +1,4 @@
-"""Every state of Stripe's, by each way in which it is learnt, to the next refund: the sums before and after it."""
+"""Every Stripe status, by each way it is learnt, to the next refund: the sums before and after it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import oracle
 from desk import Desk
 from oracle import PAID, PART, Ending, Outcome, Sums, ending_of, outcome_of
 from refundcli.store.integrity import findings
-from vendor_words import stripe_words
+from vendor_codes import stripe_words
 from webhooks import STRIPE_SECRET, settle_secrets
 
 Word = tuple[str, str]

@@ -1,4 +1,4 @@
-"""Where the books and a provider tell different stories, and where they only seem to."""
+"""Differences between the books and a provider, and what is not a difference."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -130,7 +130,7 @@ OPEN, WON, LOST, UNKNOWN = DisputeState.OPEN, DisputeState.WON, DisputeState.LOS
             snapshot(update(refund_id="rf_1")), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt"
         ),
         pytest.param(snapshot(), [refund(RefundState.SUBMITTED, provider_reference="")], id="in doubt, and not made"),
-        pytest.param(snapshot(update(RefundState.FAILED)), [refund(RefundState.REVERSED)], id="came back"),
+        pytest.param(snapshot(update(RefundState.FAILED)), [refund(RefundState.REVERSED)], id="reversed"),
         pytest.param(snapshot(update(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_record_that_names_the_dashboards_refund_is_that_refund() -> None:
     ("here", "there"),
     [
         pytest.param([record(OPEN)], disputed(OPEN), id="the same state and amount"),
-        pytest.param([record(OPEN, reference="")], disputed(OPEN), id="a placeholder stands for it"),
+        pytest.param([record(OPEN, reference="")], disputed(OPEN), id="a placeholder matches it"),
         pytest.param([record(WON)], (), id="a won one is over, and not every source lists it"),
         pytest.param([record(WON, amount="40")], disputed(WON), id="of one that is over the amount says nothing"),
         pytest.param([record(LOST, status="limbo")], disputed(UNKNOWN, amount="100"), id="decided by a person"),
@@ -203,7 +203,7 @@ def test_a_dispute_that_is_the_same_on_both_sides_is_no_difference(
         pytest.param([record(WON)], disputed(LOST), ["won", "lost"], id="its end"),
         pytest.param([record(LOST)], disputed(LOST, amount="40"), ["lost 100.00 EUR", "lost 40.00 EUR"], id="amount"),
         pytest.param([record(LOST)], disputed(UNKNOWN), ["lost", "unknown"], id="a word that nobody decided"),
-        pytest.param([record(LOST, reference="")], (), ["lost", "none"], id="only an import tells of it"),
+        pytest.param([record(LOST, reference="")], (), ["lost", "none"], id="only imported"),
     ],
 )
 def test_a_dispute_that_differs_is_told_as_it_is_here_and_there(

@@ -1,4 +1,4 @@
-"""Words on no list: each blocks its payment until somebody acknowledges it, and then no more (R13)."""
+"""Codes on no list: each blocks its payment until an operator acknowledges it, and not afterwards (R13)."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -236,7 +236,7 @@ def test_a_dispute_in_an_unlisted_status_is_open_to_nobody_until_stripe_says_mor
     (event,) = unreviewed(desk)
     desk.json(f"events acknowledge {event['id']} --as lost")
     assert oracle.sums(desk, "INV-1").lost == PART
-    # Another status of the same dispute is news again.
+    # Another status of the same dispute is a new update.
     desk.sandbox.dispute(payment, "purgatory", PART)
     assert desk("reconcile").exit_code == 8
     assert refused_as(desk) == "unreviewed-event"

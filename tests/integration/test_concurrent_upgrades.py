@@ -1,4 +1,4 @@
-"""Upgrades: two programs at once, commands that write or only look, and programs that were started before."""
+"""Upgrades: two programs at once, commands that write or only read, and programs that were started before."""
 
 import os
 import sqlite3
@@ -54,7 +54,7 @@ def backups(desk: Desk) -> list[Path]:
 
 
 def test_of_two_upgrades_at_once_the_second_finds_it_done(old_desk: Desk) -> None:
-    """Both are at the door, where a writer keeps them until they have begun."""
+    """A writer blocks both until both have started."""
     writer = sqlite3.connect(file_of(old_desk), isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     both = [

@@ -11,7 +11,7 @@ import pytest
 import oracle
 from desk import MERCHANT, Desk
 from oracle import PAID, PART, Outcome, Sums, delivered, outcome_of, sums
-from vendor_words import AdyenCode, adyen_event_examples, adyen_events
+from vendor_codes import AdyenCode, adyen_event_examples, adyen_events
 from webhooks import Json, Post, adyen, item, listening, settle_secrets, signed, until
 
 CODES = adyen_events()

@@ -1,4 +1,4 @@
-"""What a support engineer asks: list, show, history, credit notes."""
+"""What a support engineer queries: list, show, history, credit notes."""
 
 from dataclasses import replace
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""Invoices brought in from Stripe: with their payments, refunds and disputes; what the store knows better stays."""
+"""invoice pull: invoices from Stripe with their payments, refunds and disputes; newer facts of the store stay."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What becomes of a refund when the provider or the network misbehaves, and how `resume` settles it."""
+"""Refunds while the provider or the network fails, and how `resume` finishes them."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -177,7 +177,7 @@ def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhi
         while not desk.sandbox.refund_requests:
             time.sleep(0.01)
         second = desk.invoice("INV-1").payments[1]
-        news = DisputeNews(
+        update = DisputeNews(
             Provider.ADYEN,
             "PSPDISPUTE1",
             (second.reference,),
@@ -186,7 +186,7 @@ def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhi
             "Undefended",
             datetime.now(UTC),
         )
-        assert desk.books.write(lambda tx: apply_dispute(tx, news, evidence="a chargeback")).changed
+        assert desk.books.write(lambda tx: apply_dispute(tx, update, evidence="a chargeback")).changed
 
     with meanwhile(0, open_a_dispute):
         answer = desk("refund INV-1 --full --reason other --yes -o json")

@@ -10,7 +10,7 @@ import oracle
 from adyen_rows import HEADER, row
 from desk import Desk
 from oracle import PAID, PART, Ending, Outcome, ending_of, expected, outcome_of
-from vendor_words import adyen_report_types
+from vendor_codes import adyen_report_types
 
 TYPES = adyen_report_types()
 # One of each kind of meaning, for the other layout and for both databases.

@@ -1,4 +1,4 @@
-"""Every word Adyen has, said by the sandbox: events of any code, disputes with their lives, reports of any type."""
+"""The sandbox produces every Adyen event code, dispute life and report type."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from refundcli.sandbox.core.records import AdyenRefund
 from refundcli.sandbox.testing import RunningSandbox
 
 HMAC_KEY = "0123456789abcdef" * 4
-# docs.adyen.com/api-explorer/Webhooks/1, and one that nobody has heard of. Two more have another shape.
+# docs.adyen.com/api-explorer/Webhooks/1, and one unknown code. Two more have another shape.
 CODES = [
     "AUTHORISATION",
     "AUTHORISATION_ADJUSTMENT",

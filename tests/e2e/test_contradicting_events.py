@@ -1,4 +1,4 @@
-"""What contradicts the books or itself: a person looks before the next refund, and nothing is counted twice."""
+"""Events that contradict the books or each other need a review before the next refund; nothing is counted twice."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

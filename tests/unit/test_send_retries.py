@@ -1,4 +1,4 @@
-"""One request, again only where it provably did nothing, and never once it is no longer ours to send."""
+"""A request is repeated only if the last one provably did nothing, and never after the lease has ended."""
 
 from collections.abc import Iterable
 

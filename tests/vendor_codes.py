@@ -1,4 +1,4 @@
-"""The vendors' words in tests/data, as the tests read them: what is expected of each, independent of our tables."""
+"""The vendors' codes in tests/data: the expected effect of each, independent of the program's tables."""
 
 import json
 import tomllib
