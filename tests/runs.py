@@ -24,7 +24,7 @@ from refundcli.settings import load
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedRow:
     """One row: all that remains of the invoice, or an amount like "40.00 EUR"."""
 
     invoice: str
@@ -47,7 +47,7 @@ class Wish:
         )
 
 
-def stage(books: Books, clock: Clock, rows: Sequence[Wish], *, fingerprint: str = "f1") -> BulkRun:
+def stage(books: Books, clock: Clock, rows: Sequence[RequestedRow], *, fingerprint: str = "f1") -> BulkRun:
     """The run, checked and confirmed; nothing of it is done."""
     at = clock.now()
     run = BulkRun(
@@ -83,7 +83,7 @@ class Runner:
     reported: list[tuple[RunItem, Sequence[Refund]]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def stage(self, *rows: Wish, fingerprint: str = "f1") -> BulkRun:
+    def stage(self, *rows: RequestedRow, fingerprint: str = "f1") -> BulkRun:
         services = services_of(self.desk.environ)
         return stage(services.books, services.clock, rows, fingerprint=fingerprint)
 

@@ -72,7 +72,7 @@ def test_a_sample_of_event_codes_on_both_databases(desk: Desk, needs_a_person: b
 
 
 @by_exit_code
-def test_a_word_before_its_invoice_ends_as_after_it(sqlite_desk: Desk, needs_a_person: bool) -> None:
+def test_an_event_before_its_invoice_ends_as_after_it(sqlite_desk: Desk, needs_a_person: bool) -> None:
     desk = sqlite_desk
     settle_secrets(desk)
     outcomes = split({word: outcome_of(text) for word, text in CODES.items()}, needs_a_person)
@@ -110,13 +110,13 @@ OURS = {
 }
 
 
-def test_every_word_about_refunds_has_its_end_for_a_refund_of_ours() -> None:
+def test_every_refund_code_has_its_outcome_for_a_refund_of_ours() -> None:
     about_refunds = {code for (code, _), text in adyen_events().items() if text.startswith("refund")}
     assert {code for code, _ in OURS} == about_refunds
 
 
 @by_exit_code
-def test_each_word_about_a_refund_of_ours_moves_it_and_no_other(desk: Desk, needs_a_person: bool) -> None:
+def test_each_code_about_a_refund_of_ours_moves_it_and_no_other(desk: Desk, needs_a_person: bool) -> None:
     settle_secrets(desk)
     outcomes = split(OURS, needs_a_person)
     invoices = paid(desk, outcomes)

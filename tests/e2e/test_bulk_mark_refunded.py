@@ -88,7 +88,7 @@ def test_rows_of_one_invoice_are_summed(desk: Desk) -> None:
     assert desk.invoice("T-1").refunded.number == "80.00"
 
 
-def test_rows_with_one_key_and_content_are_one_wish(desk: Desk) -> None:
+def test_rows_with_one_key_and_content_are_one_request(desk: Desk) -> None:
     desk.paid_outside("T-1", "100.00 EUR")
     path = desk.folder / "keys.csv"
     path.write_text("invoice,amount,reason,key\nT-1,40,other,a\nT-1,40,other,a\nT-1,10,other,b\n")
@@ -134,7 +134,7 @@ def test_one_invoice_or_a_file_but_not_both(desk: Desk, transfers: Path) -> None
     desk.refused(f"mark-refunded --from {transfers} --amount 5 --yes", "only-for-one", exit_code=2)
 
 
-def test_every_row_is_told_with_its_own_audit_entry_and_credit_note(desk: Desk, transfers: Path) -> None:
+def test_every_row_has_its_own_audit_entry_and_credit_note(desk: Desk, transfers: Path) -> None:
     desk(f"mark-refunded --from {transfers} --yes")
     notes = desk.json("credit-notes list")
     assert [note["number"][-1] for note in notes] == ["1", "2", "3", "4"]

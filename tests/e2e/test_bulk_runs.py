@@ -91,7 +91,7 @@ def test_a_plan_of_another_store_or_command_is_refused(desk: Desk, three: Path) 
     elsewhere.refused(f"mark-refunded --apply {plan} --yes", "plan-edited")
 
 
-def test_a_row_whose_invoice_changed_since_the_plan_is_refused_and_the_others_are_done(desk: Desk, three: Path) -> None:
+def test_only_rows_whose_invoice_changed_since_the_plan_are_refused(desk: Desk, three: Path) -> None:
     plan = desk.folder / "plan.json"
     desk.json(f"mark-refunded --from {three} --plan {plan}")
     desk.json("mark-refunded T-1 --amount 5 --reason other --yes")
@@ -140,9 +140,7 @@ def test_a_default_reason_is_for_rows_without_one(desk: Desk) -> None:
     assert {note["reason"] for note in desk.json("credit-notes list")} == {"returned-goods"}
 
 
-def test_a_run_that_goes_wrong_is_stopped_and_gone_on_with(
-    desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_run_is_stopped_and_resumed(desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
     spent = _spent_meanwhile(desk, monkeypatch, "T-1")
     error = desk.refused(f"mark-refunded --from {three} --max-errors 1 --yes", "too-many-errors")
@@ -231,7 +229,7 @@ def test_an_atomic_file_has_a_limit(desk: Desk, three: Path, monkeypatch: pytest
 # --- duplicates ----------------------------------------------------------------------------------------------
 
 
-def test_a_row_equal_to_one_of_an_earlier_run_is_asked_about(desk: Desk, three: Path) -> None:
+def test_a_row_equal_to_one_of_an_earlier_run_needs_confirmation(desk: Desk, three: Path) -> None:
     desk.json(f"mark-refunded --from {three} --yes")
     columns = "invoice,amount,reason,reference,memo,key"
     again = transfers(desk, "T-1,40.00,other,a,second file,", "T-3,20,other,c,,", columns=columns, name="again.csv")
@@ -244,7 +242,7 @@ def test_a_row_equal_to_one_of_an_earlier_run_is_asked_about(desk: Desk, three: 
     assert desk.json(f"mark-refunded --from {deliberate} --allow-duplicate --yes")["recorded"] == 1
 
 
-def test_equal_rows_that_are_too_much_are_refused_for_that_also_when_the_file_is_run_again(desk: Desk) -> None:
+def test_equal_rows_over_the_limit_are_refused_on_a_second_run_too(desk: Desk) -> None:
     paid(desk, 1, "50.00 EUR")
     file = transfers(desk, "T-1,40,other,a", "T-1,40,other,a")
     assert desk.json(f"mark-refunded --from {file} --yes", exit_code=9)["recorded"] == 1
@@ -252,7 +250,7 @@ def test_equal_rows_that_are_too_much_are_refused_for_that_also_when_the_file_is
     assert (answer["done_before"], answer["refused_by_code"]) == (1, {"over-refund": 1})
 
 
-def test_a_key_for_two_wishes_names_the_first_line(desk: Desk) -> None:
+def test_a_key_for_two_different_rows_names_the_first_line(desk: Desk) -> None:
     paid(desk, 2)
     file = transfers(desk, "T-1,40,other,k", "T-2,10,other,k", columns="invoice,amount,reason,key")
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
@@ -318,7 +316,7 @@ def test_a_refund_through_a_provider_is_never_taken_back_as_a_record(desk: Desk)
     desk.refused(f"mark-refunded --undo {refund['id']} --memo why --yes", "not-a-record")
 
 
-def test_what_a_lost_dispute_took_is_the_banks_again_once_its_record_is_taken_back(desk: Desk) -> None:
+def test_undoing_a_chargeback_record_counts_its_dispute_as_lost(desk: Desk) -> None:
     from refundcli.domain.statuses import Dispute
 
     desk.paid_by_card("INV-1", dispute=Dispute.LOST, dispute_amount=4000)
@@ -361,7 +359,7 @@ def test_what_a_provider_declines_is_handed_back_with_its_key(desk: Desk) -> Non
     assert row["key"]
 
 
-def test_what_could_not_be_sent_is_handed_back_and_sent_when_the_provider_is_there(desk: Desk) -> None:
+def test_an_unsent_row_is_written_back_and_sent_later(desk: Desk) -> None:
     reference = desk.paid_by_card("C-1", provider="adyen")
     file = transfers(desk, "C-1,40,other", columns="invoice,amount,reason")
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = refused_url()
@@ -399,7 +397,7 @@ def test_a_plan_of_refunds_is_applied_by_another(desk: Desk) -> None:
     assert (begun["operator"], begun["planned_by"]) == ("Grace Hopper", "Ada Lovelace")
 
 
-def test_a_refund_just_made_by_hand_is_not_made_again_by_a_file(desk: Desk) -> None:
+def test_a_refund_just_made_singly_is_not_repeated_by_a_file(desk: Desk) -> None:
     desk.paid_by_card("C-1")
     desk.json("refund C-1 --amount 40 --reason other --yes")
     file = transfers(desk, "C-1,40,other", columns="invoice,amount,reason")
@@ -455,9 +453,7 @@ def rejected_invoices(answer: dict[str, Any]) -> list[str]:
         return [row["invoice"] for row in csv.DictReader(lines)]
 
 
-def test_the_same_file_again_goes_on_and_tells_of_rows_that_were_refused_before(
-    desk: Desk, half_done: tuple[Path, str]
-) -> None:
+def test_running_the_same_file_again_resumes_and_lists_refused_rows(desk: Desk, half_done: tuple[Path, str]) -> None:
     file, run = half_done
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["run"], answer["refunded"] + answer["done_before"], answer["state"]) == (run, 3, "finished")
@@ -466,7 +462,7 @@ def test_the_same_file_again_goes_on_and_tells_of_rows_that_were_refused_before(
     assert findings(desk.books) == []
 
 
-def test_a_resumed_run_tells_of_rows_that_another_worker_refused(desk: Desk, half_done: tuple[Path, str]) -> None:
+def test_a_resumed_run_lists_rows_that_another_worker_refused(desk: Desk, half_done: tuple[Path, str]) -> None:
     _, run = half_done
     answer = desk.json(f"refund --resume {run} --yes", exit_code=9)
     assert answer["state"] == "finished"
@@ -485,15 +481,13 @@ def test_a_resumed_run_says_where_real_money_moves(desk: Desk, half_done: tuple[
     assert answer.exit_code == 9
 
 
-def test_rows_that_a_run_refused_do_not_stop_it_by_max_errors_when_it_goes_on(
-    desk: Desk, half_done: tuple[Path, str]
-) -> None:
+def test_refused_rows_do_not_count_for_max_errors_in_a_resumed_run(desk: Desk, half_done: tuple[Path, str]) -> None:
     file, _ = half_done
     assert desk.json(f"refund --from {file} --max-errors 1 --yes", exit_code=9)["state"] == "finished"
 
 
 @pytest.mark.parametrize("how", ["--from {file}", "--resume {run}"])
-def test_a_run_of_records_that_was_killed_after_its_last_row_is_ended_by_the_next(
+def test_a_run_killed_after_its_last_row_is_finished_by_the_next(
     desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     def kill(*_: Any, **__: Any) -> None:
@@ -529,7 +523,7 @@ def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
     assert findings(desk.books) == []
 
 
-def test_a_row_that_may_be_done_by_now_joins_the_run_that_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_may_be_done_joins_the_resumed_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.environ |= ONE_AT_A_TIME
     desk.paid_by_card("C-1")
     desk.paid_by_card("C-2")

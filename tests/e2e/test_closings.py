@@ -101,7 +101,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(("action", "verb"), ACTIONS)
-def test_what_stripe_keeps_is_closed_there_and_here(desk: Desk, action: str, verb: str) -> None:
+def test_an_invoice_at_stripe_is_closed_there_and_here(desk: Desk, action: str, verb: str) -> None:
     reference = pulled(desk)
     answer = desk.json(f"{action} INV-1 --memo 'ordered twice' --yes")
     (closing,) = answer["closings"]
@@ -141,7 +141,7 @@ def test_what_was_written_off_can_still_be_voided(desk: Desk) -> None:
     assert moved_at_stripe(desk) == 2
 
 
-def test_an_invoice_that_no_provider_keeps_is_closed_here_alone(desk: Desk) -> None:
+def test_an_invoice_at_no_provider_is_closed_here_only(desk: Desk) -> None:
     del desk.environ["REFUNDCLI_STRIPE_API_KEY"]
     desk.unpaid("INV-3")
     desk.unpaid("INV-4", invoice_reference="9000-17")
@@ -209,7 +209,7 @@ def test_a_reference_to_another_invoice_or_to_none_stops_it(desk: Desk) -> None:
     assert sent(desk) == []
 
 
-def test_a_stripe_that_cannot_be_asked_is_sent_nothing(desk: Desk) -> None:
+def test_an_unreachable_stripe_is_sent_nothing(desk: Desk) -> None:
     pulled(desk)
     desk.sandbox.faults("500_before", call="lookup")
     answer = desk("void INV-1 --yes -o json")
@@ -218,7 +218,7 @@ def test_a_stripe_that_cannot_be_asked_is_sent_nothing(desk: Desk) -> None:
     assert (sent(desk), desk.count("closing")) == ([], 0)
 
 
-def test_a_stripe_that_stays_busy_is_told_as_not_sent(desk: Desk) -> None:
+def test_a_busy_stripe_is_reported_as_not_sent(desk: Desk) -> None:
     pulled(desk)
     desk.sandbox.faults("429", call="invoice", times=9)
     answer = desk("void INV-1 --memo 'made twice' --yes -o json")
@@ -262,7 +262,7 @@ def test_a_definite_no_leaves_the_invoice_as_it_was(desk: Desk, behaviour: str) 
     assert len({request.idempotency_key for request in sent(desk)}) == 2
 
 
-def test_stripes_own_refusal_is_told_in_its_words(desk: Desk) -> None:
+def test_stripes_refusal_is_shown_verbatim(desk: Desk) -> None:
     reference = pulled(desk)
     # Paid between the look and the request.
     desk.sandbox.faults("delay_ms", call="invoice", delay_before_ms=1500)
@@ -289,7 +289,7 @@ def test_an_invoice_at_stripe_is_one_invoice_here(desk: Desk) -> None:
     assert len({request.idempotency_key for request in sent(desk)}) == 1
 
 
-def test_a_busy_stripe_is_asked_again_after_a_while(desk: Desk) -> None:
+def test_a_busy_stripe_is_retried_after_a_while(desk: Desk) -> None:
     reference = pulled(desk)
     desk.sandbox.faults("429", call="invoice")
     assert desk.json("void INV-1 --yes")["status"] == "void"
@@ -300,7 +300,7 @@ def test_a_busy_stripe_is_asked_again_after_a_while(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["drop_after", "500_after", "malformed", "empty_object"])
-def test_a_closing_that_was_made_and_not_told_is_found_and_not_sent_again(desk: Desk, behaviour: str) -> None:
+def test_a_closing_whose_response_was_lost_is_found_and_not_repeated(desk: Desk, behaviour: str) -> None:
     reference = pulled(desk)
     closing = lose_the_answer(desk, behaviour)
     assert (at_stripe(desk, reference), desk.invoice("INV-1").status) == ("void", InvoiceStatus.OPEN)
@@ -373,7 +373,7 @@ def test_it_is_not_sent_again_when_a_rule_says_no_by_now(desk: Desk) -> None:
     assert desk.invoice("INV-1").status is InvoiceStatus.PAID
 
 
-def test_a_pull_that_tells_of_it_first_is_right_too(desk: Desk) -> None:
+def test_a_pull_may_report_the_closing_first(desk: Desk) -> None:
     pulled(desk)
     lose_the_answer(desk, "drop_after")
     desk.json("invoice pull stripe")
@@ -382,7 +382,7 @@ def test_a_pull_that_tells_of_it_first_is_right_too(desk: Desk) -> None:
     assert [entry["action"] for entry in desk.json("invoice history INV-1")].count("invoice void") == 0
 
 
-def test_what_cannot_be_asked_about_now_stays_in_doubt(desk: Desk) -> None:
+def test_a_closing_that_cannot_be_looked_up_stays_unknown(desk: Desk) -> None:
     pulled(desk)
     closing = lose_the_answer(desk, "drop_after")
     desk.sandbox.faults("500_before", call="lookup")
@@ -486,7 +486,7 @@ def test_past_the_key_window_nothing_is_sent_and_a_person_ends_it(desk: Desk) ->
     assert desk.json("void INV-1 --yes")["status"] == "void"
 
 
-def test_what_stripe_tells_outweighs_any_evidence(desk: Desk) -> None:
+def test_stripes_answer_outweighs_any_evidence(desk: Desk) -> None:
     pulled(desk)
     closing = lose_the_answer(desk, "drop_after")
     age(desk, hours=24)
@@ -496,7 +496,7 @@ def test_what_stripe_tells_outweighs_any_evidence(desk: Desk) -> None:
     assert desk.json(command)["status"] == "void"
 
 
-def test_where_nobody_can_ask_any_more_the_evidence_stands_alone(desk: Desk) -> None:
+def test_without_a_lookup_the_evidence_decides(desk: Desk) -> None:
     reference = pulled(desk)
     closing = lose_the_answer(desk, "drop_after")
     age(desk, hours=24)

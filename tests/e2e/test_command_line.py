@@ -84,20 +84,20 @@ def test_every_command_has_help_with_an_example(new_desk: Desk) -> None:
     ("command", "word"),
     [("refnd INV-1", "refund"), ("invoice shw X", "show"), ("refund INV-1 --ful", "--full"), ("", "Usage")],
 )
-def test_a_slip_is_answered_with_what_was_probably_meant(new_desk: Desk, command: str, word: str) -> None:
+def test_a_typo_is_answered_with_the_likely_spelling(new_desk: Desk, command: str, word: str) -> None:
     answer = new_desk(command)
     assert word in answer.out + answer.err
     assert answer.exit_code == (2 if command else 0)
 
 
-def test_the_format_may_stand_before_the_command_or_after_it(desk: Desk) -> None:
+def test_the_output_option_may_precede_or_follow_the_command(desk: Desk) -> None:
     desk.paid_by_card()
     before, after = desk("-o json invoice show INV-1"), desk("invoice show INV-1 -o json")
     assert before.json == after.json
     assert desk("-o tsv invoice show INV-1 -o json").json == after.json
 
 
-def test_a_usage_error_is_json_where_json_was_asked_for(new_desk: Desk) -> None:
+def test_a_usage_error_is_json_with_the_json_option(new_desk: Desk) -> None:
     answer = new_desk("-o json refund INV-1 --ful")
     assert (answer.exit_code, answer.error["code"]) == (2, "usage")
 
@@ -191,7 +191,7 @@ def test_init_writes_settings_that_load_and_makes_the_store(new_desk: Desk) -> N
     assert new_desk("--store sqlite:///books.db init --force").exit_code == 0
 
 
-def test_config_tells_where_each_setting_comes_from_and_no_secret(new_desk: Desk) -> None:
+def test_config_shows_the_source_of_each_setting_and_no_secret(new_desk: Desk) -> None:
     new_desk("--store sqlite:///books.db init")
     new_desk.environ |= {"STRIPE_API_KEY": "sk_test_hidden", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "7"}
     answer = new_desk("config -o json")
@@ -202,7 +202,7 @@ def test_config_tells_where_each_setting_comes_from_and_no_secret(new_desk: Desk
     assert "hidden" not in answer.out + answer.err
 
 
-def test_without_a_store_the_way_to_one_is_told(new_desk: Desk) -> None:
+def test_without_a_store_the_hint_says_how_to_make_one(new_desk: Desk) -> None:
     error = new_desk.refused("--store sqlite:///none.db invoice list", "no-store", exit_code=4)
     assert "refundcli init" in str(error["hint"])
 
@@ -224,7 +224,7 @@ def test_the_store_is_backed_up_checked_and_upgraded(new_desk: Desk) -> None:
     assert answer["before"] == answer["after"]
 
 
-def test_a_bug_is_told_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_reported_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refundcli.store.repositories.reading.SqlReading.invoices", lambda *_: 1 / 0)
     answer = desk("invoice list")
     assert answer.exit_code == 1

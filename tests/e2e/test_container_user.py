@@ -127,7 +127,7 @@ def test_every_command_of_the_demo_works(container: Container, seeded: RunningSa
         assert ended.returncode == code, (command, ended)
 
 
-def test_without_a_named_store_it_is_told_how_to_name_one(container: Container) -> None:
+def test_without_a_store_setting_the_hint_says_how_to_set_one(container: Container) -> None:
     # One of each kind: refund, mark-refunded, invoice list …
     kinds = {command.split()[1]: command for _, command, _ in commands_of_the_demo() if command.startswith("refundcli")}
     for command in kinds.values():
@@ -140,7 +140,7 @@ def test_without_a_named_store_it_is_told_how_to_name_one(container: Container) 
     assert [path.name for path in container.folder.iterdir() if path.name.startswith(("~", "."))] == []
 
 
-def test_a_file_in_a_folder_named_as_a_home_is_nobody_s_settings(container: Container) -> None:
+def test_a_file_in_a_home_that_does_not_exist_is_not_settings(container: Container) -> None:
     for folder in ("~/.config/refundcli", ".config/refundcli"):
         path = container.folder / folder / "refundcli.toml"
         path.parent.mkdir(parents=True)

@@ -126,7 +126,7 @@ def test_a_disputed_charge_without_a_list_stays_disputed_here(desk: Desk) -> Non
     desk.json("refund INV-1 --full --reason other --yes")
 
 
-def test_stripe_events_before_their_invoice_block_nothing_once_it_was_asked(desk: Desk) -> None:
+def test_stripe_events_before_their_invoice_block_nothing_after_a_look_up(desk: Desk) -> None:
     desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
     charge = desk.sandbox.charge("100.00 EUR")
     desk.sandbox.dashboard_refund(charge.reference, PART)
@@ -178,7 +178,7 @@ def test_an_invoice_is_not_voided_while_its_refund_is_under_way(desk: Desk) -> N
     desk.refused("void INV-1 --yes", "already-paid")
 
 
-def test_that_our_refund_came_back_under_another_reference_is_looked_at(desk: Desk) -> None:
+def test_a_reversal_of_our_refund_under_another_reference_needs_review(desk: Desk) -> None:
     payment = at_adyen(desk)
     ours = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]
     names = {"merchantReference": ours["id"]}
@@ -241,7 +241,7 @@ def test_a_recorded_chargeback_that_is_won_after_all_needs_a_person(desk: Desk) 
     assert desk("status").exit_code == 8
 
 
-def test_how_a_dispute_stands_may_be_decided_again(desk: Desk) -> None:
+def test_a_dispute_decision_may_be_changed(desk: Desk) -> None:
     payment = at_adyen(desk)
     ingest(desk, event("DISPUTE_FOO", payment, "DISPUTE", PART))
     desk.json("events acknowledge 1 --as open")

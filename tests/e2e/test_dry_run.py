@@ -151,7 +151,7 @@ def test_a_dry_run_remembers_neither_mode_nor_account(sqlite_desk: Desk) -> None
     assert (status["livemode"], status["accounts"]) == (None, [])
 
 
-def test_a_dry_run_of_a_closing_says_what_stripe_would_be_asked(sqlite_desk: Desk) -> None:
+def test_a_dry_run_of_a_closing_shows_the_request_to_stripe(sqlite_desk: Desk) -> None:
     answer = sqlite_desk.json(f"{void_at_stripe(sqlite_desk)} --dry-run")
     assert (answer["status"], answer["status_after"], answer["status_at_provider"]) == ("open", "void", "open")
     assert (answer["closing"]["kind"], answer["closing"]["provider"]) == ("void", "stripe")

@@ -60,7 +60,7 @@ def test_the_same_record_twice_is_refused_without_a_terminal(desk: Desk) -> None
 
 
 @pytest.mark.parametrize("option", ["--allow-duplicate", "--request-key second"])
-def test_a_record_that_is_meant_twice_is_made_twice(desk: Desk, option: str) -> None:
+def test_a_deliberate_repeat_is_recorded_twice(desk: Desk, option: str) -> None:
     desk.paid_outside("T-1")
     command = "mark-refunded T-1 --amount 40 --reason other --yes"
     desk.json(command)
@@ -122,7 +122,7 @@ def test_an_equal_row_with_a_key_of_its_own_is_done(desk: Desk, kind: RunKind) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_one_payment_that_differ_are_done_also_when_the_file_is_corrected(desk: Desk, kind: RunKind) -> None:
+def test_differing_rows_of_one_payment_are_done_in_a_corrected_file_too(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     file = rows(desk, "T-1,40,other,,", "T-9,40,overcharged,,")
     desk.json(f"{kind} --from {file} --yes", exit_code=9)
@@ -147,7 +147,7 @@ def test_equal_rows_that_were_done_before_stay_done_and_keep_their_keys(desk: De
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_plan_tells_of_equal_rows_and_leaves_the_second_out(desk: Desk, kind: RunKind) -> None:
+def test_a_plan_reports_equal_rows_and_omits_the_second(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     file = rows(desk, "T-1,40,other,,", "T-1,40,other,,")
     plan = desk.folder / "plan.json"
@@ -223,7 +223,7 @@ def processing(desk: Desk, is_so: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_rows_that_were_refused_for_a_while_are_not_both_done_when_fed_back(desk: Desk, kind: RunKind) -> None:
+def test_equal_rows_refused_earlier_are_not_both_done_when_run_again(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     processing(desk, True)
     answer = desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,,', 'T-1,40,other,,')} --yes", exit_code=9)
@@ -241,7 +241,7 @@ def test_equal_rows_that_were_refused_for_a_while_are_not_both_done_when_fed_bac
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_of_another_month_is_no_repeat_that_is_meant_because_it_was_rejected(desk: Desk, kind: RunKind) -> None:
+def test_a_rejected_row_of_another_month_is_not_a_deliberate_repeat(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,october,')} --yes")
     processing(desk, True)

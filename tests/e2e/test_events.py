@@ -54,7 +54,7 @@ def only_refund(desk: Desk, number: str = "INV-1") -> Refund:
 
 
 @pytest.mark.parametrize("known_as", ["submitted", "pending"])
-def test_success_and_then_the_money_comes_back_ends_the_same_in_every_order(desk: Desk, known_as: str) -> None:
+def test_success_then_reversal_ends_the_same_in_every_order(desk: Desk, known_as: str) -> None:
     ends = set()
     for number, order in {"INV-1": (0, 1), "INV-2": (1, 0)}.items():
         desk.paid_by_card(number, provider="adyen")
@@ -176,7 +176,7 @@ def test_every_order_of_a_payments_whole_life_ends_in_one_state(desk: Desk) -> N
     assert findings(desk.books) == []
 
 
-def test_a_late_failure_is_not_tried_again_by_its_key_until_a_person_knows_and_may_still_come_back(desk: Desk) -> None:
+def test_a_late_failure_is_not_retried_by_its_key_until_acknowledged(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     command = "refund INV-1 --amount 10 --reason other --request-key K --yes"
     desk(command)
@@ -217,7 +217,7 @@ def test_an_import_applies_what_was_reported_of_its_payments_before(desk: Desk) 
     assert "events apply" not in desk(f"invoice import {file}").err
 
 
-def test_an_event_that_contradicts_our_refund_changes_nothing_and_is_told_until_somebody_looks(desk: Desk) -> None:
+def test_an_event_that_contradicts_our_refund_needs_review(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --amount 40 --reason other --yes")
     sandbox_refund = desk.sandbox.refunds[-1]
@@ -275,7 +275,7 @@ def test_while_a_bank_asks_for_information_nothing_is_sent(desk: Desk) -> None:
     desk.json("refund INV-1 --full --reason other --dispute-decision 'Bo: the customer was right' --yes")
 
 
-def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:
+def test_events_wait_while_stripe_is_unreachable(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     desk.sandbox.dashboard_refund(reference, 2500)
@@ -307,7 +307,7 @@ def test_a_payment_that_cannot_be_read_holds_up_no_other(desk: Desk) -> None:
     assert desk.invoice("INV-1").refundable.number == "75.00"
 
 
-def test_a_refund_in_a_status_that_is_not_listed_counts_and_blocks_until_somebody_looks(desk: Desk) -> None:
+def test_a_refund_in_an_unlisted_status_counts_and_needs_review(desk: Desk) -> None:
     odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].status = "blocked"
@@ -364,7 +364,7 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
 # --- verification -------------------------------------------------------------------------------------------
 
 
-def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are_taken(desk: Desk) -> None:
+def test_each_rejected_delivery_is_named_and_the_others_are_stored(desk: Desk) -> None:
     good, forged = adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16))
     late = stripe(stripe_event("customer.created"), at=1_700_000_000)
     dated_ahead = stripe(stripe_event(id="evt_ahead", created=4_000_000_000))
@@ -445,7 +445,7 @@ def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(
     desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
 
 
-def test_what_adyen_sends_may_stand_in_a_file_as_it_is_and_is_proven_all_the_same(desk: Desk) -> None:
+def test_a_file_of_bare_adyen_bodies_is_verified_too(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
     bare = [adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16)), stripe(stripe_event())]
     summary = ingest(desk, *(post.body.decode() for post in bare), exit_code=3)
@@ -453,7 +453,7 @@ def test_what_adyen_sends_may_stand_in_a_file_as_it_is_and_is_proven_all_the_sam
     assert desk.invoice("INV-1").refundable.number == "0.00"
 
 
-def test_without_a_secret_nothing_can_be_believed(desk: Desk) -> None:
+def test_without_a_secret_nothing_can_be_verified(desk: Desk) -> None:
     del desk.environ["REFUNDCLI_ADYEN_HMAC_KEY"]
     path = delivery_file(desk, [adyen(signed(item())).as_line])
     desk.refused(f"events ingest {path}", "provider-not-configured", exit_code=4)
@@ -514,7 +514,7 @@ def test_an_event_that_is_not_there_is_not_found(desk: Desk, number: str) -> Non
     assert (answer.exit_code, answer.error["code"]) == (5, "event-not-found")
 
 
-def test_a_state_that_is_none_is_told_with_those_that_are(desk: Desk) -> None:
+def test_an_unknown_state_is_refused_with_the_known_ones(desk: Desk) -> None:
     assert "Did you mean" in desk.refused("events list --state aplied", "unknown-event-state", exit_code=2)["hint"]
 
 
@@ -534,7 +534,7 @@ def test_what_needs_a_web_server_says_so_where_there_is_none(desk: Desk, monkeyp
     assert "refundcli[server]" in error["hint"]
 
 
-def test_a_port_that_is_taken_is_told(desk: Desk) -> None:
+def test_a_port_in_use_is_reported(desk: Desk) -> None:
     port = desk.sandbox.url.rpartition(":")[2]
     desk.refused(f"events listen --port {port}", "port-taken", exit_code=2)
 

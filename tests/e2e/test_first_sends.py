@@ -64,7 +64,7 @@ def test_resume_sends_what_nothing_speaks_against(desk: Desk) -> None:
     assert desk.refunded_at_provider(reference) == [4000]
 
 
-def test_resume_leaves_a_ready_refund_whose_provider_cannot_be_asked(desk: Desk) -> None:
+def test_resume_leaves_a_ready_refund_whose_provider_is_unreachable(desk: Desk) -> None:
     desk.paid_by_card()
     leave_it_ready(desk, "--amount 40")
     desk.sandbox.faults("500_before", call="lookup", times=9)

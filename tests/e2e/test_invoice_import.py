@@ -127,7 +127,7 @@ def test_json_lines_with_several_payments_go_in(shop: Shop) -> None:
     assert [payment.captured.number for payment in invoice.payments] == ["100.00", "20.00"]
 
 
-def test_one_bad_row_keeps_the_whole_file_out(shop: Shop) -> None:
+def test_one_bad_row_rejects_the_whole_file(shop: Shop) -> None:
     answer = shop.bring_in(GOOD.replace("5200", "52,00").replace("JPY,52,00", 'JPY,"52,00"'))
     assert answer.exit_code == 3
     assert "line 3, total: “52,00”" in answer.err
@@ -137,7 +137,7 @@ def test_one_bad_row_keeps_the_whole_file_out(shop: Shop) -> None:
     assert not list(Path().glob("*.rejected.csv"))
 
 
-def test_bad_rows_are_told_to_scripts_too(shop: Shop) -> None:
+def test_bad_rows_are_reported_as_json_too(shop: Shop) -> None:
     answer = shop.bring_in(GOOD.replace("open", "opne"), "-o", "json")
     assert answer.exit_code == 3
     assert answer.out == ""
@@ -205,7 +205,7 @@ def test_an_invoice_keeps_its_currency(shop: Shop) -> None:
     assert "The store knows INV-1 in EUR." in answer.err
 
 
-def test_what_the_store_knows_better_is_kept_and_told(shop: Shop) -> None:
+def test_newer_facts_of_the_store_are_kept_and_reported(shop: Shop) -> None:
     content = f"{HEADER}\nINV-1,c,N,EUR,50.00,paid,2026-09-01,,,\n"
     shop.bring_in(content)
     marked = shop("mark-refunded", "INV-1", "--full", "--reason", "duplicate", "--yes")
@@ -279,9 +279,7 @@ def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop
     assert (result.new, result.changed) == (0, 1)
 
 
-def test_an_invoice_that_others_bring_in_between_two_chunks_is_a_known_one_in_every_later_chunk(
-    shop: Shop, short_chunks: None
-) -> None:
+def test_an_invoice_imported_meanwhile_is_known_in_later_chunks(shop: Shop, short_chunks: None) -> None:
     as_of = shop.books.write(lambda tx: tx.newest_entry())
     first = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
     rows = [first, *(replace(first, line=line, number=f"INV-{line}") for line in (3, 4))]
@@ -342,9 +340,7 @@ def test_quiet_says_only_what_went_wrong(shop: Shop) -> None:
     assert shop("--quiet", "invoice", "import", "a.csv").err == ""
 
 
-def test_a_folder_that_takes_no_file_stops_the_import_before_anything_is_written(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_folder_stops_the_import_before_it_starts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 

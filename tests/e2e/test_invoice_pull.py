@@ -73,7 +73,7 @@ def test_a_draft_that_gets_its_number_is_known_by_it(desk: Desk) -> None:
     assert findings(desk.books) == []
 
 
-def test_what_the_books_cannot_hold_is_left_out_and_told_and_the_others_come(desk: Desk) -> None:
+def test_unsupported_invoices_are_reported_and_the_others_pulled(desk: Desk) -> None:
     credit = desk.sandbox.invoice("10.00 EUR", number="CREDIT")
     desk.sandbox.state.invoices[credit.id].total = -500
     desk.sandbox.invoice("10.00 EUR", number="TWICE")
@@ -152,7 +152,7 @@ def test_a_payment_is_one_whichever_id_came_first_and_is_refunded_once(desk: Des
     assert findings(desk.books) == []
 
 
-def test_an_invoice_that_an_import_brought_in_under_another_number_keeps_it(desk: Desk) -> None:
+def test_an_imported_invoice_keeps_its_number_when_pulled(desk: Desk) -> None:
     stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="STRIPE-0001")
     desk.unpaid("2026/17", invoice_reference=stripe_invoice.id)
     desk.json("invoice pull stripe")
@@ -166,7 +166,7 @@ def test_all_pages_are_read(desk: Desk) -> None:
     assert desk.json("invoice pull stripe")["new"] == 105
 
 
-def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
+def test_a_stopped_pull_resumes_where_it_was(desk: Desk) -> None:
     invoices = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(60)]
     newest_first = invoices[::-1]
     desk.sandbox.faults("500_before", call="lookup", payment=newest_first[45].payments[0])
@@ -178,7 +178,7 @@ def test_a_pull_that_was_stopped_goes_on_where_it_was(desk: Desk) -> None:
     assert desk.json("invoice pull stripe")["same"] == 60
 
 
-def test_a_pull_that_goes_on_brings_in_what_was_made_since_it_was_stopped(desk: Desk) -> None:
+def test_a_resumed_pull_includes_invoices_made_since(desk: Desk) -> None:
     invoices = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(30)]
     desk.sandbox.faults("500_before", call="lookup", payment=invoices[0].payments[0])
     assert desk("invoice pull stripe").exit_code == 7
@@ -212,7 +212,7 @@ def test_one_invoice_by_its_number_or_its_id(desk: Desk) -> None:
     desk.refused("invoice pull stripe --number INV-9", "not-at-provider", exit_code=5)
 
 
-def test_adyen_keeps_no_invoices(desk: Desk) -> None:
+def test_adyen_has_no_invoices(desk: Desk) -> None:
     desk.refused("invoice pull adyen", "cannot-be-asked")
 
 

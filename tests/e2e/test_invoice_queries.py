@@ -82,7 +82,7 @@ def test_the_list_is_narrowed_and_paged_by_number(desk: Desk) -> None:
     assert len(desk("invoice list --all").rows) == 4
 
 
-def test_history_tells_every_change_by_whom_when_and_why(desk: Desk) -> None:
+def test_history_shows_who_changed_what_when_and_why(desk: Desk) -> None:
     desk.paid_by_card()
     desk.environ["REFUNDCLI_OPERATOR_NAME"] = "Bob"
     desk.json("refund INV-1 --full --reason duplicate --memo 'paid twice' --yes")

@@ -70,7 +70,7 @@ def test_payments_in_another_order_change_nothing(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("reference", ["", "transfer 7"])
-def test_payments_without_an_id_in_another_order_are_told_by_their_amounts(desk: Desk, reference: str) -> None:
+def test_payments_without_an_id_are_matched_by_amount(desk: Desk, reference: str) -> None:
     small, large = ({"paid_amount": amount, "payment_reference": reference} for amount in ("50.00", "100.00"))
     bring_in(desk, small, large)
     assert bring_in(desk, large, small) == []

@@ -84,7 +84,7 @@ def test_a_mark_is_never_answered_with_a_refund_that_had_its_key(desk: Desk) -> 
     desk.refused("mark-refunded INV-1 --amount 20 --reason other --request-key K --yes", "request-key-reused")
 
 
-def test_a_row_that_was_refused_is_recorded_when_its_file_comes_back(desk: Desk) -> None:
+def test_a_refused_row_is_recorded_when_its_file_is_run_again(desk: Desk) -> None:
     bring_in(desk, "INV-1,c,EUR,200.00,open,2026-09-01,100.00,,,,")
     Path("marks.csv").write_text("invoice,amount,reason\nINV-1,60.00,other\nINV-1,50.00,other\n")
     assert desk("mark-refunded --from marks.csv --yes").exit_code == 9

@@ -142,7 +142,7 @@ def test_a_payment_that_is_split_between_accounts_is_not_refunded_from_here(desk
     assert desk("mark-refunded INV-1 --full --reason other --reference RF1 --yes").exit_code == 0
 
 
-def test_two_captures_of_which_one_failed_and_nobody_knows_which(desk: Desk) -> None:
+def test_one_unidentified_failure_of_two_captures(desk: Desk) -> None:
     payment = paid(desk)
     ingest(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
     ingest(desk, item("CAPTURE_FAILED", originalReference=payment, pspReference="CAP2"))

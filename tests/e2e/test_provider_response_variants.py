@@ -123,9 +123,7 @@ def made_of(params: dict[str, str], **fields: Any) -> Body:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def test_an_invoice_is_pulled_whose_objects_are_told_whole_and_whose_lists_have_pages(
-    desk: Desk, server: Server
-) -> None:
+def test_an_invoice_with_expanded_objects_and_paged_lists_is_pulled(desk: Desk, server: Server) -> None:
     lines = [{"id": f"il_{number}", "object": "line_item", "description": f"Ticket {number}"} for number in range(12)]
     more = listed(*lines[:10], has_more=True)
     server.answers |= {
@@ -156,7 +154,7 @@ def test_an_invoice_is_pulled_whose_objects_are_told_whole_and_whose_lists_have_
     assert findings(desk.books) == []
 
 
-def test_an_invoice_whose_payment_is_not_there_is_left_out_and_told(desk: Desk, server: Server) -> None:
+def test_an_invoice_without_its_payment_is_omitted_and_reported(desk: Desk, server: Server) -> None:
     server.answers |= {
         "GET /v1/invoices": listed(invoice()),
         "GET /v1/invoice_payments": listed(paid_with("inpay_1", {"type": "charge", "charge": "ch_gone"})),
@@ -243,7 +241,7 @@ def test_a_dispute_in_a_status_that_is_not_known_needs_a_person(desk: Desk, serv
     assert not any(request.method == "POST" for request in server.requests)
 
 
-def test_adyens_answer_may_leave_out_what_it_need_not_tell(desk: Desk, server: Server) -> None:
+def test_adyens_response_may_omit_optional_fields(desk: Desk, server: Server) -> None:
     bring_in(desk, "PAYMENT000000001", provider="adyen")
 
     def received(params: dict[str, str]) -> Body:
@@ -269,7 +267,7 @@ def test_adyens_answer_may_leave_out_what_it_need_not_tell(desk: Desk, server: S
         pytest.param({"charge": None, "payment_intent": None}, id="it names no payment"),
     ],
 )
-def test_a_refund_event_is_asked_after_by_whatever_it_names(desk: Desk, server: Server, about: Body) -> None:
+def test_a_refund_event_is_looked_up_by_any_of_its_ids(desk: Desk, server: Server, about: Body) -> None:
     settle_secrets(desk)
     bring_in(desk)
     stripe_refund = refund("re_9", payment_intent="pi_1")
@@ -347,7 +345,7 @@ def test_a_refusal_without_a_code_is_a_definite_no(desk: Desk, paid: Server) -> 
     assert (only_refund(desk).state, desk.invoice("INV-1").refundable.number) == (RefundState.FAILED, "100.00")
 
 
-def test_a_refusal_of_a_request_sent_again_proves_nothing_unless_it_is_the_first_ones(desk: Desk, paid: Server) -> None:
+def test_a_refused_replay_proves_something_only_if_it_is_the_stored_response(desk: Desk, paid: Server) -> None:
     refusal = {"error": {"type": "invalid_request_error", "message": "No."}}
     paid.answers["POST /v1/refunds"] = Reply(body=None)
     assert desk("refund INV-1 --full --reason duplicate --yes").exit_code == 8

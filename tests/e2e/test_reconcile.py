@@ -27,7 +27,7 @@ def kinds(desk: Desk, command: str = "reconcile", *, exit_code: int = 3) -> list
     return [(difference["kind"], difference["what"], difference["taken_in"]) for difference in answer["differences"]]
 
 
-def test_books_that_agree_are_told_so(desk: Desk) -> None:
+def test_matching_books_agree(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 40 --reason other --yes")
     assert kinds(desk, exit_code=0) == []
@@ -56,7 +56,7 @@ def test_a_dashboard_refund_is_found_counted_and_adopted(desk: Desk) -> None:
     assert findings(desk.books) == []
 
 
-def test_an_adopted_refund_that_comes_back_has_its_note_void(desk: Desk) -> None:
+def test_a_reversed_adopted_refund_has_its_credit_note_voided(desk: Desk) -> None:
     reference = desk.paid_by_card()
     refund_id = desk.sandbox.dashboard_refund(reference, 10000)
     kinds(desk)
@@ -88,7 +88,7 @@ def test_a_dispute_opened_since_the_import_stops_the_refund(desk: Desk) -> None:
     desk.refused("refund INV-1 --full --reason other --yes", "dispute-closed")
 
 
-def test_a_dry_run_shows_what_the_provider_tells_and_where_it_differs(desk: Desk) -> None:
+def test_a_dry_run_shows_the_snapshot_and_its_differences(desk: Desk) -> None:
     reference = desk.paid_by_card()
     (preflight,) = desk.json("refund INV-1 --amount 40 --reason other --dry-run")["preflight"]
     assert (preflight["provider"], preflight["payment"], preflight["captured"]["amount"]) == (
@@ -114,7 +114,7 @@ def test_an_inquiry_is_refunded_by_a_persons_decision_alone(desk: Desk) -> None:
     assert desk.refunded_at_provider(reference) == [10000]
 
 
-def test_a_refund_that_failed_after_its_success_is_told_until_someone_knows(desk: Desk) -> None:
+def test_a_late_failure_is_reported_until_it_is_acknowledged(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="expired_or_canceled_card")
@@ -142,7 +142,7 @@ def test_comparing_while_a_refund_is_on_the_wire_counts_it_once(desk: Desk) -> N
     assert findings(desk.books) == []
 
 
-def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None:
+def test_a_payment_missing_in_the_books_is_only_reported(desk: Desk) -> None:
     desk.sandbox.charge("50.00 EUR")
     comparison = desk.json("reconcile", exit_code=3)
     assert [(d["kind"], d["invoice"], d["taken_in"]) for d in comparison["differences"]] == [
@@ -239,13 +239,13 @@ def test_a_payment_that_took_no_money_is_no_difference(desk: Desk) -> None:
     assert kinds(desk, exit_code=0) == []
 
 
-def test_a_payment_that_is_not_there_is_told_and_left(desk: Desk) -> None:
+def test_a_payment_missing_at_stripe_is_only_reported(desk: Desk) -> None:
     desk.paid_by_card(reference="pi_nowhere")
     assert kinds(desk) == [("missing-here", "payment", False), ("missing-there", "payment", False)]
     desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
 
 
-def test_a_payment_that_cannot_be_read_is_told_and_the_others_are_compared(desk: Desk) -> None:
+def test_an_unreadable_payment_is_reported_and_the_others_compared(desk: Desk) -> None:
     odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].amount = -5
@@ -276,7 +276,7 @@ def test_a_refund_in_a_status_that_is_not_listed_could_not_be_compared(desk: Des
     assert (differences["unreviewed"], differences["by_kind"]) == (0, {"unadopted": 2})
 
 
-def test_more_captured_than_an_invoices_share_is_told_and_never_refunded(desk: Desk) -> None:
+def test_more_captured_than_the_share_is_reported_and_never_refunded(desk: Desk) -> None:
     desk.paid_by_card(captured=9000)
     assert kinds(desk) == [("unallocated", "captured", False)]
     assert desk.invoice("INV-1").refundable.number == "90.00"
@@ -291,7 +291,7 @@ def test_less_captured_than_the_books_count_is_as_the_provider_says(desk: Desk) 
     assert kinds(desk, exit_code=0) == []
 
 
-def test_less_captured_than_was_given_back_is_a_loss_that_is_told(desk: Desk) -> None:
+def test_less_captured_than_refunded_is_reported_as_a_loss(desk: Desk) -> None:
     desk.paid_by_card("INV-1", "60.00 EUR")
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.state.find_charge(desk.invoice("INV-1").payments[0].reference).amount_captured = 5000
@@ -328,7 +328,7 @@ def test_adyen_is_compared_by_its_report_alone(desk: Desk) -> None:
         desk.refused(f"reconcile {options}", "one-at-a-time", exit_code=2)
 
 
-def test_a_refund_that_the_import_counted_already_is_told_the_first_time_too(desk: Desk) -> None:
+def test_a_refund_counted_by_the_import_is_reported_the_first_time_too(desk: Desk) -> None:
     payment = desk.sandbox.charge("100.00 EUR").reference
     desk.sandbox.dashboard_refund(payment, 2500)
     captured = NewPayment(10000, Provider.STRIPE, reference=payment, auto_refundable=True, returned_elsewhere=2500)

@@ -55,7 +55,7 @@ def test_a_report_settles_what_was_only_accepted_and_that_is_no_difference(desk:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_refund_that_came_back_is_told_whatever_the_order_of_the_rows(desk: Desk, turned: bool) -> None:
+def test_a_reversed_refund_is_reported_in_any_row_order(desk: Desk, turned: bool) -> None:
     payment, refund, ours = pending(desk)
     rows = [row(kind, payment, refund, reference=ours) for kind in ("Refunded", "RefundedReversed")]
     assert compared(desk, *(rows[::-1] if turned else rows)) == [("status", "refund", True)]
@@ -69,7 +69,7 @@ def test_a_refund_that_came_back_is_told_whatever_the_order_of_the_rows(desk: De
     assert findings(desk.books) == []
 
 
-def test_a_refund_that_adyen_made_again_after_its_late_failure_is_told(desk: Desk) -> None:
+def test_a_retry_by_adyen_after_a_late_failure_is_reported(desk: Desk) -> None:
     payment, refund, ours = pending(desk)
     days = {"Refunded": "2026-10-02 10:00:00", "RefundFailed": "2026-10-05 10:00:00"}
     failed = [row(kind, payment, refund, reference=ours, at=at) for kind, at in days.items()]
@@ -336,7 +336,7 @@ def test_amounts_of_every_exponent_are_read_as_they_were_moved(desk: Desk, kind:
     assert findings(desk.books) == []
 
 
-def test_a_refund_that_was_called_failed_here_and_was_made_there_is_held_and_told(desk: Desk) -> None:
+def test_a_refund_failed_here_and_made_at_adyen_is_reserved_and_reported(desk: Desk) -> None:
     payment = desk.paid_by_card(provider="adyen")
     desk.sandbox.faults("drop_after", provider="adyen")
     desk("refund INV-1 --amount 40 --reason other --yes")
@@ -378,7 +378,7 @@ def test_another_amount_or_another_payment_settles_nothing_of_ours(desk: Desk) -
     assert desk.invoice("INV-2").refundable.number == "100.00"
 
 
-def test_a_chargeback_does_not_open_a_dispute_that_the_import_told_as_lost(desk: Desk) -> None:
+def test_a_chargeback_does_not_reopen_an_imported_lost_dispute(desk: Desk) -> None:
     lost = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.LOST)
     assert compared(desk, row("Chargeback", lost), exit_code=0) == []
     assert desk.invoice("INV-1").dispute is Dispute.LOST
@@ -386,7 +386,7 @@ def test_a_chargeback_does_not_open_a_dispute_that_the_import_told_as_lost(desk:
     assert desk.invoice("INV-1").dispute is Dispute.WON
 
 
-def test_a_chargeback_opens_a_dispute_that_the_import_told_as_won_and_that_is_told(desk: Desk) -> None:
+def test_a_chargeback_reopens_an_imported_won_dispute_and_is_reported(desk: Desk) -> None:
     won = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.WON)
     # The file does not say when it was won: it may be older than this.
     assert compared(desk, row("Chargeback", won, "DISPUTE1")) == [("dispute", "dispute", True)]
@@ -394,7 +394,7 @@ def test_a_chargeback_opens_a_dispute_that_the_import_told_as_won_and_that_is_to
     assert compared(desk, row("Chargeback", won, "DISPUTE1"), exit_code=0) == []
 
 
-def test_the_first_report_of_an_imported_dispute_fills_it_in_and_is_no_difference(desk: Desk) -> None:
+def test_the_first_report_completes_an_imported_dispute(desk: Desk) -> None:
     lost = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.LOST, dispute_amount=3000)
     first = row("Chargeback", lost, "DISPUTE1", "30.00")
     assert compared(desk, first, exit_code=0) == []
@@ -406,7 +406,7 @@ def test_the_first_report_of_an_imported_dispute_fills_it_in_and_is_no_differenc
     assert findings(desk.books) == []
 
 
-def test_a_file_that_is_no_report_is_told_what_it_lacks(desk: Desk) -> None:
+def test_a_file_that_is_not_a_report_names_its_missing_columns(desk: Desk) -> None:
     file = desk.folder / "report.csv"
     file.write_text("number,total\n1,2\n")
     error = desk.refused(f"reconcile --report {file}", "not-a-report", exit_code=2)

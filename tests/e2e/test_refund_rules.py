@@ -95,7 +95,7 @@ def test_r3_parts_may_repeat_until_nothing_remains(desk: Desk) -> None:
     assert desk.refunded_at_provider(reference) == [3000, 3000, 3000, 1000]
 
 
-def test_r3_a_record_is_kept_to_what_remains_too(desk: Desk) -> None:
+def test_r3_a_record_is_limited_to_the_refundable_amount_too(desk: Desk) -> None:
     desk.paid_outside()
     desk.json("mark-refunded INV-2 --amount 99.99 --reason other --yes")
     error = desk.refused("mark-refunded INV-2 --amount 0.02 --reason other --yes", "over-refund")
@@ -167,9 +167,7 @@ def test_r6_all_returned_is_refunded_and_a_part_stays_paid_with_a_mark(desk: Des
 
 
 @pytest.mark.parametrize("reason", list(RefundReason))
-def test_r4_each_reason_is_taken_by_word_and_by_label_and_stands_on_the_credit_note(
-    desk: Desk, reason: RefundReason
-) -> None:
+def test_r4_each_reason_works_by_word_and_label_and_is_on_the_credit_note(desk: Desk, reason: RefundReason) -> None:
     desk.paid_outside()
     for word in (reason.value, reason.label, reason.label.upper()):
         refund = desk.json(f"mark-refunded INV-2 --amount 1 --reason '{word}' --allow-duplicate --yes")["refunds"][0]
@@ -219,7 +217,7 @@ def test_r5_a_dry_run_asks_every_rule_and_writes_and_sends_nothing(desk: Desk) -
     assert (desk.count("audit_entry"), len(desk.sandbox.refund_requests)) == (before, sent)
 
 
-def test_r5_the_same_amount_again_within_minutes_must_be_meant(desk: Desk) -> None:
+def test_r5_the_same_amount_again_within_minutes_needs_confirmation(desk: Desk) -> None:
     reference = desk.paid_by_card()
     command = "refund INV-1 --amount 10 --reason other --yes"
     first = desk.json(command)["refunds"][0]["id"]
@@ -236,7 +234,7 @@ def test_r5_the_same_amount_again_within_minutes_must_be_meant(desk: Desk) -> No
 # --- R7, R8: what a refund leaves ---
 
 
-def test_r7_each_refund_of_either_kind_makes_a_credit_note_numbered_without_a_hole(desk: Desk) -> None:
+def test_r7_every_refund_has_a_credit_note_numbered_without_gaps(desk: Desk) -> None:
     desk.paid_by_card()
     desk.paid_outside()
     for _ in range(3):
@@ -261,7 +259,7 @@ def test_r7_a_refund_that_was_not_sent_or_was_declined_leaves_no_number(
     assert [refund["status"] for refund in desk.json("invoice show INV-1")["refunds"]] == ["failed", "succeeded"]
 
 
-def test_r8_after_a_refund_the_operator_is_told_what_it_does_not_do(desk: Desk) -> None:
+def test_r8_the_refund_output_says_what_the_refund_does_not_do(desk: Desk) -> None:
     desk.paid_by_card(products=("Season pass", "Kit"), subscription="sub_88")
     answer = desk("refund INV-1 --full --reason other --yes")
     for words in ("5–10 business days", "fee", "Season pass, Kit", "sub_88 goes on"):
@@ -309,7 +307,7 @@ def test_r9_what_is_closed_stays_closed(desk: Desk) -> None:
         desk.refused(f"{command} --yes", "already-closed")
 
 
-def test_r9_money_taken_on_an_open_or_written_off_invoice_goes_back_and_the_status_stays(desk: Desk) -> None:
+def test_r9_refunding_an_open_or_written_off_invoice_keeps_its_status(desk: Desk) -> None:
     for number, status in (("INV-5", InvoiceStatus.OPEN), ("INV-6", InvoiceStatus.UNCOLLECTIBLE)):
         reference = desk.paid_by_card(number, "40.00 EUR", status=status, total=10000)
         answer = desk.json(f"refund {number} --full --reason other --yes")
@@ -344,7 +342,7 @@ def test_r11_an_open_dispute_stops_every_refund(desk: Desk) -> None:
     desk.refused("mark-refunded INV-2 --full --reason other --yes", "disputed")
 
 
-def test_r11_a_won_dispute_needs_the_decision_and_keeps_it(desk: Desk) -> None:
+def test_r11_a_won_dispute_needs_the_decision_and_stores_it(desk: Desk) -> None:
     desk.paid_by_card(dispute=Dispute.WON)
     error = desk.refused("refund INV-1 --full --reason other --yes", "dispute-closed")
     assert "--dispute-decision" in str(error["hint"])
@@ -379,7 +377,7 @@ def test_r11_the_rest_of_a_lost_dispute_may_still_be_refunded(desk: Desk) -> Non
 # --- What is shown is what is enforced ---
 
 
-def test_of_several_refusals_the_first_of_the_order_is_told(desk: Desk) -> None:
+def test_of_several_refusals_the_first_in_order_is_reported(desk: Desk) -> None:
     desk.paid_outside(processing=True, dispute=Dispute.OPEN)
     desk.refused("refund INV-2 --full --reason other --yes", "not-auto-refundable")
     desk.refused("mark-refunded INV-2 --full --reason other --yes", "currently-processing")

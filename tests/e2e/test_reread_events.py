@@ -40,7 +40,7 @@ def lists(monkeypatch: pytest.MonkeyPatch, word: str, meaning: Meaning) -> None:
     monkeypatch.setattr(vocabulary, "EVENTS", {**vocabulary.EVENTS, **both})
 
 
-def test_what_was_decided_of_a_word_ends_once_the_word_is_listed(
+def test_a_decision_about_a_code_ends_once_the_code_is_listed(
     desk: Desk, decided: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists(monkeypatch, "FOO", _BLOCKED)
@@ -62,9 +62,7 @@ def test_an_event_that_a_person_acknowledged_by_itself_is_not_read_again(
     assert oracle.event_counts(desk) == {"applied": 1}
 
 
-def test_a_refund_that_was_ignored_is_counted_once_its_word_is_listed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ignored_refund_is_counted_once_its_code_is_listed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     payment = desk.paid_by_card(provider="adyen")
     amount = {"currency": "EUR", "value": 4000}
     oracle.ingest(desk, *delivered(item("OFFER_CLOSED", originalReference=payment, amount=amount)))
@@ -77,7 +75,7 @@ def test_a_refund_that_was_ignored_is_counted_once_its_word_is_listed(
 
 
 @pytest.mark.usefixtures("decided")
-def test_a_decision_holds_while_its_word_is_not_listed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decision_holds_while_its_code_is_unlisted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     lists(monkeypatch, "BAR", _BLOCKED)
     assert desk.json("events apply")["looked_at"] == 0
     assert oracle.event_counts(desk) == {"applied": 1, "noted": 1}

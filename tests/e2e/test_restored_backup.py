@@ -164,7 +164,7 @@ def test_a_ready_refund_found_with_another_amount_stays_and_is_reported(desk: De
     assert desk.sandbox.refund_requests == []
 
 
-def test_stripe_s_refund_that_was_taken_in_as_external_is_not_sent_again(desk: Desk, backups: Backups) -> None:
+def test_stripe_s_refund_recorded_as_external_is_not_sent_again(desk: Desk, backups: Backups) -> None:
     reference = desk.paid_by_card()
     backups.make()
     desk.json(REFUND)
@@ -177,7 +177,7 @@ def test_stripe_s_refund_that_was_taken_in_as_external_is_not_sent_again(desk: D
     assert desk.refunded_at_provider(reference) == [4000]
 
 
-def test_adyen_s_refund_that_an_event_told_of_is_not_sent_again(desk: Desk, backups: Backups) -> None:
+def test_adyen_s_refund_reported_by_an_event_is_not_sent_again(desk: Desk, backups: Backups) -> None:
     """Past its memory of keys, Adyen would make a second one."""
     settle_secrets(desk)
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)

@@ -24,7 +24,7 @@ def make_live(desk: Desk) -> None:
     desk.environ |= {"REFUNDCLI_ADYEN_ENVIRONMENT": "live", "REFUNDCLI_ADYEN_LIVE_ENDPOINT_PREFIX": "1797a841-Shop"}
 
 
-def test_without_a_confirmation_a_ready_refund_stays_ready_and_the_next_command_is_told(desk: Desk) -> None:
+def test_an_unconfirmed_ready_refund_stays_ready_with_its_next_command(desk: Desk) -> None:
     desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     (outcome,) = desk.json("resume", exit_code=8)
@@ -93,7 +93,7 @@ def test_live_money_needs_the_amount_and_says_so_first(desk: Desk, answer: str) 
     assert (wrong.exit_code, "[not-confirmed]" in wrong.err) == (3, True)
 
 
-def test_the_banner_is_shown_also_where_nothing_is_asked(desk: Desk) -> None:
+def test_the_banner_is_shown_without_a_prompt_too(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     desk.sandbox.faults("drop_before", provider="adyen")
     desk("refund INV-1 --amount 40 --reason other --yes")
@@ -140,7 +140,7 @@ def test_ctrl_c_at_the_question_settles_and_sends_nothing(desk: Desk) -> None:
     assert desk.sandbox.refund_requests == []
 
 
-def test_a_question_is_not_asked_where_nothing_would_be_sent_for_the_first_time(desk: Desk) -> None:
+def test_there_is_no_prompt_without_a_first_send(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     desk("refund INV-1 --amount 40 --reason other --yes")

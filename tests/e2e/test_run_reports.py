@@ -118,7 +118,7 @@ def test_rows_of_a_run_that_is_resumed_are_those_of_its_file(desk: Desk) -> None
     assert adds_up(answer)
 
 
-def test_a_row_that_resume_has_settled_counts_as_done_in_the_summary_of_its_file(desk: Desk) -> None:
+def test_a_row_settled_by_resume_counts_as_done_in_the_summary(desk: Desk) -> None:
     desk.paid_by_card("C-1")
     desk.paid_by_card("C-2")
     file = refunds(desk, "C-1,10,other", "C-2,10,other")
@@ -132,7 +132,7 @@ def test_a_row_that_resume_has_settled_counts_as_done_in_the_summary_of_its_file
     assert adds_up(answer)
 
 
-def test_a_row_that_its_own_run_saw_declined_is_refused_in_the_summary_and_counted_once(desk: Desk) -> None:
+def test_a_row_declined_in_its_run_is_refused_once_in_the_summary(desk: Desk) -> None:
     reference = desk.paid_by_card("C-1")
     file = refunds(desk, "C-1,10,other")
     desk.sandbox.faults("drop_after", payment=reference)
@@ -218,7 +218,7 @@ def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
 
 
 @pytest.mark.parametrize(("step", "nth"), [("_tell", 2), ("_answered", 3)])
-def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unknown(
+def test_a_run_that_loses_its_store_reports_sent_rows_and_null_for_unknown(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], step: str, nth: int
 ) -> None:
     desk.environ |= ONE_AT_A_TIME
@@ -443,7 +443,7 @@ def test_a_row_that_was_refunded_in_part_is_not_called_refused(sqlite_desk: Desk
     assert desk.invoice("C-1").refundable.minor == 0
 
 
-def test_the_screen_tells_of_a_row_that_was_refunded_in_part() -> None:
+def test_the_screen_shows_a_partly_refunded_row() -> None:
     out = StringIO()
     problem = Problem(2, "invoice", "C-1", PARTLY_REFUNDED, "50.00 EUR of C-1 was refunded, 50.00 EUR was not.", "Next")
     codes, first = Counter({PARTLY_REFUNDED: 1, "over-refund": 1}), [BadRow(2, (problem,), (), "")]

@@ -93,7 +93,7 @@ def test_an_unnamed_event_beside_two_disputes_is_for_a_person(desk: Desk) -> Non
 # --- documents close nothing ---------------------------------------------------------------------------------
 
 
-def test_documents_after_a_dispute_word_change_neither_sums_nor_refusal(sqlite_desk: Desk) -> None:
+def test_documents_after_a_dispute_event_change_nothing(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     plain = {code: paid(desk, f"INV-{place}-plain") for place, code in enumerate(DISPUTE_WORDS)}
     answered = {code: paid(desk, f"INV-{place}-answered") for place, code in enumerate(DISPUTE_WORDS)}

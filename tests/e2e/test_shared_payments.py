@@ -70,7 +70,7 @@ def test_an_external_refund_counts_against_both_shares_until_it_is_adopted(desk:
     assert findings(desk.books) == []
 
 
-def test_a_refund_of_everything_elsewhere_is_of_both_invoices(desk: Desk) -> None:
+def test_a_full_external_refund_counts_for_both_invoices(desk: Desk) -> None:
     _pulled(desk)
     desk.sandbox.dashboard_refund(_BOTH, 15000)
     desk("reconcile")
@@ -212,7 +212,7 @@ def test_one_invoice_under_two_numbers_is_no_second_share(desk: Desk) -> None:
     assert findings(desk.books) == []
 
 
-def test_one_invoice_under_two_numbers_is_no_second_share_where_the_payment_took_more(desk: Desk) -> None:
+def test_one_invoice_under_two_numbers_is_no_second_share_of_a_larger_payment(desk: Desk) -> None:
     share = {"amount": "50.00", "payment_amount": 15000, "reference": _BOTH}
     desk.sandbox.invoice("50.00 EUR", number="STRIPE-1", payments=[share])
     _imported(desk, "2026/17", "50.00 EUR", _BOTH)
@@ -345,7 +345,7 @@ def test_a_file_of_refunds_refunds_both(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("provider", [Provider.STRIPE, None])
-def test_a_payment_that_a_file_told_without_its_id_is_no_second_payment(desk: Desk, provider: Provider | None) -> None:
+def test_a_payment_imported_without_its_id_is_no_second_payment(desk: Desk, provider: Provider | None) -> None:
     _two_invoices(desk.sandbox)
     desk.json("invoice pull stripe --number INV-A")
     whole = parse_money("50.00 EUR")
@@ -406,7 +406,7 @@ def test_what_may_be_recorded_already_is_reserved_and_refunds_no_invoice(desk: D
     assert findings(desk.books) == []
 
 
-def test_a_record_of_what_is_counted_for_another_invoice_needs_a_word(desk: Desk) -> None:
+def test_a_record_counted_for_another_invoice_needs_confirmation(desk: Desk) -> None:
     _two_invoices(desk.sandbox)
     charge = str(desk.sandbox.state.find_charge(_BOTH).id)
     _imported(desk, "INV-A", "100.00 EUR", _BOTH, auto_refundable=False)

@@ -45,7 +45,7 @@ def is_formula(cell: str) -> bool:
 
 @pytest.mark.parametrize(("form", "reader"), [("csv", "excel"), ("tsv", "excel-tab")])
 @pytest.mark.parametrize("command", ["invoice list", "credit-notes list", "status", "invoice history INV-00", "config"])
-def test_every_row_comes_back_and_none_runs(desk: Desk, command: str, form: str, reader: str) -> None:
+def test_every_row_is_read_back_and_no_cell_runs(desk: Desk, command: str, form: str, reader: str) -> None:
     whole = parse_money("100.00 EUR")
     for n, name in enumerate(NASTY):
         desk.bring_in(new_invoice(f"OPEN-{n:02}", whole, status=InvoiceStatus.OPEN, customer=name, customer_name=name))
@@ -64,7 +64,7 @@ def test_every_row_comes_back_and_none_runs(desk: Desk, command: str, form: str,
         assert len(rows) == 1 + len(as_json)
 
 
-def test_rejected_rows_come_back_as_they_were_given(desk: Desk) -> None:
+def test_rejected_rows_are_written_as_they_were_read(desk: Desk) -> None:
     """Twice refused, guarded each time, and corrected in the end."""
     memos = [name.strip() for name in NASTY if "\t" not in name]
     buffer = io.StringIO()

@@ -73,7 +73,7 @@ def test_a_pipe_that_is_gone_for_both_streams_leaves_the_exit_code(desk: Desk) -
 # --- Nothing can be written ---
 
 
-def test_an_answer_that_cannot_be_written_is_told_on_stderr(desk: Desk) -> None:
+def test_output_that_cannot_be_written_is_reported_on_stderr(desk: Desk) -> None:
     reference = desk.paid_by_card()
     process = in_shell(desk, ">/dev/full")
     assert process.returncode == 4
@@ -83,7 +83,7 @@ def test_an_answer_that_cannot_be_written_is_told_on_stderr(desk: Desk) -> None:
     assert desk.refunded_at_provider(reference) == [10000]
 
 
-def test_an_answer_that_cannot_be_written_is_told_as_json_where_that_was_asked(desk: Desk) -> None:
+def test_output_that_cannot_be_written_is_reported_as_json_on_request(desk: Desk) -> None:
     desk.paid_by_card()
     error = json.loads(in_shell(desk, ">/dev/full", (*REFUND, "-o", "json")).stderr)["error"]
     assert (error["code"], error["hint"].partition("\n")[0]) == ("output-failed", "This was not shown:")
@@ -107,7 +107,7 @@ def test_a_stream_that_is_closed_stops_no_refund(desk: Desk, redirection: str) -
     assert desk.json("store check") == {"sound": True}
 
 
-def test_without_a_standard_input_there_is_nobody_to_ask(desk: Desk) -> None:
+def test_without_a_standard_input_there_is_no_prompt(desk: Desk) -> None:
     desk.paid_by_card()
     process = in_shell(desk, "<&-", REFUND[:-1])
     assert (process.returncode, b"[confirmation-required]" in process.stderr) == (2, True), process.stderr
@@ -190,7 +190,7 @@ def test_a_store_that_fails_after_the_refund_does_not_hide_the_refund(
     assert "Nothing was changed" not in answer.err
 
 
-def test_a_store_that_fails_after_the_refund_is_told_to_people(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_failure_after_the_refund_is_reported(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.paid_by_card()
     _unreadable_once_refunded(monkeypatch)
     answer = desk(" ".join(REFUND))
@@ -219,14 +219,14 @@ def no_folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("place", ["{}/copy.db", "{}/deeper/copy.db", "/proc/none/copy.db", "x" * 300])
-def test_a_backup_that_cannot_be_made_is_told(desk: Desk, no_folder: Path, place: str) -> None:
+def test_a_backup_that_cannot_be_made_is_reported(desk: Desk, no_folder: Path, place: str) -> None:
     if desk.url.startswith("sqlite"):
         error = desk.refused(f"store backup {place.format(no_folder)}", "backup-failed", exit_code=4)
         assert "folder that you can write to" in error["hint"]
 
 
 @pytest.mark.parametrize("place", ["{}/x.db", "{}/deeper/x.db", "/proc/none/x.db", f"/tmp/{'x' * 300}"])
-def test_a_store_that_cannot_be_made_is_told(desk: Desk, no_folder: Path, place: str) -> None:
+def test_a_store_that_cannot_be_made_is_reported(desk: Desk, no_folder: Path, place: str) -> None:
     desk.environ["REFUNDCLI_STORE_URL"] = f"sqlite:///{place.format(no_folder)}"
     Path("invoices.csv").write_text("number,customer,currency,total,status,issued_on\nINV-9,c,EUR,1,open,2026-09-01\n")
     for command in ("invoice import invoices.csv", "init --force"):
@@ -234,7 +234,7 @@ def test_a_store_that_cannot_be_made_is_told(desk: Desk, no_folder: Path, place:
         assert "--store" in error["hint"]
 
 
-def test_a_working_folder_that_was_removed_is_told(desk: Desk, tmp_path: Path) -> None:
+def test_a_removed_working_folder_is_reported(desk: Desk, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     os.chdir(gone)
@@ -245,7 +245,7 @@ def test_a_working_folder_that_was_removed_is_told(desk: Desk, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("address", ["postgresql://u:hidden@[::1/x", "postgresql://u:hidden@localhost:abc/x"])
-def test_an_address_that_cannot_be_read_is_told_without_its_password(desk: Desk, address: str) -> None:
+def test_an_invalid_store_address_is_reported_without_its_password(desk: Desk, address: str) -> None:
     error = desk.refused(f"--store {address} invoice list", "store-address", exit_code=4)
     assert "hidden" not in json.dumps(error) + desk(f"--debug --store {address} invoice list").err
 

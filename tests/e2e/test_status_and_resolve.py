@@ -31,7 +31,7 @@ def age(desk: Desk, *, hours: float) -> None:
         connection.commit()
 
 
-def test_while_a_provider_wants_to_be_left_alone_nothing_that_is_ready_is_given_up(desk: Desk) -> None:
+def test_ready_refunds_are_not_dropped_while_a_provider_rate_limits(desk: Desk) -> None:
     for number in ("INV-1", "INV-2"):
         desk.paid_by_card(number, provider="adyen")
         leave_it_ready(desk, number=number)
@@ -76,7 +76,7 @@ def test_what_is_accepted_for_too_long_needs_a_person_and_says_how_to_look(desk:
     assert desk("status").exit_code == 0
 
 
-def test_what_was_left_behind_is_told_with_the_command_that_settles_it(desk: Desk) -> None:
+def test_an_unfinished_refund_is_listed_with_its_next_command(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk)
     (unfinished,) = desk.json("status", exit_code=8)["unfinished"]
@@ -106,7 +106,7 @@ def test_past_the_key_window_only_a_person_can_end_it(desk: Desk, provider: str,
 
 
 @pytest.mark.parametrize(("provider", "state"), [("stripe", "succeeded"), ("adyen", "pending")])
-def test_a_refund_that_was_made_after_all_is_taken_down_by_its_reference(desk: Desk, provider: str, state: str) -> None:
+def test_a_refund_made_after_all_is_recorded_by_its_reference(desk: Desk, provider: str, state: str) -> None:
     desk.paid_by_card(provider=provider)
     refund = lose_the_answer(desk, provider=provider, hours_ago=24 * 8)
     reference = {"stripe": "re_1Q", "adyen": "REF123"}[provider]
@@ -120,7 +120,7 @@ def test_a_refund_that_was_made_after_all_is_taken_down_by_its_reference(desk: D
     assert findings(desk.books) == []
 
 
-def test_nothing_is_resolved_by_hand_that_a_machine_can_settle(desk: Desk) -> None:
+def test_resolve_is_refused_while_resume_can_settle(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk)
     desk.refused(f"resolve {refund} --not-executed --evidence x --yes", "resume-first")
@@ -139,7 +139,7 @@ def test_a_resolution_needs_evidence_one_end_and_a_reference_of_its_own(desk: De
     desk.refused(f"resolve {refund} --not-executed --evidence x", "confirmation-required", exit_code=2)
 
 
-def test_what_the_provider_tells_outweighs_any_evidence(desk: Desk) -> None:
+def test_the_providers_answer_outweighs_any_evidence(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)["refunds"][0]["id"]
@@ -150,7 +150,7 @@ def test_what_the_provider_tells_outweighs_any_evidence(desk: Desk) -> None:
     assert desk.invoice("INV-1").refunded.number == "60.00"
 
 
-def test_what_stripe_cannot_be_asked_now_is_not_resolved_now(desk: Desk) -> None:
+def test_an_unreachable_stripe_postpones_resolve(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk, hours_ago=24)
     desk.sandbox.faults("drop_before", "drop_before", call="lookup")
@@ -204,7 +204,7 @@ def test_nothing_is_sent_again_into_an_open_dispute(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("ended", ["rejected", "expired"])
-def test_a_refund_whose_approval_was_declined_at_stripe_ends_with_the_next_resume(desk: Desk, ended: str) -> None:
+def test_a_declined_stripe_approval_ends_with_the_next_resume(desk: Desk, ended: str) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("approval_required")
     assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8

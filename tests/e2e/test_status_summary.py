@@ -179,7 +179,7 @@ def test_a_run_at_work_says_who_is_at_it_and_until_when(desk: Desk) -> None:
     assert desk.json("status", exit_code=8)["runs"][0]["command"] == f"refundcli refund --resume {run}"
 
 
-def test_a_run_of_records_tells_no_counts_that_the_store_does_not_have(desk: Desk) -> None:
+def test_a_run_of_records_has_null_for_unknown_counts(desk: Desk) -> None:
     for number in (1, 2):
         desk.paid_outside(f"T-{number}")
     file = desk.folder / "marks.csv"
@@ -223,7 +223,7 @@ def ingest_notification(desk: Desk, notification: Json) -> None:
     assert ingest(desk, notification) == 0
 
 
-def test_a_failed_capture_is_shown_until_it_is_taken_again_or_the_invoice_is_closed(desk: Desk) -> None:
+def test_a_failed_capture_is_shown_until_recaptured_or_closed(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
     ingest_notification(desk, item("CAPTURE_FAILED", originalReference=payment, pspReference="CAP1"))
     (capture,) = desk.json("status")["failed_captures"]
@@ -260,7 +260,7 @@ def test_a_hold_that_has_lapsed_reserves_nothing_any_more(desk: Desk) -> None:
     assert invoice["refunds"][0]["held"] is False
 
 
-def test_an_update_that_waits_for_long_asks_to_be_applied_and_a_young_one_does_not(desk: Desk) -> None:
+def test_only_an_update_that_waits_for_long_needs_attention(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
     ingest_notification(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
     change(desk, "UPDATE provider_event SET state = 'waiting'")

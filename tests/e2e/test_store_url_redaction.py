@@ -172,7 +172,7 @@ def test_a_mistake_on_the_command_line_repeats_no_password(desk: Desk, address: 
 
 
 @pytest.mark.parametrize("kind", ["PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE"])
-def test_a_password_from_elsewhere_is_not_shown_either(desk: Desk, address: tuple[str, str], kind: str) -> None:
+def test_a_password_from_another_source_is_not_shown(desk: Desk, address: tuple[str, str], kind: str) -> None:
     database, options = address
     secret_file = desk.folder / "secret"
     content = f"[books]\nuser=postgres\npassword={PASSWORD}\n" if kind == "PGSERVICEFILE" else f"*:*:*:*:{PASSWORD}\n"

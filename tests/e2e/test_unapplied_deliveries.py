@@ -97,7 +97,7 @@ def test_a_listed_code_is_never_decided_for_the_store(desk: Desk) -> None:
     desk.refused("events acknowledge --code REFUND_FAILED --as none", "word-not-to-decide")
 
 
-def test_a_word_that_was_decided_says_nothing_of_a_delivery_that_cannot_be_read(desk: Desk) -> None:
+def test_a_decided_code_does_not_cover_an_unreadable_delivery(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
     oracle.ingest(desk, *oracle.delivered(item("FOO", originalReference=payment)))
     desk.json("events acknowledge --code FOO --as none")

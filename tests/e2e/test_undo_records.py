@@ -76,7 +76,7 @@ def test_a_record_may_be_named_by_its_credit_note(desk: Desk, run: str) -> None:
     assert [desk.invoice(number).refunded.number for number in ("T-1", "T-2")] == ["0.00", "30.00"]
 
 
-def test_who_names_the_invoice_is_told_its_records(desk: Desk, run: str) -> None:
+def test_naming_the_invoice_lists_its_records(desk: Desk, run: str) -> None:
     error = desk.refused("mark-refunded --undo T-1 --memo why --yes", "refund-not-found", exit_code=5)
     assert desk.invoice("T-1").refunds[0].id in error["hint"]
 
@@ -108,7 +108,7 @@ def matched(desk: Desk, request: pytest.FixtureRequest) -> tuple[str, str]:
     return provider, refund_id
 
 
-def test_a_matched_record_stands_as_long_as_the_provider_s_refund(desk: Desk, matched: tuple[str, str]) -> None:
+def test_a_matched_record_is_valid_as_long_as_the_provider_s_refund(desk: Desk, matched: tuple[str, str]) -> None:
     _, refund_id = matched
     record = desk.invoice("INV-1").refunds[0].id
     error = desk.refused(f"mark-refunded --undo {record} --memo why --yes", "made-at-provider")
@@ -140,7 +140,7 @@ def test_a_matched_record_may_be_undone_once_the_provider_s_refund_failed(desk: 
     assert findings(desk.books) == []
 
 
-def test_an_undo_leaves_what_else_was_told_of_the_refund_to_a_person(desk: Desk, matched: tuple[str, str]) -> None:
+def test_an_undo_leaves_other_events_of_the_refund_for_review(desk: Desk, matched: tuple[str, str]) -> None:
     provider, refund_id = matched
     record, payment = desk.invoice("INV-1").refunds[0].id, desk.invoice("INV-1").payments[0]
     desk.sandbox.settle(refund_id, **({"status": "failed"} if provider == "stripe" else {"event": "REFUND_FAILED"}))
@@ -152,9 +152,7 @@ def test_an_undo_leaves_what_else_was_told_of_the_refund_to_a_person(desk: Desk,
     assert event["why"] == "an unlisted word"
 
 
-def test_a_failure_noted_by_an_earlier_release_no_longer_counts_once_it_was_made_again(
-    desk: Desk, matched: tuple[str, str]
-) -> None:
+def test_an_old_releases_failure_note_ends_once_the_refund_is_retried(desk: Desk, matched: tuple[str, str]) -> None:
     record = desk.invoice("INV-1").refunds[0].id
     undo = f"mark-refunded --undo {record} --memo why --dry-run"
     for days in (-1, 1):
@@ -167,7 +165,7 @@ def test_a_failure_noted_by_an_earlier_release_no_longer_counts_once_it_was_made
     desk.refused(undo, "made-at-provider")
 
 
-def test_an_undo_of_a_run_that_keeps_a_record_ends_with_9(desk: Desk, matched: tuple[str, str], run: str) -> None:
+def test_an_undo_of_a_run_that_skips_a_record_ends_with_9(desk: Desk, matched: tuple[str, str], run: str) -> None:
     with desk.books.engine.connect() as line:
         line.execution_options(writes=True).exec_driver_sql(f"UPDATE refund SET run_id = '{run}'")
         line.commit()

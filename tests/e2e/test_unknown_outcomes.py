@@ -32,7 +32,7 @@ def only_refund(desk: Desk, number: str = "INV-1") -> dict[str, object]:
 
 
 @pytest.mark.parametrize("behaviour", ["drop_after", "500_after", "malformed", "wrong_amount"])
-def test_a_refund_that_was_made_and_not_told_is_found_and_never_made_again(desk: Desk, behaviour: str) -> None:
+def test_a_refund_whose_response_was_lost_is_found_and_not_repeated(desk: Desk, behaviour: str) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults(behaviour)
     answer = desk("refund INV-1 --amount 60 --reason duplicate --yes")
@@ -77,7 +77,7 @@ def test_a_reservation_outlives_every_answer_that_proves_nothing(desk: Desk) -> 
     desk.refused("refund INV-1 --amount 1 --reason other --yes", "nothing-to-refund")
 
 
-def test_adyen_cannot_be_asked_so_the_key_settles_it(desk: Desk) -> None:
+def test_adyen_has_no_lookup_so_a_replay_settles_it(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.sandbox.faults("drop_after", provider="adyen")
     assert desk("refund INV-1 --amount 60 --reason duplicate --yes").exit_code == 8
@@ -114,7 +114,7 @@ def test_a_key_without_the_right_is_a_definite_no_and_frees_the_amount(desk: Des
     assert desk.invoice("INV-1").refundable.number == "99.00"
 
 
-def test_a_provider_that_is_not_there_was_asked_nothing(desk: Desk) -> None:
+def test_an_unreachable_provider_was_sent_nothing(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     desk.paid_by_card("INV-2", provider="adyen")
@@ -137,7 +137,7 @@ def test_a_provider_that_is_not_there_was_asked_nothing(desk: Desk) -> None:
     assert [refund.state for refund in desk.invoice("INV-2").refunds] == [RefundState.PENDING, RefundState.FAILED]
 
 
-def test_a_busy_provider_is_asked_again_after_a_while(desk: Desk) -> None:
+def test_a_busy_provider_is_retried_after_a_while(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults("429")
     desk.json("refund INV-1 --amount 60 --reason duplicate --yes")
@@ -156,7 +156,7 @@ def test_a_provider_that_stays_busy_took_nothing(desk: Desk) -> None:
     assert only_refund(desk)["status"] == "failed"
 
 
-def test_a_provider_that_wants_a_longer_break_than_a_refund_is_ours_to_send_is_not_waited_for(desk: Desk) -> None:
+def test_a_pause_beyond_the_lease_is_not_waited_out(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("429", retry_after=60, times=9)
     began = time.monotonic()
@@ -165,7 +165,7 @@ def test_a_provider_that_wants_a_longer_break_than_a_refund_is_ours_to_send_is_n
     assert (only_refund(desk)["status"], len(desk.sandbox.refund_requests)) == ("failed", 1)
 
 
-def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhile(desk: Desk) -> None:
+def test_a_dispute_in_between_bars_the_second_of_two_payments(desk: Desk) -> None:
     charges = [desk.sandbox.charge("100.00 EUR", provider="adyen") for _ in range(2)]
     payments = tuple(
         NewPayment(10_000, Provider.ADYEN, "card", charge.reference, auto_refundable=True) for charge in charges
@@ -199,7 +199,7 @@ def test_the_second_of_two_payments_is_not_sent_into_a_dispute_that_came_meanwhi
     assert unsent.failure.startswith("never sent:")
 
 
-def test_a_key_that_is_used_again_tells_its_last_try(desk: Desk) -> None:
+def test_a_reused_key_shows_its_last_attempt(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults("401")
     command = "refund INV-1 --full --reason other --request-key K --yes"

@@ -155,7 +155,7 @@ def compared(desk: Desk, word: Word) -> int:
 
 
 @every_word
-def test_an_unlisted_word_blocks_its_payment_and_no_other(desk: Desk, word: Word) -> None:
+def test_an_unlisted_code_blocks_its_payment_and_no_other(desk: Desk, word: Word) -> None:
     payment, second = (desk.paid_by_card(number, provider=word.provider) for number in ("INV-1", "INV-2"))
     word.report(desk, payment)
     assert desk("status").exit_code == 8
@@ -172,7 +172,7 @@ def test_an_unlisted_word_blocks_its_payment_and_no_other(desk: Desk, word: Word
 
 
 @every_word
-def test_an_acknowledged_word_blocks_no_more_however_often_it_comes(desk: Desk, word: Word) -> None:
+def test_an_acknowledged_code_no_longer_blocks_however_often_it_comes(desk: Desk, word: Word) -> None:
     payment = desk.paid_by_card("INV-1", provider=word.provider)
     word.report(desk, payment)
     (event,) = unreviewed(desk)
@@ -194,7 +194,7 @@ def test_an_acknowledged_word_blocks_no_more_however_often_it_comes(desk: Desk, 
 
 
 @pytest.mark.parametrize("word", ["event code FOO", "record type RefundedByPigeon", "event type refund.teleported"])
-def test_a_word_is_decided_once_for_the_store(desk: Desk, word: str) -> None:
+def test_a_code_is_decided_once_for_the_store(desk: Desk, word: str) -> None:
     unlisted = WORDS[word]
     first, later = (desk.paid_by_card(number, provider=unlisted.provider) for number in ("INV-2", "INV-1"))
     unlisted.report(desk, first)
@@ -208,7 +208,7 @@ def test_a_word_is_decided_once_for_the_store(desk: Desk, word: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["event code DISPUTE_FOO", "dispute status limbo"])
-def test_a_word_about_disputes_is_never_decided_for_the_store(desk: Desk, word: str) -> None:
+def test_a_dispute_code_is_never_decided_for_the_store(desk: Desk, word: str) -> None:
     unlisted = WORDS[word]
     payment = desk.paid_by_card("INV-1", provider=unlisted.provider)
     unlisted.report(desk, payment)
@@ -229,7 +229,7 @@ def test_an_unlisted_dispute_code_that_names_only_the_dispute_blocks(desk: Desk,
     assert desk("status").exit_code == 8
 
 
-def test_a_dispute_in_an_unlisted_status_is_open_to_nobody_until_stripe_says_more(desk: Desk) -> None:
+def test_a_dispute_in_an_unlisted_status_blocks_until_a_listed_one(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1")
     desk.sandbox.dispute(payment, "limbo", PART)
     desk("reconcile")

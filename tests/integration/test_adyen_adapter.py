@@ -38,7 +38,7 @@ def answer_to(*replies: Reply) -> RefundAnswer:
 
 
 class TestRefunding:
-    def test_a_refund_is_asked_for_with_one_call_and_its_key(self, sandbox: RunningSandbox) -> None:
+    def test_a_refund_is_one_request_with_its_key(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge("100.00 EUR", provider="adyen")
         answer = refund(adyen_at(sandbox.url), order(paid.reference, "60.00 EUR"))
         (stored,) = sandbox.refunds
@@ -61,9 +61,7 @@ class TestRefunding:
             (RefundReason.OTHER, "OTHER"),
         ],
     )
-    def test_each_reason_is_said_in_adyens_words(
-        self, sandbox: RunningSandbox, reason: RefundReason, said: str
-    ) -> None:
+    def test_each_reason_has_adyens_code(self, sandbox: RunningSandbox, reason: RefundReason, said: str) -> None:
         paid = sandbox.charge("100.00 EUR", provider="adyen")
         refund(adyen_at(sandbox.url), order(paid.reference, reason=reason))
         (stored,) = sandbox.refunds
@@ -75,7 +73,7 @@ class TestRefunding:
         with pytest.raises(UnusableReference):
             adyen_at(None).prepare(order(reference))
 
-    def test_it_cannot_be_asked_after_a_refund_and_says_so(self) -> None:
+    def test_refund_lookup_is_not_supported_and_says_so(self) -> None:
         with Stub(Reply()) as stub:
             provider = adyen_at(stub.url)
             answer = provider.find_refund(provider.prepare(order("PSP1")), "rf_1")
@@ -124,11 +122,11 @@ class TestAnswers:
             b"\xff",
         ],
     )
-    def test_a_2xx_that_is_not_the_refund_asked_for_is_no_acceptance(self, body: object) -> None:
+    def test_a_2xx_for_another_refund_is_not_an_acceptance(self, body: object) -> None:
         answer = answer_to(Reply(201, body))
         assert (answer.signal, answer.state) == (Signal.MALFORMED, None)
 
-    def test_fields_that_adyen_may_leave_out_are_not_asked_for(self) -> None:
+    def test_optional_response_fields_may_be_missing(self) -> None:
         body = received()
         del body["reference"]
         assert answer_to(Reply(201, body)).signal == Signal.ACCEPTED
@@ -170,7 +168,7 @@ class TestAnswers:
     def test_703_never_proves_a_no(self, status: int) -> None:
         assert answer_to(error(status, "703")).signal == Signal.SERVER_ERROR
 
-    def test_a_payment_nobody_knows_is_declined(self, sandbox: RunningSandbox) -> None:
+    def test_an_unknown_payment_is_declined(self, sandbox: RunningSandbox) -> None:
         assert refund(adyen_at(sandbox.url), order("NOWHERE1")).signal == Signal.DECLINED
 
     def test_an_account_that_is_not_ours_is_not_allowed(self, sandbox: RunningSandbox) -> None:
@@ -179,13 +177,13 @@ class TestAnswers:
         assert refund(adyen_at(sandbox.url), order("PSP1")).signal == Signal.NOT_ALLOWED
         assert sandbox.refunds == []
 
-    def test_too_much_is_accepted_at_first_and_told_later(self, sandbox: RunningSandbox) -> None:
+    def test_an_excessive_refund_is_accepted_first_and_fails_later(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge("10.00 EUR", provider="adyen")
         answer = refund(adyen_at(sandbox.url), order(paid.reference, "11.00 EUR"))
         assert (answer.signal, answer.state) == (Signal.ACCEPTED, RefundState.PENDING)
 
     @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("999999", 3600), ("soon", None)])
-    def test_the_wait_asked_for_is_passed_on_in_seconds(self, header: str, seconds: float | None) -> None:
+    def test_retry_after_is_passed_on_in_seconds(self, header: str, seconds: float | None) -> None:
         answer = answer_to(Reply(429, headers={"Retry-After": header}))
         assert (answer.signal, answer.retry_after) == (Signal.RATE_LIMITED, seconds)
 

@@ -87,7 +87,7 @@ def test_the_databases_time_does_not_depend_on_the_machines_clock(new_postgres: 
     engine.dispose()
 
 
-def test_a_small_skew_is_no_news(new_postgres: NewStore) -> None:
+def test_a_small_clock_skew_is_not_reported(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
     skews: list[timedelta] = []
     DatabaseTime(engine, Machine(timedelta(seconds=20)), skews.append)()
@@ -123,7 +123,7 @@ def test_it_is_measured_anew_when_old_and_after_the_machine_slept(new_postgres: 
     engine.dispose()
 
 
-def test_a_database_that_is_away_stops_nobody_who_knows_its_time() -> None:
+def test_a_measured_database_time_survives_an_unreachable_database() -> None:
     engine = store_engine("postgresql://nobody@127.0.0.1:9/none")
     with pytest.raises(StoreUnreachable):
         DatabaseTime(engine, SystemClock(UTC))()
@@ -162,7 +162,7 @@ def measured(*errors: float | None) -> tuple[Measured, Steady]:
     return Measured(Any, Still(steady), steady=steady, errors=list(errors)), steady  # type: ignore[arg-type]
 
 
-def test_nobody_measures_inside_a_transaction() -> None:
+def test_the_clock_is_not_measured_inside_a_transaction() -> None:
     ours, steady = measured()
     ours()
     steady.seconds += 61
@@ -213,7 +213,7 @@ def test_the_wait_for_a_connection_is_no_part_of_the_round_trip(new_postgres: Ne
     engine.dispose()
 
 
-def test_the_best_of_a_few_round_trips_is_kept(new_postgres: NewStore) -> None:
+def test_the_shortest_round_trip_is_used(new_postgres: NewStore) -> None:
     engine, steady, trips = store_engine(new_postgres()), Steady(), [3.0, 0.2]
 
     def answer_late(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -474,7 +474,7 @@ def test_no_zone_is_pinned_in_which_the_newest_credit_notes_day_has_not_begun(sq
         assert desk.json("store upgrade --timezone UTC --force")["timezone"] == "UTC"
 
 
-def test_a_file_that_nobody_trusts_gives_the_books_no_zone(
+def test_an_untrusted_file_does_not_set_the_zone(
     sqlite_desk: Desk, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may set the operator's own for what is shown."""

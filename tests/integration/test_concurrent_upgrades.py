@@ -24,7 +24,7 @@ from refundcli.store.errors import StoreNewer
 from refundcli.store.integrity import findings
 from refundcli.store.migrate import HEAD
 from refundcli.store.unit_of_work import SqlBooks
-from runs import Wish, stage
+from runs import RequestedRow, stage
 from stores.loading import Released
 
 OLD = "0005"
@@ -190,11 +190,11 @@ def test_an_upgrade_does_not_mind_other_clients_and_can_be_forced(old_postgres: 
     assert old_postgres.json("store upgrade")["after"] == HEAD
 
 
-def test_an_upgrade_names_the_run_that_somebody_holds(
+def test_an_upgrade_names_the_run_that_is_leased(
     new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
     desk, clock = Desk(new_postgres(), sandbox, tmp_path), SystemClock(UTC)
-    run, now = stage(desk.books, clock, [Wish("INV-1", "10.00 EUR")]), clock.now()
+    run, now = stage(desk.books, clock, [RequestedRow("INV-1", "10.00 EUR")]), clock.now()
     lease = partial(_take, run.id, now)
     desk.books.write(lease)
     make_older(desk)

@@ -213,7 +213,7 @@ def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: 
     assert "Traceback" not in listener.output
 
 
-def test_what_is_not_applied_blocks_a_payment_that_it_names_until_a_person_looks(desk: Desk) -> None:
+def test_an_unapplied_event_blocks_its_payment_until_it_is_acknowledged(desk: Desk) -> None:
     ours = {"originalReference": desk.paid_by_card("INV-1", provider="adyen")}
     intent = desk.paid_by_card("INV-2")
     thin = {"id": "evt_1", "object": "v2.core.event", "type": "v2.refund", "related_object": {"id": intent}}
@@ -367,7 +367,7 @@ def test_sigterm_in_the_middle_of_deliveries_loses_none_that_was_answered(desk: 
     assert set(acknowledged) <= stored
 
 
-def test_a_path_without_a_secret_is_not_there_and_without_any_there_is_no_listener(desk: Desk) -> None:
+def test_a_path_needs_a_secret_and_the_listener_needs_one_path(desk: Desk) -> None:
     del desk.environ["REFUNDCLI_STRIPE_WEBHOOK_SECRET"]
     with listening(desk) as listener:
         assert listener.post(stripe(stripe_event()))[0] == 404
@@ -394,7 +394,7 @@ def test_the_sandbox_delivers_and_the_books_follow(desk: Desk, sandbox: RunningS
         assert listener.stop() == 0
 
 
-def test_basic_auth_is_asked_for_where_it_is_set(desk: Desk, sandbox: RunningSandbox) -> None:
+def test_basic_auth_is_required_where_it_is_set(desk: Desk, sandbox: RunningSandbox) -> None:
     desk.environ |= {
         "REFUNDCLI_ADYEN_WEBHOOK_USERNAME": "adyen",
         "REFUNDCLI_ADYEN_WEBHOOK_PASSWORD": "env:ADYEN_WEBHOOK_WORD",

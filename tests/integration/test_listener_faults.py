@@ -68,7 +68,7 @@ def test_it_starts_and_stores_everything_while_stripe_was_never_reached(sqlite_d
     assert {row["account"] for row in desk.json("events list --provider stripe")} == {account, "acct_other"}
 
 
-def test_an_event_of_the_own_account_that_was_not_known_yet_is_applied_after_all(sqlite_desk: Desk) -> None:
+def test_an_event_is_applied_once_its_account_is_known_as_ours(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     own = desk.sandbox.state.account_id
     there = desk.environ["REFUNDCLI_STRIPE_API_BASE"]

@@ -213,7 +213,7 @@ def test_an_older_store_gets_the_indexes_of_lists(store_url: str) -> None:
         assert compare_metadata(MigrationContext.configure(line), SQLModel.metadata) == []
 
 
-def test_a_long_list_is_read_no_further_than_somebody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_list_is_read_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     with os.fdopen(writer, "w") as pipe:
         out = streams.Output(pipe)

@@ -90,7 +90,7 @@ def test_ctrl_c_is_for_the_first_process_alone() -> None:
     assert next(read_ahead(hears_ctrl_c, 0)) is False
 
 
-def test_it_ends_when_nobody_wants_more() -> None:
+def test_it_ends_when_the_reader_closes() -> None:
     reading = read_ahead(counted, 1_000_000)
     assert next(reading) == 0
     (child,) = multiprocessing.active_children()

@@ -99,7 +99,7 @@ def how_it_stands(desk: Desk) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("known_as", ["submitted", "pending"])
 @pytest.mark.parametrize("last", ["failed", "reversed", "both", "succeeded", "rejected", "sent again"])
-def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, known_as: str, last: str) -> None:
+def test_updates_in_any_order_and_repeated_end_in_one_state(desk: Desk, known_as: str, last: str) -> None:
     succeeded, failed, reversed_ = RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED
     # In the order of the provider's dates; whether the provider may send it again by itself.
     words = {
@@ -148,7 +148,7 @@ def test_news_in_any_order_and_three_times_each_ends_in_one_state(desk: Desk, kn
     assert len(ends) == 2, ends
 
 
-def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> None:
+def test_a_late_failure_reserves_its_amount_until_it_is_acknowledged(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
@@ -172,7 +172,7 @@ def test_a_late_failure_keeps_its_amount_until_a_person_knows(desk: Desk) -> Non
     desk.json("refund INV-1 --full --reason other --yes")
 
 
-def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk) -> None:
+def test_a_reversed_amount_is_free_at_once_and_shown_until_acknowledged(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     apply(desk, update_of(desk, RefundState.REVERSED))
@@ -187,7 +187,7 @@ def test_what_came_back_is_free_at_once_and_told_until_a_person_knows(desk: Desk
     desk.refused(f"acknowledge {refund_of(desk).id} --yes", "nothing-to-acknowledge")
 
 
-def test_a_refund_made_elsewhere_counts_from_the_moment_it_is_seen(desk: Desk) -> None:
+def test_an_external_refund_counts_once_it_is_reported(desk: Desk) -> None:
     desk.paid_by_card()
     apply(desk, external(desk, "30.00 EUR"), external(desk, "30.00 EUR"))
     invoice = desk.invoice("INV-1")
@@ -205,7 +205,7 @@ def test_a_refund_made_elsewhere_counts_from_the_moment_it_is_seen(desk: Desk) -
 
 @pytest.mark.parametrize("turned", [False, True])
 @pytest.mark.parametrize(("state", "refundable"), [(RefundState.FAILED, "70.00"), (RefundState.REVERSED, "100.00")])
-def test_a_refund_made_elsewhere_that_comes_back_ends_the_same_in_either_order(
+def test_an_external_refund_and_its_reversal_end_the_same_in_either_order(
     desk: Desk, state: RefundState, refundable: str, turned: bool
 ) -> None:
     desk.paid_by_card()
@@ -221,7 +221,7 @@ def test_a_refund_made_elsewhere_that_comes_back_ends_the_same_in_either_order(
     assert findings(desk.books) == []
 
 
-def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_money(desk: Desk) -> None:
+def test_reversed_over_refunds_are_reserved_up_to_the_captured_amount(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     ours = refund_of(desk)
@@ -241,7 +241,7 @@ def test_what_came_back_of_more_than_was_captured_is_held_as_far_as_there_is_mon
     assert findings(desk.books) == []
 
 
-def test_what_the_import_told_as_given_back_is_not_counted_twice(desk: Desk) -> None:
+def test_an_imported_refunded_amount_is_not_counted_twice(desk: Desk) -> None:
     desk.paid_by_card(returned_elsewhere=3000)
     before = datetime(2026, 1, 1, tzinfo=UTC)
     apply(desk, external(desk, "20.00 EUR", "re_a", created_at=before))
@@ -262,7 +262,7 @@ def test_a_record_of_a_dashboard_refund_and_that_refund_are_one(desk: Desk) -> N
     assert desk.invoice("INV-1").refundable.number == "20.00"
 
 
-def test_a_look_that_finds_the_same_failure_of_a_record_again_is_no_news(desk: Desk) -> None:
+def test_the_same_failure_of_a_record_read_again_changes_nothing(desk: Desk) -> None:
     desk.paid_by_card(auto_refundable=False)
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference re_dash --yes")
     apply(desk, external(desk, "40.00 EUR", "re_dash"))
@@ -281,7 +281,7 @@ def update_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
 
 
 @pytest.mark.parametrize("order", list(permutations([1, 2])))
-def test_a_record_whose_refund_was_made_again_stands_in_any_order(desk: Desk, order: tuple[int, ...]) -> None:
+def test_a_record_whose_refund_was_retried_stays_valid_in_any_order(desk: Desk, order: tuple[int, ...]) -> None:
     """Matched by its success of day 0; it failed on day 1, and was sent again on day 2."""
     desk.paid_by_card(provider="adyen", auto_refundable=False)
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference PSPR --yes")
@@ -319,7 +319,7 @@ def test_a_record_whose_refund_failed_twice_may_be_undone_in_any_order(desk: Des
     ],
     ids=["amount", "payment", "account", "mode"],
 )
-def test_news_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: dict[str, Any]) -> None:
+def test_an_update_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: dict[str, Any]) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     before = how_it_stands(desk)
@@ -349,13 +349,13 @@ def test_a_failure_and_a_success_that_contradict_each_other_hold_the_amount(desk
     assert "paid twice" in outcome.note
 
 
-def test_news_of_a_payment_that_is_not_here_waits_for_it(desk: Desk) -> None:
+def test_an_update_of_an_unknown_payment_waits_for_it(desk: Desk) -> None:
     desk.paid_by_card()
     (outcome,) = apply(desk, external(desk, "1.00 EUR", payment_references=("pi_unknown",)))
     assert outcome.state is EventState.UNMATCHED
 
 
-def test_of_two_words_about_a_dispute_the_later_one_holds_in_any_order(desk: Desk) -> None:
+def test_the_later_of_two_dispute_updates_holds_in_any_order(desk: Desk) -> None:
     day = timedelta(days=1)
     words = [
         (DisputeState.OPEN, LATER),
@@ -406,7 +406,7 @@ def test_of_two_disputes_the_one_that_is_open_stays_open_when_the_other_ends(des
     assert desk.refunded_at_provider(desk.invoice("INV-1").payments[0].reference) == []
 
 
-def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_restored(desk: Desk) -> None:
+def test_a_reserved_refund_found_made_was_sent_before_a_restored_backup(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     desk("refund INV-1 --amount 40 --reason other --yes")
@@ -417,7 +417,7 @@ def test_what_was_reserved_here_and_made_there_was_sent_before_a_backup_was_rest
     assert desk.invoice("INV-1").refunded.number == "40.00"
 
 
-def test_a_chargeback_record_taken_back_beside_an_open_dispute_counts_as_lost_again(desk: Desk) -> None:
+def test_undoing_a_chargeback_record_with_an_open_dispute_counts_it_as_lost(desk: Desk) -> None:
     desk.paid_by_card()
     apply(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
     (refund,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]
@@ -428,7 +428,7 @@ def test_a_chargeback_record_taken_back_beside_an_open_dispute_counts_as_lost_ag
     assert findings(desk.books) == []
 
 
-def test_a_chargeback_record_taken_back_after_the_dispute_was_won_leaves_nothing_lost(desk: Desk) -> None:
+def test_undoing_a_chargeback_record_of_a_won_dispute_loses_nothing(desk: Desk) -> None:
     desk.paid_by_card()
     apply(desk, dispute_of(desk, "INV-1", "dp_a", DisputeState.LOST, "30.00 EUR"))
     (refund,) = desk.json("mark-refunded INV-1 --full --reason chargeback --yes")["refunds"]

@@ -32,7 +32,7 @@ from refundcli.services.ports.records import NewPayment
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.recovery.resume_refunds import resume, unfinished
 from refundcli.store.integrity import findings
-from runs import Runner, Wish, services_of
+from runs import RequestedRow, Runner, services_of
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def paid(desk: Desk, count: int, *, amount: str = "100.00 EUR", provider: str = 
     return [desk.paid_by_card(f"INV-{n}", amount, provider=provider) for n in range(start, start + count)]
 
 
-def rows_of(count: int, expected: str = "100.00 EUR", amount: str = "") -> list[Wish]:
-    return [Wish(f"INV-{n}", expected, amount) for n in range(1, count + 1)]
+def rows_of(count: int, expected: str = "100.00 EUR", amount: str = "") -> list[RequestedRow]:
+    return [RequestedRow(f"INV-{n}", expected, amount) for n in range(1, count + 1)]
 
 
 def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
@@ -78,17 +78,17 @@ def two_payments(desk: Desk, number: str = "INV-1") -> list[str]:
 # --- rows that are refused -----------------------------------------------------------------------------------
 
 
-def test_rows_that_are_refused_stand_in_nobody_s_way(runner: Runner, desk: Desk) -> None:
+def test_refused_rows_do_not_block_the_others(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 4)
     desk.sandbox.dispute(references[1])
     desk.paid_outside("INV-9")
     run = runner.stage(
-        Wish("INV-1", "100.00 EUR"),
-        Wish("INV-2", "100.00 EUR"),
-        Wish("INV-8", "100.00 EUR"),
-        Wish("INV-9", "100.00 EUR"),
-        Wish("INV-3", "900.00 EUR", "900"),
-        Wish("INV-4", "100.00 EUR"),
+        RequestedRow("INV-1", "100.00 EUR"),
+        RequestedRow("INV-2", "100.00 EUR"),
+        RequestedRow("INV-8", "100.00 EUR"),
+        RequestedRow("INV-9", "100.00 EUR"),
+        RequestedRow("INV-3", "900.00 EUR", "900"),
+        RequestedRow("INV-4", "100.00 EUR"),
     )
     report = runner.work(run)
     assert runner.states(run) == [
@@ -107,7 +107,7 @@ def test_rows_that_are_refused_stand_in_nobody_s_way(runner: Runner, desk: Desk)
 
 def test_a_row_whose_amount_is_not_what_was_confirmed_is_not_sent(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
-    run = runner.stage(Wish("INV-1", "60.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "60.00 EUR"))
     runner.work(run)
     assert runner.states(run) == ["changed-meanwhile"]
     assert desk.refunded_at_provider(reference) == []
@@ -130,15 +130,15 @@ def test_what_the_provider_declines_is_refused_and_its_amount_free(runner: Runne
 def test_a_row_that_is_fed_back_after_it_failed_is_a_new_try_under_the_same_key(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("failed", payment=reference)
-    runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="mine")))
-    again = runner.stage(Wish("INV-1", "100.00 EUR", key="mine"), fingerprint="f2")
+    runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR", key="mine")))
+    again = runner.stage(RequestedRow("INV-1", "100.00 EUR", key="mine"), fingerprint="f2")
     report = runner.work(again)
     assert (report.done, report.done_before) == (1, 0)
     assert [(refund.state, refund.try_number) for refund in desk.invoice("INV-1").refunds] == [
         (RefundState.FAILED, 1),
         (RefundState.SUCCEEDED, 2),
     ]
-    third = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="mine"), fingerprint="f3"))
+    third = runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR", key="mine"), fingerprint="f3"))
     assert (third.done, third.done_before, third.totals) == (1, 1, {})
     assert findings(desk.books) == []
 
@@ -163,7 +163,7 @@ def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Run
 
 def test_both_payments_of_an_invoice_are_refunded_by_one_row(runner: Runner, desk: Desk) -> None:
     references = two_payments(desk)
-    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "200.00 EUR"))
     report = runner.work(run)
     assert runner.states(run) == ["done"]
     assert str(report.totals["EUR"]) == "200.00 EUR"
@@ -171,18 +171,18 @@ def test_both_payments_of_an_invoice_are_refunded_by_one_row(runner: Runner, des
     assert desk.invoice("INV-1").status == "refunded"
 
 
-def test_where_one_of_two_payments_is_declined_the_row_says_so_and_the_other_stands(runner: Runner, desk: Desk) -> None:
+def test_a_row_with_one_of_two_payments_declined_is_partly_refunded(runner: Runner, desk: Desk) -> None:
     references = two_payments(desk)
     desk.sandbox.faults("failed", payment=references[1])
-    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "200.00 EUR"))
     report = runner.work(run)
     assert (report.partly, report.refused, str(report.totals["EUR"])) == (1, 0, "100.00 EUR")
     assert runner.states(run) == ["partly-refunded"]
     assert desk.invoice("INV-1").refunded.number == "100.00"
     # Its key has a refund that succeeded: the same row again reports it and sends nothing.
-    fed_back = runner.work(runner.stage(Wish("INV-1", "100.00 EUR"), fingerprint="f2"))
+    fed_back = runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR"), fingerprint="f2"))
     assert (fed_back.partly, fed_back.refused, fed_back.totals) == (1, 0, {})
-    again = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="another"), fingerprint="f3"))
+    again = runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR", key="another"), fingerprint="f3"))
     assert (again.done, desk.invoice("INV-1").status) == (1, "refunded")
     assert len(desk.refunded_at_provider(references[0])) == 1
     assert findings(desk.books) == []
@@ -191,9 +191,9 @@ def test_where_one_of_two_payments_is_declined_the_row_says_so_and_the_other_sta
 def test_rows_of_one_invoice_are_done_one_after_the_other(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     run = runner.stage(
-        *[Wish("INV-1", f"{amount}.00 EUR", amount) for amount in ("30", "30", "20")],
-        Wish("INV-1", "30.00 EUR", "30"),
-        Wish("INV-1", "20.00 EUR"),
+        *[RequestedRow("INV-1", f"{amount}.00 EUR", amount) for amount in ("30", "30", "20")],
+        RequestedRow("INV-1", "30.00 EUR", "30"),
+        RequestedRow("INV-1", "20.00 EUR"),
     )
     report = runner.work(run, in_flight=16)
     assert runner.states(run) == ["done", "done", "done", "over-refund", "done"]
@@ -202,9 +202,9 @@ def test_rows_of_one_invoice_are_done_one_after_the_other(runner: Runner, desk: 
     assert findings(desk.books) == []
 
 
-def test_rows_with_one_key_are_one_wish(runner: Runner, desk: Desk) -> None:
+def test_rows_with_one_key_are_one_request(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
-    run = runner.stage(*[Wish("INV-1", "30.00 EUR", "30", key="same")] * 3)
+    run = runner.stage(*[RequestedRow("INV-1", "30.00 EUR", "30", key="same")] * 3)
     report = runner.work(run, in_flight=16)
     assert (report.done, report.done_before) == (3, 2)
     assert desk.refunded_at_provider(reference) == [3000]
@@ -215,7 +215,7 @@ def test_rows_with_one_key_are_one_wish(runner: Runner, desk: Desk) -> None:
 
 @pytest.mark.parametrize("provider", ["stripe", "adyen"])
 @pytest.mark.parametrize("behaviour", ["drop_before", "drop_after", "500_after", "malformed"])
-def test_an_outcome_that_is_not_known_is_settled_when_the_run_goes_on(
+def test_an_unknown_outcome_is_settled_when_the_run_resumes(
     runner: Runner, desk: Desk, provider: str, behaviour: str
 ) -> None:
     references = paid(desk, 3, provider=provider)
@@ -247,7 +247,7 @@ def test_a_provider_that_answers_nothing_clear_gets_no_more_refunds(runner: Runn
     assert findings(desk.books) == []
 
 
-def test_a_clear_answer_in_between_keeps_a_run_going(runner: Runner, desk: Desk) -> None:
+def test_a_definite_response_in_between_keeps_a_run_going(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 9)
     for place, reference in enumerate(references):
         if place % 3:
@@ -257,7 +257,7 @@ def test_a_clear_answer_in_between_keeps_a_run_going(runner: Runner, desk: Desk)
     assert (report.stopped, report.done, report.unknown) == (None, 3, 6)
 
 
-def test_a_provider_that_nobody_reaches_stops_a_run_and_nothing_was_sent(runner: Runner, desk: Desk) -> None:
+def test_an_unreachable_provider_stops_a_run_and_nothing_was_sent(runner: Runner, desk: Desk) -> None:
     paid(desk, 8, provider="adyen")
     run = runner.stage(*rows_of(8))
     away = {"REFUNDCLI_ADYEN_API_BASE": "http://127.0.0.1:9"}
@@ -293,7 +293,7 @@ def arrivals(url: str) -> list[float]:
         return sorted(request["time"] for request in json.load(answer)["requests"])
 
 
-def test_a_rate_is_kept_in_every_second_where_the_requests_arrive(runner: Runner, desk: Desk) -> None:
+def test_the_rate_limit_holds_in_every_second_at_the_provider(runner: Runner, desk: Desk) -> None:
     file = desk.folder / "invoices.csv"
     header = "number,customer,currency,total,status,issued_on,paid_amount,provider,payment_reference"
     lines = [f"INV-{n},cus_1,EUR,100.00,paid,2026-09-01,100.00,stripe,pi_rate{n}" for n in range(1, 91)]
@@ -302,7 +302,7 @@ def test_a_rate_is_kept_in_every_second_where_the_requests_arrive(runner: Runner
     most = []
     # On a stalled machine requests sent apart arrive together: then the measurement is repeated.
     for nth in range(3):
-        rows = [Wish(f"INV-{n}", "100.00 EUR", key=f"rate-{n}") for n in range(30 * nth + 1, 30 * nth + 31)]
+        rows = [RequestedRow(f"INV-{n}", "100.00 EUR", key=f"rate-{n}") for n in range(30 * nth + 1, 30 * nth + 31)]
         run = runner.stage(*rows, fingerprint=f"f{nth}")
         with sandbox_of_its_own(file) as url:
             rated = {"REFUNDCLI_STRIPE_API_BASE": url, "REFUNDCLI_REFUNDS_STRIPE_RATE": "25"}
@@ -316,7 +316,7 @@ def test_a_rate_is_kept_in_every_second_where_the_requests_arrive(runner: Runner
     pytest.fail(f"{most} requests came within one second")
 
 
-def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lost(runner: Runner, desk: Desk) -> None:
+def test_a_429_is_waited_out_and_no_row_is_lost(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 10)
     desk.sandbox.faults("429", "429", "429", retry_after=1)
     run = runner.stage(*rows_of(10))
@@ -366,7 +366,7 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
 
 
 @pytest.mark.usefixtures("short_leases")
-def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk) -> None:
+def test_after_a_long_pause_the_rules_are_checked_again(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1, provider="adyen")
     desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
     run = runner.stage(*rows_of(1))
@@ -385,10 +385,10 @@ def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk
 
 
 @pytest.mark.usefixtures("short_leases")
-def test_after_a_pause_longer_than_its_lease_the_provider_is_asked_again(runner: Runner, desk: Desk) -> None:
+def test_after_a_pause_beyond_its_lease_the_provider_is_checked_again(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=PAUSE)
-    run = runner.stage(Wish("INV-1", "40.00 EUR", "40"))
+    run = runner.stage(RequestedRow("INV-1", "40.00 EUR", "40"))
 
     def refund_by_hand() -> None:
         desk.sandbox.dashboard_refund(reference, 4000)
@@ -441,7 +441,7 @@ def test_a_store_that_is_always_too_slow_sends_nothing(
     assert desk.refunded_at_provider(reference) == []
 
 
-def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner: Runner, desk: Desk) -> None:
+def test_nothing_is_sent_if_the_provider_cannot_be_checked_after_a_pause(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
     run = runner.stage(*rows_of(1))
@@ -483,14 +483,14 @@ def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(ru
     assert findings(desk.books) == []
 
 
-def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runner: Runner, desk: Desk) -> None:
+def test_a_half_done_row_is_finished_by_the_resumed_run(runner: Runner, desk: Desk) -> None:
     charges = [desk.sandbox.charge("100.00 EUR", provider=provider) for provider in ("stripe", "adyen")]
     payments = tuple(
         NewPayment(10_000, Provider(charge.provider), "card", charge.reference, auto_refundable=True)
         for charge in charges
     )
     desk.bring_in(new_invoice("INV-1", parse_money("200.00 EUR"), payments=payments))
-    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "200.00 EUR"))
 
     def half_is_done() -> bool:
         return any(refund.state is RefundState.SUCCEEDED for refund in desk.invoice("INV-1").refunds)
@@ -505,7 +505,7 @@ def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runn
     assert findings(desk.books) == []
 
 
-def test_a_worker_that_stood_still_does_not_take_its_own_rows_again(runner: Runner, desk: Desk) -> None:
+def test_a_suspended_worker_does_not_lease_its_own_rows_again(runner: Runner, desk: Desk) -> None:
     paid(desk, 2)
     run = runner.stage(*rows_of(2))
     now = datetime.now(UTC)
@@ -525,9 +525,7 @@ def test_a_worker_that_stood_still_does_not_take_its_own_rows_again(runner: Runn
 # --- stopped -------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the_rest(
-    runner: Runner, desk: Desk
-) -> None:
+def test_a_stopped_run_finishes_requests_on_the_wire_and_no_others(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 20)
     desk.sandbox.faults("delay_ms", times=100, delay_ms=30)
     run = runner.stage(*rows_of(20))
@@ -550,7 +548,7 @@ def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the
     assert findings(desk.books) == []
 
 
-def test_a_run_that_is_to_stop_while_it_is_told_to_wait_stops_soon(runner: Runner, desk: Desk) -> None:
+def test_a_run_stops_soon_while_a_429_makes_it_wait(runner: Runner, desk: Desk) -> None:
     paid(desk, 3)
     desk.sandbox.faults(*["429"] * 30, retry_after=60)
     run = runner.stage(*rows_of(3))

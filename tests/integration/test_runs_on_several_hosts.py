@@ -16,7 +16,7 @@ from hosts import LEASE_SECONDS, Machine, Report, Worker, may_unshare, wait_unti
 from refundcli.domain.bulk_run import BulkRun, RunState
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.integrity import findings
-from runs import Runner, Wish
+from runs import RequestedRow, Runner
 
 ROWS = 24
 # Several processes that start up, and leases that end by themselves.
@@ -40,7 +40,7 @@ def references(desk: Desk) -> list[str]:
 @pytest.fixture
 def run(desk: Desk, references: list[str]) -> BulkRun:
     assert references
-    return Runner(desk).stage(*[Wish(f"INV-{n}", "100.00 EUR") for n in range(1, ROWS + 1)])
+    return Runner(desk).stage(*[RequestedRow(f"INV-{n}", "100.00 EUR") for n in range(1, ROWS + 1)])
 
 
 def start(desk: Desk, run: BulkRun, *machines: Machine) -> list[Worker]:
@@ -109,7 +109,7 @@ def test_rows_of_a_machine_that_died_are_done_by_another_once_their_leases_end(
     assert report.said["held_by_others"] == 0
 
 
-def test_a_machine_that_stood_still_beyond_its_leases_reports_only_its_own_rows(
+def test_a_machine_suspended_beyond_its_leases_reports_only_its_own_rows(
     desk: Desk, run: BulkRun, references: list[str], machines: tuple[Machine, Machine]
 ) -> None:
     first, second = start(desk, run, *machines)
@@ -161,7 +161,7 @@ def cut_connections(desk: Desk) -> None:
         )
 
 
-def test_a_machine_whose_rows_are_held_by_a_living_one_waits_and_says_so_at_the_end(
+def test_a_machine_waits_for_rows_leased_by_a_live_one_and_reports_it(
     desk: Desk, run: BulkRun, references: list[str]
 ) -> None:
     """Without progress for longer than a lease the wait ends: exit 9, with who holds what, and the next command."""

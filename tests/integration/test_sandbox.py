@@ -273,11 +273,11 @@ class TestStripeReads:
         sandbox.dispute(str(paid.charge), "won")
         assert client.v1.disputes.retrieve(dispute).is_charge_refundable
 
-    def test_the_account_can_be_asked_for(self, client: stripe.StripeClient) -> None:
+    def test_the_account_can_be_retrieved(self, client: stripe.StripeClient) -> None:
         assert client.v1.accounts.retrieve_current().id.startswith("acct_")
 
     @pytest.mark.parametrize("key", ["sk_live_1", "rk_live_1", "pk_test_1", "nonsense"])
-    def test_only_test_keys_open_the_door(self, sandbox: RunningSandbox, key: str) -> None:
+    def test_only_test_keys_are_accepted(self, sandbox: RunningSandbox, key: str) -> None:
         with pytest.raises(stripe.AuthenticationError) as refusal:
             stripe_client(sandbox.url, key).v1.accounts.retrieve_current()
         assert key not in str(refusal.value)
@@ -288,7 +288,7 @@ class TestStripeReads:
         assert response.status_code == 200
         assert requests.get(f"{sandbox.url}/v1/account", timeout=10).status_code == 401
 
-    def test_an_unknown_url_is_told_in_stripes_shape(self, sandbox: RunningSandbox) -> None:
+    def test_an_unknown_url_returns_stripes_error_shape(self, sandbox: RunningSandbox) -> None:
         response = requests.get(f"{sandbox.url}/v1/refund", auth=("sk_test_1", ""), timeout=10)
         assert (response.status_code, response.json()["error"]["type"]) == (404, "invalid_request_error")
 
@@ -319,7 +319,7 @@ class TestStripeKeys:
         with pytest.raises(stripe.IdempotencyError):
             client.v1.refunds.create({"payment_intent": paid.reference, "amount": 301}, {"idempotency_key": "k"})
 
-    def test_a_refusal_by_the_endpoint_is_kept_and_replayed(self, sandbox: RunningSandbox) -> None:
+    def test_an_endpoint_refusal_is_stored_and_replayed(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge(1000, dispute="open")
         form = f"payment_intent={paid.reference}"
         post_refund(sandbox, form, Idempotency_Key="k")
@@ -328,7 +328,7 @@ class TestStripeKeys:
         assert again.json()["error"]["code"] == "charge_disputed"
         assert again.headers["Idempotent-Replayed"] == "true"
 
-    def test_what_comes_before_the_endpoint_is_not_kept(self, sandbox: RunningSandbox) -> None:
+    def test_errors_before_the_endpoint_are_not_stored(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge(1000)
         assert post_refund(sandbox, f"payment_intent={paid.reference}&x=1", Idempotency_Key="k").status_code == 400
         sandbox.faults("429", "401", retry_after=7)
@@ -487,7 +487,7 @@ class TestStripeFaults:
 
 
 class TestAdyenRefunds:
-    def test_a_refund_is_received_and_its_end_is_kept(self, sandbox: RunningSandbox, adyen: Any) -> None:
+    def test_a_refund_is_received_and_its_outcome_stored(self, sandbox: RunningSandbox, adyen: Any) -> None:
         paid = sandbox.charge("100.00 EUR", provider="adyen")
         answer = adyen.refund_captured_payment(
             order(6000, reference="rf_1", merchantRefundReason="CUSTOMER REQUEST"),
@@ -601,7 +601,7 @@ class TestAdyenRefunds:
             ("500_after", 500, 1),
         ],
     )
-    def test_an_error_answer_and_then_the_truth_under_the_same_key(
+    def test_an_error_response_then_the_real_outcome_under_the_same_key(
         self, sandbox: RunningSandbox, adyen: Any, behaviour: str, status: int, count: int
     ) -> None:
         paid = sandbox.charge(1000, provider="adyen")
@@ -638,7 +638,7 @@ class TestAdyenRefunds:
 
 
 class TestControl:
-    def test_the_state_tells_all_there_is(self, sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+    def test_the_state_shows_every_record(self, sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
         charge = control(sandbox, "charges", {"provider": "stripe", "amount": 1000, "currency": "EUR"})
         control(sandbox, "charges", {"provider": "adyen", "reference": "PSP1", "amount": 5, "currency": "EUR"})
         control(sandbox, "disputes", {"charge": "PSP1", "status": "open"})
@@ -674,7 +674,7 @@ class TestControl:
             ("clock", {}),
         ],
     )
-    def test_what_control_does_not_understand_it_says(self, sandbox: RunningSandbox, path: str, body: Any) -> None:
+    def test_control_rejects_unknown_input_with_a_message(self, sandbox: RunningSandbox, path: str, body: Any) -> None:
         with pytest.raises(urllib.error.HTTPError) as refusal:
             control(sandbox, path, body)
         assert refusal.value.code == 400

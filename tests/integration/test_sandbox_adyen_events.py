@@ -138,7 +138,7 @@ def test_every_code_is_sent_signed(sandbox: RunningSandbox, code: str, success: 
     assert item["amount"] == {"currency": "EUR", "value": 1000}
 
 
-def test_every_field_of_an_item_can_be_told(sandbox: RunningSandbox) -> None:
+def test_every_field_of_a_notification_can_be_set(sandbox: RunningSandbox) -> None:
     payment = paid_by(sandbox)
     fields = {
         "event_code": "CHARGEBACK",
@@ -192,7 +192,7 @@ def test_a_webhook_of_another_shape_is_signed_in_its_header(sandbox: RunningSand
     assert delivery.headers["Protocol"] == "HmacSHA256"
 
 
-def test_words_alone_change_nothing(sandbox: RunningSandbox, adyen: Any) -> None:
+def test_event_codes_alone_change_nothing(sandbox: RunningSandbox, adyen: Any) -> None:
     payment = paid_by(sandbox)
     sandbox.adyen_event("CHARGEBACK", payment, effect=False)
     sandbox.adyen_event("CANCELLATION", payment, effect=False)
@@ -279,7 +279,7 @@ def test_a_refund_that_failed_is_made_again_by_adyen(sandbox: RunningSandbox, ad
     assert steps == ["SentForRefund", "RefundFailed", "SentForRefund", "Refunded"]
 
 
-def test_a_part_of_a_refund_comes_back(sandbox: RunningSandbox) -> None:
+def test_part_of_a_refund_is_reversed(sandbox: RunningSandbox) -> None:
     payment = paid_by(sandbox)
     refund_id = sandbox.dashboard_refund(payment, 4000)
     sandbox.settle(refund_id, event="REFUNDED_REVERSED", amount=1500)
@@ -297,9 +297,7 @@ def test_a_part_of_a_refund_comes_back(sandbox: RunningSandbox) -> None:
     ("code", "data"),
     [("REFUND", {}), ("REFUND_WITH_DATA", {}), ("CANCEL_OR_REFUND", {"modification.action": "refund"})],
 )
-def test_a_refund_made_elsewhere_takes_from_the_payment(
-    sandbox: RunningSandbox, code: str, data: dict[str, str]
-) -> None:
+def test_an_external_refund_reduces_the_payment(sandbox: RunningSandbox, code: str, data: dict[str, str]) -> None:
     payment = paid_by(sandbox)
     item = sandbox.adyen_event(code, payment, amount=3000, additional_data=data)
     (refund,) = sandbox.refunds
@@ -410,7 +408,7 @@ def test_a_payment_has_several_disputes(sandbox: RunningSandbox, adyen: Any) -> 
     ]
 
 
-def test_the_words_of_the_old_control_open_a_second_dispute_too(sandbox: RunningSandbox) -> None:
+def test_the_old_control_statuses_open_a_second_dispute_too(sandbox: RunningSandbox) -> None:
     payment = paid_by(sandbox)
     first = sandbox.dispute(payment, "open", 3000, new=True)
     second = sandbox.dispute(payment, "open", 2000, new=True)
@@ -457,7 +455,7 @@ def test_an_item_may_leave_the_payment_out(sandbox: RunningSandbox) -> None:
         ("SecondChargeback", "Gross Debit (GC)"),
     ],
 )
-def test_a_type_stands_on_its_side(sandbox: RunningSandbox, kind: str, column: str, ending: str) -> None:
+def test_each_record_type_has_its_column(sandbox: RunningSandbox, kind: str, column: str, ending: str) -> None:
     payment = paid_by(sandbox)
     sandbox.report_line(kind + ending, payment, 3000, modification="M" * 16)
     (row,) = (row for row in rows(sandbox.report("settlement-details")) if row["Modification Reference"] == "M" * 16)
@@ -489,7 +487,7 @@ def test_any_type_is_in_the_accounting_report(sandbox: RunningSandbox, kind: str
     assert (last["Record Type"], last["Psp Reference"], last["Main Amount"]) == (kind, payment, "30.00")
 
 
-def test_a_line_may_stand_on_the_wrong_side(sandbox: RunningSandbox) -> None:
+def test_a_line_may_use_the_wrong_column(sandbox: RunningSandbox) -> None:
     payment = paid_by(sandbox)
     sandbox.report_line("Refunded", payment, 3000, side="credit", cells={"Batch Number": "7"})
     last = rows(sandbox.report("settlement-details"))[-1]

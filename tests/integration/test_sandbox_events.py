@@ -121,7 +121,7 @@ def test_a_refund_makes_events_that_hold_it_as_it_was(sandbox: RunningSandbox, c
     assert types(client, type="charge.*", created={"gte": 0}) == ["charge.refunded", changed[1], changed[1]]
 
 
-def test_a_refund_that_never_was_tells_nothing(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+def test_a_refund_that_was_never_made_emits_no_event(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     paid = sandbox.charge(1000)
     with pytest.raises(stripe.InvalidRequestError):
         client.v1.refunds.create({"payment_intent": paid.reference, "amount": 2000})
@@ -140,7 +140,7 @@ def test_a_refund_that_never_was_tells_nothing(sandbox: RunningSandbox, client: 
         (["warning_needs_response", "open"], ["created", "updated", "funds_withdrawn"]),
     ],
 )
-def test_a_dispute_is_told_step_by_step(
+def test_each_step_of_a_stripe_dispute_emits_an_event(
     sandbox: RunningSandbox, client: stripe.StripeClient, statuses: list[str], kinds: list[str]
 ) -> None:
     paid = sandbox.charge(1000)
@@ -149,7 +149,7 @@ def test_a_dispute_is_told_step_by_step(
     assert types(client) == [f"charge.dispute.{kind}" for kind in kinds]
 
 
-def test_invoices_tell_of_their_end(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+def test_closed_invoices_emit_events(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     sandbox.invoice(100, "SEK")
     opened = sandbox.invoice(100, "SEK", status="open")
     client.v1.invoices.mark_uncollectible(opened.id)
@@ -215,7 +215,7 @@ def test_the_signature_is_adyens() -> None:
     assert adyen_signature(item, key) == "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="
 
 
-def test_a_refund_is_told_with_its_own_reference(sandbox: RunningSandbox, adyen: Any) -> None:
+def test_a_refund_notification_has_its_own_reference(sandbox: RunningSandbox, adyen: Any) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen", merchant_reference="INV-7")
     order = {"merchantAccount": "Shop", "amount": {"currency": "EUR", "value": 700}, "reference": "rf_1"}
     references = [adyen.refund_captured_payment(order, paid.reference).psp for _ in range(2)]
@@ -235,7 +235,7 @@ def test_a_refund_is_told_with_its_own_reference(sandbox: RunningSandbox, adyen:
     assert first["eventDate"][-6:] in ("+01:00", "+02:00")
 
 
-def test_a_refund_may_come_back_later(sandbox: RunningSandbox) -> None:
+def test_a_refund_may_be_reversed_later(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
     refund_id = sandbox.dashboard_refund(paid.reference, 1000)
     sandbox.settle(refund_id, event="REFUND_FAILED", reason="Refused by the scheme")
@@ -246,7 +246,7 @@ def test_a_refund_may_come_back_later(sandbox: RunningSandbox) -> None:
         sandbox.settle(refund_id, event="REFUND_LOST")
 
 
-def test_a_pending_refund_is_told_when_it_ends(sandbox: RunningSandbox, adyen: Any) -> None:
+def test_a_pending_refund_emits_a_notification_when_it_ends(sandbox: RunningSandbox, adyen: Any) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
     order = {"merchantAccount": "Shop", "amount": {"currency": "EUR", "value": 100}}
     for ends in (None, "succeeded", "failed"):
@@ -271,7 +271,7 @@ def test_a_pending_refund_is_told_when_it_ends(sandbox: RunningSandbox, adyen: A
         (["lost"], ["NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"]),
     ],
 )
-def test_a_dispute_at_adyen_is_told_step_by_step(
+def test_each_step_of_an_adyen_dispute_sends_a_notification(
     sandbox: RunningSandbox, statuses: list[str], codes: list[str]
 ) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
@@ -283,7 +283,7 @@ def test_a_dispute_at_adyen_is_told_step_by_step(
     assert {(item["amount"]["value"], item["originalReference"]) for item in notifications} == {(400, paid.reference)}
 
 
-def test_other_items_can_be_told_of_a_payment(sandbox: RunningSandbox) -> None:
+def test_other_notifications_of_a_payment_can_be_sent(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen", captured=False)
     sandbox.dashboard_refund(paid.reference, 1000, event="CANCEL_OR_REFUND")
     sandbox.capture(paid.reference)
@@ -323,7 +323,7 @@ def heard(receiver: Receiver) -> list[Any]:
     return [body["data"]["object"]["amount"] for body in bodies if body["type"] == "refund.created"]
 
 
-def test_what_is_queued_is_sent_when_asked(
+def test_queued_deliveries_are_sent_on_request(
     sandbox: RunningSandbox, client: stripe.StripeClient, receiver: Receiver
 ) -> None:
     sandbox.webhooks("stripe", url=receiver.url, secret=SECRET)
@@ -370,13 +370,13 @@ def test_what_was_not_taken_is_sent_again(sandbox: RunningSandbox, receiver: Rec
     assert receiver.taken[0][0]["Authorization"].startswith("Basic ")
 
 
-def test_nobody_there_is_no_answer(sandbox: RunningSandbox) -> None:
+def test_an_unreachable_endpoint_is_recorded_as_no_response(sandbox: RunningSandbox) -> None:
     sandbox.webhooks("adyen", url=refused_url())
     sandbox.charge(1000, provider="adyen", captured=False)
     assert sandbox.deliver() == sandbox.deliver() == [0]
 
 
-def test_an_endpoint_may_be_told_at_once(sandbox: RunningSandbox, receiver: Receiver) -> None:
+def test_an_endpoint_may_receive_deliveries_at_once(sandbox: RunningSandbox, receiver: Receiver) -> None:
     sandbox.webhooks("stripe", url=receiver.url, secret=SECRET, auto=True)
     refund_three(sandbox)
     deadline = time.monotonic() + 5

@@ -25,7 +25,9 @@ def client(sandbox: RunningSandbox) -> stripe.StripeClient:
     return stripe.StripeClient("sk_test_1", base_addresses={"api": sandbox.url}, http_client=transport)
 
 
-def test_an_invoice_tells_what_it_is_about(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+def test_an_invoice_has_its_customer_lines_and_subscription(
+    sandbox: RunningSandbox, client: stripe.StripeClient
+) -> None:
     stripe_invoice = sandbox.invoice(
         "100.01 EUR",
         number="INV-7",
@@ -161,9 +163,7 @@ def test_voiding_again_with_the_same_key_gives_the_same_answer(
     assert [event.type for event in client.v1.events.list({"type": "invoice.*"}).data] == ["invoice.voided"]
 
 
-def test_invoices_are_listed_newest_first_by_what_is_asked(
-    sandbox: RunningSandbox, client: stripe.StripeClient
-) -> None:
+def test_invoices_are_listed_newest_first_and_filtered(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     for day in (3, 1, 2):
         sandbox.invoice(day, "SEK", customer="cus_1", created=1_790_000_000 + day, status="open", payments=[])
     stripe_invoice = sandbox.invoice(

@@ -66,7 +66,7 @@ def test_adyens_keys_are_on_record(sandbox: RunningSandbox) -> None:
     assert (record.provider, record.count, record.params) == ("adyen", 2, [order])
 
 
-def test_the_vendor_forgets_when_it_is_told_to(sandbox: RunningSandbox) -> None:
+def test_the_vendor_forgets_keys_on_request(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge(1000).reference
     post(sandbox, paid, "old")
     first_seen = sandbox.keys[0].first_seen

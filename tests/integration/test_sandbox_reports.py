@@ -51,7 +51,7 @@ def test_a_refund_is_sent_and_then_made(sandbox: RunningSandbox) -> None:
     assert (row["Merchant Account"], row["Merchant Reference"]) == ("Shop", "INV-7")
 
 
-def test_a_refund_that_came_back_says_how(sandbox: RunningSandbox) -> None:
+def test_a_reversed_refund_has_its_record_type(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
     failed, turned = (sandbox.dashboard_refund(paid.reference, 400) for _ in range(2))
     sandbox.settle(failed, event="REFUND_FAILED")
@@ -86,7 +86,7 @@ def test_a_report_is_served(sandbox: RunningSandbox, kind: Kind) -> None:
         assert answer.read().decode() == sandbox.report(kind)
 
 
-def test_a_time_is_told_with_its_zone(tmp_path: Path) -> None:
+def test_times_have_their_zone(tmp_path: Path) -> None:
     summer, winter = 1_783_000_000, 1_795_000_000
     entries = [Entry("Refunded", at, "Shop", "P" * 16, "INV-1", 1000, "EUR", "R" * 16) for at in (summer, winter)]
     path = tmp_path / "report.csv"

@@ -132,7 +132,7 @@ def test_a_text_file_is_no_store(tmp_path: Path) -> None:
         books_at(f"sqlite:///{path}").read(lambda tx: tx.livemode())
 
 
-def test_sqlite_keeps_what_it_was_told_through_a_power_cut(new_sqlite: NewStore) -> None:
+def test_committed_sqlite_writes_survive_a_power_cut(new_sqlite: NewStore) -> None:
     with store_engine(new_sqlite()).connect() as connection:
         pragma = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS}
     assert pragma == PRAGMAS
@@ -180,7 +180,7 @@ def test_two_payments_never_share_a_providers_id(desk: Desk) -> None:
         run_sql(desk.url, "UPDATE payment SET payment_intent = 'pi_same'")
 
 
-def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
+def test_store_check_finds_tampered_rows(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 10 --reason other --yes")
     assert findings(desk.books) == []

@@ -63,7 +63,7 @@ def audit_entries(url: str) -> int:
         return int(connection.execute(text("SELECT count(*) FROM audit_entry")).scalar() or 0)
 
 
-def test_a_full_disk_is_told_and_nothing_is_kept(new_sqlite: NewStore) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_stored(new_sqlite: NewStore) -> None:
     url = new_sqlite()
     books = with_pragma(books_at(url), "max_page_count=1")
     with pytest.raises(StoreFull) as raised:
@@ -72,20 +72,20 @@ def test_a_full_disk_is_told_and_nothing_is_kept(new_sqlite: NewStore) -> None:
     assert findings(books_at(url)) == []
 
 
-def test_a_read_only_store_is_told(new_sqlite: NewStore) -> None:
+def test_a_read_only_store_is_reported(new_sqlite: NewStore) -> None:
     books = with_pragma(books_at(new_sqlite()), "query_only=ON")
     with pytest.raises(StoreReadOnly):
         books.write(lambda tx: tx.pin_livemode(False))
 
 
-def test_a_read_only_server_is_told(new_postgres: NewStore) -> None:
+def test_a_read_only_server_is_reported(new_postgres: NewStore) -> None:
     url = new_postgres()
     books = books_at(f"{url}&options=-c%20default_transaction_read_only%3Don")
     with pytest.raises(StoreReadOnly):
         books.write(lambda tx: tx.pin_livemode(False))
 
 
-def test_a_corrupt_store_is_told_and_left_as_it_is(new_sqlite: NewStore) -> None:
+def test_a_corrupt_store_is_reported_and_left_unchanged(new_sqlite: NewStore) -> None:
     url = new_sqlite()
     path = Path(url.removeprefix("sqlite:///"))
     with open(path, "r+b") as file:
@@ -97,7 +97,9 @@ def test_a_corrupt_store_is_told_and_left_as_it_is(new_sqlite: NewStore) -> None
     assert path.read_bytes() == before
 
 
-def test_a_store_that_another_holds_is_told_as_busy(new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_locked_by_another_program_is_reported_as_busy(
+    new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.1)
     url = new_sqlite()
     holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
@@ -109,7 +111,7 @@ def test_a_store_that_another_holds_is_told_as_busy(new_sqlite: NewStore, monkey
     assert books_at(url).write(lambda tx: tx.pin_livemode(False)) is False
 
 
-def test_a_server_that_is_not_there_is_told() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with pytest.raises(StoreUnreachable):
         books_at("postgresql://nobody@127.0.0.1:9/none").read(lambda tx: tx.livemode())
 
@@ -134,7 +136,7 @@ class Said(Exception):
         (Said("out of memory", "53200"), False, StoreUnusable),
     ],
 )
-def test_a_connection_that_ends_in_the_middle_may_come_back(said: Said, invalidated: bool, kind: type) -> None:
+def test_a_connection_that_breaks_may_recover(said: Said, invalidated: bool, kind: type) -> None:
     error = OperationalError("UPDATE", {}, said, connection_invalidated=invalidated)
     assert type(store_error(error)) is kind
 
@@ -184,7 +186,7 @@ def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
     return fail
 
 
-def test_a_commit_that_raised_and_was_kept_is_read_again_and_believed(store_url: str, failing_commit: Any) -> None:
+def test_a_commit_that_raised_but_succeeded_is_read_again(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
     books.read(lambda tx: tx.livemode())
     failing_commit(kept=True)
@@ -192,7 +194,7 @@ def test_a_commit_that_raised_and_was_kept_is_read_again_and_believed(store_url:
     assert audit_entries(store_url) == 1
 
 
-def test_a_commit_that_raised_and_was_not_kept_is_an_error(store_url: str, failing_commit: Any) -> None:
+def test_a_commit_that_raised_and_failed_is_an_error(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
     books.read(lambda tx: tx.livemode())
     failing_commit(kept=False)
@@ -201,7 +203,7 @@ def test_a_commit_that_raised_and_was_not_kept_is_an_error(store_url: str, faili
     assert audit_entries(store_url) == 0
 
 
-def test_a_commit_nobody_can_read_again_is_told_as_unknown(
+def test_a_commit_that_cannot_be_read_again_is_reported_as_unknown(
     store_url: str, failing_commit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     books = books_at(store_url)
@@ -360,7 +362,7 @@ def test_every_command_that_reads_says_what_is_wrong_with_a_store(
 @pytest.mark.parametrize(
     "command", ["status", "store check", "invoice list", "mark-refunded INV-1 --full --reason other --yes"]
 )
-def test_a_server_that_is_away_is_told_without_its_password(
+def test_an_unreachable_server_is_reported_without_its_password(
     command: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
     answer = Desk("postgresql://ada:hunter2@127.0.0.1:9/none", sandbox, tmp_path)(f"{command} -o json")
@@ -368,7 +370,7 @@ def test_a_server_that_is_away_is_told_without_its_password(
     assert "hunter2" not in answer.err
 
 
-def test_a_locked_store_is_told_as_busy(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_store_is_reported_as_busy(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.1)
     holder = sqlite3.connect(sqlite_desk.url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")

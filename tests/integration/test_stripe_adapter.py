@@ -113,7 +113,7 @@ class TestRefunding:
             ("canceled", RefundState.FAILED),
         ],
     )
-    def test_a_status_is_told_as_our_state(self, sandbox: RunningSandbox, status: str, state: RefundState) -> None:
+    def test_each_status_maps_to_our_state(self, sandbox: RunningSandbox, status: str, state: RefundState) -> None:
         paid = sandbox.charge("100.00 EUR")
         sandbox.faults(status, failure_reason="declined" if status == "failed" else None)
         answer = refund(stripe_at(sandbox.url), order(paid.reference))
@@ -169,7 +169,7 @@ class TestAnswers:
             b"<html>",
         ],
     )
-    def test_a_2xx_that_is_not_the_refund_asked_for_is_no_acceptance(self, body: object) -> None:
+    def test_a_2xx_for_another_refund_is_not_an_acceptance(self, body: object) -> None:
         answer = answer_to(Reply(body=body))
         assert answer.signal in (Signal.MALFORMED, Signal.OTHER)
         assert answer.state is None
@@ -267,10 +267,10 @@ class TestAnswers:
         assert code in answer.message
         assert answer.message.startswith("Stripe: ")
 
-    def test_a_payment_nobody_knows_is_declined(self, sandbox: RunningSandbox) -> None:
+    def test_an_unknown_payment_is_declined(self, sandbox: RunningSandbox) -> None:
         assert refund(stripe_at(sandbox.url), order("pi_nowhere")).signal == Signal.DECLINED
 
-    def test_the_wait_asked_for_is_passed_on(self, sandbox: RunningSandbox) -> None:
+    def test_retry_after_is_passed_on(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge("100.00 EUR")
         sandbox.faults("429", retry_after=7)
         assert refund(stripe_at(sandbox.url), order(paid.reference)).retry_after == 7
@@ -278,7 +278,7 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("header", "seconds"), [("1.5", 1.5), ("999999", 3600), ("soon", None), ("-1", None), ("Mon, 1 Jan", None)]
     )
-    def test_a_wait_is_believed_only_in_seconds(self, header: str, seconds: float | None) -> None:
+    def test_retry_after_counts_only_in_seconds(self, header: str, seconds: float | None) -> None:
         assert answer_to(replace(error(429), headers={"Retry-After": header})).retry_after == seconds
 
     def test_while_it_wants_to_be_left_alone_for_long_nothing_is_sent(self) -> None:
@@ -335,7 +335,9 @@ class TestNetwork:
         assert stub.requests == []
 
     @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
-    def test_a_server_nobody_vouches_for_gets_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_with_an_untrusted_certificate_is_sent_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
         make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
         names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
@@ -487,7 +489,7 @@ class TestLookingUp:
         assert answer is not None
         assert answer.state is None
 
-    def test_what_is_found_must_be_what_was_asked_for(self) -> None:
+    def test_a_found_refund_must_match_the_request(self) -> None:
         match = looked_up(page(refund_body(amount=2000)))
         assert match is not None
         assert match.signal == Signal.MALFORMED
@@ -498,7 +500,7 @@ class TestLookingUp:
         assert match.signal == Signal.MALFORMED
         assert "re_1, re_2" in match.message
 
-    def test_a_failed_one_is_told_as_failed(self) -> None:
+    def test_a_failed_refund_is_found_as_failed(self) -> None:
         match = looked_up(page(refund_body(status="failed", failure_reason="lost_or_stolen_card")))
         assert match is not None
         assert (match.signal, match.state) == (Signal.ACCEPTED, RefundState.FAILED)
@@ -536,7 +538,7 @@ def connected(
 
 
 class TestConnecting:
-    def test_the_account_is_asked_for_once_per_key(self, sandbox: RunningSandbox) -> None:
+    def test_the_account_is_retrieved_once_per_key(self, sandbox: RunningSandbox) -> None:
         accounts = Accounts()
         first, again = (connected(accounts, api_base=sandbox.url) for _ in range(2))
         account = sandbox.state.account_id
@@ -546,12 +548,12 @@ class TestConnecting:
         assert [request.path for request in sandbox.requests] == ["/v1/account"]
         assert STRIPE_KEY not in fingerprint(STRIPE_KEY)
 
-    def test_a_restricted_key_stands_for_its_account_itself(self) -> None:
+    def test_a_restricted_key_identifies_its_own_account(self) -> None:
         with Stub(error(403)) as stub:
             provider = connected(Accounts(), api_base=stub.url, key="rk_test_" + "sandbox")
         assert provider.account == f"key-{fingerprint('rk_test_' + 'sandbox')}"
 
-    def test_a_practice_server_that_tells_of_no_account_is_known_by_the_key(self) -> None:
+    def test_a_sandbox_without_accounts_is_identified_by_its_key(self) -> None:
         with Stub(error(404)) as stub:
             provider = connected(Accounts(), api_base=stub.url)
         assert provider.account == f"key-{fingerprint(STRIPE_KEY)}"
@@ -561,13 +563,13 @@ class TestConnecting:
             connected(Accounts(), api_base=stub.url)
 
     @pytest.mark.parametrize("reply", [error(500), error(400), Reply(429), Reply(body={}), Reply(body=b"<html>")])
-    def test_an_account_that_is_not_told_is_not_guessed(self, reply: Reply) -> None:
+    def test_a_missing_account_is_not_guessed(self, reply: Reply) -> None:
         accounts = Accounts()
         with Stub(reply) as stub, pytest.raises(ProviderUnreachable):
             connected(accounts, api_base=stub.url)
         assert accounts.put_calls == []
 
-    def test_nobody_there_is_said(self) -> None:
+    def test_an_unreachable_server_is_reported(self) -> None:
         with pytest.raises(ProviderUnreachable, match="Connection refused"):
             connected(Accounts(), api_base=refused_url())
 

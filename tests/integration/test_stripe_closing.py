@@ -71,7 +71,7 @@ def test_one_request_with_its_key_and_no_parameters(status: InvoiceStatus, verb:
 
 
 @pytest.mark.parametrize(("behaviour", "signal", "closed"), FAULTS)
-def test_each_fault_is_told_as_what_it_proves(
+def test_each_fault_maps_to_the_signal_that_it_proves(
     sandbox: RunningSandbox, behaviour: str, signal: Signal, closed: bool
 ) -> None:
     stripe_invoice = sandbox.invoice("10.00 EUR", status="open")
@@ -95,7 +95,7 @@ def test_one_whose_lease_ended_while_it_connected_is_not_sent() -> None:
     assert (answer.signal, stub.requests) == (Signal.NOT_SENT, [])
 
 
-def test_nobody_there_was_sent_nothing() -> None:
+def test_an_unreachable_server_is_sent_nothing() -> None:
     assert close(closer_at(refused_url()), "in_1").signal == Signal.NOT_SENT
 
 

@@ -251,7 +251,7 @@ def test_once_a_part_is_on_its_way_the_last_check_proves_nothing(provider: str) 
 
 
 @BOTH
-def test_a_look_at_the_records_is_not_kept_by_the_check_of_a_refund_before_it(provider: str) -> None:
+def test_a_lookup_is_not_bound_to_the_check_of_an_earlier_refund(provider: str) -> None:
     with Stub(StubReply(500)) as stub:
         assert refunded(provider, stub.url, may_send=lambda: False).signal == Signal.NOT_SENT
         assert refunded(provider, stub.url).signal == Signal.SERVER_ERROR
@@ -259,7 +259,7 @@ def test_a_look_at_the_records_is_not_kept_by_the_check_of_a_refund_before_it(pr
 
 
 @BOTH
-def test_where_nobody_listens_there_is_nothing_to_check(provider: str) -> None:
+def test_an_unreachable_port_skips_the_last_check(provider: str) -> None:
     answers = iter([True])
     answer = refunded(provider, refused_url(), may_send=lambda: next(answers))
     assert (answer.signal, list(answers)) == (Signal.NOT_SENT, [True])

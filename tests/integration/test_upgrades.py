@@ -121,7 +121,7 @@ def test_refunds_keep_their_keys_and_their_stored_requests(desk: Desk, released:
         assert stored == _filled_in(released.expectations["closings"], desk.sandbox.url)
 
 
-def test_credit_notes_keep_their_numbers_and_the_series_goes_on(desk: Desk, released: Released) -> None:
+def test_credit_notes_keep_their_numbers_and_the_series_continues(desk: Desk, released: Released) -> None:
     credit_notes = released.expectations["credit_notes"]
     assert _same(credit_notes, brief(desk.json("credit-notes list")))
     numbers = [f"CN-2026-{n:06}" for n in range(1, len(credit_notes) + 1)]
@@ -132,7 +132,7 @@ def test_credit_notes_keep_their_numbers_and_the_series_goes_on(desk: Desk, rele
     assert desk.json("store check") == {"sound": True}
 
 
-def test_the_audit_chain_goes_on_from_its_old_head(desk: Desk, released: Released) -> None:
+def test_the_audit_chain_continues_from_its_old_head(desk: Desk, released: Released) -> None:
     (head,) = released.expectations["audit_head"]
     desk.json("mark-refunded CASH --amount 1 --reason other --yes")
     chain = rows(desk.url, f"SELECT seq, hash, previous_hash FROM audit_entry WHERE seq >= {head['seq']} ORDER BY seq")

@@ -216,7 +216,7 @@ def test_strange_signs_reach_stripe_whole() -> None:
     assert (params["metadata"]["refundcli_invoice"], params["amount"]) == (strange.invoice_number, "1000")
 
 
-def test_stripe_is_asked_as_it_publishes_it() -> None:
+def test_stripe_lookups_match_the_published_schema() -> None:
     refund = {"id": "re_1", "object": "refund", "metadata": {}}
     first = Reply(body={"object": "list", "has_more": True, "data": [refund]})
     last = Reply(body={"object": "list", "has_more": False, "data": []})
@@ -240,7 +240,7 @@ def test_stripes_request_carries_key_version_and_idempotency_key() -> None:
     assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.[a-z]+", request.headers["stripe-version"])
 
 
-def test_stripe_is_told_nothing_of_how_long_the_last_call_took() -> None:
+def test_stripe_requests_carry_no_client_telemetry() -> None:
     with Stub(Reply(headers={"Request-Id": "req_1"})) as stub:
         provider = stripe_at(stub.url)
         for _ in range(2):
@@ -459,7 +459,7 @@ def test_the_sandbox_sends_events_as_stripe_publishes_them(world: RunningSandbox
         assert problems(answer_schema(stripe_object(inner["object"])), inner, at=event["type"]) == []
 
 
-def test_a_word_that_stripe_does_not_publish_can_be_answered(world: RunningSandbox) -> None:
+def test_the_sandbox_can_return_unpublished_statuses(world: RunningSandbox) -> None:
     dispute_id = world.dispute(world.charge(1000).reference, "limbo")
     (dispute,) = (entry for entry in answered(world, "/v1/disputes")["data"] if entry["id"] == dispute_id)
     (problem,) = problems(answer_schema(stripe_object("dispute")), dispute)

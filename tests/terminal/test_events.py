@@ -22,7 +22,7 @@ def shown(desk: Desk, command: str, *, exit_code: int = 0) -> str:
     return str(terminal.text)
 
 
-def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
+def test_events_are_ingested_listed_and_shown(desk: Desk) -> None:
     settle_secrets(desk)
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
     path = desk.folder / "deliveries.jsonl"

@@ -87,7 +87,7 @@ def half_refunded(desk: Desk) -> Desk:
 
 
 @pytest.mark.parametrize(("command", "what"), QUESTIONS.items(), ids=list(QUESTIONS))
-def test_who_does_not_confirm_is_told_that_nothing_was_done(half_refunded: Desk, command: str, what: str) -> None:
+def test_declining_the_prompt_says_that_nothing_was_done(half_refunded: Desk, command: str, what: str) -> None:
     desk = half_refunded
     before, sent = desk.count("audit_entry"), len(desk.sandbox.refund_requests)
     command = command.replace("RECORD", desk.invoice("INV-2").refunds[0].id)
@@ -114,7 +114,7 @@ def test_who_does_not_confirm_is_told_that_nothing_was_done(half_refunded: Desk,
         ("mark-refunded INV-2 --amount 5 --reason overcharged", "Record it again? [y/N]"),
     ],
 )
-def test_the_same_amount_within_minutes_is_asked_about(half_refunded: Desk, command: str, question: str) -> None:
+def test_the_same_amount_within_minutes_needs_confirmation(half_refunded: Desk, command: str, question: str) -> None:
     terminal = sit_down(half_refunded, command)
     terminal.wait_for(question)
     assert "5.00 EUR of the same payment" in terminal.text
@@ -171,7 +171,7 @@ def test_an_answer_that_never_ends_holds_neither_the_refund_nor_ctrl_c(desk: Des
     assert f"refundcli resume {refund.id}" in " ".join(terminal.text.split())
 
 
-def test_ctrl_c_while_the_payment_is_looked_at_ends_at_once_and_nothing_was_sent(desk: Desk) -> None:
+def test_ctrl_c_during_the_preflight_ends_at_once_and_sends_nothing(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     sent, over = len(desk.sandbox.refund_requests), threading.Event()
@@ -257,7 +257,7 @@ def test_a_file_of_records_asks_for_the_number_of_rows(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-def test_every_screen_keeps_its_amounts_numbers_and_commands_whole(desk: Desk, columns: int) -> None:
+def test_no_screen_wraps_amounts_numbers_or_commands(desk: Desk, columns: int) -> None:
     desk.paid_by_card("INV-2026-000001", dispute=Dispute.NONE, products=("Season pass 2026", "Training kit"))
     desk.json("refund INV-2026-000001 --amount 30 --reason product-unsatisfactory --yes")
     note = desk.json("credit-notes list")[0]["number"]
@@ -284,7 +284,7 @@ def test_a_hostile_name_cannot_reach_the_terminal(desk: Desk) -> None:
     assert r"\x1b[2J" in terminal.text
 
 
-def test_a_large_import_shows_that_it_goes_on(desk: Desk) -> None:
+def test_a_large_import_shows_its_progress(desk: Desk) -> None:
     path = _large_file(desk.folder / "many.csv", 3000)
     terminal = sit_down(desk, f"invoice import {path}")
     assert terminal.ends() == 0

@@ -24,7 +24,7 @@ def shown(desk: Desk, command: str, *, exit_code: int = 0) -> str:
     return terminal.text
 
 
-def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for(desk: Desk) -> None:
+def test_a_dashboard_refund_is_adopted_with_a_prompted_reason(desk: Desk) -> None:
     reference = desk.paid_by_card()
     words = shown(desk, "refund INV-1 --full --reason other --dry-run")
     assert f"Asked Stripe: {reference} has 100.00 EUR captured, 0.00 returned, no dispute. The books agree." in words
@@ -50,7 +50,7 @@ def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for
     assert "the books agree" in shown(desk, "reconcile")
 
 
-def test_a_report_shows_how_far_it_has_come_and_what_came_back_is_acknowledged(desk: Desk) -> None:
+def test_report_progress_is_shown_and_a_reversed_refund_is_acknowledged(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, event="REFUND_FAILED", reason="account closed")

@@ -12,7 +12,7 @@ def new_store(new_sqlite: object) -> object:
     return new_sqlite
 
 
-def test_status_tells_how_far_an_unfinished_refund_got_and_what_to_do(desk: Desk) -> None:
+def test_status_shows_the_step_of_an_unfinished_refund_and_the_next_command(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8

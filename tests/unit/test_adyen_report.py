@@ -102,7 +102,7 @@ def test_every_listed_type_is_read_in_both_reports(reader: Reader, word: str) ->
         assert (row.word, row.meaning, str(row.amount), row.problem) == (word, meaning, "10.00 EUR", "")
 
 
-def test_a_dispute_keeps_its_own_reference(reader: Reader) -> None:
+def test_a_dispute_has_its_own_reference(reader: Reader) -> None:
     row = reader.row(SETTLEMENT, settled("Chargeback", debit="10.00", **{"Modification Reference": "DISPUTE1"}))
     assert (row.effect, row.modification_reference) == (Effect.DISPUTE, "DISPUTE1")
 
@@ -112,7 +112,7 @@ def test_a_capture_that_names_only_its_payment_has_no_reference(reader: Reader) 
     assert row.modification_reference == ""
 
 
-def test_an_unlisted_type_is_kept_with_its_word(reader: Reader) -> None:
+def test_an_unlisted_type_is_read_with_its_name(reader: Reader) -> None:
     row = reader.row(SETTLEMENT, settled("RefundedByPigeon", credit="12;x", **{"Gross Currency": "?"}))
     assert (row.word, row.meaning, row.amount) == ("RefundedByPigeon", None, None)
     assert "RefundedByPigeon" in row.needs_review
@@ -197,7 +197,7 @@ ODD: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_an_odd_row_of_a_payment_is_kept_with_its_problem(reader: Reader, what: str) -> None:
+def test_an_odd_row_of_a_payment_is_read_with_its_problem(reader: Reader, what: str) -> None:
     cells, why = ODD[what]
     good = settled("Refunded", debit="1.00", **{"Psp Reference": "ANOTHERPAYMENT01"})
     foreign, row = sorted(reader.rows(SETTLEMENT, cells, good), key=lambda parsed: parsed.payment_reference)
@@ -336,7 +336,7 @@ def test_a_time_is_read_in_the_zone_that_is_named(reader: Reader, zone: str) -> 
     "name",
     ["", "IST", "XYZ", "Europe/Atlantis", "America", "America/Argentina", "../etc/passwd", "/etc/localtime", "+25"],
 )
-def test_a_zone_that_nobody_knows_is_none_and_not_utc(name: str) -> None:
+def test_an_unknown_zone_is_none_and_not_utc(name: str) -> None:
     assert time_zone(name) is None
 
 

@@ -91,7 +91,7 @@ def test_a_refund_of_today_is_recorded() -> None:
     assert _row("INV-1,5,other,,,2026-10-31,,").refunded_on == TODAY
 
 
-def test_the_same_key_for_the_same_wish_is_no_mistake() -> None:
+def test_one_key_for_identical_rows_is_valid() -> None:
     assert all(
         isinstance(row, BulkRow) for row in _rows(HEADER + "INV-1,5,other,,,,,k\n" * 1 + "INV-1,5,other,,,,,k\n")
     )

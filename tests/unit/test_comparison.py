@@ -134,7 +134,7 @@ OPEN, WON, LOST, UNKNOWN = DisputeState.OPEN, DisputeState.WON, DisputeState.LOS
         pytest.param(snapshot(update(RefundState.FAILED)), [], id="a stranger that failed gave nothing back"),
     ],
 )
-def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, refunds: list[Refund]) -> None:
+def test_equivalent_statuses_are_no_difference(there: PaymentTruth, refunds: list[Refund]) -> None:
     assert kinds(payment(), there, *refunds) == []
 
 
@@ -156,13 +156,13 @@ def test_the_same_story_in_other_words_is_no_difference(there: PaymentTruth, ref
         pytest.param(payment(), snapshot(why_not_refundable="held"), [], ["status payment"], id="not refundable there"),
     ],
 )
-def test_each_difference_is_told_by_its_kind(
+def test_each_difference_has_its_kind(
     of: Payment, there: PaymentTruth | None, refunds: list[Refund], expected: list[str]
 ) -> None:
     assert kinds(of, there, *refunds) == expected
 
 
-def test_what_the_import_told_as_given_back_covers_refunds_from_before_it() -> None:
+def test_an_imported_refunded_amount_covers_earlier_refunds() -> None:
     old = snapshot(update(reference="re_a", amount=eur("30"), created_at=BEFORE))
     assert kinds(payment(opening_returned=eur("30")), old) == []
     assert kinds(payment(opening_returned=eur("20")), old) == ["missing-here refund"]
@@ -206,7 +206,7 @@ def test_a_dispute_that_is_the_same_on_both_sides_is_no_difference(
         pytest.param([record(LOST, reference="")], (), ["lost", "none"], id="only imported"),
     ],
 )
-def test_a_dispute_that_differs_is_told_as_it_is_here_and_there(
+def test_a_differing_dispute_shows_both_sides(
     here: list[DisputeRecord], there: tuple[DisputeNews, ...], expected: list[str]
 ) -> None:
     of = payment(disputes=tuple(here))

@@ -47,7 +47,7 @@ def test_it_is_raised_once_the_work_is_done() -> None:
     assert not is_asked_to_stop()
 
 
-def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
+def test_it_survives_failing_work_and_nothing_more_begins() -> None:
     with pytest.raises(OutcomeUnknown):
         fail_after_ctrl_c()
     begun = []

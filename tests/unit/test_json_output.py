@@ -74,7 +74,7 @@ def test_a_time_without_a_zone_is_a_bug() -> None:
         _dumped(datetime(2026, 10, 2, 12, 3))  # noqa: DTZ001
 
 
-def test_words_of_an_enumeration_are_texts() -> None:
+def test_enum_members_are_strings() -> None:
     assert json.loads(_dumped({"family": Family.NOT_FOUND})) == {"family": "not-found"}
 
 

@@ -43,7 +43,7 @@ def test_a_living_process_is_not_gone_and_a_killed_one_is() -> None:
         assert is_gone(name)
 
 
-def test_a_dead_process_that_nobody_has_reaped_is_gone() -> None:
+def test_a_zombie_process_is_gone() -> None:
     with another_process() as (running, name):
         os.kill(running.pid, signal.SIGKILL)
         os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
@@ -75,7 +75,7 @@ def test_a_host_name_with_the_separator_does_not_shift_the_fields(monkeypatch: p
     assert not is_gone(this_process())
 
 
-def test_where_the_machine_cannot_be_told_each_process_has_a_name_and_none_is_gone(
+def test_without_a_machine_id_each_process_has_a_name_and_none_is_gone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(leases, "_BOOT_ID", tmp_path / "missing")

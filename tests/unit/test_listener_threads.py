@@ -117,7 +117,7 @@ def test_one_delivery_that_no_database_takes_does_not_keep_out_the_others() -> N
     assert troubles == ["odd"]
 
 
-def test_a_store_that_is_down_refuses_the_whole_batch_and_takes_it_when_it_is_back() -> None:
+def test_an_unreachable_store_rejects_the_batch_and_takes_it_later() -> None:
     books = Memory(fails=lambda events: StoreDown("away"))
     with running(books) as (keeper, _):
         assert isinstance(keeper.keep([event()]).exception(timeout=10), StoreDown)
@@ -175,7 +175,7 @@ def test_rejections_are_written_at_most_once_a_second_and_none_is_forgotten() ->
     assert rejections.by_reason() == {"forged": 5, "unsigned": 1}
 
 
-def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_applier_continues_after_a_failure_with_new_events_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refundcli.listener.event_worker._AFTER_TROUBLE_SECONDS", 0.01)
     calls: list[int] = []
     troubles: list[str] = []

@@ -99,7 +99,7 @@ def test_a_name_that_is_taken_is_not_opened(tmp_path: Path) -> None:
         create(tmp_path / "a")
 
 
-def test_without_a_folder_for_temporary_files_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_temporary_folder_the_hint_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
 

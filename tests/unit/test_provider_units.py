@@ -101,7 +101,7 @@ amounts = st.builds(Money, st.integers(1, 10**14), st.sampled_from(sorted(CODES)
 
 
 @given(st.sampled_from(Provider), amounts)
-def test_every_amount_comes_back_as_it_went_or_does_not_go(provider: Provider, amount: Money) -> None:
+def test_every_amount_converts_back_or_is_refused(provider: Provider, amount: Money) -> None:
     try:
         sent = to_provider_minor(provider, amount)
     except AmountNotExact:

@@ -36,7 +36,7 @@ def timed_requests(pace: Pace, times: int, *, threads: int, longest: float = 0.0
     return sorted(times_sent)
 
 
-def test_no_second_has_more_requests_than_the_rate_however_long_each_takes_to_be_sent() -> None:
+def test_no_second_has_more_requests_than_the_rate() -> None:
     rate = 20
     spans = timed_requests(Pace(rate), 50, threads=12, longest=0.3)
     # Where it arrived is somewhere between: the latest of the first and the earliest of the last are what counts.
@@ -45,18 +45,18 @@ def test_no_second_has_more_requests_than_the_rate_however_long_each_takes_to_be
     assert 50 / (spans[-1][0] - spans[0][0]) > 0.7 * rate
 
 
-def test_a_rate_below_one_keeps_requests_apart() -> None:
+def test_a_rate_below_one_spaces_requests() -> None:
     spans = timed_requests(Pace(0.8), 2, threads=2, longest=0)
     assert spans[1][0] - spans[0][1] >= 1.25
 
 
-def test_without_a_rate_nobody_waits() -> None:
+def test_without_a_rate_there_is_no_wait() -> None:
     began = time.monotonic()
     timed_requests(Pace(0), 200, threads=4, longest=0)
     assert time.monotonic() - began < 1
 
 
-def test_a_provider_that_says_too_many_is_left_alone_and_then_asked_more_slowly() -> None:
+def test_a_429_pauses_requests_and_then_slows_them() -> None:
     pace = Pace(1000)
     timed_requests(pace, 40, threads=8, longest=0)
     pace.slow_down(0.3)
@@ -69,7 +69,7 @@ def test_a_provider_that_says_too_many_is_left_alone_and_then_asked_more_slowly(
     assert pace.time_for(10) < before
 
 
-def test_who_has_no_patience_is_told_how_long_it_would_be_also_when_that_turns_out_while_waiting() -> None:
+def test_an_impatient_caller_is_refused_with_the_remaining_wait() -> None:
     pace = Pace(1)
     with pace.turn(patience=1) as sent:
         sent()
@@ -100,7 +100,7 @@ def test_who_has_patience_does_not_keep_those_behind_from_leaving() -> None:
     assert time.monotonic() - began < 1
 
 
-def test_requests_that_were_on_their_way_together_and_are_all_told_too_many_slow_down_once() -> None:
+def test_concurrent_429s_slow_the_rate_once() -> None:
     pace = Pace(100)
     timed_requests(pace, 40, threads=8, longest=0)
     pace.slow_down(0.2)

@@ -9,7 +9,7 @@ def job(sent: list[str], name: str) -> Errand:
     return Errand(lambda: sent.append(name), lambda finished: None, name)
 
 
-def test_what_nobody_has_taken_up_is_taken_back_and_never_asked() -> None:
+def test_withdrawn_jobs_are_never_sent() -> None:
     pool, sent, taken_up, busy = Senders(1), list[str](), threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -29,7 +29,7 @@ def _from_file(path: Path) -> str:
     return resolve(f"file:{path}", environ={}).reveal()
 
 
-def test_a_secret_never_shows_unless_asked() -> None:
+def test_a_secret_shows_only_on_request() -> None:
     secret = Secret(KEY)
     assert {str(secret), repr(secret), f"{secret}", f"{secret:>3}", "%s" % secret} == {"•••"}  # noqa: UP031
     assert KEY not in repr([secret])
@@ -130,7 +130,7 @@ def test_a_machine_without_a_keyring_says_so(monkeypatch: pytest.MonkeyPatch) ->
         resolve("keyring:stripe", environ={})
 
 
-def test_without_the_keyring_package_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_keyring_package_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(secrets.KeyringNotInstalled) as caught:
         resolve("keyring:stripe", environ={})

@@ -24,11 +24,11 @@ MADE = RefundAnswer(Signal.ACCEPTED)
 LOST = RefundAnswer(Signal.NO_ANSWER)
 
 
-def test_what_did_nothing_is_asked_again() -> None:
+def test_a_request_that_did_nothing_is_repeated() -> None:
     assert answers_used(TOO_MANY, MADE, remaining=[35, 34, 29, 28]) == (MADE, 2)
 
 
-def test_what_may_have_done_something_is_not() -> None:
+def test_a_request_that_may_have_done_something_is_not_repeated() -> None:
     assert answers_used(LOST, MADE, remaining=[35, 34]) == (LOST, 1)
 
 
@@ -36,7 +36,7 @@ def test_a_wait_that_is_too_long_is_not_begun() -> None:
     assert answers_used(TOO_MANY, MADE, remaining=[35, 4]) == (TOO_MANY, 1)
 
 
-def test_a_process_that_stood_still_while_it_waited_sends_nothing_more() -> None:
+def test_a_process_suspended_during_its_wait_sends_nothing_more() -> None:
     assert answers_used(TOO_MANY, MADE, remaining=[35, 34, -86_400]) == (TOO_MANY, 1)
 
 
@@ -44,7 +44,7 @@ def test_one_that_comes_too_late_sends_nothing_at_all() -> None:
     assert answers_used(MADE, remaining=[-1]) == (None, 0)
 
 
-def test_where_it_may_not_be_sent_after_a_wait_the_first_answer_stands() -> None:
+def test_the_first_response_counts_if_no_repeat_is_allowed() -> None:
     waits: list[float] = []
 
     def never(answer: object, wait: float) -> bool:

@@ -44,7 +44,7 @@ def test_what_is_out_beyond_all_shares_is_counted_once() -> None:
     assert _counted(ExternalFacts(B, 170)) == _sums((0, 120, 0), (0, 50, 0))
 
 
-def test_one_from_before_the_books_knew_its_share_is_in_the_figure_that_came_with_it() -> None:
+def test_a_refund_older_than_its_share_is_in_the_opening_amount() -> None:
     shares = (ShareFacts(A, 100, opening=30), ShareFacts(B, 50))
     assert _counted(ExternalFacts(A, 30, is_in_opening=True), shares=shares) == _sums((0, 30, 0), (30, 0, 0))
     assigned = ExternalFacts(A, 30, is_assigned=True, is_in_opening=True)

@@ -134,12 +134,12 @@ def test_a_record_type_is_read_in_any_case() -> None:
 
 
 @pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind in STRIPE_TABLES for word in stripe_words(kind)])
-def test_stripe_word_means_what_the_vendor_says(kind: str, word: str) -> None:
+def test_each_stripe_status_means_what_the_vendor_says(kind: str, word: str) -> None:
     assert described(STRIPE_TABLES[kind][word]) == stripe_words(kind)[word]
 
 
 @pytest.mark.parametrize("kind", STRIPE_TABLES)
-def test_our_stripe_words_are_the_vendors_list(kind: str) -> None:
+def test_our_stripe_statuses_are_the_vendors_list(kind: str) -> None:
     assert set(STRIPE_TABLES[kind]) == set(stripe_words(kind))
 
 
@@ -166,7 +166,7 @@ def literals(annotation: object) -> set[str]:
         (stripe.Charge, "status", "charge_status"),
     ],
 )
-def test_the_words_are_those_of_the_installed_stripe_package(resource: type, field: str, kind: str) -> None:
+def test_the_statuses_are_those_of_the_installed_stripe_package(resource: type, field: str, kind: str) -> None:
     assert literals(resource.__annotations__[field]) == set(stripe_words(kind))
 
 
