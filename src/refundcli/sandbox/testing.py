@@ -1,4 +1,4 @@
-"""The sandbox inside a test: served from a thread, looked at directly."""
+"""The sandbox inside a test: served from a thread, its state directly accessible."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 from refundcli.sandbox.adyen import disputes, effects, events
 from refundcli.sandbox.adyen.reports import Kind, add_line, entries, report
 from refundcli.sandbox.core import approvals, billing, changes, webhooks
-from refundcli.sandbox.core.billing import MadeInvoice
+from refundcli.sandbox.core.billing import InvoiceIds
 from refundcli.sandbox.core.control import notify
 from refundcli.sandbox.core.exponents import Provider, to_minor
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import KeyRecord
-from refundcli.sandbox.core.records import ApprovalRequest, CreditNote, LoggedRequest, Made, Refund
+from refundcli.sandbox.core.records import ApprovalRequest, CreditNote, LoggedRequest, PaymentIds, Refund
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.core.webhooks import Delivery
 from refundcli.sandbox.server import bind, make_server, url_of
@@ -55,7 +55,7 @@ class RunningSandbox:
         self.stop()
 
     def stop(self) -> None:
-        """Afterwards connections are refused; the state stays to be looked at, or to be served again."""
+        """Refuses connections from now on; the state stays readable and can be served again."""
         self._server.should_exit = True
         self.state.outbox.close()
         if self._thread.is_alive():
@@ -64,7 +64,7 @@ class RunningSandbox:
 
     def charge(
         self, amount: str | int, currency: str = "EUR", *, provider: Provider = "stripe", **options: Any
-    ) -> Made:
+    ) -> PaymentIds:
         """A payment of "100.00 EUR", or of so many of the provider's minor units."""
         amount, currency = self._minor(amount, currency, provider)
         return changes.make_payment(
@@ -72,7 +72,7 @@ class RunningSandbox:
         )
 
     def dispute(self, reference: str, status: str = "needs_response", amount: int | None = None, **options: Any) -> str:
-        """Opened, or moved on; the events are queued. Any status; dispute= names which, new=True opens one more.
+        """Opens or moves a dispute and queues its events. Any status; dispute= names which, new=True opens one more.
 
         Stripe: reinstated= is what a lost one gives back; any other field is set on the object.
         """
@@ -161,7 +161,7 @@ class RunningSandbox:
         status: str = "paid",
         payments: Sequence[Mapping[str, Any]] | None = None,
         **options: Any,
-    ) -> MadeInvoice:
+    ) -> InvoiceIds:
         """A Stripe invoice of "100.00 EUR", or of so many minor units; amounts of `payments` as that of the total.
 
         Further: id, customer, customer_name, products, subscription, collection_method, created, due_date,
@@ -182,11 +182,11 @@ class RunningSandbox:
         return to_minor(provider, number, code or currency), code or currency
 
     def dashboard_refund(self, reference: str, amount: int, **options: Any) -> str:
-        """Made by hand at the provider. Stripe: status= (any, or None), reason=, metadata=, any other field.
+        """A refund made in the dashboard. Stripe: status= (any, or None), reason=, metadata=, any other field.
 
         Adyen: event="CANCEL_OR_REFUND" or "REFUND_WITH_DATA".
         """
-        return changes.refund_by_hand(self.state, reference, amount, **options)
+        return changes.dashboard_refund(self.state, reference, amount, **options)
 
     def capture(self, reference: str, amount: int | None = None) -> None:
         """All of it, or `amount`: Stripe then lists the rest as refunded."""
@@ -219,7 +219,7 @@ class RunningSandbox:
     def deliver(
         self, *, provider: Provider | None = None, order: str = "in", seed: int = 0, times: int = 1
     ) -> list[int]:
-        """Sends what is queued; the status codes, 0 where nobody answered."""
+        """Sends what is queued; the status codes, 0 for no response."""
         return webhooks.deliver(self.state, provider=provider, order=order, seed=seed, times=times)
 
     def faults(self, *behaviours: str, provider: Provider = "stripe", **options: Any) -> None:
@@ -236,7 +236,7 @@ class RunningSandbox:
 
     def settle(self, refund_id: str, **outcome: Any) -> None:
         """Stripe: status=, failure_reason=, any other field. Adyen: success=, reason=, or event="REFUND_FAILED",
-        "REFUNDED_REVERSED" with amount= where only a part came back."""
+        "REFUNDED_REVERSED" with amount= for a partial reversal."""
         changes.settle(self.state, refund_id, outcome)
 
     @property

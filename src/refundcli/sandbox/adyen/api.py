@@ -1,4 +1,4 @@
-"""The Adyen look-alike: Checkout v72's refunds. The answer says "received"; the end is known only later."""
+"""Simulates Adyen's Checkout v72 refunds. The response is "received"; the outcome follows by webhook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from refundcli.sandbox.adyen.disputes import held_by_disputes
+from refundcli.sandbox.adyen.disputes import disputed_amount
 from refundcli.sandbox.adyen.events import refund_ended
 from refundcli.sandbox.adyen.schema import Invalid, check_refund_request
 from refundcli.sandbox.core.exchange import Call, Operation, Plan, exchange, lower_headers
@@ -29,14 +29,14 @@ def error(
     status: int, code: str, message: str, kind: str = "validation", headers: Mapping[str, str] | None = None
 ) -> Answer:
     body = {"status": status, "errorCode": code, "message": message, "errorType": kind}
-    # A request that was not let in has no reference.
+    # A rejected request has no reference.
     return Answer(status, body if status == 401 else body | {"pspReference": new_psp_reference()}, headers or {})
 
 
 class AdyenWire:
     provider: Provider = "adyen"
     key_lifetime = 7 * 86400.0
-    # A key replayed after a failure tells what became of the request.
+    # Replaying a key after a failure returns the outcome of the request.
     stores_failures = False
 
     def authenticate(self, call: Call) -> None:
@@ -145,10 +145,10 @@ def _refuse_what_its_method_needs(payment: AdyenPayment, body: Mapping[str, Any]
 def _outcome(
     state: SandboxState, payment: AdyenPayment, amount: int, fault: Fault | None
 ) -> tuple[bool | None, str | None]:
-    """What the webhook will say: none of this is told in the answer."""
+    """The outcome that the webhook will report; the response does not contain it."""
     if not payment.captured:
         return False, NOT_CAPTURED
-    balance, disputed = state.adyen_balance(payment), held_by_disputes(state, payment)
+    balance, disputed = state.adyen_balance(payment), disputed_amount(state, payment)
     if disputed and balance - disputed <= 0:
         return False, CHARGED_BACK
     if amount > balance - disputed:

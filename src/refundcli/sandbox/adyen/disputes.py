@@ -13,7 +13,7 @@ from refundcli.sandbox.core.records import AdyenDispute, AdyenPayment, Json
 from refundcli.sandbox.core.state import SandboxState
 
 Stage = Literal["inquiry", "open", "won", "lost"]
-# What a code says of the dispute; the others (INFORMATION_SUPPLIED, ISSUER_COMMENTS) leave it as it was.
+# The status set by each code; the others (INFORMATION_SUPPLIED, ISSUER_COMMENTS) leave it unchanged.
 STAGES: dict[str, Stage] = {
     "REQUEST_FOR_INFORMATION": "inquiry",
     "NOTIFICATION_OF_CHARGEBACK": "open",
@@ -71,31 +71,31 @@ LIVES: dict[str, tuple[str, ...]] = {
         *("SCHEME_ARBITRATION", "SCHEME_ARBITRATION_LOST"),
     ),
 }
-# How a seeded dispute, of which no event was sent, stands.
+# The code of a seeded dispute, of which no event was sent.
 SEEDED: dict[str, Stage] = {"needs_response": "open", "under_review": "open", "lost": "lost", "won": "won"}
 
 
 def stage_of(dispute: AdyenDispute) -> Stage | None:
-    """By the last code that said something; None where none did."""
+    """Set by the last code with a status; None without one."""
     stages = [STAGES[code] for code, _, _ in dispute.story if code in STAGES]
     return stages[-1] if stages else SEEDED.get(dispute.status or "")
 
 
-def held_by_disputes(state: SandboxState, payment: AdyenPayment) -> int:
-    """What open and lost disputes keep from being refunded, in minor units; an inquiry keeps nothing."""
+def disputed_amount(state: SandboxState, payment: AdyenPayment) -> int:
+    """The amount in open and lost disputes, in minor units; an inquiry counts nothing."""
     disputes = state.adyen_disputes.naming(payment.psp_reference)
     return sum(dispute.amount for dispute in disputes if stage_of(dispute) in ("open", "lost"))
 
 
 def step(state: SandboxState, dispute: AdyenDispute, code: str, amount: int | None = None) -> None:
-    """One code more in the dispute's life; sends nothing."""
+    """Appends a code to the dispute; sends nothing."""
     if amount is not None:
         dispute.amount = amount
     dispute.story.append((code, int(state.now()), dispute.amount))
 
 
 def details(dispute: AdyenDispute, code: str) -> Json:
-    """additionalData as Adyen sends it of a code that was just added."""
+    """additionalData as Adyen sends it with the newest code."""
     stage = stage_of(dispute) or "open"
     said = "Pending" if code == "INFORMATION_SUPPLIED" and stage != "inquiry" else OF_STAGE[stage]
     return {
@@ -131,7 +131,7 @@ def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **opti
 
 
 def moved(state: SandboxState, dispute: AdyenDispute, before: str | None) -> None:
-    """The codes that lead from one of Stripe's words (`before`, None at first) to that of the dispute."""
+    """The codes that lead from a Stripe status (`before`, None at first) to the dispute's."""
     status = dispute.status
     if status is None or status == before:
         return

@@ -12,7 +12,7 @@ from refundcli.sandbox.core.state import SandboxState
 
 OUT = frozenset(["REFUND", "REFUND_WITH_DATA", "CANCEL_OR_REFUND"])
 REFUNDS = OUT | {"REFUND_FAILED", "REFUNDED_REVERSED", "VOID_PENDING_REFUND", "POSTPONED_REFUND"}
-# The money was not taken, or is not any more.
+# The money was not captured, or no longer is.
 UNTAKEN = frozenset(["CAPTURE_FAILED", "CANCELLATION", "TECHNICAL_CANCEL"])
 
 
@@ -81,7 +81,7 @@ def _effect(
 
 
 def take(paid: AdyenPayment, amount: int) -> None:
-    """So much of it is captured, never less than nothing or more than all."""
+    """Sets the captured amount, between zero and the authorised amount."""
     paid.captured = amount > 0
     paid.captured_amount = amount if 0 < amount < paid.amount else None
 

@@ -69,7 +69,7 @@ DISPUTES = {
 }
 
 
-# What is settled by another acquirer is in the report with these endings.
+# Endings of record types settled by another acquirer.
 ENDINGS = ("ExternallyWithInfo", "Externally")
 STORIES = {
     "CAPTURE_FAILED": "CaptureFailed",
@@ -80,7 +80,7 @@ STORIES = {
 
 
 def moves(kind: str) -> dict[str, int]:
-    """Which sums a type moves; nothing for one that nobody knows."""
+    """Which sums a type moves; empty for an unknown type."""
     for ending in ENDINGS:
         kind = kind.removesuffix(ending)
     return MOVES.get(kind, {})
@@ -88,7 +88,7 @@ def moves(kind: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record: `psp_reference` is the payment's, `modification` what was done to it.
+    """One record: `psp_reference` is the payment's, `modification` the refund's, capture's or dispute's.
 
     `side` (debit, credit) is told where the type does not say it, or to contradict it; `cells` replaces cells.
     """
@@ -108,7 +108,7 @@ class Entry:
 
 
 def entries(state: SandboxState) -> list[Entry]:
-    """All that happened to Adyen's payments, and the lines that were added, oldest first."""
+    """Every record of Adyen's payments, and the added lines, oldest first."""
     with state.lock:
         collected = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
         for refund in state.refunds.values():
@@ -128,7 +128,7 @@ def add_line(
     at: int | None = None,
     **fields: Any,
 ) -> None:
-    """One line more, of any type, for a payment of the sandbox or any other reference.
+    """Adds a line of any type, for a payment of the sandbox or any other reference.
 
     `side` is debit or credit; `modification` the reference of what was done; `cells` replaces cells by column.
     """
@@ -182,7 +182,7 @@ def _of_payment(state: SandboxState, payment: AdyenPayment) -> Iterator[Entry]:
 
 
 def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
-    """A capture that failed later was sent all the same."""
+    """A capture that failed later was sent too."""
     steps = [("Received", payment.amount), ("Authorised", payment.amount)]
     if payment.captured or failed:
         steps.append(("SentForSettle", payment.taken or failed))
@@ -198,7 +198,7 @@ def _of_refund(state: SandboxState, refund: AdyenRefund) -> Iterator[Entry]:
 
 
 def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
-    """Record type, time and amount. One that was refused never went anywhere.
+    """Record type, time and amount. A refused refund was never sent.
 
     One that failed was not refunded before; where Adyen tries again it is sent once more.
     """
@@ -271,7 +271,7 @@ def _accounting(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
 
 
 def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
-    """Only what moves the balance is in it: what a type says, or the side that was told."""
+    """Only records that move the balance, by their type or by the given column."""
     payable = moves(entry.type).get("Payable (SC)")
     if payable is None and entry.side is None and not entry.cells:
         return {}
@@ -291,7 +291,7 @@ def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
 
 
 def write_report(path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, first: Iterable[Entry] = ()) -> None:
-    """A report of so many rows: those known first, the rest refunds of payments that nobody knows."""
+    """A report of `rows` rows: `first`, then refunds of unknown payments."""
     with path.open("w", encoding="utf-8", newline="") as file:
         for line in islice(report(kind, _endless(first, merchant)), rows + 1):
             file.write(line)

@@ -94,7 +94,7 @@ def amount_value(name: str, value: Any) -> None:
 
 
 def anything(name: str, value: Any) -> None:
-    """Depths that the sandbox does not look into."""
+    """Nested fields that the sandbox does not check."""
 
 
 def _all(names: str, check: Check) -> dict[str, Check]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from refundcli.sandbox.core.idempotency import Refusal
 from refundcli.sandbox.core.records import ApprovalRequest
 from refundcli.sandbox.core.state import SandboxState
-from refundcli.sandbox.stripe.approvals import ENDS, tell
+from refundcli.sandbox.stripe.approvals import ENDS, emit_step
 from refundcli.sandbox.stripe.refunds import make_refund
 
 
@@ -21,10 +21,10 @@ def end(state: SandboxState, approval_id: str, status: str) -> ApprovalRequest:
         if status not in ("approved", *ENDS):
             raise ValueError(f"unknown end {status!r}: one of approved, {', '.join(ENDS)}")
         request.status, request.reviewed_at = status, int(state.now())
-        tell(state, request, status)
+        emit_step(state, request, status)
         if status == "approved":
             _carry_out(state, request)
-            tell(state, request, request.status)
+            emit_step(state, request, request.status)
         return request
 
 

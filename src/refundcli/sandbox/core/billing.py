@@ -1,4 +1,4 @@
-"""Stripe invoices made to order, with the payments they were paid with."""
+"""Creates Stripe invoices with their payments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTE_GIVEN = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class MadeInvoice:
+class InvoiceIds:
     """`payments` are the references, in order: pi_…, ch_… or pr_…."""
 
     id: str
@@ -35,7 +35,7 @@ class MadeInvoice:
     payments: tuple[str, ...]
 
 
-def make_invoice(state: SandboxState, body: Mapping[str, Any]) -> MadeInvoice:
+def make_invoice(state: SandboxState, body: Mapping[str, Any]) -> InvoiceIds:
     """As `POST /_sandbox/invoices` describes it; amounts are in Stripe's minor units.
 
     A paid invoice without `payments` gets one payment_intent over what is due. Each of `payments` has an
@@ -52,14 +52,14 @@ def make_invoice(state: SandboxState, body: Mapping[str, Any]) -> MadeInvoice:
         if requested is None:
             due = max(0, invoice.total + invoice.starting_balance)
             requested = [{"amount": due}] if invoice.status == "paid" and due else []
-        # What cannot be paid so is not made at all.
+        # An invoice that cannot be paid this way is not created at all.
         payments = [_payment(state, invoice, payment, first=not index) for index, payment in enumerate(requested)]
         state.invoices[invoice.id] = invoice
         for payment in payments:
             state.invoice_payments[payment.id] = payment
         if invoice.status == "paid":
             events.invoice_moved(state, invoice)
-        return MadeInvoice(invoice.id, invoice.number, invoice.customer, tuple(p.reference for p in payments))
+        return InvoiceIds(invoice.id, invoice.number, invoice.customer, tuple(p.reference for p in payments))
 
 
 def _invoice(state: SandboxState, body: Mapping[str, Any]) -> Invoice:
@@ -93,7 +93,7 @@ def _invoice(state: SandboxState, body: Mapping[str, Any]) -> Invoice:
 
 
 def _lines(products: Sequence[str], total: int) -> list[tuple[str, int]]:
-    """Evenly, and what is left over with the first."""
+    """Split evenly; the remainder goes to the first line."""
     share = total // len(products)
     amounts = [total - share * (len(products) - 1)] + [share] * (len(products) - 1)
     return list(zip(products, amounts, strict=True))
@@ -122,7 +122,7 @@ def _payment(state: SandboxState, invoice: Invoice, body: Mapping[str, Any], *, 
 def _paid_with(
     state: SandboxState, invoice: Invoice, kind: PaymentKind, amount: int, options: dict[str, Any]
 ) -> tuple[str, bool]:
-    """The reference of the payment, and whether the money is there."""
+    """The payment's reference, and whether it is captured."""
     if kind == "payment_record":
         return options.get("reference") or new_id("pr"), True
     reference = options.get("reference")
@@ -192,11 +192,11 @@ def _refund_of(state: SandboxState, invoice: Invoice, amount: int) -> str:
     paid = [payment for payment in state.invoice_payments.naming(invoice.id) if payment.kind != "payment_record"]
     if not paid:
         raise ValueError(f"invoice {invoice.number} has no payment to refund")
-    return changes.refund_by_hand(state, paid[0].reference, amount)
+    return changes.dashboard_refund(state, paid[0].reference, amount)
 
 
 def void_credit_note(state: SandboxState, note_id: str) -> CreditNote:
-    """Only its record: the refunds it is linked to stay."""
+    """Voids only the credit note; its linked refunds stay."""
     with state.lock:
         note = state.credit_notes[note_id]
         note.status, note.voided_at = "void", int(state.now())

@@ -1,4 +1,4 @@
-"""What happens to payments and refunds without the program's doing: made here, and told by events."""
+"""Changes that happen outside the program, at the provider, each with its events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from refundcli.sandbox.adyen import disputes, effects
 from refundcli.sandbox.adyen import events as adyen_events
-from refundcli.sandbox.core.records import AdyenRefund, Ending, Made, Refund, StripeRefund
+from refundcli.sandbox.core.records import AdyenRefund, Ending, PaymentIds, Refund, StripeRefund
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.stripe import events as stripe_events
 from refundcli.sandbox.stripe import patch, payments
@@ -15,7 +15,7 @@ from refundcli.sandbox.stripe import patch, payments
 DISPUTE_WORDS = {"open": "needs_response"}
 
 
-def make_payment(state: SandboxState, body: Mapping[str, Any]) -> Made:
+def make_payment(state: SandboxState, body: Mapping[str, Any]) -> PaymentIds:
     """A payment as `POST /_sandbox/charges` describes it; amounts are in the provider's minor units.
 
     With `captured_amount` only that much of it was captured, and Stripe lists the rest as refunded.
@@ -29,11 +29,11 @@ def make_payment(state: SandboxState, body: Mapping[str, Any]) -> Made:
         if disputed:
             dispute(state, payment.reference, disputed, dispute_amount)
         if refunded:
-            refund_by_hand(state, payment.reference, refunded)
+            dashboard_refund(state, payment.reference, refunded)
         return payment
 
 
-def _add(state: SandboxState, provider: str, options: dict[str, Any]) -> Made:
+def _add(state: SandboxState, provider: str, options: dict[str, Any]) -> PaymentIds:
     reference = options.pop("reference", None)
     if provider == "adyen":
         merchant_reference = options.pop("merchant_reference", None)
@@ -57,13 +57,13 @@ def _add(state: SandboxState, provider: str, options: dict[str, Any]) -> Made:
     return added
 
 
-# What Stripe shows of a payment for a connected account, on the charge and on its intent.
+# Fields of a payment for a connected account, on the charge and on its intent.
 CONNECT = ("transfer_data", "application_fee_amount", "on_behalf_of")
 
 
 def _connect(options: dict[str, Any]) -> None:
     connect = {name: options.pop(name) for name in CONNECT if name in options}
-    # On an intent an amount that is not set is left out.
+    # An intent omits an unset amount.
     data = {name: value for name, value in (connect.get("transfer_data") or {}).items() if value is not None}
     own = connect | ({"transfer_data": data} if data else {})
     options["fields"] = connect | dict(options.get("fields") or {})
@@ -71,7 +71,7 @@ def _connect(options: dict[str, Any]) -> None:
 
 
 def capture(state: SandboxState, reference: str, amount: int | None = None) -> None:
-    """What was only authorised, or was under way, is paid: all of it, or `amount` and the rest is let go."""
+    """Captures an authorised or processing payment: all of it, or `amount`; the rest is released."""
     with state.lock:
         if reference in state.payments:
             adyen_events.captured(state, state.payments[reference], amount)
@@ -90,7 +90,7 @@ def dispute(
     reinstated: int = 0,
     **fields: Any,
 ) -> str:
-    """Opens a dispute of a payment or moves it, and sends what the provider sends of that; returns its id.
+    """Opens or moves a dispute of a payment and sends the provider's events; returns its id.
 
     `dispute` names which of several, `new` opens one more. Stripe: `reinstated` is what a lost one gives back;
     other fields (reason, is_charge_refundable, …) are set on the object. An Adyen one answers with the payment
@@ -111,7 +111,7 @@ def dispute(
         return dispute_id
 
 
-def refund_by_hand(
+def dashboard_refund(
     state: SandboxState,
     reference: str,
     amount: int,
@@ -144,7 +144,7 @@ def refund_by_hand(
 
 
 def settle(state: SandboxState, refund_id: str, outcome: Mapping[str, Any]) -> None:
-    """What becomes of a refund later.
+    """Sets the later outcome of a refund.
 
     Stripe: `status` and `failure_reason`, or any other field. Adyen: `success` and `reason`, or as `event` what
     Adyen sends of one that had succeeded: REFUND_FAILED, REFUNDED_REVERSED (with an `amount`: of a part).
@@ -153,7 +153,7 @@ def settle(state: SandboxState, refund_id: str, outcome: Mapping[str, Any]) -> N
         refund = state.refunds.get(refund_id)
         if isinstance(refund, StripeRefund):
             refund.ending = None
-            # A reason stands for one failure.
+            # Each reason belongs to one failure.
             patch.patch(state, refund_id, {"failure_reason": None} | dict(outcome))
         elif isinstance(refund, AdyenRefund):
             _settle_adyen(state, refund, outcome)
@@ -168,13 +168,13 @@ def _settle_adyen(state: SandboxState, refund: AdyenRefund, outcome: Mapping[str
         refund.success, refund.outcome_reason = outcome["success"], reason
         adyen_events.refund_ended(state, refund)
     elif event in adyen_events.LATER:
-        adyen_events.refund_came_back(state, refund, event, reason, outcome.get("amount"))
+        adyen_events.refund_reversed(state, refund, event, reason, outcome.get("amount"))
     else:
         raise ValueError(f"unknown event {event!r}: one of {', '.join(sorted(adyen_events.LATER))}")
 
 
 def advance(state: SandboxState, seconds: float) -> None:
-    """The clock goes on, and what was planned to end by then ends."""
+    """Advances the clock and ends the refunds planned to end by then."""
     with state.lock:
         state.advance(seconds)
         planned = [(refund.ending, refund) for refund in state.refunds.values() if refund.ending is not None]

@@ -1,4 +1,4 @@
-"""/_sandbox: look at the state, make payments and invoices, plan faults, move the clock, send webhooks."""
+"""/_sandbox: show the state, create payments and invoices, plan faults, move the clock, send webhooks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def routes(state: SandboxState) -> list[Route]:
     return [
         *actions,
         *by_id,
-        *_looking(state),
+        *_reading(state),
         Route("/_sandbox/deliver", _delivering(state), methods=["POST"]),
         Route("/_sandbox/deliveries", _deliveries(state), methods=["GET"]),
         Route("/_sandbox/reports/payment-accounting.csv", _report(state, "payment-accounting"), methods=["GET"]),
@@ -59,7 +59,7 @@ def _making(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
 
     def refunds(body: Any) -> Any:
         options = dict(body)
-        return {"id": changes.refund_by_hand(state, options.pop("payment"), options.pop("amount"), **options)}
+        return {"id": changes.dashboard_refund(state, options.pop("payment"), options.pop("amount"), **options)}
 
     def disputes(body: Any) -> Any:
         options = dict(body)
@@ -80,7 +80,7 @@ def _making(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
 
 
 def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
-    """What is sent word for word."""
+    """Routes that send raw events."""
 
     def notifications(body: Any) -> Any:
         notify(state, dict(body))
@@ -118,10 +118,10 @@ def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
 
 
 def notify(state: SandboxState, options: dict[str, Any]) -> None:
-    """Any of Adyen's items about a payment, as told; nothing else changes."""
+    """Sends any of Adyen's items about a payment, as given; nothing else changes."""
     with state.lock:
         payment = state.payments[options.pop("payment")]
-        events.tell(state, payment, options.pop("event_code"), **options)
+        events.notify(state, payment, options.pop("event_code"), **options)
 
 
 def _settled(state: SandboxState, refund_id: str, body: Mapping[str, Any]) -> Any:
@@ -178,7 +178,7 @@ def _moving(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def _looking(state: SandboxState) -> list[Route]:
+def _reading(state: SandboxState) -> list[Route]:
     async def show_state(request: Request) -> Response:
         return JSONResponse(state.snapshot())
 
@@ -219,7 +219,7 @@ def _posting_to(work: Callable[[str, Any], Any]) -> Callable[[Request], Any]:
 
 def _delivering(state: SandboxState) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        # Beside the loop: a receiver may ask this very server before it answers.
+        # In a thread: a receiver may call this server before it answers.
         return await run_in_threadpool(
             _worked, await request.body() or b"{}", lambda body: webhooks.deliver(state, **body)
         )
@@ -275,7 +275,7 @@ def _worked(body: bytes, work: Callable[[Any], Any]) -> Response:
 
 
 def _elsewhere(state: SandboxState) -> Callable[[Request], Any]:
-    """Where a redirect leads: a client that follows one leaves a trace in the log."""
+    """The target of a redirect: a client that follows one is logged."""
 
     async def endpoint(request: Request) -> Response:
         body = (await request.body()).decode(errors="replace")

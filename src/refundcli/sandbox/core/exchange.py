@@ -1,4 +1,4 @@
-"""One call from request to answer: log, credentials, faults, key layer, processing, and the way back."""
+"""One call from request to response: log, credentials, faults, key layer, processing, response."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOGGED_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it was read; `kind` tells which faults are meant for it."""
+    """A parsed request; `kind` selects the faults that apply to it."""
 
     method: str
     path: str
@@ -48,9 +48,9 @@ class Call:
         return json.dumps([self.method, self.path, self.params], sort_keys=True)
 
 
-# Runs under the lock, inside the key layer; a Refusal it raises is kept as the answer.
+# Runs under the lock, inside the key layer; a Refusal it raises is stored as the response.
 Operation = Callable[[], Answer]
-# Checks the call, before the key layer; a Refusal it raises is not kept.
+# Checks the call before the key layer; a Refusal it raises is not stored.
 Plan = Callable[[SandboxState, Call, Fault | None], Operation]
 
 
@@ -73,7 +73,7 @@ class Wire(Protocol):
 
 
 class HangUp(Response):
-    """Closes the connection without a word."""
+    """Closes the connection without a response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = scope.get("state", {}).get("transport")
@@ -85,7 +85,7 @@ class HangUp(Response):
 
 
 class Truncated(Response):
-    """An answer that stops in the middle of its JSON."""
+    """A response cut off in the middle of its JSON."""
 
     def __init__(self, body: Any, headers: Mapping[str, str]) -> None:
         text = json.dumps(body)
@@ -147,7 +147,7 @@ async def _carry_out(
 async def _execute_once(
     state: SandboxState, wire: Wire, name: KeyName, operation: Operation, fault: Fault | None
 ) -> Answer:
-    """The key is in use until the answer is ready, a delay included."""
+    """The key is in use until the response is ready, delays included."""
     truth: Answer | None = None
     try:
         truth = _execute(state, wire, operation, fault)
@@ -203,7 +203,7 @@ def _log_entry(state: SandboxState, wire: Wire, call: Call) -> LoggedRequest:
 
 
 async def _pause(milliseconds: int) -> None:
-    """A server that shuts down cuts the wait short; the call then ends as planned, heard by nobody."""
+    """Waits; a server shutdown ends the wait early, and the call then ends as planned."""
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(milliseconds / 1000)
 

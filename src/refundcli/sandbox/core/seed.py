@@ -1,4 +1,4 @@
-"""An invoices file, read as the payments that its invoices were paid with."""
+"""Creates the payments of an invoices file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from refundcli.sandbox.core.exponents import Provider, to_minor
-from refundcli.sandbox.core.state import Made, SandboxState
+from refundcli.sandbox.core.state import PaymentIds, SandboxState
 
 TRUE_WORDS = frozenset(["true", "yes", "1"])
 DISPUTES = {"open": "needs_response", "won": "won", "lost": "lost"}
-# What a payment in JSON Lines takes from its invoice where it does not say so itself.
+# Fields that a payment in JSON Lines inherits from its invoice.
 INHERITED = (
     "number",
     "currency",
@@ -31,9 +31,9 @@ INHERITED = (
 
 @dataclass(slots=True)
 class SeedReport:
-    """What was made of the rows, and why some were passed over."""
+    """The payments created, and why rows were skipped."""
 
-    payments: list[Made] = field(default_factory=list)
+    payments: list[PaymentIds] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -77,7 +77,7 @@ def _payments(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield own
 
 
-def _seed(state: SandboxState, row: Mapping[str, Any]) -> Made | None:
+def _seed(state: SandboxState, row: Mapping[str, Any]) -> PaymentIds | None:
     provider, reference = _provider(row), _word(row, "payment_reference")
     if provider is None or not reference:
         return None
@@ -102,7 +102,7 @@ def _make(
     *,
     captured: bool,
     processing: bool,
-) -> Made:
+) -> PaymentIds:
     currency, number = _word(row, "currency"), _word(row, "number") or None
     if provider == "adyen":
         return state.add_adyen_payment(
@@ -126,7 +126,9 @@ def _make(
     )
 
 
-def _dispute(state: SandboxState, provider: Provider, payment: Made, row: Mapping[str, Any], currency: str) -> None:
+def _dispute(
+    state: SandboxState, provider: Provider, payment: PaymentIds, row: Mapping[str, Any], currency: str
+) -> None:
     status = DISPUTES.get(_word(row, "dispute").lower())
     if status:
         dispute_amount = _word(row, "dispute_amount")
@@ -135,7 +137,9 @@ def _dispute(state: SandboxState, provider: Provider, payment: Made, row: Mappin
         )
 
 
-def _refund(state: SandboxState, provider: Provider, payment: Made, row: Mapping[str, Any], currency: str) -> None:
+def _refund(
+    state: SandboxState, provider: Provider, payment: PaymentIds, row: Mapping[str, Any], currency: str
+) -> None:
     given_back = _word(row, "refunded_amount")
     amount = to_minor(provider, given_back, currency) if given_back else 0
     if amount > 0:

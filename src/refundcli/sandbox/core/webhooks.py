@@ -1,4 +1,4 @@
-"""Webhook deliveries: written out, signed, and sent when asked."""
+"""Webhook deliveries: serialized, signed, and sent on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One POST: its body is to be sent as it stands, since the signature is over it."""
+    """One POST; its body must be sent unchanged because it is signed."""
 
     provider: Provider
     kind: str
@@ -66,7 +66,7 @@ def deliver(
     times: int = 1,
     auto: bool = False,
 ) -> list[int]:
-    """Sends what is queued to the endpoints that have a url; 0 stands for no answer.
+    """Sends what is queued to the endpoints that have a url; the status codes, 0 for no response.
 
     What was not taken with a 2xx by all of them stays queued.
     """
@@ -121,7 +121,7 @@ def written(notice: Notice, endpoint: Endpoint, signed_at: int | None = None) ->
 
 
 def stripe_signature(body: str, secret: str, at: int | None = None) -> str:
-    """The header; `at` is the real time unless told, whatever the sandbox's clock says."""
+    """The header; `at` defaults to the real time, not the sandbox's clock."""
     moment = int(time.time()) if at is None else at
     digest = hmac.new(secret.encode(), f"{moment}.{body}".encode(), hashlib.sha256).hexdigest()
     return f"t={moment},v1={digest}"

@@ -1,4 +1,4 @@
-"""The Stripe look-alike: credentials, the wire's own answers, and the endpoints."""
+"""Simulates Stripe: credentials, error responses, and the endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stripe's events: what is told of a change, as it was at that time."""
+"""Stripe's events, each with its object as it was at that time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from refundcli.sandbox.core.collection import PageRequest
 from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer
 from refundcli.sandbox.core.outbox import Notice
+from refundcli.sandbox.core.record_table import PageRequest
 from refundcli.sandbox.core.records import CreditNote, Dispute, Event, Invoice, Json, StripeRefund, new_id
 from refundcli.sandbox.core.state import LOST_DISPUTES, OPEN_DISPUTES, UNDONE, SandboxState
 from refundcli.sandbox.stripe.expand import list_json
@@ -19,7 +19,7 @@ from refundcli.sandbox.stripe.invoice_objects import credit_note_json, invoice_j
 from refundcli.sandbox.stripe.objects import API_VERSION, charge_json, dispute_json, new_request_id, refund_json
 from refundcli.sandbox.stripe.reads import PAGING, cursors, missing
 
-# With these the bank has taken the money; where it only asks (warning_…), it takes nothing.
+# In these statuses the bank has taken the money; an inquiry (warning_…) takes nothing.
 TAKING = OPEN_DISPUTES | LOST_DISPUTES
 CLOSED = frozenset(["won", "lost", "warning_closed", "prevented"])
 
@@ -59,7 +59,7 @@ def refund_made(state: SandboxState, refund: StripeRefund) -> None:
 
 
 def refund_changed(state: SandboxState, refund: StripeRefund, before: Json) -> None:
-    """`before` is the refund as it looked; nothing is told where nothing changed."""
+    """`before` is the refund's earlier JSON; no event if nothing changed."""
     now = refund_json(refund)
     previous = differences(before, now)
     if not previous:
@@ -70,7 +70,7 @@ def refund_changed(state: SandboxState, refund: StripeRefund, before: Json) -> N
 
 
 def differences(before: Json, now: Json) -> Json:
-    """The fields that are otherwise now, as they were; what was not there is told as null."""
+    """The earlier values of the changed fields; null for a new field."""
     return {name: before.get(name) for name in now.keys() | before.keys() if before.get(name) != now.get(name)}
 
 

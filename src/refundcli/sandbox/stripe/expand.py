@@ -1,4 +1,4 @@
-"""Lists, and objects put where ids stand."""
+"""Lists, and expanded objects in place of ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def list_json(url: str, page: list[Json], more: bool) -> Json:
 
 
 def expand(state: SandboxState, shape: Json, paths: Sequence[str]) -> Json:
-    """Puts objects where ids stand, along paths such as `latest_charge.payment_intent` or `data.charge`."""
+    """Replaces ids by objects, along paths such as `latest_charge.payment_intent` or `data.charge`."""
     for path in paths:
         steps = path.split(".")
         if len(steps) > DEPTH:

@@ -53,7 +53,7 @@ def _lists(value: Any) -> Any:
     return inner
 
 
-# Checks: each takes the parameter's name and what was sent, and returns what is meant by it.
+# Checks: each takes a parameter's name and raw value, and returns the parsed value.
 Check = Callable[[str, Any], Any]
 
 
@@ -148,5 +148,5 @@ def _known(value: Mapping[str, Any], names: Iterable[str], within: str = "") -> 
 
 
 def checked(params: Params, checks: Mapping[str, Check]) -> Params:
-    """The parameters as they are meant; the first that the vendor's schema does not know or take refuses."""
+    """The parsed parameters. Raises Refusal for the first that the vendor's schema rejects."""
     return {name: checks[name](name, value) for name, value in _known(params, checks)}

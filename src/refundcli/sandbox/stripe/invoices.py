@@ -1,14 +1,14 @@
-"""Stripe's invoices and invoice payments: looking, voiding, giving up."""
+"""Stripe's invoices and invoice payments: read, void, mark uncollectible."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from refundcli.sandbox.core.collection import PageRequest
 from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer
+from refundcli.sandbox.core.record_table import PageRequest
 from refundcli.sandbox.core.records import CreditNote, Invoice, InvoicePayment, Json
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.stripe.events import invoice_moved
@@ -26,7 +26,7 @@ INVOICES: dict[str, Check] = {
     "collection_method": one_of("charge_automatically", "send_invoice"),
     "due_date": time_range,
 }
-# By charge the vendor does not look for one.
+# The vendor has no look-up by charge.
 PAYMENT: dict[str, Check] = {
     "type": one_of("payment_intent", "payment_record"),
     "payment_intent": text,
@@ -118,7 +118,7 @@ def _move(state: SandboxState, call: Call, to: str, allowed: frozenset[str]) -> 
                 f"Invoice {invoice.id} is {invoice.status}: only one that is {' or '.join(sorted(allowed))}"
                 f" can become {to}."
             )
-        # A request that cannot be answered changes nothing.
+        # A request that fails to expand changes nothing.
         expand(state, invoice_json(state, invoice), params.get("expand", []))
         before, invoice.status = invoice.status, to
         when = int(state.now())

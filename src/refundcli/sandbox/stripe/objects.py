@@ -1,4 +1,4 @@
-"""Stripe's objects as they look on the wire."""
+"""JSON of Stripe's objects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ API_VERSION = "2026-10-28.endive"
 SYMBOLS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥"}
 
 
-def told_amount(minor: int, currency: str) -> str:
+def amount_text(minor: int, currency: str) -> str:
     major = to_major("stripe", minor, currency)
     return f"{SYMBOLS[currency]}{major}" if currency in SYMBOLS else f"{major} {currency.upper()}"
 
 
 def overlaid(shape: Json, fields: Mapping[str, Any]) -> Json:
-    """The shape with the fields laid over it, objects merged; a null is a null."""
+    """The shape with `fields` merged in; a null sets null."""
     merged = dict(shape)
     for name, value in fields.items():
         inner = merged.get(name)
@@ -45,7 +45,7 @@ def refund_json(refund: StripeRefund) -> Json:
         "status": refund.status,
         "transfer_reversal": None,
     }
-    # An instruction that has been followed, or has run out, is not shown any more.
+    # A completed or expired instruction is no longer shown.
     gone = frozenset([] if refund.status == "requires_action" else ["next_action"])
     overrides = {name: value for name, value in refund.fields.items() if name not in gone}
     return overlaid(shape | destination_details(refund) | _outcome_fields(refund), overrides)
@@ -61,7 +61,7 @@ def _outcome_fields(refund: StripeRefund) -> Json:
     return fields | ({"next_action": next_action(refund)} if refund.status == "requires_action" else {})
 
 
-# What the sandbox says nothing of.
+# Fields that the sandbox leaves null.
 CHARGE_NULLS = [
     "application",
     "application_fee",

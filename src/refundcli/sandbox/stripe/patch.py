@@ -15,7 +15,7 @@ from refundcli.sandbox.stripe.objects import charge_json, dispute_json, intent_j
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An object of the sandbox: how it looks, where its fields are laid over, and which are its own.
+    """An object of the sandbox: its JSON, where overrides are stored, and which fields are its own.
 
     A field in `own` changes what the sandbox does; every other one changes only what it answers.
     """
@@ -32,11 +32,11 @@ def find(state: SandboxState, object_id: str) -> Target:
     intent = state.charge_of_intent(object_id)
     if intent is not None:
         return Target("payment_intent", intent, lambda: intent_json(intent), intent.intent_fields, frozenset())
-    shelves: tuple[Mapping[str, Any], ...] = (
+    tables: tuple[Mapping[str, Any], ...] = (
         *(state.refunds, state.charges, state.disputes),
         *(state.invoices, state.invoice_payments, state.credit_notes),
     )
-    record = next((shelf[object_id] for shelf in shelves if object_id in shelf), None) or invoice_of(state, object_id)
+    record = next((table[object_id] for table in tables if object_id in table), None) or invoice_of(state, object_id)
     if record is None or type(record) not in _KINDS:
         raise ValueError(f"Stripe has no object {object_id}")
     kind, shape, own = _KINDS[type(record)]
@@ -59,7 +59,7 @@ _KINDS: dict[type, tuple[str, Callable[[SandboxState, Any], Json], frozenset[str
     InvoicePayment: ("invoice_payment", lambda _, payment: payment_json(payment), frozenset(["status"])),
     CreditNote: ("credit_note", credit_note_json, frozenset(["status", "reason", "memo", "out_of_band_amount"])),
 }
-# What Stripe sends of a change where no other event is asked for.
+# The event for a change unless another is requested.
 EVENTS = {
     "charge": ["charge.updated"],
     "invoice": ["invoice.updated"],
@@ -84,7 +84,7 @@ def patch(
     remove: Sequence[str] = (),
     event: str | bool = True,
 ) -> Json:
-    """The object after its fields were set; objects are merged, a null is a null.
+    """The object after its fields were set; objects are merged, a null sets null.
 
     `remove` takes back what was laid over before. `event` names another event than Stripe's usual ones; False
     sends none.

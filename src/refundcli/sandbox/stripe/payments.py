@@ -43,7 +43,7 @@ def release(state: SandboxState, charge: Charge, captured: int, reason: str | No
 
 
 def becomes(state: SandboxState, charge: Charge, status: str) -> None:
-    """A status of a PaymentIntent; `expired` is one that was canceled because nobody captured it in time."""
+    """Sets a PaymentIntent's status; `expired` means canceled because it was not captured in time."""
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}: one of {', '.join(STATUSES)}")
     if status == "succeeded":

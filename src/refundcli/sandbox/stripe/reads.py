@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from refundcli.sandbox.core.collection import PageRequest, Shelf, Shelved
 from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer
+from refundcli.sandbox.core.record_table import PageRequest, RecordTable, StoredRecord
 from refundcli.sandbox.core.records import Json
 from refundcli.sandbox.core.state import Charge, Dispute, Refund, SandboxState, StripeRefund
 from refundcli.sandbox.stripe.expand import expand, list_json
@@ -84,18 +84,18 @@ def show_dispute(state: SandboxState, call: Call, fault: Fault | None) -> Operat
     return show(_find_dispute, state, call, {})
 
 
-Item = TypeVar("Item", bound=Shelved)
+Item = TypeVar("Item", bound=StoredRecord)
 
 
 def cursors(
-    params: Params, shelf: Mapping[str, object], ids: Callable[[str], str | None] = lambda cursor: cursor
+    params: Params, table: Mapping[str, object], ids: Callable[[str], str | None] = lambda cursor: cursor
 ) -> Params:
-    """What a page needs of its parameters; `ids` makes the shelf's id of the one that was told."""
+    """The page's parameters; `ids` maps a cursor to an id in the table."""
     page: Params = {name: params[name] for name in ("limit", "created") if name in params}
     for name in ("starting_after", "ending_before"):
         if name in params:
             page[name] = ids(params[name])
-            if page[name] not in shelf:
+            if page[name] not in table:
                 raise refuse(f"No such object: '{params[name]}'", code="resource_missing", param=name)
     return page
 
@@ -103,12 +103,12 @@ def cursors(
 def listed(
     state: SandboxState,
     url: str,
-    shelf: Shelf[Item],
+    table: RecordTable[Item],
     page_request: PageRequest[Item],
     shape: Callable[[Item], Json],
     params: Params,
 ) -> Answer:
-    page, more = shelf.page(page_request)
+    page, more = table.page(page_request)
     body = list_json(url, [shape(item) for item in page], more)
     return Answer(200, expand(state, body, params.get("expand", [])))
 
@@ -166,7 +166,7 @@ def list_intents(state: SandboxState, call: Call, fault: Fault | None) -> Operat
 
 
 def _is_listed(charge: Charge, params: Params) -> bool:
-    # The sandbox knows no transfers and no customer accounts: nothing is of the one asked for.
+    # The sandbox has no transfers and no customer accounts, so nothing matches.
     if "transfer_group" in params or "customer_account" in params:
         return False
     return params.get("customer") in (None, charge.customer)
@@ -188,7 +188,7 @@ def list_disputes(state: SandboxState, call: Call, fault: Fault | None) -> Opera
 
 
 def _payment_exists(state: SandboxState, params: Params) -> str | None:
-    """The payment that was named, if one was."""
+    """The named payment, or None."""
     if "charge" in params and params["charge"] not in state.charges:
         raise missing("charge", params["charge"], "charge")
     if "payment_intent" in params and state.charge_of_intent(params["payment_intent"]) is None:

@@ -1,4 +1,4 @@
-"""Stripe's refund endpoints that change something: create, update, cancel."""
+"""Stripe's refund endpoints that write: create, update, cancel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refundcli.sandbox.stripe.form import (
     texts,
 )
 from refundcli.sandbox.stripe.methods import BY_EMAIL, NO_REFUNDS
-from refundcli.sandbox.stripe.objects import refund_json, told_amount
+from refundcli.sandbox.stripe.objects import amount_text, refund_json
 from refundcli.sandbox.stripe.reads import find_refund, missing
 
 CREATE: dict[str, Check] = {
@@ -59,7 +59,7 @@ def create_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
 
 
 def make_refund(state: SandboxState, params: Params, key: str | None, fault: Fault | None) -> StripeRefund:
-    """A refund as it was asked for; a Refusal where Stripe would refuse it."""
+    """The requested refund. Raises Refusal where Stripe would refuse it."""
     charge = _charge_to_refund(state, params)
     amount = _amount_to_refund(state, charge, params)
     _refuse_what_its_method_cannot(charge, params)
@@ -143,8 +143,8 @@ def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> in
         )
     if amount > refundable:
         raise refuse(
-            f"Refund amount ({told_amount(amount, charge.currency)}) is greater than unrefunded amount"
-            f" on charge ({told_amount(refundable, charge.currency)})",
+            f"Refund amount ({amount_text(amount, charge.currency)}) is greater than unrefunded amount"
+            f" on charge ({amount_text(refundable, charge.currency)})",
             param="amount",
         )
     return amount

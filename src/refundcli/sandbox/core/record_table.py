@@ -1,4 +1,4 @@
-"""Things by id, in the order of their creation, found by what they name: a page costs what it shows."""
+"""Records by id in order of creation, indexed by the ids they name: reading a page costs only its rows."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, Protocol, TypeVar
 
 
-class Shelved(Protocol):
+class StoredRecord(Protocol):
     @property
     def created(self) -> int: ...
 
     def named(self) -> tuple[str, ...]: ...
 
 
-T = TypeVar("T", bound=Shelved)
-# When it was made, and its number among all that were put here.
+T = TypeVar("T", bound=StoredRecord)
+# Creation time and insertion number.
 Place = tuple[int, int]
 
 
-class Shelf(dict[str, T], Generic[T]):
-    """A dict whose entries stay, and keep the time and the names they were put in with."""
+class RecordTable(dict[str, T], Generic[T]):
+    """A dict without deletions; each entry keeps its creation time and names from its first insertion."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,11 +38,11 @@ class Shelf(dict[str, T], Generic[T]):
         super().__setitem__(key, item)
 
     def naming(self, name: str) -> list[T]:
-        """Those that name something, oldest first as they were put here."""
+        """Records that name `name`, in order of insertion."""
         return [self[key] for key in self._named.get(name, ())]
 
     def page(self, request: PageRequest[T]) -> tuple[list[T], bool]:
-        """So many of those wanted, newest first, and whether there are more beyond them."""
+        """The matching records of one page, newest first, and whether there are more."""
         order = self._order if request.naming is None else self._order_of(request.naming)
         low, high = _span(order, request.created)
         if request.ending_before is not None:
@@ -72,7 +72,7 @@ class Shelf(dict[str, T], Generic[T]):
 
 
 class PageRequest(Generic[T]):
-    """The cursors are ids that stand on the shelf."""
+    """The cursors are ids in the table."""
 
     def __init__(
         self,
