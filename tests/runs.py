@@ -101,7 +101,7 @@ class Runner:
         for provider, seconds in pauses.items():
             services.providers.pace(provider).slow_down(seconds)
 
-        def take_down(item: RunItem, refunds: Sequence[Refund]) -> None:
+        def record_outcome(item: RunItem, refunds: Sequence[Refund]) -> None:
             self.reported.append((item, refunds))
             if tell:
                 tell(item, refunds)
@@ -113,7 +113,7 @@ class Runner:
             clock=services.clock,
             policy=replace(services.policy, sleep=lambda seconds: None),
             limits=RunLimits(**limits),
-            tell=take_down,
+            tell=record_outcome,
             stop=self.stop,
         )
 

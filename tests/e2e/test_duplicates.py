@@ -169,7 +169,7 @@ def test_a_plan_made_to_allow_duplicates_is_applied_as_it_was_made(desk: Desk, k
     assert desk.invoice("T-1").refundable.number == "20.00"
 
 
-def handed_back(answer: dict[str, object]) -> list[dict[str, str]]:
+def rejected_rows(answer: dict[str, object]) -> list[dict[str, str]]:
     with open(str(answer["rejected_file"]), newline="") as lines:
         return list(csv.DictReader(lines))
 
@@ -179,7 +179,7 @@ def test_a_refused_duplicate_that_is_fed_back_as_it_is_is_not_done(desk: Desk, k
     paid(desk, kind)
     file = rows(desk, "T-1,40,other,,", "T-1,40,other,,", "T-1,40,other,changed,")
     answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
-    assert [row["key"] for row in handed_back(answer)] == ["", ""]
+    assert [row["key"] for row in rejected_rows(answer)] == ["", ""]
     again = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
     assert (again["done_before"], again["refused_by_code"]) == (1, {"possible-duplicate": 1})
     assert desk.invoice("T-1").refundable.number == "60.00"
@@ -204,7 +204,7 @@ def test_a_file_of_which_a_part_was_undone_records_nothing_again(desk: Desk) -> 
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
     assert (answer["done_before"], refused_lines(answer)) == (1, [(3, "taken-back")])
     assert f"already recorded as {record.id}, undone since" in answer["refused"][0]["message"]
-    assert handed_back(answer)[0]["key"] == ""
+    assert rejected_rows(answer)[0]["key"] == ""
 
 
 def test_a_file_whose_memo_was_changed_is_not_recorded_again(desk: Desk) -> None:
@@ -228,7 +228,7 @@ def test_equal_rows_refused_earlier_are_not_both_done_when_run_again(desk: Desk,
     processing(desk, True)
     answer = desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,,', 'T-1,40,other,,')} --yes", exit_code=9)
     assert answer["refused_by_code"] == {"currently-processing": 2}
-    assert len({row["key"] for row in handed_back(answer)} - {""}) == 2
+    assert len({row["key"] for row in rejected_rows(answer)} - {""}) == 2
     processing(desk, False)
     fed = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
     assert refused_lines(fed) == [(3, "possible-duplicate")]

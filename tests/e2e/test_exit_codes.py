@@ -143,7 +143,7 @@ def file_of_marks(*rows: str) -> Prepare:
     return prepare
 
 
-def kept_by_stripe(command: str, behaviour: str = "") -> Prepare:
+def open_at_stripe(command: str, behaviour: str = "") -> Prepare:
     def prepare(desk: Desk) -> str:
         stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-3", status="open")
         desk.unpaid("INV-3", invoice_reference=stripe_invoice.id)
@@ -282,15 +282,15 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("void", E.DONE, unpaid("void INV-3 --yes")),
     ("void", E.REFUSED, paid("void INV-1 --yes")),
     ("void", E.NOT_FOUND, plain("void INV-3 --yes")),
-    ("void", E.DECLINED, kept_by_stripe("void INV-3 --yes", "400")),
-    ("void", E.NOT_SENT, kept_by_stripe("void INV-3 --yes", "429")),
-    ("void", E.OUTCOME_UNKNOWN, kept_by_stripe("void INV-3 --yes", "drop_before")),
+    ("void", E.DECLINED, open_at_stripe("void INV-3 --yes", "400")),
+    ("void", E.NOT_SENT, open_at_stripe("void INV-3 --yes", "429")),
+    ("void", E.OUTCOME_UNKNOWN, open_at_stripe("void INV-3 --yes", "drop_before")),
     ("uncollectible", E.DONE, unpaid("uncollectible INV-3 --yes")),
     ("uncollectible", E.REFUSED, paid("uncollectible INV-1 --yes")),
     ("uncollectible", E.NOT_FOUND, plain("uncollectible INV-3 --yes")),
-    ("uncollectible", E.DECLINED, kept_by_stripe("uncollectible INV-3 --yes", "400")),
-    ("uncollectible", E.NOT_SENT, kept_by_stripe("uncollectible INV-3 --yes", "429")),
-    ("uncollectible", E.OUTCOME_UNKNOWN, kept_by_stripe("uncollectible INV-3 --yes", "drop_before")),
+    ("uncollectible", E.DECLINED, open_at_stripe("uncollectible INV-3 --yes", "400")),
+    ("uncollectible", E.NOT_SENT, open_at_stripe("uncollectible INV-3 --yes", "429")),
+    ("uncollectible", E.OUTCOME_UNKNOWN, open_at_stripe("uncollectible INV-3 --yes", "drop_before")),
     ("status", E.DONE, paid("status")),
     ("status", E.OUTCOME_UNKNOWN, left_unknown("status")),
     ("resume", E.DONE, left_unknown("resume")),

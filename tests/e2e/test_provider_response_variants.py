@@ -38,7 +38,7 @@ class Server(Stub):
         params = dict(parse_qsl(where.query or request.body.decode(), keep_blank_values=True))
         return Reply(body=answer(params) if callable(answer) else answer)
 
-    def asked_for(self, path: str) -> list[dict[str, str]]:
+    def queries_to(self, path: str) -> list[dict[str, str]]:
         """The query of every request for this path."""
         urls = [urlsplit(request.path) for request in self.requests]
         return [dict(parse_qsl(request.query)) for request in urls if request.path == path]
@@ -184,7 +184,7 @@ def test_a_payment_that_names_no_charge_is_refunded_and_compared(
     }
     desk.json("refund INV-1 --amount 25 --reason other --yes")
     assert only_refund(desk).state is RefundState.SUCCEEDED
-    assert {"payment_intent": "pi_1", "limit": "100"} in server.asked_for("/v1/disputes")
+    assert {"payment_intent": "pi_1", "limit": "100"} in server.queries_to("/v1/disputes")
     server.answers["GET /v1/refunds"] = listed(refund("re_1", payment_intent="pi_1"))
     server.answers["GET /v1/charges"] = listed()
     assert desk.json("reconcile")["differences"] == []

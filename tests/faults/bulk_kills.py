@@ -27,7 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from faults.contention import database
-from faults.invariants import badly_kept_trail, doubled, not_committed_first, released_without_proof
+from faults.invariants import broken_audit_trail, doubled, not_committed_first, released_without_proof
 from faults.processes import (
     HMAC_KEY,
     Command,
@@ -450,7 +450,7 @@ class Siege:
 
     def _refunds_made(self) -> Iterator[str]:
         books, provider = self.books(), self.at_provider()
-        yield from badly_kept_trail(books)
+        yield from broken_audit_trail(books)
         references = {row["id"]: row["payment_intent"] or row["psp_reference"] for row in books.payments}
         for request, item in zip(self.requested, self.items(), strict=True):
             row = f"row {item['n']} ({request.invoice} {request.amount}, {item['state']} {item['code']})"

@@ -99,7 +99,7 @@ def all_cases() -> list[Case]:
         *_resumes(),
         *_several(),
         *_late(),
-        *_elsewhere(),
+        *_external(),
         *_forgotten(),
         *_paused(),
         *_reported(),
@@ -172,13 +172,13 @@ def _late() -> Iterator[Case]:
             yield Case("late", provider, leftover, None, behaviour, when)
 
 
-def _elsewhere() -> Iterator[Case]:
+def _external() -> Iterator[Case]:
     """A colleague's process is killed on another host; `resume` on this one takes over what it held."""
     places = [("T1", "after"), ("T2", "after"), ("send", "connected"), ("send", "sent"), ("send", "answered")]
     places += [("T4", "before"), ("T4", "committed")]
     behaviours = ("fine", "drop_before", "drop_after", "403", "500_after", "malformed")
     for provider, (step, place), behaviour in product(PROVIDERS, places, behaviours):
-        yield Case("elsewhere", provider, "-", Fault(step, place, "kill"), behaviour, "resume")
+        yield Case("external", provider, "-", Fault(step, place, "kill"), behaviour, "resume")
 
 
 def _forgotten() -> Iterator[Case]:

@@ -31,7 +31,7 @@ def closed_wrong(case: Case, books: Books, provider: AtProvider) -> Iterator[str
             yield f"I11: the invoice is {invoice['status']} here, and {there['status']} at the provider"
 
 
-def closing_told_wrong(ended: Sequence[Ended], books: Books, provider: AtProvider) -> Iterator[str]:
+def misreported_closings(ended: Sequence[Ended], books: Books, provider: AtProvider) -> Iterator[str]:
     """Exit 0 and 6 only where that is so (I11)."""
     written = {entry["action"] for entry in books.audit}
     for command in ended:

@@ -221,7 +221,7 @@ class Arena:
             next_holder = time.monotonic() + 3
             while operators:
                 time.sleep(rng.uniform(0.02, 0.2))
-                self._bury(operators)
+                self._reap(operators)
                 if operators and rng.random() < 0.05:
                     self._kill_an_operator(operators, rng)
                 if admin is not None and rng.random() < 0.4:
@@ -238,7 +238,7 @@ class Arena:
         with store_engine(self.url).connect().execution_options(isolation_level="AUTOCOMMIT") as line:
             yield line
 
-    def _bury(self, operators: dict[int, int]) -> None:
+    def _reap(self, operators: dict[int, int]) -> None:
         for place, pid in list(operators.items()):
             exited, status = os.waitpid(pid, os.WNOHANG)
             if exited:

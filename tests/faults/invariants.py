@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from faults.cases import BARRED
-from faults.closing_invariants import closed_wrong, closing_disagrees, closing_told_wrong
+from faults.closing_invariants import closed_wrong, closing_disagrees, misreported_closings
 from faults.rows import AtProvider, Books, gave_money, holds_its_amount, name_of, share_of
 from faults.worlds import CAPTURED, World
 from refundcli.domain.statuses import RefundState, may_become
@@ -39,9 +39,9 @@ def broken_now(world: World) -> Iterator[str]:
     yield from not_committed_first(books, provider)
     yield from doubled(books, provider)
     yield from released_without_proof(books, provider)
-    yield from _told_wrong(world, books, provider)
+    yield from _misreported(world, books, provider)
     yield from closed_wrong(world.case, books, provider)
-    yield from closing_told_wrong(world.ended, books, provider)
+    yield from misreported_closings(world.ended, books, provider)
     yield from _out_of_place(world, provider)
     yield from _ended_badly(world)
 
@@ -58,7 +58,7 @@ def broken_in_the_end(world: World) -> Iterator[str]:
         yield from _disagreeing(world, books, provider)
     yield from _refused_for_nothing(world, books)
     yield from _events_lost(world, books)
-    yield from badly_kept_trail(books)
+    yield from broken_audit_trail(books)
     yield from (f"I9, I10: {sentence}" for sentence in world.unsound())
 
 
@@ -117,7 +117,7 @@ def released_without_proof(books: Books, provider: AtProvider) -> Iterator[str]:
             yield f"I5: {refund['id']} is failed and its amount free, but the provider made it"
 
 
-def _told_wrong(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
+def _misreported(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
     """Exit 0 and 6 only where that is so, and stays so (I11)."""
     for ended in world.ended:
         if ended.kind != "refund" or ended.code not in (0, 6, 7):
@@ -235,7 +235,7 @@ def was_looked_at(event: dict[str, Any]) -> bool:
     return event["state"] == "applied" or (event["state"] == "noted" and event["kind"] in _SAYS_NOTHING)
 
 
-def badly_kept_trail(books: Books) -> Iterator[str]:
+def broken_audit_trail(books: Books) -> Iterator[str]:
     """One entry for each transition, and none for anything else (I10)."""
     for refund in books.refunds:
         entries = books.entries_of(refund["id"])

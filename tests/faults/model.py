@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 from compiled import share_compiled_statements
 from desk import MERCHANT, Desk, new_invoice
 from faults.databases import DATABASES, NewStore, stores
-from faults.invariants import badly_kept_trail, doubled, not_committed_first, released_without_proof, was_looked_at
+from faults.invariants import broken_audit_trail, doubled, not_committed_first, released_without_proof, was_looked_at
 from faults.rows import AtProvider, Books, gave_money, name_of, read_books, share_of
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
@@ -116,7 +116,7 @@ class MortalBooks:
     writes: int = 0
     # Where it is suspended, and what happens meanwhile.
     pause: str = ""
-    stand_still: Callable[[], None] = lambda: None
+    suspend: Callable[[], None] = lambda: None
 
     def read(self, work: Callable[[Any], Any]) -> Any:
         return self.books.read(work)
@@ -132,7 +132,7 @@ class MortalBooks:
         if place == self.death:
             raise Died(place)
         if place == self.pause:
-            self.stand_still()
+            self.suspend()
 
 
 @dataclass
@@ -265,13 +265,13 @@ class Refunding(RuleBasedStateMachine):
         self._refund(data, minor, key, fault=fault, death=death)
 
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, pause=PAUSES, at=st.sampled_from(["connecting", *DEATHS]))
-    def refund_and_stand_still(
+    def refund_while_suspended(
         self, data: st.DataObject, minor: int | None, key: str, pause: timedelta, at: str
     ) -> None:
         """A process that is suspended and then continues."""
         invoice = self._some(data, self.imported)
         pass_time = partial(self._time_passes, pause)
-        tools = self._tools | {"books": MortalBooks(self.books, "", pause=at, stand_still=pass_time)}
+        tools = self._tools | {"books": MortalBooks(self.books, "", pause=at, suspend=pass_time)}
         if at == "connecting":
             watched = WatchedProviders(self.services, self._check_before_sending, _once(pass_time))
             tools = self._tools | {"providers": watched}
@@ -295,7 +295,7 @@ class Refunding(RuleBasedStateMachine):
     def _check_that_its_lease_is_waited_for(self) -> None:
         sent = len(self.sandbox.refund_requests)
         now = self.clock.now()
-        leased = [refund for refund in unfinished(self.books, None) if _is_held_elsewhere(refund, now)]
+        leased = [refund for refund in unfinished(self.books, None) if _is_leased_by_another(refund, now)]
         for refund in leased:
             with suppress(Waited):
                 resume([refund], **self._tools | {"policy": replace(self.policy, sleep=_do_not_wait)})
@@ -469,7 +469,7 @@ class Refunding(RuleBasedStateMachine):
         if self.mail:
             if fault:
                 self.sandbox.faults(fault, call="lookup")
-            self._take_in([self.mail[pick % len(self.mail)] for pick in picks])
+            self._ingest([self.mail[pick % len(self.mail)] for pick in picks])
             self.sandbox.clear_faults()
 
     @rule(pick=st.integers(0, 10_000))
@@ -478,11 +478,11 @@ class Refunding(RuleBasedStateMachine):
         if not self.mail:
             return
         # What waits from before is applied whenever something comes; here, what came counts.
-        self._take_in([])
+        self._ingest([])
         true, before = self.mail[pick % len(self.mail)], self._rows()
         # The amount has one digit more; no signature was made for that.
         forged = re.sub(r'("(?:value|amount)": ?)(\d)', r"\g<1>1\2", true.body)
-        summary = self._take_in([Delivery(true.provider, true.kind, true.headers, forged)])
+        summary = self._ingest([Delivery(true.provider, true.kind, true.headers, forged)])
         assert summary.new == 0, f"a forged delivery was accepted: {forged}"
         assert len(summary.rejected) == 1, f"a forged delivery was not refused: {forged}"
         assert not (changed := self._rows().unlike(before)), f"a forged delivery changed something: {changed}"
@@ -491,7 +491,7 @@ class Refunding(RuleBasedStateMachine):
         for provider in Provider:
             self.mail += self.sandbox.deliveries(provider.value, drain=True)
 
-    def _take_in(self, deliveries: Sequence[Delivery]) -> Ingested:
+    def _ingest(self, deliveries: Sequence[Delivery]) -> Ingested:
         self.tally.steps["deliveries"] += len(deliveries)
         readers = self._delivery_readers()
         stored = [
@@ -589,7 +589,7 @@ class Refunding(RuleBasedStateMachine):
         yield from not_committed_first(books, provider)
         yield from doubled(books, provider)
         yield from released_without_proof(books, provider)
-        yield from badly_kept_trail(Books(ours, books.payments, books.invoices, books.notes, books.audit, []))
+        yield from broken_audit_trail(Books(ours, books.payments, books.invoices, books.notes, books.audit, []))
         yield from (f"I9, I10: {finding}" for finding in findings(self.books))
 
     def _over_refunded(self, books: Books) -> Iterator[str]:
@@ -646,7 +646,7 @@ class Refunding(RuleBasedStateMachine):
         self._collect()
         mail = self.mail * 2
         random.Random(len(mail)).shuffle(mail)
-        self._take_in(mail)
+        self._ingest(mail)
         while self.announced:
             self.its_invoice_comes()
         for _ in range(_MOST_RESUMES):
@@ -656,7 +656,7 @@ class Refunding(RuleBasedStateMachine):
             self._resolve(refund)
         # The provider reports the refunds of these replays and resolutions, too.
         self._collect()
-        self._take_in(self.mail)
+        self._ingest(self.mail)
         self._compare()
         self.acknowledge()
 
@@ -725,7 +725,7 @@ def _datetime_of(clock: MovingClock) -> type[datetime]:
     return Shifted
 
 
-def _is_held_elsewhere(refund: Refund, now: datetime) -> bool:
+def _is_leased_by_another(refund: Refund, now: datetime) -> bool:
     sending = refund.sending
     live = sending and sending.lease_until and sending.lease_until > now
     return bool(live and sending and sending.lease_owner.startswith("another-host|"))

@@ -100,7 +100,7 @@ class Command:
         _, status = os.waitpid(self.pid, os.WUNTRACED)
         return None if os.WIFSTOPPED(status) else self._ended(status)
 
-    def go_on(self) -> Ended:
+    def continue_to_end(self) -> Ended:
         os.kill(self.pid, signal.SIGCONT)
         return self.ended()
 
@@ -126,10 +126,10 @@ class Command:
         return self.ended()
 
     def _ended(self, status: int) -> Ended:
-        said, notes = self._kept("said"), self._kept("notes")
+        said, notes = self._read("said"), self._read("notes")
         return Ended(self.arguments, os.waitstatus_to_exitcode(status), said, tuple(notes.splitlines()))
 
-    def _kept(self, what: str) -> str:
+    def _read(self, what: str) -> str:
         """One that was killed at once may not have come to say anything."""
         path = self.folder / f"{self.pid}.{what}"
         return path.read_text(errors="replace") if path.exists() else ""

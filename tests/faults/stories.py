@@ -124,7 +124,7 @@ def _late(world: World) -> Iterator[None]:
     world.ahead = max(world.ahead, timedelta(0))
 
 
-def _elsewhere(world: World) -> Iterator[None]:
+def _external(world: World) -> Iterator[None]:
     """It was killed on another host, where nobody here can look: its lease is over, and `resume` takes it over."""
     world.provider_does(world.case.behaviour)
     world.end(world.start_refund(fault=world.case.fault, host="another-host"))
@@ -150,7 +150,7 @@ def _paused(world: World) -> Iterator[None]:
     first = world.start_refund(fault=case.fault)
     ended = first.stopped()
     if ended:
-        world.took(ended)
+        world.ended_with(ended)
         yield
         return
     step, _, place = case.then.partition(".")
@@ -159,8 +159,8 @@ def _paused(world: World) -> Iterator[None]:
     world.ahead = _PAST_THE_LEASE
     second = world.start("resume", "--yes", fault=stop)
     also_ended = second.stopped()
-    world.took(first.go_on())
-    world.took(also_ended or second.go_on())
+    world.ended_with(first.continue_to_end())
+    world.ended_with(also_ended or second.continue_to_end())
     yield
 
 
@@ -172,7 +172,7 @@ def _reported(world: World) -> Iterator[None]:
     world.refund()
     yield
     world.provider_changes_its_mind(case.behaviour)
-    file = world.keep_deliveries()
+    file = world.save_deliveries()
     first = world.start("events", "ingest", str(file), fault=case.fault)
     if case.then == "both":
         world.end(first, world.start("events", "ingest", str(file)))
@@ -215,7 +215,7 @@ _STORIES = {
     "several": _refund,
     "resume": _resume,
     "late": _late,
-    "elsewhere": _elsewhere,
+    "external": _external,
     "forgotten": _forgotten,
     "paused": _paused,
     "reported": _reported,

@@ -86,7 +86,7 @@ def _play(story: str, provider: str, place: str, taken_over: bool, templates: Pa
         shift.write_text(str(PAST_THE_LEASE.total_seconds()))
         if taken_over:
             world.resume()
-        return list(_wrong(world, first.go_on(), taken_over=taken_over))
+        return list(_wrong(world, first.continue_to_end(), taken_over=taken_over))
     finally:
         world.close()
 

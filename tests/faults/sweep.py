@@ -101,7 +101,7 @@ class _folder:
 def _run_sweep(cases: list[Case], folder: Path, options: argparse.Namespace) -> int:
     begun = time.monotonic()
     reports = list(_by_workers(cases, folder, options.workers, None))
-    if missed := _never_struck(reports, cases):
+    if missed := _never_interrupted(reports, cases):
         more = _that_want(missed, options.seed, apart_from=cases)
         reports += _by_workers(more, folder, options.workers, None)
         cases = cases + more
@@ -111,7 +111,7 @@ def _run_sweep(cases: list[Case], folder: Path, options: argparse.Namespace) -> 
     if options.only is not None:
         print("\n".join(line for report in reports for line in report["commands"]))
     _show_totals(reports, len(cases), options.seed, time.monotonic() - begun, len(broken))
-    unseen = _never_struck(reports, cases)
+    unseen = _never_interrupted(reports, cases)
     if unseen:
         print(f"    never struck: {', '.join(unseen)}")
     return 1 if broken or unseen or len(reports) != len(cases) or not cases else 0
@@ -146,7 +146,7 @@ def _that_want(missed: list[str], seed: int, *, apart_from: list[Case]) -> list[
     return [case for of in by_fault.values() for case in of]
 
 
-def _never_struck(reports: list[dict[str, Any]], cases: list[Case]) -> list[str]:
+def _never_interrupted(reports: list[dict[str, Any]], cases: list[Case]) -> list[str]:
     """Faults that no case of a large sweep got to: then the sweep no longer sees what it should."""
     if len(cases) < _LARGE:
         return []

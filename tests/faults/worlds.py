@@ -158,9 +158,9 @@ class World:
         self.end(self.start_closing(fault=fault) if self.case.closes else self.start_refund(fault=fault))
 
     def end(self, *commands: Command) -> None:
-        self.took(*[command.ended() for command in commands])
+        self.ended_with(*[command.ended() for command in commands])
 
-    def took(self, *ended: Ended) -> None:
+    def ended_with(self, *ended: Ended) -> None:
         self.ended.extend(ended)
 
     def refund(self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None) -> None:
@@ -220,7 +220,7 @@ class World:
             failed = {"status": "failed", "failure_reason": "declined"}
             self.sandbox.settle(refund["id"], failed if stripe else {"event": words[end]})
 
-    def keep_deliveries(self) -> Path:
+    def save_deliveries(self) -> Path:
         """In a file, as they would be sent; from now on the provider's own word on its refunds counts."""
         self.is_told = True
         file = self.folder / "deliveries.jsonl"

@@ -122,10 +122,10 @@ _no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *args: None
 _no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *args: None)
 
 
-def _gone_elsewhere(around: ExitStack) -> None:
+def _gone_if_on_another_host(around: ExitStack) -> None:
     is_gone = leases.is_gone
-    elsewhere = lambda owner: is_gone(owner) or not owner.startswith(f"{socket.gethostname()}|")  # noqa: E731
-    _instead(leases, "is_gone", elsewhere)(around)
+    on_another_host = lambda owner: is_gone(owner) or not owner.startswith(f"{socket.gethostname()}|")  # noqa: E731
+    _instead(leases, "is_gone", on_another_host)(around)
 
 
 def _made_up_ids(around: ExitStack) -> None:
@@ -216,7 +216,9 @@ WRONG_PROGRAMS = (
     WrongProgram(
         "the claim of a run does not check the rules", _no_rules_in_a_run, ("a dispute came before a run claimed",)
     ),
-    WrongProgram("the lease of another host is taken for over", _gone_elsewhere, ("another host holds the lease",)),
+    WrongProgram(
+        "the lease of another host is taken for over", _gone_if_on_another_host, ("another host holds the lease",)
+    ),
     WrongProgram("a refund id that is not derived", _made_up_ids, ("a backup was restored",)),
     WrongProgram(
         "the claim overwrites when it was first sent", _claim_forgets_the_first_send, ("it is sent again and again",)

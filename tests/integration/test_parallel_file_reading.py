@@ -54,7 +54,7 @@ def lost_on_the_way(last: int) -> Iterator[int]:
         yield n
 
 
-def hears_ctrl_c(_: int) -> Iterator[bool]:
+def notices_ctrl_c(_: int) -> Iterator[bool]:
     yield signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
@@ -87,7 +87,7 @@ def test_what_goes_wrong_there_is_raised_here_and_after_all_that_was_right() -> 
 
 
 def test_ctrl_c_is_for_the_first_process_alone() -> None:
-    assert next(read_ahead(hears_ctrl_c, 0)) is False
+    assert next(read_ahead(notices_ctrl_c, 0)) is False
 
 
 def test_it_ends_when_the_reader_closes() -> None:

@@ -81,7 +81,7 @@ def dispute_of(
     )
 
 
-def how_it_stands(desk: Desk) -> tuple[object, ...]:
+def state_of(desk: Desk) -> tuple[object, ...]:
     invoice, refund = desk.invoice("INV-1"), refund_of(desk)
     assert refund.credit_note
     assert findings(desk.books) == []
@@ -322,10 +322,10 @@ def test_a_record_whose_refund_failed_twice_may_be_undone_in_any_order(desk: Des
 def test_an_update_that_contradicts_our_refund_changes_nothing(desk: Desk, changes: dict[str, Any]) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
-    before = how_it_stands(desk)
+    before = state_of(desk)
     (outcome,) = apply(desk, update_of(desk, RefundState.FAILED, **changes))
     assert (outcome.state, outcome.changed) == (EventState.UNREVIEWED, False)
-    assert how_it_stands(desk) == before
+    assert state_of(desk) == before
 
 
 def test_one_request_that_became_two_refunds_is_counted_twice(desk: Desk) -> None:

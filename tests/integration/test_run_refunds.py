@@ -344,7 +344,7 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
     desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
     run = runner.stage(*rows_of(1))
 
-    def resume_it_and_hear_nothing() -> None:
+    def resume_and_lose_the_response() -> None:
         # It waits until the lease has ended. The refund is made, and both responses are lost.
         desk.sandbox.faults("drop_after", "403", provider="adyen")
         services = services_of(desk.environ | QUICK)
@@ -356,7 +356,7 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
             policy=services.policy,
         )
 
-    with once(lambda: bool(desk.sandbox.refund_requests), resume_it_and_hear_nothing):
+    with once(lambda: bool(desk.sandbox.refund_requests), resume_and_lose_the_response):
         report = runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == [10_000]
     assert len([request for request in desk.sandbox.requests if request.path.endswith("/refunds")]) == 3
@@ -390,10 +390,10 @@ def test_after_a_pause_beyond_its_lease_the_provider_is_checked_again(runner: Ru
     desk.sandbox.faults("429", retry_after=PAUSE)
     run = runner.stage(RequestedRow("INV-1", "40.00 EUR", "40"))
 
-    def refund_by_hand() -> None:
+    def refund_in_the_dashboard() -> None:
         desk.sandbox.dashboard_refund(reference, 4000)
 
-    with once(lambda: bool(desk.sandbox.refund_requests), refund_by_hand):
+    with once(lambda: bool(desk.sandbox.refund_requests), refund_in_the_dashboard):
         runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == [4000]
     assert runner.states(run) == ["never-sent"]
@@ -510,16 +510,16 @@ def test_a_suspended_worker_does_not_lease_its_own_rows_again(runner: Runner, de
     run = runner.stage(*rows_of(2))
     now = datetime.now(UTC)
 
-    def taken_by(worker: str, at: datetime) -> list[int]:
+    def leased_by(worker: str, at: datetime) -> list[int]:
         took = desk.books.write(
             lambda tx: tx.take_items(run.id, worker=worker, until=at + timedelta(minutes=2), at=at, limit=9)
         )
         return [item.n for item in took]
 
     ours = this_process()
-    assert taken_by(ours, now) == [1, 2]
-    assert taken_by(ours, now + timedelta(hours=1)) == []
-    assert taken_by("elsewhere|1|1", now + timedelta(hours=1)) == [1, 2]
+    assert leased_by(ours, now) == [1, 2]
+    assert leased_by(ours, now + timedelta(hours=1)) == []
+    assert leased_by("elsewhere|1|1", now + timedelta(hours=1)) == [1, 2]
 
 
 # --- stopped -------------------------------------------------------------------------------------------------

@@ -318,7 +318,7 @@ def refund_three(sandbox: RunningSandbox) -> list[str]:
     return [sandbox.dashboard_refund(paid.reference, amount) for amount in (1, 2, 3)]
 
 
-def heard(receiver: Receiver) -> list[Any]:
+def received(receiver: Receiver) -> list[Any]:
     bodies = [json.loads(body) for _, body in receiver.taken]
     return [body["data"]["object"]["amount"] for body in bodies if body["type"] == "refund.created"]
 
@@ -330,7 +330,7 @@ def test_queued_deliveries_are_sent_on_request(
     refund_three(sandbox)
     assert receiver.taken == []
     assert sandbox.deliver() == [200] * 6
-    assert heard(receiver) == [1, 2, 3]
+    assert received(receiver) == [1, 2, 3]
     for headers, body in receiver.taken:
         assert client.construct_event(body, headers["Stripe-Signature"], SECRET)
     assert sandbox.deliver() == []
@@ -351,10 +351,10 @@ def test_deliveries_come_twice_and_in_any_order(
     refund_three(sandbox)
     sandbox.deliver(**options)
     if options.get("order") == "shuffled":
-        assert heard(receiver) != amounts
-        assert sorted(heard(receiver)) == amounts
+        assert received(receiver) != amounts
+        assert sorted(received(receiver)) == amounts
     else:
-        assert heard(receiver) == amounts
+        assert received(receiver) == amounts
 
 
 def test_what_was_not_taken_is_sent_again(sandbox: RunningSandbox, receiver: Receiver) -> None:
@@ -382,7 +382,7 @@ def test_an_endpoint_may_receive_deliveries_at_once(sandbox: RunningSandbox, rec
     deadline = time.monotonic() + 5
     while len(receiver.taken) < 6 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert sorted(heard(receiver)) == [1, 2, 3]
+    assert sorted(received(receiver)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ def held_after_the_answer(desk: Desk, *, until_notified: bool) -> Iterator[list[
         holder.execute("BEGIN IMMEDIATE")
         return answer
 
-    def tell(_app: App, waiting: Any, reference: str) -> None:
+    def notify(_app: App, waiting: Any, reference: str) -> None:
         notices.append(f"{waiting.id} {reference}")
         if until_notified:
             holder.execute("ROLLBACK")
@@ -273,7 +273,7 @@ def held_after_the_answer(desk: Desk, *, until_notified: bool) -> Iterator[list[
     with (
         patch.object(engines, "BUSY_TIMEOUT_SECONDS", 0.1),
         patch.object(StripeProvider, "refund", refund),
-        patch.object(App, "_tell_unwritten", tell),
+        patch.object(App, "_tell_unwritten", notify),
     ):
         yield notices
     holder.close()

@@ -379,7 +379,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
         sandbox.charge(1000, captured=False)
         sandbox.dispute(paid.payments[1], "open")
         sandbox.dispute(paid.payments[1], "lost", reinstated=100)
-        befall_more(sandbox)
+        change_more(sandbox)
         yield sandbox
 
 
@@ -394,7 +394,7 @@ REFUND_STATUSES: list[str | None] = [
 ]
 
 
-def befall_more(sandbox: RunningSandbox) -> None:
+def change_more(sandbox: RunningSandbox) -> None:
     """Every method, every dispute, every way not to be paid, every kind of credit note."""
     for method in METHODS:
         sandbox.dashboard_refund(sandbox.charge(1000, method=method).reference, 10)

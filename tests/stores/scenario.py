@@ -134,7 +134,10 @@ class Story:
         from webhooks import adyen, signed
 
         path = self.desk.folder / "deliveries.jsonl"
-        path.write_text("".join(f"{adyen(signed(entry)).as_line}\n" for entry in items))
+        posts = [adyen(signed(entry)) for entry in items]
+        # Old versions of Post call this property differently.
+        lines = (json.dumps({"headers": post.headers, "body": post.body.decode()}) for post in posts)
+        path.write_text("".join(f"{line}\n" for line in lines))
         return self.do(f"events ingest {path}", exit_code, 8)
 
 
