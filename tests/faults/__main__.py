@@ -37,7 +37,7 @@ class Ended:
 
 
 def parts(cases: int, seed: int, examples: int) -> list[list[Part]]:
-    """One group after the other; those of a group at once."""
+    """Groups run one after another; the parts of a group run in parallel."""
     model = ("faults.model", "--examples", str(examples), "--seed", str(seed))
     return [
         [Part("fault sweep", ("faults.sweep", "--cases", str(cases), "--seed", str(seed)))],
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(part: Part, alone: bool) -> Ended:
-    """What it says is shown as it comes, or in one piece where another says something, too."""
+    """Its output is streamed, or printed at the end where parts run in parallel."""
     began, said = time.monotonic(), [f"--- {part.name}\n"]
     print(said[0], end="", flush=True)
     with subprocess.Popen(
@@ -94,7 +94,7 @@ def _show(ended: Sequence[Ended], seconds: float) -> None:
     print("--- the whole")
     for proof in ended:
         print(f"{proof.part.name}: {'passed' if proof.code == 0 else 'FAILED'}, {proof.seconds:.0f} s")
-    # What mutants break, they are meant to.
+    # A mutant's violations are expected.
     proofs = [proof for proof in ended if not {"--mutants", "--mutant"} & set(proof.part.arguments)]
     counts = Counter({kind: sum(proof.count(kind) for proof in proofs) for kind in KINDS})
     verdict = "NOT PROVEN, a part failed: " if any(proof.code for proof in ended) else ""

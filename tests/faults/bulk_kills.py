@@ -60,26 +60,26 @@ from refundcli.store.unit_of_work import SqlBooks
 
 CAPTURED = 10_000
 STRIPE_KEY = "sk_test_kills"
-# Done, a run that another worker has just finished, not known yet, some rows refused, killed.
+# Done, finished by another worker, unknown outcome, some rows refused, killed.
 ALLOWED = (0, 3, 8, 9, -9)
 _MOST_TRIES = 40
-# This many of the kills come when something is being done; the others at any instant.
+# The share of kills during work; the others come at any instant.
 _AT_WORK = 0.7
-# A worker that takes longer hangs.
+# A worker that takes longer is hanging.
 _LONGEST_SECONDS = 300
-# Longer than any lease of a worker that is put to sleep, and less than others wait for the store.
+# Longer than a suspended worker's lease, shorter than the wait for the store.
 _ASLEEP_SECONDS = 5.0
 _LONGEST_SENTENCE = 500
-# Less apart than the books take for a wrong clock.
+# Below the skew that the books report as a wrong clock.
 _CLOCKS = (timedelta(0), timedelta(minutes=4), timedelta(minutes=-4))
-# So often a worker is killed between reserving and claiming, and so many updates come then.
+# How often a worker is killed between reserving and claiming, and how many updates arrive then.
 _MEDDLES, _MEDDLINGS = 0.3, 2
 _ACCEPTED = ("pending", "succeeded", "recorded")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedRow:
-    """One row of the file, and what must come of it: what each payment gives, or a refusal."""
+    """One row of the file and its expected outcome: the amount refunded from each payment, or a refusal."""
 
     invoice: str
     amount: str
@@ -91,7 +91,7 @@ class RequestedRow:
 
 @dataclass
 class Siege:
-    """One database, a provider, and a file that is run and killed until it is done; then the next file."""
+    """One database and a provider; each file is run and killed until it is done."""
 
     kind: RunKind
     url: str
@@ -100,18 +100,18 @@ class Siege:
     rows: int
     workers: int
     rng: random.Random
-    # How long a worker may live, in seconds, from its start or from when something was done.
+    # Longest life of a worker in seconds, from its start or its first work.
     longest: float = 0.5
     sleepy: bool = False
     broken: list[str] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
     kills: int = 0
-    # Kills of workers that had done something by then.
+    # Kills of workers that had done some work.
     at_work: int = 0
     stops: int = 0
     files: int = 0
     requested: list[RequestedRow] = field(default_factory=list)
-    # Refunds of the file at hand that something came in the way of while they were ready: what it was.
+    # Ready refunds of the current file that were barred, and by what.
     meddled: dict[str, str] = field(default_factory=dict)
     spoilt: set[str] = field(default_factory=set)
     meddlings: int = 0
@@ -170,7 +170,7 @@ class Siege:
     # --- the siege -----------------------------------------------------------------------------------------
 
     def press(self, most: int) -> None:
-        """Files are run until so many workers were killed, or stopped, and the last of them is done."""
+        """Runs files until enough workers were killed or stopped and the last file is done."""
         while self.kills + self.stops < most and not self.broken:
             self.new_file()
             if self.sleepy:
@@ -183,7 +183,7 @@ class Siege:
 
     def _run_and_kill(self, kills: int) -> None:
         workers = [self.start()]
-        # Two that have not seen each other's run may each begin one; the second finds all done.
+        # Two workers may each stage a run at the same time; the second finds all rows done.
         self._wait_until(workers[0], lambda: self.run_of_the_file() is not None)
         workers += [self.start() for _ in range(self.workers - 1)]
         while self.kills < kills:
@@ -193,7 +193,7 @@ class Siege:
                 self.note(workers[place].kill())
                 workers[place] = self.start(dies_with_ready_refunds=True)
                 self._wait_until(workers[place], lambda: False)
-            # Anywhere, or where something is being done: a worker takes longer to begin than to do much.
+            # At any instant or during work: starting takes a worker longer than working.
             elif self.rng.random() < _AT_WORK:
                 self._wait_until(workers[place], partial(self._more_than, before))
             time.sleep(self.rng.uniform(0, self.longest / self.workers))
@@ -223,7 +223,7 @@ class Siege:
         return int(self.query("SELECT count(*) AS made FROM refund")[0]["made"])
 
     def _count(self, ended: Ended, refunds: int) -> None:
-        """A file is to last for several kills: where one of them came late, the next ones come sooner."""
+        """Adapts the kill times so that a file lasts for several kills."""
         if ended.code == -9:
             self.kills += 1
             self.at_work += refunds > 0
@@ -236,7 +236,7 @@ class Siege:
             asleep = self.rng.sample(workers, self.rng.randrange(1, self.workers))
             for worker in asleep:
                 worker.stop()
-            # One of them may have the store's lock, and then nobody can look at it meanwhile.
+            # A worker may hold the store's lock, which blocks reading.
             time.sleep(_ASLEEP_SECONDS)
             for worker in asleep:
                 worker.wake()
@@ -247,7 +247,7 @@ class Siege:
             self.note(worker.ended())
 
     def _still_at_work(self, worker: Command) -> Command:
-        """The worker, or another in its place."""
+        """The worker or its replacement."""
         ended = worker.ended_by_now()
         if ended is None:
             return worker
@@ -262,7 +262,7 @@ class Siege:
         self.broken.append(f"after {_MOST_TRIES} tries the run is {self.state()}: {self.items()}")
 
     def start(self, *, dies_with_ready_refunds: bool = False) -> Command:
-        """The same file again, or the run by its name; it finds out itself what is left to do."""
+        """Starts a worker with the same file or with the run's id."""
         begun = self.run_of_the_file()
         file = ["--from", str(self.file), "--reason", "other"]
         how = ["--resume", str(begun["id"])] if begun and (self._has_refusals or self.rng.random() < 0.5) else file
@@ -274,7 +274,7 @@ class Siege:
             os.chdir(self.folder)
             patch.object(validation, "CHUNK", max(10, self.rows // 20)).start()
             if dies_with_ready_refunds:
-                # Its amounts are reserved, and nothing is claimed yet.
+                # Amounts are reserved, nothing is claimed yet.
                 patch.object(refund_run._Worker, "_claim", _die).start()
             if self.sleepy:
                 _have_short_leases()
@@ -291,7 +291,7 @@ class Siege:
 
     @property
     def _meddles(self) -> bool:
-        """Only where nobody else is at work, so that what is ready stays ready meanwhile."""
+        """Only while no worker runs, so that ready refunds stay ready."""
         return self.kind is RunKind.REFUND and self.workers == 1 and not self.sleepy
 
     def _ready(self) -> list[dict[str, Any]]:
@@ -300,7 +300,7 @@ class Siege:
         return self.query(f"SELECT {columns} FROM {joined} WHERE r.state = 'ready' ORDER BY r.id")
 
     def _meddle(self) -> None:
-        """Nobody is at work. A bank or somebody at the dashboard comes in the way of what is ready to be sent."""
+        """While no worker runs, a dispute or a dashboard refund bars a ready refund."""
         ready = [entry for entry in self._ready() if entry["id"] not in self.meddled] if self._meddles else []
         for refund in self.rng.sample(ready, min(_MEDDLINGS, len(ready))):
             reference = refund["payment_intent"] or refund["psp_reference"]
@@ -318,7 +318,7 @@ class Siege:
             self.meddlings += 1
 
     def _store_deliveries(self) -> None:
-        """As the listener would: what Adyen sent is stored, and will be applied later."""
+        """Stores Adyen's deliveries as the listener does; they are applied later."""
         loaded = load(
             config=None, store_url=None, environ=self.environ, cwd=self.folder, user_config=self.folder / "none"
         )
@@ -372,7 +372,7 @@ class Siege:
         return self.query(f"SELECT * FROM bulk_item WHERE run_id = '{run['id']}' ORDER BY n")
 
     def books(self) -> Books:
-        # Of the file at hand: the ones before were judged.
+        # Only the current file; earlier ones were checked.
         prefix = f"F{self.files}-"
         invoices = f"SELECT id FROM invoice WHERE substr(number, 1, {len(prefix)}) = '{prefix}'"
         mine = f"SELECT id FROM refund WHERE invoice_id IN ({invoices})"
@@ -395,11 +395,11 @@ class Siege:
         return AtProvider(refunds, requests, state["requests"])
 
     def broken_now(self) -> Iterator[str]:
-        """What must hold at every instant: the worker is dead, and nothing was tidied up."""
+        """What must hold at every instant, with a dead worker and no clean-up."""
         if self.kind is RunKind.MARK_REFUNDED:
             yield from self._recorded_twice()
             return
-        # The provider is asked first: what other workers send meanwhile must be in the books that are read after it.
+        # Read the provider first: refunds sent meanwhile must then be in the books.
         provider = self.at_provider()
         books = self.books()
         keys = {refund["idempotency_key"] for refund in books.refunds}
@@ -455,7 +455,7 @@ class Siege:
         for request, item in zip(self.requested, self.items(), strict=True):
             row = f"row {item['n']} ({request.invoice} {request.amount}, {item['state']} {item['code']})"
             if request.invoice in self.spoilt:
-                # What was not sent because of it is refused; what had been sent before is done.
+                # Rows not sent because of it are refused; rows sent before are done.
                 if item["state"] not in ("done", "refused"):
                     yield f"I6: {row} did not end: {item['message']}"
                 continue
@@ -494,7 +494,7 @@ class Siege:
 
 
 def _have_short_leases() -> None:
-    """In a process of its own. What a worker that sleeps had is another's soon."""
+    """In a separate process. Another worker soon takes over from a suspended one."""
     patch.object(leases, "_MARGIN_SECONDS", 0.2).start()
     patch.object(refund_run, "_ROW_LEASE_SECONDS", 1.5).start()
     patch.object(refund_run, "_HOLD_SECONDS", 0.4).start()
@@ -506,15 +506,15 @@ def _die(*_: object) -> None:
 
 
 def _names(request: dict[str, Any], file: int) -> bool:
-    """Is this request about a payment of this file?"""
+    """Whether the request is about a payment of this file."""
     path = json.dumps(request["params"]) + request["path"]
-    # With what goes before it: a refund's own name, which is drawn, may have "F3X" in it.
+    # With its prefix: a random refund id may contain "F3X".
     return any(f"{before}F{file}X" in path for before in ("pi_", "PSP"))
 
 
 @dataclass
 class _World:
-    """Invoices of one file, and the rows that ask for them."""
+    """The invoices of one file and its rows."""
 
     name: str
     rows: int
@@ -591,7 +591,7 @@ class _World:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One siege, as it is asked for. `url` is an empty database, or "" for one that goes after."""
+    """The options of one siege. `url` is an empty database, or "" for a temporary one."""
 
     kind: RunKind
     database: str
@@ -604,7 +604,7 @@ class Plan:
 
 
 def besiege(plan: Plan) -> list[str]:
-    """Everything that was not as it must be."""
+    """The violations."""
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="refundcli-kills-") as directory,
@@ -627,14 +627,14 @@ def besiege(plan: Plan) -> list[str]:
         f"{len(siege.broken)} violations: {summed(siege.broken)}"
     ]
     report += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
-    # In one piece: others may be telling theirs.
+    # One write, since other processes print too.
     sys.stdout.write("\n".join(report) + "\n")
     sys.stdout.flush()
     return siege.broken
 
 
 def _all(plans: Sequence[Plan], at_once: int) -> int:
-    """Each in a process of its own, so many at once; how many did not end as they must."""
+    """Each in a separate process, `at_once` in parallel; the number that failed."""
     waiting, running, failed = list(plans), set[int](), 0
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -671,7 +671,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.store,
         )
         for kind, name in product(options.kind or list(RunKind), databases)
-        # Rows of records are one worker's; those of refunds any number of them may share.
+        # Records are written by one worker; refund runs may have several.
         for workers in ((options.workers or [1, 3]) if kind is RunKind.REFUND else [1])
     ]
     return 1 if _all(plans, options.at_once) else 0

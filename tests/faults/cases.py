@@ -19,16 +19,16 @@ BEHAVIOURS = {
     "stripe": [*_ANYWHERE, "500_stuck", "requires_action"],
     "adyen": [*_ANYWHERE, "adyen_703", "adyen_704"],
 }
-# Of the call that voids an invoice or writes it off; `dashboard`: another hand does the same there just before.
+# Of the call that closes an invoice; `dashboard`: it was closed in the dashboard just before.
 CLOSING_BEHAVIOURS = (
     *("fine", "drop_before", "drop_after", "500_before", "500_after", "500_stuck", "503", "401", "403", "409", "429"),
     *("429x9", "redirect", "malformed", "empty_object", "slow", "dashboard"),
 )
 LOOKUPS = [f"lookup:{what}" for what in ("drop_before", "500_before", "403", "429", "malformed", "empty_object")]
 
-# After these, or where nobody listens, a refund may end as refused.
+# After these, or without a listener, a refund may end as refused.
 REFUSING = frozenset({"401", "403", "429x9", "failed", "canceled", "declined"})
-# Stripe keeps this answer for as long as it knows the key: no machine can settle it, a person must.
+# Stripe stores this response as long as it knows the key, so an operator must resolve the refund.
 UNSETTLED = frozenset({"500_stuck"})
 
 # What the operator does next. `both`: the same command twice at once. `rivals`: a colleague wants too much at once.
@@ -36,15 +36,15 @@ _NEXT = {"refund": ("resume", "again", "both", "rest", "rivals"), "resume": ("re
 
 # What `resume` finds: reserved; claimed and not sent; request lost; refund made, response lost.
 LEFT = ("ready", "claimed", "lost", "made")
-# Stories of an invoice that Stripe keeps too; each is the command's name.
+# Cases of an invoice that is also at Stripe, named after the command.
 CLOSINGS = ("void", "uncollectible")
-# Reserved, and since then a dispute bars it: it is never sent (R11).
+# Reserved, then barred by a dispute: never sent (R11).
 BARRED = "barred"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One story; its name is enough to play it again."""
+    """One case; its name is enough to run it again."""
 
     story: str
     provider: str
@@ -58,7 +58,7 @@ class Case:
 
     @property
     def group(self) -> str:
-        """Cases that differ in this differ in kind: a spread takes from each."""
+        """The kind of case; a spread takes from each kind."""
         if self.closes:
             return f"closing/{self.leftover == '-'}/{self.fault}"
         if self.story in ("resume", "several", "reported"):
@@ -68,7 +68,7 @@ class Case:
 
     @property
     def closes(self) -> bool:
-        """Is it about an invoice that is voided or written off, and no refund?"""
+        """Whether the case voids or writes off an invoice."""
         return self.story in CLOSINGS
 
     @property
@@ -93,7 +93,7 @@ class Case:
 
 
 def all_cases() -> list[Case]:
-    """Every case there is, in an order of its own."""
+    """All cases in a fixed order."""
     return [
         *_refunds(),
         *_resumes(),
@@ -108,7 +108,7 @@ def all_cases() -> list[Case]:
 
 
 def spread(seed: int, count: int | None) -> list[Case]:
-    """So many, from every group in turn; the same ones for the same seed."""
+    """`count` cases, from every group in turn; deterministic for a seed."""
     shuffle = random.Random(seed).shuffle
     groups: dict[str, list[Case]] = {}
     for case in all_cases():
@@ -122,7 +122,7 @@ def spread(seed: int, count: int | None) -> list[Case]:
 
 
 def _refunds() -> Iterator[Case]:
-    """A refund is struck."""
+    """A refund is interrupted."""
     for provider in PROVIDERS:
         looks = faults_at("snapshot") if provider == "stripe" else ()
         faults = [None, *looks, *faults_at("T1", "T2", "send", "T4")]
@@ -131,7 +131,7 @@ def _refunds() -> Iterator[Case]:
 
 
 def _resumes() -> Iterator[Case]:
-    """A refund was left behind, and `resume` is struck, too."""
+    """A refund was left unfinished, and `resume` is interrupted too."""
     for provider, leftover in product(PROVIDERS, (*LEFT, BARRED)):
         behaviours = [*BEHAVIOURS[provider], *(LOOKUPS if _looks_up(provider, leftover) else [])]
         for fault, behaviour, then in product(_faults_of_resume(provider, leftover), behaviours, _NEXT["resume"]):
@@ -144,13 +144,13 @@ def _looks_up(provider: str, leftover: str) -> bool:
 
 def _faults_of_resume(provider: str, leftover: str) -> list[Fault | None]:
     if leftover == BARRED:
-        # It is claimed, or refused, in one transaction.
+        # Claimed or refused in one transaction.
         return [None, *faults_at("T2")]
     if leftover == "ready":
         looks = [*faults_at("snapshot")] if provider == "stripe" else []
         return [None, *looks, *faults_at("T2", "send", "T4")]
     looks = [*faults_at("lookup")] if provider == "stripe" else []
-    # What the look-up finds is written down, and not sent again.
+    # A refund found by the look-up is recorded and not sent again.
     is_looked_up = provider == "stripe" and leftover == "made"
     return [None, *looks, *faults_at("T4"), *([] if is_looked_up else faults_at("T2", "send"))]
 
@@ -164,7 +164,7 @@ def _several() -> Iterator[Case]:
 
 
 def _late() -> Iterator[Case]:
-    """`resume` comes when the provider may have forgotten the key, or by a clock that is wrong (I8)."""
+    """`resume` runs when the provider may have forgotten the key, or with a wrong clock (I8)."""
     for provider, leftover, when in product(
         PROVIDERS, LEFT, ("past our window", "past theirs", "clock set back", "again and again")
     ):
@@ -173,7 +173,7 @@ def _late() -> Iterator[Case]:
 
 
 def _external() -> Iterator[Case]:
-    """A colleague's process is killed on another host; `resume` on this one takes over what it held."""
+    """A colleague's process is killed on another host; `resume` on this one takes over its leases."""
     places = [("T1", "after"), ("T2", "after"), ("send", "connected"), ("send", "sent"), ("send", "answered")]
     places += [("T4", "before"), ("T4", "committed")]
     behaviours = ("fine", "drop_before", "drop_after", "403", "500_after", "malformed")
@@ -182,7 +182,7 @@ def _external() -> Iterator[Case]:
 
 
 def _forgotten() -> Iterator[Case]:
-    """Stripe forgets a key too early: only the look-up is left against a second refund."""
+    """Stripe forgets a key too early: only the look-up prevents a second refund."""
     for leftover, behaviour in product(("claimed", "lost", "made"), ("fine", "drop_after", "malformed", *LOOKUPS)):
         yield Case("forgotten", "stripe", leftover, None, behaviour, "resume")
 
@@ -193,7 +193,7 @@ def _reported() -> Iterator[Case]:
     for provider, leftover, fault, end, then in product(
         PROVIDERS, ("made", "answered"), faults, ("succeeds", "fails late", "reversed"), ("again", "both", "resume")
     ):
-        # Stripe has no other word than failed for a reversal.
+        # Stripe reports a reversal as failed.
         if provider == "adyen" or end != "reversed":
             yield Case("reported", provider, leftover, fault, end, then)
 
@@ -212,7 +212,7 @@ def _paused() -> Iterator[Case]:
 
 
 def _closings() -> Iterator[Case]:
-    """An invoice is voided or written off at Stripe and here: the command is struck, or `resume` after it (R9)."""
+    """An invoice is voided or written off at Stripe and here: interrupted there or in `resume` (R9)."""
     behaviours, nexts = (*CLOSING_BEHAVIOURS, *LOOKUPS), ("resume", "again", "both", "other")
     for action, leftover in product(CLOSINGS, ("-", *LEFT)):
         for fault, behaviour, then in product(_faults_of_closing(leftover), behaviours, nexts):
@@ -224,9 +224,9 @@ def _closings() -> Iterator[Case]:
 
 
 def _faults_of_closing(leftover: str) -> list[Fault | None]:
-    """How the invoice stands at Stripe is asked before anything else is done."""
+    """The invoice's status at Stripe is read first."""
     if leftover == "-":
         return [None, *faults_at("lookup", "T1", "T2", "send", "T4", "drop", "here")]
-    # What the look shows as done is written down, and not sent again.
+    # An invoice already closed at Stripe is recorded and not closed again.
     sends = () if leftover == "made" else ("T2", "send")
     return [None, *faults_at("lookup", *sends, "T4")]

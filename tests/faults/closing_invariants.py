@@ -32,7 +32,7 @@ def closed_wrong(case: Case, books: Books, provider: AtProvider) -> Iterator[str
 
 
 def misreported_closings(ended: Sequence[Ended], books: Books, provider: AtProvider) -> Iterator[str]:
-    """Exit 0 and 6 only where that is so (I11)."""
+    """Exit 0 and 6 only if true (I11)."""
     written = {entry["action"] for entry in books.audit}
     for command in ended:
         if command.kind in CLOSINGS and command.code == 0:

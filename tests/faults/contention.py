@@ -39,14 +39,14 @@ from refundcli.store.unit_of_work import SqlBooks
 CAPTURED = 10_000
 AMOUNTS = ("--full", "--amount 15", "--amount 30", "--amount 45.50", "--amount 70")
 STRIPE_KEY = "sk_test_contention"
-# What a command may end with: done, refused, store in trouble, declined, not known, killed.
+# Allowed exit codes: done, refused, store error, declined, unknown, killed.
 ALLOWED = {0, 3, 4, 6, 8, -signal.SIGKILL}
 ROUNDS_OF_RESUME = 30
 
 
 @dataclass
 class Arena:
-    """One database, and what is done to it."""
+    """One database and the processes at it."""
 
     database: str
     url: str
@@ -105,7 +105,7 @@ class Arena:
     # --- those who work ------------------------------------------------------------------------------------
 
     def operator(self, place: int, start: int) -> Callable[[], int]:
-        """Wants part of every payment, in an order of its own; from `start` on, where an earlier one was killed."""
+        """Refunds part of every payment in a random order, from `start` on after a kill."""
 
         def work() -> int:
             gc.freeze()
@@ -137,7 +137,7 @@ class Arena:
         out, err = StringIO(), StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             code = run(command.split())
-        # A command of its own process would be gone by now, with its connections.
+        # A separate process would have ended by now, with its connections.
         gc.collect()
         return {"code": int(code), "command": command, "err": "" if code in (0, 3) else err.getvalue()[-2000:]}
 
@@ -153,7 +153,7 @@ class Arena:
     # --- those who disturb ---------------------------------------------------------------------------------
 
     def holder(self) -> Callable[[], int]:
-        """Begins to write, and never ends: it is killed with the lock."""
+        """Begins a write transaction and is killed while it holds the lock."""
 
         def work() -> int:
             with store_engine(self.url).connect() as line:
@@ -168,7 +168,7 @@ class Arena:
         return work
 
     def reader(self) -> Callable[[], int]:
-        """Holds what it reads for half a second at a time: on SQLite nobody can commit meanwhile."""
+        """Keeps a read transaction open for half a second at a time, which blocks commits on SQLite."""
 
         def work() -> int:
             engine = store_engine(self.url)
@@ -216,7 +216,7 @@ class Arena:
                 kill(pid)
 
     def _disturb(self, operators: dict[int, int], rng: random.Random) -> None:
-        """Until all operators have done what they want."""
+        """Until all operators are done."""
         with self._admin() as admin:
             next_holder = time.monotonic() + 3
             while operators:
@@ -271,7 +271,7 @@ class Arena:
         return 0
 
     def verdict(self) -> list[str]:
-        """Every promise that does not hold."""
+        """The violated invariants."""
         books = self.books
         self.broken += findings(books)
         refunds = [r for r in self.sandbox.state()["refunds"] if r["provider"] == "adyen" or r["status"] == "succeeded"]
@@ -372,7 +372,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--payments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    # So that nothing is left running by who ends this.
+    # Ctrl-C must not leave processes running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     use_memory_for_temporary_files()
     share_compiled_statements()

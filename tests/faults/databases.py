@@ -20,7 +20,7 @@ NewStore = Callable[[], str]
 
 @contextmanager
 def stores(database: str, folder: Path) -> Iterator[NewStore]:
-    """Gives a function that makes an empty store, and its URL."""
+    """A function that makes an empty store and returns its URL."""
     with _on_sqlite(folder) if database == "sqlite" else _on_postgresql(folder) as make:
         yield make
 

@@ -61,7 +61,7 @@ class Outcome:
 
 
 class Line:
-    """A kept-alive connection, made anew when the listener was killed."""
+    """A kept-alive connection, reopened after a kill."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -82,7 +82,7 @@ class Line:
 
 
 def post_all(connection: int, count: int, port: int, progress: Any, folder: Path) -> None:
-    """Each event is sent until it is acknowledged, and then never again."""
+    """Sends each event until it is acknowledged."""
     tally, line = Tally(), Line(port)
     for number in range(count):
         name = f"LOAD{connection:03}X{number:09}"
@@ -139,7 +139,7 @@ def _settings(url: str) -> dict[str, str]:
 
 
 def _moments(events: int, kills: int, seed: int) -> list[int]:
-    """After how many events the listener is killed."""
+    """The event counts at which the listener is killed."""
     return sorted(random.Random(seed).sample(range(1, max(events * 9 // 10, 2)), kills))
 
 

@@ -13,7 +13,7 @@ from faults.worlds import CAPTURED, World
 from refundcli.domain.statuses import RefundState, may_become
 
 _ACCEPTED = ("pending", "succeeded")
-# By Stripe's word; Adyen only ever says "received".
+# By Stripe's status; Adyen always says "received".
 _STATE_OF = {
     "received": "pending",
     "pending": "pending",
@@ -23,11 +23,11 @@ _STATE_OF = {
     "canceled": "failed",
 }
 _WINDOW_SECONDS = {"stripe": 20 * 3600, "adyen": 6 * 86400}
-# What the sandbox sends that says nothing about refunds or disputes.
+# Events that are not about refunds or disputes.
 _SAYS_NOTHING = ("AUTHORISATION",)
 # Done, refused, settings (a store that cannot be used), declined, not sent, unknown, interrupted; 1 would be a bug.
 _EXIT_CODES = (0, 3, 4, 6, 7, 8, 130)
-# What was done to a command may show in how it ends.
+# Exit codes caused by the fault itself.
 _BY_FORCE = {".kill": -9, ".sigterm": -15, ".exception": 1}
 
 
@@ -47,7 +47,7 @@ def broken_now(world: World) -> Iterator[str]:
 
 
 def broken_in_the_end(world: World) -> Iterator[str]:
-    """What must hold once faults have stopped and `resume` has settled what it can."""
+    """What must hold once there are no more faults and `resume` has run."""
     yield from broken_now(world)
     books, provider = world.books(), world.at_provider()
     for refund in books.unfinished:
@@ -78,7 +78,7 @@ def _over_refunded(world: World, books: Books, provider: AtProvider) -> Iterator
 
 
 def not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
-    """Everything that was sent is in the store, although nothing is written in the moment of sending."""
+    """Everything that was sent is in the store: it was committed before sending (I2)."""
     by_key = {refund["idempotency_key"]: refund for refund in books.refunds}
     for request in provider.refund_requests:
         refund = by_key.get(request["headers"]["idempotency-key"])
@@ -91,7 +91,7 @@ def not_committed_first(books: Books, provider: AtProvider) -> Iterator[str]:
 
 
 def _flat(value: Any) -> Any:
-    """A form field is a text; numbers and texts of the same digits are the same."""
+    """Numbers as strings, since form fields are strings."""
     if isinstance(value, dict):
         return {name: _flat(member) for name, member in value.items()}
     return str(value)
@@ -118,7 +118,7 @@ def released_without_proof(books: Books, provider: AtProvider) -> Iterator[str]:
 
 
 def _misreported(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
-    """Exit 0 and 6 only where that is so, and stays so (I11)."""
+    """Exit 0 and 6 only if true, now and later (I11)."""
     for ended in world.ended:
         if ended.kind != "refund" or ended.code not in (0, 6, 7):
             continue
@@ -172,7 +172,7 @@ def _ended_badly(world: World) -> Iterator[str]:
 
 
 def _disagreeing(world: World, books: Books, provider: AtProvider) -> Iterator[str]:
-    """Store and provider tell the same, both ways, to the minor unit (I6)."""
+    """Store and provider agree, both ways, to the minor unit (I6)."""
     for refund in books.refunds:
         yield from _one_disagreeing(refund, provider.of(refund["id"]))
     ids = {refund["id"] for refund in books.refunds}
@@ -209,7 +209,7 @@ def _one_disagreeing(refund: dict[str, Any], provider_refunds: list[dict[str, An
 
 
 def _refused_for_nothing(world: World, books: Books) -> Iterator[str]:
-    """A "no" needs somebody who said it, or a connection that was never made (I5)."""
+    """A failure needs a refusal, or a connection that was never made (I5)."""
     if world.case.may_be_refused or world.resolved:
         return
     for row in (*books.refunds, *books.closings):
@@ -231,12 +231,12 @@ def _events_lost(world: World, books: Books) -> Iterator[str]:
 
 
 def was_looked_at(event: dict[str, Any]) -> bool:
-    """Applied, or it says nothing about refunds: then it is noted."""
+    """Applied, or noted if it is not about refunds."""
     return event["state"] == "applied" or (event["state"] == "noted" and event["kind"] in _SAYS_NOTHING)
 
 
 def broken_audit_trail(books: Books) -> Iterator[str]:
-    """One entry for each transition, and none for anything else (I10)."""
+    """Exactly one entry for each transition (I10)."""
     for refund in books.refunds:
         entries = books.entries_of(refund["id"])
         actions = Counter(entry["action"] for entry in entries)

@@ -71,15 +71,15 @@ from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 FAULTS = ["drop_before", "drop_after", "500_before", "500_after", "409", "403", "malformed", "wrong_amount"]
 FAULTS += ["pending", "failed"]
 LOOKUP_FAULTS = ["", "", "drop_before", "500_before", "malformed"]
-# Between which transactions the sender dies: before T1 is kept, after it, before T4, after it.
+# Where the sender dies: before T1 is committed, after it, before T4, after it.
 DEATHS = ["before 1", "after 1", "after 2", "before 3", "after 3"]
 WHOLE = parse_money("100.00 EUR")
-# None is the whole of it; some are more than there is.
+# None is the full amount; some exceed it.
 AMOUNTS = st.one_of(st.none(), st.integers(1, 12_000))
 KEYS = st.sampled_from(["", "", "a", "b"])
 CASH = "CASH"
 MOST_INVOICES = 4
-# What a process sleeps through: less than its lease, more, more than Stripe's memory of keys, more than Adyen's.
+# Pauses: within the lease, beyond it, beyond Stripe's key window, beyond Adyen's.
 PAUSES = st.sampled_from([timedelta(seconds=5), timedelta(minutes=2), timedelta(hours=25), timedelta(hours=200)])
 FORGOTTEN_AFTER = {Provider.STRIPE: timedelta(hours=24), Provider.ADYEN: timedelta(days=7)}
 _ADYEN_WORDS = {"open": "NOTIFICATION_OF_CHARGEBACK", "won": "CHARGEBACK_REVERSED", "lost": "SECOND_CHARGEBACK"}
@@ -89,11 +89,11 @@ _MOST_RESUMES = 3
 
 
 class Died(BaseException):
-    """As a kill -9 would end it, as far as one process can play that."""
+    """Simulates kill -9 inside one process."""
 
 
 class Waited(BaseException):
-    """It would wait now, and look again."""
+    """Raised in place of a wait."""
 
 
 class MovingClock:
@@ -137,7 +137,7 @@ class MortalBooks:
 
 @dataclass
 class WatchedProvider:
-    """A provider, and what must hold in the moment in which it is asked to move money (I2, I8, I12)."""
+    """A provider that checks I2, I8 and I12 at the moment of sending."""
 
     real: PaymentProvider
     check: Callable[[WireRequest, str], None]
@@ -148,7 +148,7 @@ class WatchedProvider:
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
         def checked() -> bool:
-            """Just before the first byte, after whatever time it took to connect."""
+            """Just before the first byte, after connecting."""
             self.connects()
             may = may_send()
             if may:
@@ -176,7 +176,7 @@ class WatchedProviders:
 
 @dataclass
 class Tally:
-    """How many sequences were played, and of which steps."""
+    """The number of sequences, and of each step."""
 
     sequences: int = 0
     steps: Counter[str] = field(default_factory=Counter)
@@ -198,17 +198,17 @@ class Refunding(RuleBasedStateMachine):
         self.desk = Desk(type(self).new_store(), self.sandbox, self.folder)
         settle_secrets(self.desk)
         self.clock = MovingClock()
-        # What Stripe reports is dated by when it was asked: by this clock, too.
+        # Stripe's snapshots are dated by this clock too.
         self.dated = patch.object(stripe_records, "datetime", _datetime_of(self.clock))
         self.dated.start()
         self.services = self._services(self.desk.environ)
         self.books = self.services.books
-        # The first use of a key writes down its mode and account: here before any step, whichever comes first.
+        # The first use of a key stores its mode and account; done here before any step.
         self.services.providers.of(Provider.STRIPE)
         self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None, upkeep=self.services.apply_waiting)
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
-        # Of each payment at Adyen the dispute that was opened first.
+        # The first dispute of each Adyen payment.
         self.disputed: dict[str, str] = {}
         # Paid at a provider, which reports the payments; the books do not have them yet.
         self.announced: list[NewInvoice] = []
@@ -241,7 +241,7 @@ class Refunding(RuleBasedStateMachine):
         }
 
     def _try(self, step: str, work: Callable[[], object]) -> object:
-        """A refusal is a fine answer; whatever else goes wrong fails the test."""
+        """A refusal is allowed; any other error fails the test."""
         self.tally.steps[step] += 1
         with suppress(RefundcliError):
             return work()
@@ -280,7 +280,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, death=st.sampled_from(["after 1", "after 2", "before 3"]))
     def a_colleague_refunds_and_dies(self, data: st.DataObject, minor: int | None, key: str, death: str) -> None:
-        """On another host: nobody here can tell that the process is gone, so its lease is waited for."""
+        """On another host, where a dead process cannot be detected, so its lease must expire."""
         invoice = self._some(data, self.imported)
         tools = self._tools | {"books": MortalBooks(self.books, death)}
         try:
@@ -313,7 +313,7 @@ class Refunding(RuleBasedStateMachine):
                 "refund", lambda: issue_refund(_request(invoice.number, minor, key), confirmed=None, **tools)
             )
         except Died:
-            # Its lease is this living process's, so it ends with its time.
+            # This live process holds its lease, so the lease must expire.
             self._time_passes(_PAST_THE_LEASE)
         else:
             self._check_reported(refunds)
@@ -356,7 +356,7 @@ class Refunding(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: bool(self.announced))
     def its_invoice_comes(self) -> None:
-        """As `invoice import` ends: what was reported of its payments before is applied."""
+        """As at the end of `invoice import`: earlier events of its payments are applied."""
         invoice = self.announced.pop(0)
         self.imported.append(invoice)
         self.tally.steps["events before their invoice"] += 1
@@ -367,7 +367,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def import_it_again(self, data: st.DataObject) -> None:
-        """It never takes back what the books know better."""
+        """An import never overwrites newer facts in the books."""
         self._try("import", lambda: self.desk.bring_in(self._some(data, self.imported)))
 
     @rule()
@@ -387,7 +387,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def somebody_has_a_live_key(self, data: st.DataObject) -> None:
-        """It touches nothing of a test store, and nothing goes out (I12)."""
+        """A live key changes nothing in a test store and sends nothing (I12)."""
         sent, before = len(self.sandbox.refund_requests), self._rows()
         live = self._services(self.desk.environ | {"STRIPE_API_KEY": "sk_live_desk"})
         request = _request(self._some(data, self.imported).number, 100, "")
@@ -434,7 +434,7 @@ class Refunding(RuleBasedStateMachine):
         self._dispute_at_adyen(reference, status, dispute=self.disputed.get(reference))
 
     def _dispute_at_adyen(self, reference: str, status: str, **of: Any) -> None:
-        """Adyen's events have the time in seconds: of two in one second nobody can tell which came later."""
+        """Adyen's event times are in seconds, so two events in one second have no order."""
         self._time_passes(timedelta(minutes=1))
         dispute_id = self.sandbox.adyen_dispute(reference, [_ADYEN_WORDS[status]], **of)
         self.disputed.setdefault(reference, dispute_id)
@@ -454,7 +454,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule()
     def the_providers_forget_old_keys(self) -> None:
-        """As soon as they may: the window that the program keeps to is shorter."""
+        """As early as they may: the program's key window is shorter."""
         for provider, age in FORGOTTEN_AFTER.items():
             self.sandbox.forget_keys(provider.value, age.total_seconds())
 
@@ -464,7 +464,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(picks=st.lists(st.integers(0, 10_000), min_size=1, max_size=8), fault=st.sampled_from(LOOKUP_FAULTS))
     def the_post_comes(self, picks: list[int], fault: str) -> None:
-        """Some of what was ever sent, in any order, some of it for the second time; the rest is late."""
+        """Delivers some of the events in any order, some repeatedly; the rest is late."""
         self._collect()
         if self.mail:
             if fault:
@@ -477,10 +477,10 @@ class Refunding(RuleBasedStateMachine):
         self._collect()
         if not self.mail:
             return
-        # What waits from before is applied whenever something comes; here, what came counts.
+        # Every ingest also applies waiting events; apply them first, so that only this delivery counts.
         self._ingest([])
         true, before = self.mail[pick % len(self.mail)], self._rows()
-        # The amount has one digit more; no signature was made for that.
+        # One more digit in the amount invalidates the signature.
         forged = re.sub(r'("(?:value|amount)": ?)(\d)', r"\g<1>1\2", true.body)
         summary = self._ingest([Delivery(true.provider, true.kind, true.headers, forged)])
         assert summary.new == 0, f"a forged delivery was accepted: {forged}"
@@ -518,7 +518,7 @@ class Refunding(RuleBasedStateMachine):
     # --- what must hold ------------------------------------------------------------------------------------
 
     def _check_before_sending(self, request: WireRequest, key: str) -> None:
-        """In the very moment before the request leaves."""
+        """Just before the request is sent."""
         (row,) = [entry for entry in self._rows().refunds if entry["idempotency_key"] == key]
         refund = self.books.read(lambda tx: tx.refund(row["id"]))
         assert refund is not None, f"I2: {key} is not in the books"
@@ -534,13 +534,13 @@ class Refunding(RuleBasedStateMachine):
         assert request.livemode is False, f"I12: {refund.id} is sent in live mode"
 
     def _check_first_send(self, row: dict[str, Any]) -> None:
-        """Nothing is sent for the first time beside what is known: the customer would be paid twice (R11, R13)."""
+        """No first send while a dispute or an unreviewed event bars it (R11, R13)."""
         (payment,) = [entry for entry in self._rows().payments if entry["id"] == row["payment_id"]]
         reference = payment["payment_intent"] or payment["psp_reference"]
         assert payment["dispute"] not in ("open", "unknown"), f"R11: {row['id']} is sent into a dispute"
         lost = payment["lost"] + payment["dispute_recorded"]
         if payment["provider"] == "stripe":
-            # It is asked just before: what it has by then is known, too.
+            # The provider was read just before the send, so its refunds are known too.
             disputes = self.sandbox.state.disputes_of(self.sandbox.state.find_charge(reference).id)
             assert not [entry for entry in disputes if entry.status == "needs_response"], (
                 f"R11: {row['id']} is disputed"
@@ -563,12 +563,12 @@ class Refunding(RuleBasedStateMachine):
             return [f"{row.event_key}: {row.note}" for row in line.exec_driver_sql(query)]
 
     def _age_of_key(self, key: str) -> timedelta:
-        """By the provider's own record of the first request with it, whatever the books say of that."""
+        """By the provider's record of the first request with it, not the books'."""
         first = next((record.first_seen for record in self.sandbox.keys if record.key == key), None)
         return timedelta() if first is None else timedelta(seconds=self.sandbox.state.now() - first)
 
     def _check_reported(self, refunds: Any) -> None:
-        """What a command tells is what the books hold by then (I11)."""
+        """A command reports what the books hold (I11)."""
         for refund in refunds or ():
             stored = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
             assert stored is not None, f"I11: {refund.id} was reported and is not stored"
@@ -641,7 +641,7 @@ class Refunding(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _settle(self) -> None:
-        """Faults stop, all the post arrives, twice and shuffled; what no machine can settle, a person does."""
+        """Faults stop, all deliveries arrive twice and shuffled, and an operator resolves the rest."""
         self.sandbox.clear_faults()
         self._collect()
         mail = self.mail * 2
@@ -661,7 +661,7 @@ class Refunding(RuleBasedStateMachine):
         self.acknowledge()
 
     def _resolve(self, refund: Refund) -> None:
-        """By the truth, which a person reads in the dashboard."""
+        """With the evidence from the dashboard."""
         references = [provider_refund["id"] for provider_refund in self._at_provider().of(refund.id)]
         resolution = Resolution(refund.id, references[0] if references else "", "seen in the dashboard")
         resolve(resolution, books=self.books, clock=self.clock, policy=self.policy)
@@ -676,7 +676,7 @@ class Refunding(RuleBasedStateMachine):
         ).of_everything(since=None)
 
     def _disagreeing(self) -> Iterator[str]:
-        """Store and provider tell the same of every refund and every payment, both ways (I6)."""
+        """Store and provider agree on every refund and every payment, both ways (I6)."""
         books, provider = self._rows(), self._at_provider()
         by_reference = {
             refund["provider_reference"]: refund for refund in books.refunds if refund["provider_reference"]
@@ -765,7 +765,7 @@ def _one_disagreeing(provider_refund: dict[str, Any], refund: dict[str, Any] | N
 
 
 def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int, shrinks: bool = True) -> Tally:
-    """Raises what the first sequence that breaks a promise raised, with its steps, made as short as can be.
+    """Raises the first violation with its shortest sequence of steps.
 
     `shrinks`: unless it is to be shown at once, as it was played.
     """

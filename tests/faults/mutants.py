@@ -24,7 +24,7 @@ from refundcli.store.schema import PaymentRow
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`apply` spoils the program inside a forked child; `concerns` names the cases that should notice."""
+    """`apply` patches the program inside a forked child; `concerns` selects the cases that should catch it."""
 
     name: str
     apply: Callable[[], None]
@@ -33,7 +33,7 @@ class Mutant:
 
 
 def _a_new_key_on_replay() -> None:
-    """`resume` sends with a key that it makes up, as a program would that stores none."""
+    """`resume` sends with a new key, as if none were stored."""
 
     def send_again(refund: Refund, *, provider: Any, **rest: Any) -> Refund:
         made_up = str(uuid.uuid4())
@@ -65,7 +65,7 @@ def _released_on_a_replayed_403() -> None:
 
 
 def _no_guard_against_over_refunds() -> None:
-    """The UPDATE's, the CHECK's, and the rule's that is asked before them."""
+    """Removes the guards of the UPDATE, the CHECK and the rule."""
 
     def reserve(self: Any, payment: Payment, amount: Any) -> bool:
         changes = {"reserved": col(PaymentRow.reserved) + amount.minor}

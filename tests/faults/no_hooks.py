@@ -32,11 +32,11 @@ KILLED = (-9, 137)
 
 
 class Violation(Exception):
-    """Something that must never be was."""
+    """A violated invariant."""
 
 
 def main() -> int:
-    """Exit 0 when every kill ended well, 1 on a violation; where strace cannot run, it says so and ends 0."""
+    """Exit 0 without a violation or without strace (with a message), else 1."""
     if not _strace_works():
         print("no-hook sweep: strace cannot run here, skipped")
         return 0
@@ -70,7 +70,7 @@ def _desk(sandbox: RunningSandbox, template: Path, folder: Path) -> Desk:
     folder.mkdir()
     desk = Desk(f"sqlite:///{shutil.copy(template, folder / 'books.db')}", sandbox, folder)
     desk.paid_by_card()
-    # The account and the mode are known from here on: what follows is the refund alone.
+    # Account and mode are known from here on; only the refund follows.
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     return desk
 

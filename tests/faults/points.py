@@ -27,7 +27,7 @@ from refundcli.providers.stripe.refunds import StripeProvider
 from refundcli.services.dispatch import send_refund
 from refundcli.store.unit_of_work import SqlBooks
 
-# A transaction is known by the function that asks for it.
+# A transaction is identified by the function that starts it.
 STEPS = {
     "issue_refund": "T1",
     "_drop_unsent": "drop",
@@ -54,7 +54,7 @@ IN_A_TRANSACTION = {
     "committed": ("kill", "exception", "sigint", "disk", "dead"),
     "after": ("kill", "exception", "sigint"),
 }
-# `connected`: nothing is sent yet. `sent`: all of it is. `answered`: the answer has come and was not read.
+# `connected`: nothing sent yet. `sent`: all sent. `answered`: response arrived, not read.
 IN_A_CALL = {
     "before": ("kill", "exception", "sigint"),
     "connect": ("kill", "exception", "sigint", "unreachable"),
@@ -66,12 +66,12 @@ IN_A_CALL = {
 
 
 class Broken(Exception):
-    """What no one expects: a library's bug, or no memory."""
+    """An unexpected error, such as a library's bug."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The nth time `step` gets to `place`, `manner` happens."""
+    """`manner` happens the nth time that `step` reaches `place`."""
 
     step: str
     place: str
@@ -90,7 +90,7 @@ def faults_at(*steps: str, nth: int = 1) -> Iterator[Fault]:
 
 
 class Saboteur:
-    """Knows where the process is, and strikes each fault once."""
+    """Tracks the process's position and triggers each fault once."""
 
     def __init__(self, faults: Sequence[Fault], note: Callable[[str], None]) -> None:
         self._faults, self._note = list(faults), note
@@ -149,7 +149,7 @@ def disk_error() -> sqlite3.OperationalError:
 
 
 def install(saboteur: Saboteur) -> None:
-    """In a process of its own: there is no way back."""
+    """Only in a separate process: it cannot be undone."""
     _wrap_sqlite(saboteur)
     _wrap_books(saboteur)
     for provider in (StripeProvider, AdyenProvider):
@@ -157,7 +157,7 @@ def install(saboteur: Saboteur) -> None:
     _wrap_calls(StripeInvoiceCloser, {"close": "send"}, saboteur)
     _wrap_calls(StripeRecords, {"invoice": "lookup", "payment": "snapshot"}, saboteur)
     _wrap_connections(saboteur)
-    # Waits are part of the protocol, but nobody learns anything from sitting through them.
+    # Waits are skipped to save time.
     patch.object(send_refund, "SendingPolicy", partial(send_refund.SendingPolicy, sleep=nap)).start()
 
 

@@ -38,7 +38,7 @@ class Story:
 
 
 def broken_promises(story: Story, desk: Desk, spoil: Callable[[ExitStack], None] | None = None) -> list[str]:
-    """Every promise that is broken; `spoil` makes it a story of a wrong program."""
+    """The violated invariants; `spoil` patches in a defect."""
     scene = Scene(desk, story.provider)
     with ExitStack() as around:
         scene.open(around, story.amount, **story.of)
@@ -138,7 +138,7 @@ def a_dispute_came_before_a_run_claimed(scene: Scene) -> Broken:
 
 
 def another_host_holds_the_lease(scene: Scene) -> Broken:
-    """Nobody here knows whether that process lives: what it holds is waited for until its lease is over."""
+    """Whether that process lives is unknown, so its lease must expire."""
     scene.left_ready("--amount 40")
     with scene.desk.books.engine.begin() as line:
         line.execute(text("UPDATE refund SET lease_owner = 'another-host|1|1'"))
@@ -157,7 +157,7 @@ def another_host_holds_the_lease(scene: Scene) -> Broken:
 
 
 def a_backup_was_restored(scene: Scene) -> Broken:
-    """At Adyen, where nobody can ask: the same key must bring the same body."""
+    """At Adyen, which has no look-up: the same key must send the same body."""
     file, copy = Path(scene.desk.url.removeprefix("sqlite:///")), scene.desk.folder / "backup.db"
     scene.desk.books.engine.dispose()
     shutil.copy(file, copy)
@@ -180,7 +180,7 @@ def a_backup_was_restored(scene: Scene) -> Broken:
 
 
 def it_was_declined(scene: Scene) -> Broken:
-    """The bank disputes it in the moment in which it is sent: Stripe answers with a plain 400."""
+    """A dispute opens during the send: Stripe answers with a plain 400."""
     ask = StripeProvider.refund
 
     def refund(provider: Any, *args: Any) -> Any:
@@ -210,7 +210,7 @@ def a_replay_is_declined(scene: Scene) -> Broken:
 
 
 def it_is_sent_again_and_again(scene: Scene) -> Broken:
-    """Each try is lost; the first of them is what the provider's memory of the key counts from."""
+    """Every attempt is lost; the key window starts with the first."""
     scene.sandbox.faults("drop_after", provider="adyen")
     scene.refund()
     for _ in range(2):
@@ -252,7 +252,7 @@ def a_refund_fails_and_may_be_retried(scene: Scene) -> Broken:
 
 
 def _reported(scene: Scene, refund: Any, *codes: str) -> None:
-    """A day after each other; what else Adyen sent is lost."""
+    """One a day; Adyen's other notifications are lost."""
     scene.post_is_lost()
     for code in codes:
         scene.time_passes(DAY)
@@ -309,7 +309,7 @@ def the_payment_is_larger_than_the_share(scene: Scene) -> Broken:
 
 
 def a_part_was_never_captured(scene: Scene) -> Broken:
-    """60 of 100 were captured. Stripe lists what it released as a refund; nobody got that."""
+    """60 of 100 were captured. Stripe lists the released part as a refund, although no money moved."""
     charge = scene.sandbox.charge("100.00 EUR", captured_amount=6000)
     payment = NewPayment(6000, Provider.STRIPE, "card", charge.reference, auto_refundable=True)
     scene.desk.bring_in(new_invoice("INV-2", parse_money("60.00 EUR"), payments=(payment,)))

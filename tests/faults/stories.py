@@ -20,7 +20,7 @@ _MOST_RESUMES = 4
 
 
 def play(case: Case, folder: Path, templates: Path, mutate: Callable[[], None] | None = None) -> "Played":
-    """The case from start to end; the first moment at which a promise is broken ends it."""
+    """Runs the case; the first violation ends it."""
     world = World(case, folder, templates, mutate)
     try:
         for _ in _STORIES[case.story](world):
@@ -34,7 +34,7 @@ def play(case: Case, folder: Path, templates: Path, mutate: Callable[[], None] |
 
 
 class Played:
-    """What came of a case: promises that were broken, none if all is well."""
+    """The outcome of a case with its violations."""
 
     def __init__(self, world: World, broken: list[str]) -> None:
         self.case, self.broken = world.case, broken
@@ -83,7 +83,7 @@ def _next(world: World) -> Iterator[None]:
 
 
 def _leave(world: World) -> None:
-    """A refund or a closing that nobody knows the end of."""
+    """Leaves a refund or a closing with an unknown outcome."""
     leftover = world.case.leftover
     if leftover in ("ready", BARRED):
         world.do(fault=Fault("T1", "after", "kill"))
@@ -103,7 +103,7 @@ def _late(world: World) -> Iterator[None]:
     sent = len(world.at_provider().refund_requests)
     match case.then:
         case "again and again":
-            # Each time it is lost. What counts is when the provider first saw the key.
+            # Lost each time. The key window starts when the provider first saw the key.
             world.time_passes(_MOST_OF_OURS[case.provider])
             world.provider_does("500_before")
             world.resume()
@@ -125,7 +125,7 @@ def _late(world: World) -> Iterator[None]:
 
 
 def _external(world: World) -> Iterator[None]:
-    """It was killed on another host, where nobody here can look: its lease is over, and `resume` takes it over."""
+    """The sender was killed on another host; its lease ends and `resume` takes over."""
     world.provider_does(world.case.behaviour)
     world.end(world.start_refund(fault=world.case.fault, host="another-host"))
     yield
@@ -155,7 +155,7 @@ def _paused(world: World) -> Iterator[None]:
         return
     step, _, place = case.then.partition(".")
     stop = Fault(step, place, "stop") if place else None
-    # From here on it is later for everybody but the first, who does not look at the clock again.
+    # From here on time has passed for all but the first, which does not read the clock again.
     world.ahead = _PAST_THE_LEASE
     second = world.start("resume", "--yes", fault=stop)
     also_ended = second.stopped()
@@ -189,7 +189,7 @@ def _reported(world: World) -> Iterator[None]:
 
 
 def _closing(world: World) -> Iterator[None]:
-    """An invoice that Stripe keeps too is voided or written off, or `resume` ends what an earlier try left."""
+    """An invoice at Stripe is voided or written off, or `resume` finishes an earlier attempt."""
     case = world.case
     start = world.start_closing
     if case.leftover != "-":
@@ -204,7 +204,7 @@ def _closing(world: World) -> Iterator[None]:
         world.end(world.start_closing(_OTHER[case.story] if case.then == "other" else case.story))
         yield
     if case.behaviour == "dashboard" and not world.books().unfinished:
-        # What another hand did there, nothing but asking again can tell.
+        # A dashboard change is only seen by another look-up.
         world.do()
         yield
 
@@ -228,7 +228,7 @@ _STORIES = {
 
 
 def _settle(world: World) -> None:
-    """Faults stop; `resume` until nothing is left. What no machine can settle, a person does, by the truth."""
+    """Faults stop; `resume` runs until nothing is left, and an operator resolves the rest from the dashboard."""
     world.sandbox.clear_faults()
     for _ in range(_MOST_RESUMES):
         if not world.books().unfinished:

@@ -34,7 +34,7 @@ STORIES = [
 
 @dataclass(frozen=True, slots=True)
 class SharedClock:
-    """The time as a file shifts it, for every process that looks at it, and at once."""
+    """A clock shifted by a file, shared by all processes."""
 
     shift: Path
 
@@ -70,7 +70,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _play(story: str, provider: str, place: str, taken_over: bool, templates: Path, *, mutant: bool) -> list[str]:
-    """What was wrong: nothing, if all is well."""
+    """The violations."""
     folder = templates / f"{story}-{provider}-{place}-{taken_over}"
     folder.mkdir()
     shift = folder / "shift"
@@ -112,7 +112,7 @@ def _wrong(world: World, first: Ended, *, taken_over: bool) -> Iterator[str]:
         yield f"it did not say so: {first}"
     yield from world.unsound()
     reserved = [payment["reserved"] for payment in world.books().payments]
-    # Adyen's word comes later: what it has accepted stays reserved.
+    # Adyen reports the outcome later: an accepted amount stays reserved.
     if any(reserved) is not (taken_over and world.case.provider == "adyen"):
         yield f"reserved: {reserved}"
 

@@ -29,15 +29,15 @@ from faults.worlds import World, make_templates
 from memory import use_memory_for_temporary_files
 
 _MOST_SHOWN = 5
-# From so many cases on, each fault must have struck at least once.
+# From this many cases on, each fault must have occurred at least once.
 _LARGE = 2000
-# So many more cases are played for one that did not.
+# Further cases for a fault that did not occur.
 _MOST_MORE = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
-    # So that nothing is left running by who ends this.
+    # Ctrl-C must not leave processes running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     share_compiled_statements()
     with _folder() as folder:
@@ -76,12 +76,12 @@ def _chosen(options: argparse.Namespace) -> list[Case]:
     if options.only is None:
         part, _, parts = options.part.partition("/")
         return spread(options.seed, options.cases)[int(part) - 1 :: int(parts)]
-    # One name, or the beginning of several.
+    # A name, or a prefix of several.
     return [case for case in all_cases() if str(case).startswith(options.only)]
 
 
 class _folder:
-    """In memory where there is such a place: a kill loses nothing that was written, so no disk is needed."""
+    """In memory where possible: a kill loses nothing that was written."""
 
     def __enter__(self) -> Path:
         use_memory_for_temporary_files()
@@ -138,7 +138,7 @@ def _show_totals(reports: list[dict[str, Any]], count: int, seed: int, seconds: 
 
 
 def _that_want(missed: list[str], seed: int, *, apart_from: list[Case]) -> list[Case]:
-    """The cases that were drawn did not get to these faults: so many others that want the same."""
+    """Further cases for the faults that the drawn cases did not reach."""
     by_fault: dict[str, list[Case]] = {name: [] for name in missed}
     for case in spread(seed, None):
         if (of := by_fault.get(str(case.fault))) is not None and len(of) < _MOST_MORE and case not in apart_from:
@@ -147,7 +147,7 @@ def _that_want(missed: list[str], seed: int, *, apart_from: list[Case]) -> list[
 
 
 def _never_interrupted(reports: list[dict[str, Any]], cases: list[Case]) -> list[str]:
-    """Faults that no case of a large sweep got to: then the sweep no longer sees what it should."""
+    """Faults that no case of a large sweep reached."""
     if len(cases) < _LARGE:
         return []
     struck = {strike for report in reports for strike in report["struck"]}
@@ -215,7 +215,7 @@ def _report_of(played: Played) -> dict[str, Any]:
 
 
 def _run_mutants(folder: Path, seed: int, workers: int) -> int:
-    """Each mutant lives through a slice of the sweep, until a case catches it."""
+    """Runs part of the sweep for each mutant until a case catches it."""
     escaped, cases = 0, spread(seed, None)
     for mutant in MUTANTS:
         concerned = [case for case in cases if mutant.concerns(case)]
@@ -233,7 +233,7 @@ def _run_mutants(folder: Path, seed: int, workers: int) -> int:
 def _first_caught(mutant: Mutant, cases: list[Case], folder: Path, workers: int) -> dict[str, Any] | None:
     for at in range(0, len(cases), workers):
         for outcome in _by_workers(cases[at : at + workers], folder, workers, mutant.apply):
-            # A spoiled program that merely stumbles proves nothing: a promise must be what is broken.
+            # A crash of the mutant proves nothing: an invariant must be violated.
             if any(sentence.startswith("I") for sentence in outcome["broken"]):
                 return outcome
     return None

@@ -34,7 +34,7 @@ from refundcli.store.unit_of_work import SqlBooks
 
 # No, two and three decimals: amounts must agree to the minor unit.
 CURRENCIES = ("EUR", "JPY", "KWD")
-# A part that fits twice, so that a second refund shows; and what fits beside it no more.
+# A part that fits twice, so that a second refund is visible; and an amount too large beside it.
 CAPTURED, PART, REST, TOO_MUCH = "100", "40", "60", "70"
 REFERENCES = {"stripe": ("pi_sweep1", "pi_sweep2"), "adyen": ("SWEEPSWEEPSWEEP1", "SWEEPSWEEPSWEEP2")}
 INVOICE = "in_sweep1"
@@ -42,7 +42,7 @@ STRIPE_KEY = "sk_test_sweep"
 
 
 def make_templates(folder: Path) -> None:
-    """Stores with one paid invoice each, to be copied; whose account the keys open is known already."""
+    """Template stores with one paid invoice and the keys' account already known."""
     for provider, currency, payments in product(REFERENCES, CURRENCIES, (1, 2)):
         engine = store_engine(f"sqlite:///{folder / _template(provider, currency, payments)}")
         books = SqlBooks(engine, SystemClock(UTC), "Ada")
@@ -110,7 +110,7 @@ class World:
     def __post_init__(self) -> None:
         number = crc32(str(self.case).encode())
         self.currency = CURRENCIES[number % len(CURRENCIES)]
-        # The whole at once, where nobody wants a rest of it.
+        # The full amount, where no remainder is needed.
         self.whole = self.case.payments > 1 or (number % 4 == 0 and self.case.then not in ("rest", "rivals"))
         self.references = REFERENCES[self.case.provider][: self.case.payments]
         self.store = self.folder / "store.db"
@@ -170,7 +170,7 @@ class World:
         self.end(self.start("resume", "--yes", fault=fault))
 
     def rehearse(self) -> None:
-        """In this very process, so that its children need import nothing and find every statement compiled."""
+        """Runs in this process, so that its forks have everything imported and compiled."""
         with (
             patch.dict(os.environ, self._environ(), clear=True),
             redirect_stdout(StringIO()),
@@ -221,7 +221,7 @@ class World:
             self.sandbox.settle(refund["id"], failed if stripe else {"event": words[end]})
 
     def save_deliveries(self) -> Path:
-        """In a file, as they would be sent; from now on the provider's own word on its refunds counts."""
+        """Saves the deliveries to a file; from now on the provider's outcome counts."""
         self.is_told = True
         file = self.folder / "deliveries.jsonl"
         deliveries = self.sandbox.deliveries(self.case.provider)
@@ -240,7 +240,7 @@ class World:
         self.sandbox.advance(by)
 
     def customer_disputes(self) -> None:
-        """As an import would tell it."""
+        """As an import would record it."""
         with closing(sqlite3.connect(self.store)) as line, line:
             columns = "payment_id, provider, account, stage, state, status"
             line.execute(f"INSERT INTO dispute ({columns}) SELECT id, '', '', 'chargeback', 'open', '' FROM payment")
@@ -277,7 +277,7 @@ class World:
 
 
 def _with_what_leads_to_it(fault: Fault | None) -> list[Fault]:
-    """What was not sent is dropped only after Ctrl-C."""
+    """An unsent refund is dropped only after Ctrl-C."""
     if fault is None:
         return []
     return [Fault("send", "after", "sigint"), fault] if fault.step == "drop" else [fault]

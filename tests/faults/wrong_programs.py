@@ -49,7 +49,7 @@ from refundcli.store.schema import PaymentRow
 
 @dataclass(frozen=True, slots=True)
 class WrongProgram:
-    """`spoil` takes one mechanism out until the stack is left; one of the stories must notice."""
+    """`spoil` removes one mechanism until the stack exits; one of the stories must catch it."""
 
     name: str
     spoil: Callable[[ExitStack], None]
@@ -64,7 +64,7 @@ def _instead(owner: Any, name: str, wrong: Any) -> Callable[[ExitStack], None]:
 
 
 def _one_slot(around: ExitStack) -> None:
-    """Whatever dispute an event is about, it goes to the one that is known."""
+    """Every dispute event is applied to the known dispute."""
     _instead(apply_dispute, "_record_of", lambda disputes, update: next(iter(disputes), None))(around)
 
 
@@ -176,7 +176,7 @@ _released_is_refunded = _instead(payments, "releases_in", lambda refunds, charge
 
 
 def _share_is_all_that_was_captured(around: ExitStack) -> None:
-    """And no guard of the store stands behind it."""
+    """The store's own guard is removed too."""
 
     def captured(payment: Payment) -> Any:
         return payment.provider_captured or payment.allocated
