@@ -15,10 +15,10 @@ from vendor_codes import AdyenCode, adyen_event_examples, adyen_events
 from webhooks import Json, Post, adyen, item, listening, settle_secrets, signed, until
 
 CODES = adyen_events()
-# Without an action in its additionalData nobody knows what it did.
+# Without an action in its additionalData its effect is unknown.
 CODES |= {("CANCEL_OR_REFUND", True): "block", ("CANCEL_OR_REFUND", False): "block"}
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
-# One of each kind of meaning, for what is tried on both databases.
+# One of each meaning, for both databases.
 SAMPLE = {
     ("REFUND", True), ("REFUND", False), ("REFUND_FAILED", True), ("REFUNDED_REVERSED", True), ("CAPTURE", True),
     ("CAPTURE_FAILED", True), ("CANCELLATION", True), ("CHARGEBACK", True), ("CHARGEBACK_REVERSED", True),
@@ -28,20 +28,20 @@ SAMPLE = {
 
 
 def paid(desk: Desk, words: Iterable[Any], amount: str = "100.00 EUR") -> dict[Any, tuple[str, str]]:
-    """An invoice for each word, paid through Adyen: its number and its payment."""
+    """An invoice for each code, paid through Adyen: its number and its payment."""
     numbers = {word: f"INV-{place:03}" for place, word in enumerate(words)}
     return {word: (number, desk.paid_by_card(number, amount, provider="adyen")) for word, number in numbers.items()}
 
 
 def event(word: AdyenCode, payment: str, number: str, amount: int = PART, **changes: Any) -> Json:
-    """The word about a part of the payment, under a reference of its own."""
+    """An event about part of the payment, with its own reference."""
     code, success = word
     of = {"amount": {"currency": "EUR", "value": amount}, "eventDate": YESTERDAY, "pspReference": f"EVENT{number}"}
     return item(code, success=str(success).lower(), **({"originalReference": payment} | of | changes))
 
 
 def split(outcomes: Mapping[Any, Outcome], needs_a_person: bool) -> dict[Any, Outcome]:
-    """By what `status` must exit with."""
+    """The events by whether they need review, as the exit code of `status` shows."""
     return {word: outcome for word, outcome in outcomes.items() if outcome.needs_a_person is needs_a_person}
 
 
@@ -52,7 +52,7 @@ by_exit_code = pytest.mark.parametrize("needs_a_person", [True, False], ids=["ex
 @pytest.mark.parametrize("amount", [PART, PAID], ids=["part", "whole"])
 def test_each_event_code_ends_in_the_right_sums(sqlite_desk: Desk, amount: int, needs_a_person: bool) -> None:
     settle_secrets(sqlite_desk)
-    # Where no amount counts, one is enough.
+    # Where the amount does not matter, one is enough.
     words = {word: text for word, text in CODES.items() if amount == PART or text not in ("none", "note", "block")}
     outcomes = split({word: outcome_of(text, amount) for word, text in words.items()}, needs_a_person)
     invoices = paid(sqlite_desk, outcomes)
@@ -92,11 +92,11 @@ _DONE = Sums(refunded=PART, refundable=PAID - PART)
 _FREE = Sums()
 OURS = {
     ("REFUND", True): Outcome(_DONE),
-    # What was accepted and then refused is released, and somebody must know (R14).
+    # An accepted refund that is then refused is released and needs acknowledgement (R14).
     ("REFUND", False): Outcome(_FREE, needs_a_person=True),
     ("REFUND_WITH_DATA", True): Outcome(_DONE),
     ("REFUND_WITH_DATA", False): Outcome(_FREE, needs_a_person=True),
-    # Adyen may send it again by itself: reserved for ten days, or until it is acknowledged.
+    # Adyen may retry it: reserved for ten days, or until it is acknowledged.
     ("REFUND_FAILED", True): Outcome(_ACCEPTED, needs_a_person=True),
     ("REFUND_FAILED", False): Outcome(_ACCEPTED, "unreviewed-event", needs_a_person=True),
     ("REFUNDED_REVERSED", True): Outcome(_FREE, needs_a_person=True),
@@ -199,7 +199,7 @@ def post_of(body: Json, payment: str, place: int) -> Post:
 
 @dataclass(frozen=True, slots=True)
 class LapsedHold(Outcome):
-    """A failure that is older than the ten days in which Adyen tries again: the next refund releases its amount."""
+    """A failure older than Adyen's ten days of retries: the next refund releases its amount."""
 
     @property
     def sent(self) -> list[int]:
@@ -235,7 +235,7 @@ def test_the_vendors_examples_signed_and_posted_end_in_the_right_sums(sqlite_des
         for place, (key, body) in enumerate(examples.items()):
             payment = invoices[key][1] if key in invoices else ""
             status, _ = listener.post(post_of(body, payment, place))
-            # One without a signature that is known here is refused; the other shape has it in a header.
+            # Unsigned items are rejected; the other shape is signed in a header.
             assert status == (200 if key in outcomes else status), key
         until(lambda: "waiting" not in oracle.event_counts(desk))
         assert listener.stop() == 0

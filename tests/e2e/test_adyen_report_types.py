@@ -13,7 +13,7 @@ from oracle import PAID, PART, Ending, Outcome, ending_of, expected, outcome_of
 from vendor_codes import adyen_report_types
 
 TYPES = adyen_report_types()
-# One of each kind of meaning, for the other layout and for both databases.
+# One of each meaning, for the other layout and for both databases.
 SAMPLE = (
     "Refunded", "RefundedExternally", "RefundAuthorised", "SentForRefund", "RefundFailed", "RefundedReversed",
     "CaptureFailed", "Chargeback", "ChargebackReversed", "SecondChargebackExternallyWithInfo", "ManualCorrected",
@@ -29,11 +29,11 @@ def reconciled(desk: Desk, rows: Iterable[str], exit_code: int) -> dict[str, Any
 
 
 def outcomes(words: Iterable[str]) -> dict[str, tuple[int, Outcome]]:
-    """The amount of each word, and what must follow."""
+    """The amount of each record type and the expected outcome."""
     by_type = {}
     for word in words:
         expectation, _ = TYPES[word]
-        # A capture is compared as a whole; what was never captured is all of the payment.
+        # A capture is compared as a whole; an uncaptured payment counts in full.
         minor = PAID if expectation in ("capture added", "capture cancelled", "capture unchanged") else PART
         by_type[word] = minor, outcome_of(expectation, minor)
     return by_type
@@ -64,7 +64,7 @@ def test_every_type_that_needs_no_person_ends_in_the_right_sums(sqlite_desk: Des
     invoices = paid(desk, expectations)
     rows = rows_of(invoices, expectations)
     reconciled(desk, rows, exit_code=3)
-    # What was applied is no difference any more, but an external refund still wants a credit note.
+    # Applied rows no longer differ, but an external refund still needs a credit note.
     again = {
         (difference["kind"], difference["invoice"]) for difference in reconciled(desk, rows, exit_code=3)["differences"]
     }

@@ -182,7 +182,7 @@ def test_an_unknown_run_names_those_that_are(desk: Desk, three: Path) -> None:
 
 
 def _spent_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str) -> list[str]:
-    """Between the check and the run, somebody else returns what an invoice had."""
+    """Another refund uses up an invoice's amount between the check and the run."""
     spent: list[str] = []
     from refundcli.services.bulk import runs
 
@@ -410,11 +410,11 @@ def test_a_refund_just_made_singly_is_not_repeated_by_a_file(desk: Desk) -> None
 
 
 class Killed(Exception):
-    """As good as dead."""
+    """Simulates a kill."""
 
 
 def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The worker dies after it came to this step so often, and tidies nothing up; the id of its run."""
+    """The worker dies the nth time at this step, without clean-up; the id of its run."""
     reached: list[None] = []
     worker: Any = refund_run._Worker
     original = getattr(worker, step)

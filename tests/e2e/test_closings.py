@@ -30,7 +30,7 @@ def _books_stay_sound(desk: Desk) -> object:
 
 
 def pulled(desk: Desk, status: str = "open", **changes: Any) -> str:
-    """INV-1, as Stripe keeps it and the books know it; its id there."""
+    """INV-1 at Stripe and in the books; its Stripe id."""
     stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status=status, **changes)
     desk.json("invoice pull stripe")
     return stripe_invoice.id
@@ -49,13 +49,13 @@ def sent(desk: Desk) -> list[LoggedRequest]:
 
 
 def moved_at_stripe(desk: Desk) -> int:
-    """How often an invoice became void or uncollectible there, by its events."""
+    """How often an invoice was closed at Stripe, by its events."""
     types = [event.type for event in desk.sandbox.state.events.values()]
     return types.count("invoice.voided") + types.count("invoice.marked_uncollectible")
 
 
 def lose_the_answer(desk: Desk, behaviour: str, command: str = "void INV-1") -> str:
-    """A closing whose outcome is not known; its id."""
+    """A closing with an unknown outcome; its id."""
     desk.sandbox.faults(behaviour, call="invoice")
     answer = desk(f"{command} --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (8, "outcome-unknown"), answer
@@ -73,7 +73,7 @@ def age(desk: Desk, *, hours: float) -> None:
 
 
 def killed(desk: Desk, *, at: str) -> None:
-    """`void INV-1` in a process that dies where it would begin this step."""
+    """`void INV-1` in a process that dies at the start of this step."""
     script = (
         "import os; from refundcli.services.closings import close\n"
         "from refundcli.services.dispatch import send_closing\nfrom refundcli.cli.main import run\n"
@@ -85,7 +85,7 @@ def killed(desk: Desk, *, at: str) -> None:
 
 
 def started(desk: Desk) -> "subprocess.Popen[bytes]":
-    """`void INV-1` in a process of its own."""
+    """`void INV-1` in a separate process."""
     script = "import sys; from refundcli.cli.main import run; sys.exit(run('void INV-1 --yes'.split()))"
     return subprocess.Popen([sys.executable, "-c", script], env=os.environ | desk.environ)
 
@@ -168,7 +168,7 @@ def test_a_key_of_the_other_mode_closes_nothing(desk: Desk) -> None:
     desk.environ["STRIPE_API_KEY"] = "sk_" + "live_desk"
     del desk.environ["REFUNDCLI_STRIPE_API_BASE"]
     answer = desk("void INV-1 --yes -o json")
-    # Stripe does not know the key, or is not to be reached from here.
+    # Stripe does not know the key, or is unreachable.
     assert (answer.exit_code in (4, 7), desk.count("closing")) == (True, 0)
 
 
@@ -257,14 +257,14 @@ def test_a_definite_no_leaves_the_invoice_as_it_was(desk: Desk, behaviour: str) 
     assert closing["status"] == "failed"
     assert f"HTTP {behaviour}" in closing["failure"]
     assert desk("status").exit_code == 0
-    # It is a new closing, with a key of its own.
+    # A new closing with a new key.
     assert desk.json("void INV-1 --yes")["status"] == "void"
     assert len({request.idempotency_key for request in sent(desk)}) == 2
 
 
 def test_stripes_refusal_is_shown_verbatim(desk: Desk) -> None:
     reference = pulled(desk)
-    # Paid between the look and the request.
+    # Paid between the look-up and the request.
     desk.sandbox.faults("delay_ms", call="invoice", delay_before_ms=1500)
     process = started(desk)
     wait_until(lambda: bool(sent(desk)))
@@ -367,7 +367,7 @@ def test_it_is_not_sent_again_when_a_rule_says_no_by_now(desk: Desk) -> None:
     assert outcome["step"] == "still not known"
     assert outcome["note"].startswith("not sent again: INV-1 has 100.00 EUR paid on it")
     assert len(sent(desk)) == 1
-    # It went through after all; money that is known here is not void.
+    # The void went through after all; money in the books is not void.
     stripe_says(desk, reference, "void")
     assert desk.json("resume")[0]["status"] == "done"
     assert desk.invoice("INV-1").status is InvoiceStatus.PAID

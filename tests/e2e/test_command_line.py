@@ -18,7 +18,7 @@ HEAVY = ("sqlalchemy", "sqlmodel", "alembic", "stripe", "Adyen", "requests", "st
 
 
 def modules_of(*command: str) -> set[str]:
-    """The heavy modules that a command line loads, asked of Python itself."""
+    """The heavy modules that a command line imports."""
     code = (
         "import sys; from refundcli.__main__ import main\n"
         f"sys.argv[1:] = {list(command)!r}\n"
@@ -103,7 +103,7 @@ def test_a_usage_error_is_json_with_the_json_option(new_desk: Desk) -> None:
 
 
 def test_a_script_never_meets_a_prompt(desk: Desk) -> None:
-    """Every command that changes something, without a terminal and with an answer, asks nothing and ends."""
+    """Every writing command, without a terminal and with --yes, ends without a prompt."""
     desk.paid_by_card()
     desk.paid_outside()
     desk.unpaid("INV-3")
@@ -169,7 +169,7 @@ def test_a_reader_that_went_away_is_no_error(desk: Desk) -> None:
 
 @pytest.fixture
 def new_desk(tmp_path: Path) -> Desk:
-    """A desk where nothing is set up yet."""
+    """A desk without any set-up."""
     desk = Desk.__new__(Desk)
     desk.folder, desk.url = tmp_path, ""
     desk.environ = {

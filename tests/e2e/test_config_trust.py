@@ -33,7 +33,7 @@ def new_store(new_sqlite: object) -> object:
 
 @pytest.fixture
 def hostile(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of somebody else's, with settings that send this user's token to a port of theirs."""
+    """A hostile folder whose settings send this user's token to a foreign port."""
     folder = tmp_path / "archive"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -33,7 +33,7 @@ def commands_of_the_demo() -> list[tuple[int, str, str]]:
     return [(int(code), command, answer) for code, command, answer in matches]
 
 
-# Reading is allowed to whom the folder of the program may keep out; writing is not.
+# The program's folder must be readable for any user, and writable for none.
 AS_NOBODY = (
     "setpriv",
     f"--reuid={NOBODY}",
@@ -51,7 +51,7 @@ def may_become_another_user() -> bool:
 
 @dataclass
 class Container:
-    """A shell without anything: what is not given is not there."""
+    """A shell with only the given environment."""
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -106,7 +106,7 @@ def test_every_command_of_the_demo_works(container: Container, seeded: RunningSa
     process = container(f"refundcli --store sqlite:///books.db init --sandbox {seeded.url}")
     assert_said(process, "init")
     assert process.returncode == 0, process.stderr
-    # Without a home nothing is remembered of the user, so the settings file must be named: init says how.
+    # Without a home the settings file must be named: init says how.
     (named,) = re.findall(r"export (REFUNDCLI_CONFIG)=(\S+)", process.stderr)
     container.environ |= dict([named])
     for code, command, answer in commands_of_the_demo():
@@ -120,7 +120,7 @@ def test_every_command_of_the_demo_works(container: Container, seeded: RunningSa
         if answer and code == 3:
             command += f" --confirm '{answer}'"
         elif answer or "--from" in command:
-            # At a terminal a file of which nothing is left to do asks nothing.
+            # At a terminal, a finished file prompts for nothing.
             command += " --yes"
         ended = container(command)
         assert_said(ended, command)
@@ -163,7 +163,7 @@ def test_a_home_that_cannot_be_written_to_explains_itself(container: Container, 
 
 
 def test_where_no_folder_takes_temporary_files_that_is_said(container: Container, seeded: RunningSandbox) -> None:
-    """A root that is read-only: /tmp too, and the folder one is in."""
+    """A read-only root, including /tmp and the working folder."""
     container.environ |= {
         "REFUNDCLI_STORE_URL": f"sqlite:///{container.folder}/books.db",
         "REFUNDCLI_STRIPE_API_BASE": seeded.url,

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.both_databases
 
 
 def test_sixteen_processes_never_return_more_than_was_captured(desk: Desk) -> None:
-    """Each wants 15.00 of 100.00: six fit, and 10.00 is left."""
+    """Each refunds 15.00 of 100.00: six succeed and 10.00 is left."""
     reference = desk.paid_by_card()
     command = ["refund", "INV-1", "--amount", "15", "--reason", "other", "--yes", "--allow-duplicate"]
     answers = all_at_once(desk, [command] * PROCESSES)

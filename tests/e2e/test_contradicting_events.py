@@ -199,7 +199,7 @@ def test_money_returned_another_way_is_not_the_refund_in_the_dashboard(desk: Des
     how = how.replace("REFUND", failed["id"])
     desk.json(f"mark-refunded INV-1 --amount 40.00 --reason other {how} --yes")
     ingest(desk, event("REFUND", payment, "DASHBOARD", ago=1))
-    # Until somebody says whether it is the same money, it cannot go a third time.
+    # Until an operator decides whether it is the same money, nothing more is refunded.
     assert left(desk) == "20.00"
     assert desk("status").exit_code == 8
 
@@ -260,7 +260,7 @@ def test_a_refund_that_failed_and_was_made_again_in_one_report_stays_held(desk: 
     kinds = ["SentForRefund", "RefundFailed", "Refunded"]
     rows = [row(kind, payment, refund["provider_reference"], ago=40 - day) for day, kind in enumerate(kinds)]
     compared(desk, *rows)
-    # Ten days after the failure Adyen does not try again; this one it has made.
+    # Adyen does not retry after ten days; this one it did.
     assert left(desk) == "60.00"
     desk.refused("refund INV-1 --amount 70.00 --reason other --yes", "over-refund")
     assert findings(desk.books) == []

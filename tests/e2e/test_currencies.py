@@ -4,7 +4,7 @@ import pytest
 
 from desk import Desk
 
-# amount in major units → what goes over the wire to (Stripe, Adyen)
+# amount in major units → minor units sent to (Stripe, Adyen)
 ON_THE_WIRE = {
     "1234 JPY": (1234, 1234),
     "12.340 KWD": (12340, 12340),

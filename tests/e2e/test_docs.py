@@ -43,9 +43,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCED = re.compile(r"^```.*?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`\n]+)`")
-# Made anew in each run.
+# Different in each run.
 _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
-# Two places that find the same thing wrong.
+# Two places that report the same problem.
 SAME_MEANING = {
     *("evidence-needed", "api-base-when-live", "refund-not-found", "possible-duplicate", "changed-meanwhile"),
     # Of a refund, and of a closing.
@@ -97,7 +97,7 @@ def unknown_in(command: str) -> str:
 
 
 def leaves() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by its whole name."""
+    """The full name of every command that does something."""
     root: Any = typer.main.get_command(cli)
     for name in COMMANDS:
         command = root.get_command(None, name)
@@ -141,7 +141,7 @@ def test_each_command_says_what_it_does_and_gives_an_example_that_exists(name: s
 
 
 def table_under(heading: str, text: str = README) -> list[list[str]]:
-    """The cells of the first table after these words, without its heads."""
+    """The cells of the first table after this text, without the header."""
     lines = text[text.index(heading) :].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     rows = []
@@ -251,7 +251,7 @@ def test_an_error_code_means_one_thing() -> None:
 
 
 def error_kinds() -> list[type[RefundcliError]]:
-    """Every class of error of the program, whichever module it stands in."""
+    """Every error class of the program."""
     for module in pkgutil.walk_packages(refundcli.__path__, "refundcli."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
@@ -260,7 +260,7 @@ def error_kinds() -> list[type[RefundcliError]]:
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
-        # One may be of two kinds.
+        # A payment may be in two lists.
         if kind.__module__.startswith("refundcli.") and kind not in kinds:
             kinds.append(kind)
     return kinds
@@ -309,7 +309,7 @@ def test_the_demo_ends_well_leaves_nothing_and_shows_what_the_readme_quotes(tmp_
     assert demo.stderr == ""
     assert list(folder.iterdir()) == []
     assert processes_that_know(str(folder)) == []
-    # Processor time, for a loaded machine proves nothing about the demo.
+    # Processor time, so that a busy machine does not fail the test.
     assert after.ru_utime - before.ru_utime < 60
     transcript = without_ids(demo.stdout)
     blocks = list(quoted(in_json=False))
@@ -325,7 +325,7 @@ def without_ids(text: str) -> str:
 
 
 def processes_that_know(word: str) -> list[str]:
-    """Processes with this word in their environment, where the system lets one look."""
+    """Processes with this text in their environment, where the system shows it."""
     commands = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

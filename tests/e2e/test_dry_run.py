@@ -13,7 +13,7 @@ from refundcli.cli.main import COMMANDS, cli
 
 
 def leaves() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by its whole name."""
+    """The full name of every command that does something."""
     root: Any = typer.main.get_command(cli)
     for name in COMMANDS:
         command = root.get_command(None, name)
@@ -126,7 +126,7 @@ def test_a_dry_run_changes_nothing(sqlite_desk: Desk, case: Callable[[Desk], str
     assert state_of(sqlite_desk) == before
     if form:
         assert answer.json["dry_run"] is True
-    # The same command without the option is no dry run: what was tried here would have changed the store.
+    # Without the option the same command changes the store.
     assert sqlite_desk(f"{command} --yes").exit_code == 0
     assert state_of(sqlite_desk)[0] != before[0]
 
@@ -137,7 +137,7 @@ def test_every_command_that_takes_dry_run_is_tried_here() -> None:
 
 def test_a_write_in_a_dry_run_is_refused_by_the_books(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     sqlite_desk.unpaid("INV-3")
-    # A program that forgets the option.
+    # A command that ignores the option.
     forgetful = "refundcli.cli.commands.refunds.close._show_dry_run"
     monkeypatch.setattr(forgetful, lambda app, preview: app.services.books.write(lambda tx: 1))
     before = state_of(sqlite_desk)

@@ -10,7 +10,7 @@ from refundcli.domain.bulk_run import RunKind
 from refundcli.store.integrity import findings
 
 KINDS = [RunKind.REFUND, RunKind.MARK_REFUNDED]
-# The keys of two equal rows, as the stores of every release have them.
+# The keys of two equal rows, in the stores of every release.
 FROZEN_KEYS = {
     RunKind.MARK_REFUNDED: {
         "row-0b2ba84a5d1e368ab87cab1c708b5635d07c731e",
@@ -133,7 +133,7 @@ def test_differing_rows_of_one_payment_are_done_in_a_corrected_file_too(desk: De
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_rows_that_were_done_before_stay_done_and_keep_their_keys(desk: Desk, kind: RunKind) -> None:
-    """So files ran before equal rows were asked about."""
+    """As in releases before equal rows needed confirmation."""
     paid(desk, kind)
     columns = "invoice,amount,reason,reference" if kind is RunKind.MARK_REFUNDED else "invoice,amount,reason"
     row = "T-1,40,other,a" if kind is RunKind.MARK_REFUNDED else "T-1,40,other"
@@ -235,7 +235,7 @@ def test_equal_rows_refused_earlier_are_not_both_done_when_run_again(desk: Desk,
     assert desk.invoice("T-1").refundable.number == "60.00"
     again = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
     assert (again["done_before"], refused_lines(again)) == (1, [(3, "possible-duplicate")])
-    # The first file finds its row done, under the key that it had.
+    # The first file finds its row done under its old key.
     assert desk.json(f"{kind} --from {desk.folder / 'f.csv'} --yes", exit_code=9)["done_before"] == 1
     assert desk.invoice("T-1").refundable.number == "60.00"
 

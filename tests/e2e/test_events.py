@@ -40,7 +40,7 @@ def ingest(desk: Desk, *deliveries: Post | str, exit_code: int | None = None) ->
 
 
 def queued_lines(desk: Desk, provider: str) -> list[str]:
-    """What the sandbox has queued since the last time, each as a line of a file."""
+    """The sandbox's queued deliveries as lines of a file; empties the queue."""
     deliveries = desk.sandbox.deliveries(provider, drain=True)  # type: ignore[arg-type]
     return [json.dumps(asdict(delivery)) for delivery in deliveries]
 
@@ -188,7 +188,7 @@ def test_a_late_failure_is_not_retried_by_its_key_until_acknowledged(desk: Desk)
     desk.json(f"acknowledge {only_refund(desk).id} --yes")
     assert desk(command).exit_code == 0
     ingest(desk, *queued_lines(desk, "adyen"))
-    # Adyen's word about the first comes after all, and the second stands.
+    # Adyen's event of the first arrives after all; the second stays valid.
     desk.sandbox.settle(late, event="REFUNDED_REVERSED", reason="closed account")
     ingest(desk, *queued_lines(desk, "adyen"))
     assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.REVERSED, RefundState.SUCCEEDED]
@@ -270,7 +270,7 @@ def test_while_a_bank_asks_for_information_nothing_is_sent(desk: Desk) -> None:
     desk.sandbox.advance(60)
     desk.sandbox.dispute(reference, "warning_under_review")
     ingest(desk, *queued_lines(desk, "adyen"))
-    # What was answered is still open; Adyen never says how it ended, so a person decides (R11).
+    # The dispute is still open; Adyen never reports its end, so an operator decides (R11).
     desk.refused("refund INV-1 --full --reason other --yes", "disputed")
     desk.json("refund INV-1 --full --reason other --dispute-decision 'Bo: the customer was right' --yes")
 
@@ -319,7 +319,7 @@ def test_a_refund_in_an_unlisted_status_counts_and_needs_review(desk: Desk) -> N
     assert event["kind"] == "refund status blocked"
     assert desk("status").exit_code == 8
     desk.json(f"events acknowledge {event['id']} --memo 'Stripe says it is on its way'")
-    # Asked again in the same status it is known.
+    # The same status again is no new event.
     desk.json("refund INV-1 --amount 10 --reason other --yes")
     assert desk.invoice("INV-1").refundable.number == "65.00"
 

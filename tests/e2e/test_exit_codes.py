@@ -39,7 +39,7 @@ def paid(command: str) -> Prepare:
 
 
 def unreadable(command: str) -> Prepare:
-    """A payment of which Stripe reports what the books cannot hold."""
+    """A payment with a Stripe refund that the books cannot store."""
 
     def prepare(desk: Desk) -> str:
         refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 2500)
@@ -75,7 +75,7 @@ def with_fault(behaviour: str, command: str = "refund INV-1 --amount 40 --reason
 
 
 def left_unknown(command: str, *, hours_ago: float = 0) -> Prepare:
-    """A refund at Stripe whose answer was lost, so long ago."""
+    """A refund at Stripe whose response was lost `ago`."""
 
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
@@ -89,7 +89,7 @@ def left_unknown(command: str, *, hours_ago: float = 0) -> Prepare:
 
 
 def lost_and_failed(command: str) -> Prepare:
-    """A refund at Stripe whose answer was lost a day ago; Stripe made it, and it failed there."""
+    """A refund at Stripe whose response was lost a day ago, and which failed there."""
 
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
@@ -162,7 +162,7 @@ def imported(*rows: str, options: str = "") -> Prepare:
 
 
 def external(command: str) -> Prepare:
-    """A dashboard refund that was found; its id there."""
+    """A dashboard refund in the books; its Stripe id."""
 
     def prepare(desk: Desk) -> str:
         refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
@@ -173,7 +173,7 @@ def external(command: str) -> Prepare:
 
 
 def stored_before_import(command: str) -> Prepare:
-    """An event with a word that no table lists, about a payment that came into the books after it."""
+    """An event with an unlisted code, about a payment imported after it."""
 
     def prepare(desk: Desk) -> str:
         settle_secrets(desk)
@@ -351,7 +351,7 @@ def test_a_command_ends_with_its_code(sqlite_desk: Desk, name: str, code: ExitCo
     assert (command_named_in(command.split()), answer.exit_code) == (name, code), (command, answer)
 
 
-# Commands that write, and ask no provider: the store may not say whether it kept the last commit.
+# Writing commands without a provider: the outcome of the last commit may be unknown.
 WRITING = (
     "invoice import",
     "invoice pull",
@@ -382,12 +382,12 @@ def test_a_commit_that_is_not_confirmed_is_not_known(
     assert (answer.exit_code, "[commit-unknown]" in answer.err) == (8, True), answer
 
 
-# As a commit that is not confirmed, of commands that write only if there is something to write.
+# An unconfirmed commit, of commands that write only if needed.
 NOT_TRIED = {
     ("invoice show", E.OUTCOME_UNKNOWN),
     # Where the store's file cannot be copied: tests/integration/test_store_check.py.
     ("store check", E.OUTCOME_UNKNOWN),
-    # Where a run is unfinished and nobody is at it: tests/e2e/test_status_summary.py.
+    # For an unfinished run without a worker: tests/e2e/test_status_summary.py.
     ("resume", E.PARTLY),
 }
 

@@ -25,7 +25,7 @@ ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_R
 
 
 def in_a_process(desk: Desk, *command: str) -> int:
-    """Somebody else's command, while one of this process is at work."""
+    """Another process's command while one of this process is at work."""
     words = [sys.executable, "-m", "refundcli", *command]
     return subprocess.run(words, env=os.environ | desk.environ, check=False, capture_output=True).returncode
 
@@ -79,7 +79,7 @@ def test_a_refund_that_the_store_cannot_take_stops_no_other(desk: Desk) -> None:
         desk.sandbox.faults("drop_after")
         desk.json(f"refund {number} --amount 60 --reason other --yes", exit_code=8)
     desk.json("refund INV-3 --amount 60 --reason other --yes")
-    # The provider's id of the first is another one's here already.
+    # The first's provider id is already used by another refund.
     duplicate = desk.sandbox.refunds_of(references[0])[0].id
     with desk.books.engine.begin() as line:
         change = "UPDATE refund SET provider_reference = :taken WHERE provider_reference IS NOT NULL"
@@ -121,7 +121,7 @@ def test_a_request_that_was_killed_is_checked_when_it_comes_again(desk: Desk) ->
 
 
 class Killed(Exception):
-    """As good as dead."""
+    """Simulates a kill."""
 
 
 def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_run_that_is_taken_over_does_not_send_what_the_dashboard_refunded(
 
 
 def test_a_run_that_is_taken_over_records_what_the_provider_has(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a restored backup: the refund is ready here, and made there."""
+    """As after a restored backup: the refund is ready here and made at Stripe."""
     desk.environ |= ONE_AT_A_TIME
     reference = desk.paid_by_card("C-1")
     file = file_of(desk, "C-1,40,other")

@@ -37,7 +37,7 @@ INV-3,cus_3,Cy,KWD,1.250,paid,2026-09-03,adyen,PSP1,1.250
 
 
 class Shop:
-    """A store, and invoices to bring in."""
+    """A store, and invoices to import."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -93,7 +93,7 @@ def test_good_rows_go_in_and_are_counted(shop: Shop) -> None:
         "rejected_file": None,
     }
     assert [str(shop.total(f"INV-{n}")) for n in (1, 2, 3)] == ["120.00 EUR", "5200 JPY", "1.250 KWD"]
-    # All of it was given back before the store knew it.
+    # Fully refunded before the import.
     assert shop.status("INV-3") is InvoiceStatus.REFUNDED
 
 
@@ -230,7 +230,7 @@ def test_an_open_invoice_is_paid_by_a_later_file(shop: Shop) -> None:
 
 @pytest.fixture
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each piece that the file is read in is a transaction of its own."""
+    """Imports each chunk of the file in a separate transaction."""
     monkeypatch.setattr(from_file, "MOST_IN_CHUNK", 1)
     monkeypatch.setattr(csv_table, "_BLOCK", 64 * 1024)
 

@@ -137,7 +137,7 @@ def test_a_payment_is_one_whichever_id_came_first_and_is_refunded_once(desk: Des
         f"INV-1,{stripe_invoice.customer},EUR,100.00,paid,2026-09-01,stripe,{reference}\n"
     )
     commands = [f"invoice import {file}", "invoice pull stripe"]
-    # And again, as every night: neither makes a second one.
+    # A second nightly import adds nothing.
     for command in (commands if first == "import" else commands[::-1]) * 2:
         desk.json(command)
         (payment,) = desk.invoice("INV-1").payments

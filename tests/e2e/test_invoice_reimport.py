@@ -12,7 +12,7 @@ from refundcli.store.integrity import findings
 
 
 def bring_in(desk: Desk, *payments: dict[str, Any], status: str = "paid") -> list[str]:
-    """One invoice with these payments; what the import says that it kept or noticed."""
+    """Imports one invoice with these payments; the reported reasons and notices."""
     invoice = {"number": "INV-1", "customer": "c", "currency": "EUR", "total": "150.00", "status": status}
     Path("again.jsonl").write_text(json.dumps({**invoice, "issued_on": "2026-09-01", "payments": payments}) + "\n")
     answer = desk.json("invoice import again.jsonl")

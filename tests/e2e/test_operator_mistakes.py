@@ -14,7 +14,7 @@ HEADER = "number,customer,currency,total,status,issued_on,paid_amount,provider,p
 
 
 class Killed(BaseException):
-    """kill -9, as far as the books can tell."""
+    """Simulates kill -9."""
 
 
 def bring_in(desk: Desk, *rows: str) -> Answer:

@@ -95,7 +95,7 @@ def test_the_captures_of_a_report_do_not_hide_refunds_and_chargebacks(desk: Desk
     assert money(desk, "INV-1", "refunded") == "30.00"
     desk.refused(f"refund INV-2 --full {YES}", "nothing-to-refund")
     desk.refused(f"refund INV-3 --full {YES}", "disputed")
-    # INV-2 has no credit note until somebody adopts its refund: the same report cannot agree with that.
+    # INV-2 has no credit note until its refund is adopted, so the report still differs.
     assert desk(f"reconcile --report {report}").exit_code == 3
     desk.json("reconcile --adopt DASH2 --reason other")
     assert desk(f"reconcile --report {report}").exit_code == 0

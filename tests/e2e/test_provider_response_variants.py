@@ -19,7 +19,7 @@ Answer = Body | Reply | Callable[[dict[str, str]], Body]
 
 
 class Server(Stub):
-    """Answers by method and path; what it has no answer to is not there, in the vendor's words."""
+    """Scripted replies by method and path; anything else is the vendor's 404."""
 
     def __init__(self, answers: dict[str, Answer]) -> None:
         super().__init__(Reply())
@@ -49,7 +49,7 @@ def listed(*items: Body, **more: Any) -> Body:
 
 
 def in_pages(*items: Body) -> Callable[[dict[str, str]], Body]:
-    """One a page, whatever was asked for: the vendor promises no more than `limit`."""
+    """One object per page: the vendor only promises at most `limit`."""
 
     def page(params: dict[str, str]) -> Body:
         ids = [entry["id"] for entry in items]
@@ -60,7 +60,7 @@ def in_pages(*items: Body) -> Callable[[dict[str, str]], Body]:
 
 
 def charge(name: str = "ch_1", amount: int = 10_000, **fields: Any) -> Body:
-    """Only what the schema demands, and what it does not know yet."""
+    """Only the schema's required fields, plus unknown ones."""
     body = {"id": name, "object": "charge", "amount": amount, "amount_captured": amount, "amount_refunded": 0}
     body |= {"billing_details": {}, "captured": True, "created": 1_790_000_000, "currency": "eur", "disputed": False}
     body |= {"livemode": False, "metadata": {}, "paid": True, "refunded": False, "status": "succeeded"}
@@ -291,7 +291,7 @@ def test_a_refund_event_is_looked_up_by_any_of_its_ids(desk: Desk, server: Serve
 
 @pytest.fixture
 def paid(desk: Desk, server: Server) -> Server:
-    """An invoice of 100.00 EUR, paid with pi_1 at a Stripe that the test answers for."""
+    """An invoice of 100.00 EUR, paid with pi_1 at the test's own Stripe server."""
     desk.paid_by_card(reference="pi_1")
     server.answers |= {
         "GET /v1/account": {"id": "acct_1", "object": "account"},
@@ -328,7 +328,7 @@ def test_a_refund_that_a_second_person_must_approve_is_waited_for(desk: Desk, pa
         desk(resume)
     assert (posts(paid), only_refund(desk).state) == (1, RefundState.AWAITING_APPROVAL)
     assert findings(desk.books) == []
-    # Once it is approved, Stripe makes the refund itself.
+    # After approval Stripe makes the refund itself.
     metadata = {"refundcli_refund": ours.id}
     paid.answers["GET /v1/refunds"] = listed(refund("re_7", 7500, payment_intent="pi_1", metadata=metadata))
     assert desk.json(f"resume {ours.id}")[0]["status"] == "succeeded"

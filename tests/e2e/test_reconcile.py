@@ -163,7 +163,7 @@ def test_with_nothing_in_the_books_and_nothing_at_stripe_that_is_said(desk: Desk
 
 
 def credited_at_stripe(desk: Desk) -> str:
-    """An invoice that Stripe keeps; after the import, 40.00 of it were given to the customer's balance."""
+    """A Stripe invoice; after the import, 40.00 of it was credited to the customer's balance."""
     stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="paid")
     desk.json("invoice pull stripe")
     assert desk.json("reconcile")["result"] == "agrees"

@@ -36,7 +36,7 @@ def compared(desk: Desk, *rows: str, exit_code: int = 3) -> list[tuple[str, str,
 
 
 def pending(desk: Desk) -> tuple[str, str, str]:
-    """A payment at Adyen, its refund there, and our own name of that."""
+    """A payment at Adyen, its refund there, and our refund's id."""
     payment = desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
     (refund,) = desk.invoice("INV-1").refunds
@@ -77,7 +77,7 @@ def test_a_retry_by_adyen_after_a_late_failure_is_reported(desk: Desk) -> None:
     assert compared(desk, *failed, exit_code=0) == []
     again = row("Refunded", payment, refund, reference=ours, at="2026-10-08 10:00:00")
     assert compared(desk, *failed, again) == [("status", "refund", True)]
-    # The report of another week, which no longer holds the failure.
+    # A later report without the failure.
     later = row("Refunded", payment, refund, reference=ours, at="2099-10-08 10:00:00")
     assert compared(desk, later) == [("status", "refund", True)]
     assert compared(desk, later) == [("status", "refund", False)]
@@ -165,7 +165,7 @@ def test_a_refund_that_succeeded_in_the_time_of_a_report_must_be_in_it(desk: Des
     assert compared(desk, *around) == [("missing-there", "refund", False)]
     report_rows = [*around, row("SentForRefund", payment, refund, reference=ours, at="2026-10-01 10:00:00")]
     assert compared(desk, *report_rows, exit_code=0) == []
-    # It succeeded on the second of October: too near the end of this report, and not in the time of that one.
+    # It succeeded on 2 October: too near the end of this report, and outside the other's period.
     for days in (("2026-09-25", "2026-10-06"), ("2026-10-05", "2026-10-20")):
         rows = [row("Settled", f"OTHER{day}", at=f"{day} 10:00:00") for day in days]
         assert compared(desk, *rows, exit_code=0) == []
@@ -182,7 +182,7 @@ def test_a_refund_without_an_outcome_is_not_compared(desk: Desk, state: str) -> 
     assert compared(desk, row("Settled", payment), exit_code=8) == []
     comparison = desk.json(f"reconcile --report {desk.folder / 'report.csv'}", exit_code=8)
     assert (comparison["result"], comparison["unconfirmed"]) == ("incomplete", 1)
-    # What could not be compared comes before what differs.
+    # An incomplete comparison outranks a difference.
     assert compared(desk, row("Settled", payment, amount="90.00"), exit_code=8) == [("amount", "captured", False)]
 
 
@@ -388,7 +388,7 @@ def test_a_chargeback_does_not_reopen_an_imported_lost_dispute(desk: Desk) -> No
 
 def test_a_chargeback_reopens_an_imported_won_dispute_and_is_reported(desk: Desk) -> None:
     won = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.WON)
-    # The file does not say when it was won: it may be older than this.
+    # The file does not date the win, so it may be older than this.
     assert compared(desk, row("Chargeback", won, "DISPUTE1")) == [("dispute", "dispute", True)]
     assert desk.invoice("INV-1").dispute is Dispute.OPEN
     assert compared(desk, row("Chargeback", won, "DISPUTE1"), exit_code=0) == []
@@ -444,7 +444,7 @@ def test_a_recorded_refund_that_failed_differs_and_may_be_undone(
     assert compared(desk, *rows, exit_code=8) == [("status", "refund", False)]
     desk.json(f"mark-refunded --undo {record} --memo failed --yes")
     assert compared(desk, *rows, exit_code=0) == []
-    # Adyen sent it again: the money did go back.
+    # Adyen retried it, and the money was refunded.
     again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
     assert compared(desk, again, exit_code=8) == [("status", "refund", False)]
     (unreviewed,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]

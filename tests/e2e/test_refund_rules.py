@@ -193,7 +193,7 @@ def test_r4_another_reason_is_refused_with_the_nearest_one(desk: Desk) -> None:
     ],
 )
 def test_r5_without_a_terminal_and_an_answer_nothing_is_begun(desk: Desk, command: str) -> None:
-    # Not even the store is looked at: there is none.
+    # The store is not opened: there is none.
     desk.environ["REFUNDCLI_STORE_URL"] = "sqlite:////nonexistent/none.db"
     desk.refused(command, "confirmation-required", exit_code=2)
 
@@ -252,7 +252,7 @@ def test_r7_a_refund_that_was_not_sent_or_was_declined_leaves_no_number(
     desk.paid_by_card()
     desk.sandbox.faults(*faults)
     assert desk("refund INV-1 --amount 1 --reason other --yes").exit_code == exit_code
-    # One that was declined is no first one: the second is no duplicate.
+    # A declined refund is not a first one, so the second is no duplicate.
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     notes = desk.json("credit-notes list")
     assert [note["number"][-6:] for note in notes] == ["000001"]
@@ -401,7 +401,7 @@ def test_each_action_that_is_shown_as_allowed_is_allowed_and_no_other(desk: Desk
             else:
                 command = re.sub("REASON", "other", command) + " --dry-run"
             if action["action"] in ("void", "uncollectible") and action["allowed"]:
-                continue  # It cannot be tried without doing it; the tests above do.
+                continue  # It cannot be tested without running it; the tests above do.
             answer = desk(f"{command.removeprefix('refundcli ')} -o json")
             assert (answer.exit_code == 0) is action["allowed"], (number, action, answer)
             if not action["allowed"]:

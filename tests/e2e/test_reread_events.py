@@ -25,7 +25,7 @@ def desk(sqlite_desk: Desk) -> Desk:
 
 @pytest.fixture
 def decided(desk: Desk) -> str:
-    """A payment with an event whose word was decided for the store, and one that came after the decision."""
+    """A payment with an event whose code was decided for the store, and one received after the decision."""
     payment = desk.paid_by_card(provider="adyen")
     oracle.ingest(desk, *delivered(item("FOO", originalReference=payment, pspReference="FOO1")))
     desk.json("events acknowledge --code FOO --as none")
@@ -35,7 +35,7 @@ def decided(desk: Desk) -> str:
 
 
 def lists(monkeypatch: pytest.MonkeyPatch, word: str, meaning: Meaning) -> None:
-    """Another version of the program, whose table says this of the word."""
+    """Another version of the program with this meaning of the code."""
     both = {(word, success): meaning for success in (True, False)}
     monkeypatch.setattr(vocabulary, "EVENTS", {**vocabulary.EVENTS, **both})
 

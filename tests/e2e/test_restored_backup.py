@@ -70,7 +70,7 @@ def test_the_same_request_records_the_refund_that_stripe_has(desk: Desk, backups
     assert again["credit_note"]["status"] == "issued"
     assert len(desk.sandbox.refund_requests) == 1
     made_once(desk, reference)
-    # And once more, as a command that is known now.
+    # Once more, now as a known command.
     assert desk.json(REFUND)["refunds"][0]["id"] == first["id"]
 
 
@@ -127,7 +127,7 @@ def test_what_the_backup_holds_as_never_sent_is_found_by_resume(desk: Desk, back
 
 
 def test_a_key_is_as_old_as_the_refund_that_the_provider_made(desk: Desk, backups: Backups) -> None:
-    """Else a look-up that fails later could be followed by a replay with a key that is forgotten."""
+    """Otherwise a failed look-up could be followed by a replay with a forgotten key."""
     desk.paid_by_card()
     backups.make()
     desk.json(REFUND)
@@ -178,7 +178,7 @@ def test_stripe_s_refund_recorded_as_external_is_not_sent_again(desk: Desk, back
 
 
 def test_adyen_s_refund_reported_by_an_event_is_not_sent_again(desk: Desk, backups: Backups) -> None:
-    """Past its memory of keys, Adyen would make a second one."""
+    """Past the key window Adyen would make a second refund."""
     settle_secrets(desk)
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     reference = desk.paid_by_card(provider="adyen")

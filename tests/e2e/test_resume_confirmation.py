@@ -12,12 +12,12 @@ from terminal.terminal import Terminal
 
 @pytest.fixture
 def new_store(new_sqlite: object) -> object:
-    """The store has no part in it."""
+    """Does not depend on the store."""
     return new_sqlite
 
 
 def make_live(desk: Desk) -> None:
-    """The books of a live Adyen account: connecting needs no network, and nothing may be sent in a test."""
+    """The books of a live Adyen account; connecting needs no network, and nothing is sent."""
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE store_info SET livemode = :live"), {"live": True})
     del desk.environ["REFUNDCLI_ADYEN_API_BASE"]

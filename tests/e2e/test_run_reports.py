@@ -174,7 +174,7 @@ def test_a_dry_run_of_a_run_that_would_be_resumed_sends_nothing(desk: Desk) -> N
 
 
 def lose_the_store(desk: Desk) -> Callable[[], None]:
-    """The database is gone in the middle of something; what is returned brings it back."""
+    """Makes the database unreachable; returns a function that restores it."""
     url = make_url(desk.url)
     if url.get_backend_name() == "sqlite":
         path = Path(str(url.database))
@@ -196,7 +196,7 @@ def lose_the_store(desk: Desk) -> Callable[[], None]:
 
 @pytest.fixture
 def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Callable[[], None]]]:
-    """The store is lost after the n-th call of a method; what brings it back."""
+    """Makes the store unreachable after the nth call of a method; returns a function that restores it."""
 
     def at(owner: Any, method: str, nth: int) -> list[Callable[[], None]]:
         back: list[Callable[[], None]] = []
@@ -231,7 +231,7 @@ def test_a_run_that_loses_its_store_reports_sent_rows_and_null_for_unknown(
     assert 2 <= report["refunded"] + len(report["not_written"]) == sent < 6, answer
     unknown = ("done_before", "refused_count", "unknown", "waiting", "held_by_others", "state")
     assert [report[name] for name in unknown] == [None] * len(unknown)
-    # With an answer that could not be written the outcome is unknown; else the store is not usable.
+    # An unwritten response leaves the outcome unknown; otherwise the store is unusable.
     assert answer.exit_code == (8 if report["not_written"] else 4)
     assert "othing was changed" not in answer.out + answer.err
     assert report["next"] == f"refundcli refund --resume {report['run']}"
@@ -436,7 +436,7 @@ def test_a_row_that_was_refunded_in_part_is_not_called_refused(sqlite_desk: Desk
     declined = next(reference for reference in references if not desk.refunded_at_provider(reference))
     rest = f"refund C-1 --amount 50.00 --reason other --payment {declined}"
     assert row["hint"] == f"Refund the rest: refundcli {rest}"
-    # The same file again sends nothing; the rest is refunded by itself.
+    # The same file again sends nothing; the rest is refunded separately.
     again = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert again["refused_by_code"] == {"partly-refunded": 1}
     desk.json(f"{rest} --yes")

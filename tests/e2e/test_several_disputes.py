@@ -29,7 +29,7 @@ def at(day: int) -> str:
 
 
 def event(code: str, payment: str, about: str, minor: int = PART, *, day: int = 1, **changes: Any) -> Json:
-    """About a part of the payment, unless `changes` have another amount, under the reference `about`."""
+    """About part of the payment unless `changes` has an amount, with the reference `about`."""
     of = {"amount": {"currency": "EUR", "value": minor}, "eventDate": at(day), "pspReference": about}
     return item(code, **({"originalReference": payment} | of | changes))
 
@@ -123,7 +123,7 @@ def test_an_answered_inquiry_is_refunded_by_decision_and_a_chargeback_is_not(des
             event(documents, inquiry, "FIRST", day=2),
             event("NOTIFICATION_OF_CHARGEBACK", chargeback, "SECOND"),
             event(documents, chargeback, "SECOND", day=2),
-            # The chargeback that it answers may be on its way.
+            # The chargeback that it answers may arrive later.
             event(documents, unknown, "THIRD"),
         ),
     )
@@ -184,7 +184,7 @@ def end(desk: Desk, number: str, payment: str) -> tuple[Any, ...]:
 
 
 def ends_of(desk: Desk, history: Sequence[tuple[str, int, dict[str, Any]]], *, ours: bool = False) -> dict[Any, Any]:
-    """The end of each order, each event delivered twice; `ours`: about a refund of 30.00 that was sent from here."""
+    """The end state of each order, each event delivered twice; `ours`: about our refund of 30.00."""
     by_end: dict[Any, Any] = {}
     for place, order in enumerate(permutations(range(len(history)))):
         number = f"INV-{place}"
@@ -219,7 +219,7 @@ def test_a_refund_that_fails_and_is_made_again_is_never_free_in_any_order(desk: 
     endings = ends_of(desk, history, ours=ours)
     assert len(endings) == 1, endings
     ((_, refunds, _, before, refused, sent),) = endings
-    # Failed by the last word but one, and paid by the last: the money is out, and somebody must know (R14).
+    # Failed, then succeeded by the last event: the money is out and needs acknowledgement (R14).
     assert [(state, holding, waits) for state, holding, waits, _ in refunds[:1]] == [("failed", True, True)]
     assert (before.refundable, refused, sent) == (PAID - PART, "", (PAID - PART,))
 
@@ -235,7 +235,7 @@ def test_a_capture_that_failed_ends_the_same_in_every_order(desk: Desk) -> None:
     whole = {"amount": {"currency": "EUR", "value": PAID}}
     endings = ends_of(desk, [("CAPTURE", 1, whole), ("CAPTURE_FAILED", 3, whole)])
     assert [key[3:] for key in endings] == [(Sums(captured=0, refundable=0), "not-paid", ())]
-    # Never paid, and not paid by other ways either: it can be voided (R9).
+    # Never paid in any way: it can be voided (R9).
     assert desk("void INV-0 --yes").exit_code == 0
 
 

@@ -128,7 +128,7 @@ def test_one_invoice_pulled_after_the_other(desk: Desk) -> None:
 
 
 def _known_by_two_ids(desk: Desk) -> str:
-    """INV-A by the intent, INV-B by the charge, imported before anybody knew that they are one payment."""
+    """INV-A by the intent, INV-B by the charge, imported before they were known as one payment."""
     _two_invoices(desk.sandbox)
     charge = str(desk.sandbox.state.find_charge(_BOTH).id)
     _imported(desk, "INV-A", "100.00 EUR", _BOTH)
@@ -196,7 +196,7 @@ def test_what_happened_before_the_second_invoice_was_known_counts_for_it_too(des
     second = desk.invoice("INV-B")
     assert (second.dispute, second.refundable.number) == (Dispute.OPEN, "20.00")
     assert second.payments[0].disputes[0].reference == dispute
-    # Which of the two it was is not known.
+    # Which of the two it was is unknown.
     assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["0.00 EUR", "0.00 EUR"]
     assert findings(desk.books) == []
 
@@ -249,7 +249,7 @@ def test_an_external_refund_is_adopted_by_an_invoice_that_has_a_share(desk: Desk
     refund_id = desk.sandbox.dashboard_refund(_BOTH, 3000)
     desk("reconcile")
     desk.refused(f"reconcile --adopt {refund_id} --reason other --invoice INV-C", "no-share", exit_code=5)
-    # Of which of the two it is, nobody but a person knows.
+    # Only an operator can tell which of the two it is for.
     error = desk.refused(f"reconcile --adopt {refund_id} --reason other", "invoice-needed", exit_code=2)
     assert sorted(error["context"]["invoices"]) == ["INV-A", "INV-B"]
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["70.00", "20.00"]
@@ -269,7 +269,7 @@ def test_a_file_that_names_the_payment_twice_says_where_shares_come_from(desk: D
     file.write_text(head + row.format("INV-9", _BOTH))
     (problem,) = desk.refused(f"invoice import {file}", "bad-rows")["context"]["problems"]
     assert (problem["code"], "invoice pull stripe" in problem["hint"]) == ("duplicate-payment", True)
-    # One that has a share already may be imported again.
+    # An invoice with a share may be imported again.
     file.write_text(head + row.format("INV-B", _BOTH))
     desk.json(f"invoice import {file}")
     assert findings(desk.books) == []
@@ -297,7 +297,7 @@ def test_a_refund_that_fails_is_free_again_for_its_own_share(desk: Desk) -> None
     desk.json("refund INV-B --full --reason other --yes")
     desk.sandbox.dashboard_refund(_BOTH, 3000)
     desk("reconcile")
-    # Of A for certain: B had given back all of its share.
+    # Certainly for A: B had refunded all of its share.
     assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["30.00 EUR", "50.00 EUR"]
     ours = next(refund for refund in desk.invoice("INV-B").refunds if not refund.is_external)
     desk.sandbox.settle(ours.provider_reference, status="failed", failure_reason="declined")
@@ -373,7 +373,7 @@ def test_a_forgotten_refund_that_was_counted_meanwhile_is_not_made_again(desk: D
 
 
 def _forget(desk: Desk, refund_id: str) -> None:
-    """As if the books were restored from a backup that was made before the refund."""
+    """As after restoring a backup from before the refund."""
     with desk.books.engine.begin() as connection:
         of = {"refund": refund_id}
         connection.execute(text("DELETE FROM credit_note WHERE refund_id = :refund"), of)
@@ -384,7 +384,7 @@ def _forget(desk: Desk, refund_id: str) -> None:
 
 
 def _recorded_and_maybe_reported(desk: Desk) -> str:
-    """50.00 EUR of INV-B are recorded under another name than the refund that Stripe has."""
+    """50.00 EUR of INV-B is recorded under another reference than Stripe's refund."""
     _two_invoices(desk.sandbox)
     _imported(desk, "INV-B", "50.00 EUR", _BOTH, auto_refundable=False)
     desk.json("invoice pull stripe")

@@ -65,14 +65,14 @@ def test_every_row_is_read_back_and_no_cell_runs(desk: Desk, command: str, form:
 
 
 def test_rejected_rows_are_written_as_they_were_read(desk: Desk) -> None:
-    """Twice refused, guarded each time, and corrected in the end."""
+    """Refused twice, guarded each time, and finally corrected."""
     memos = [name.strip() for name in NASTY if "\t" not in name]
     buffer = io.StringIO()
     write = csv.writer(buffer).writerow
     write(["invoice", "amount", "reason", "memo"])
     for n, memo in enumerate(memos):
         desk.paid_outside(f"R-{n:02}")
-        # An apostrophe before a formula is taken for a guard, so one that is meant has another before it.
+        # An apostrophe before a formula reads as a guard, so a literal one is doubled.
         write([f"R-{n:02}", "x", "other", f"'{memo}" if memo.startswith("'") else memo])
     Path("a.csv").write_text(buffer.getvalue())
     for name in ("a.csv", "a.csv.rejected.csv"):

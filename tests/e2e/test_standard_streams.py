@@ -23,7 +23,7 @@ BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def in_shell(
     desk: Desk, redirection: str, command: Sequence[str] = REFUND, **environ: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """`refundcli …` as a shell runs it: with streams sent elsewhere, or closed."""
+    """`refundcli …` in a shell with redirected or closed streams."""
     shell = ["bash", "-c", f'"$@" {redirection}', "bash", sys.executable, "-m", "refundcli", *command]
     environ = {**os.environ, **desk.environ, **environ}
     return subprocess.run(shell, env=environ, capture_output=True, stdin=subprocess.DEVNULL, check=False)
@@ -212,7 +212,7 @@ def _unreadable_once_refunded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_folder(tmp_path: Path) -> Path:
-    """A file where a folder is needed: not even root can make anything in it."""
+    """A file in place of a folder, so that not even root can write into it."""
     path = tmp_path / "file"
     path.write_text("")
     return path

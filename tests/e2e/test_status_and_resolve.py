@@ -15,7 +15,7 @@ from refundcli.store.integrity import findings
 
 
 def lose_the_answer(desk: Desk, *, provider: str = "stripe", hours_ago: float = 0) -> str:
-    """A refund of 60.00 whose outcome is not known, first sent so long ago."""
+    """A refund of 60.00 with an unknown outcome, first sent `ago`."""
     desk.sandbox.faults("drop_before", provider=provider)  # type: ignore[arg-type]
     refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)["refunds"][0]["id"]
     if hours_ago:

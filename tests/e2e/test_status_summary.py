@@ -39,7 +39,7 @@ LISTS = (
 
 
 def shown(desk: Desk, *, days_later: float = 0) -> str:
-    """The screen, as a person sees it on a wide terminal."""
+    """The screen on a wide terminal."""
 
     class Terminal:
         def __init__(self) -> None:
@@ -69,7 +69,7 @@ def change(desk: Desk, statement: str, **values: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _consistent(desk: Desk) -> Iterator[None]:
-    """After every test here: the exit code, the JSON, and the screen say the same."""
+    """After every test here: the exit code, the JSON and the screen agree."""
     yield
     answer = desk("status -o json")
     status, screen = answer.json, shown(desk)
@@ -128,7 +128,7 @@ def test_what_needs_someone_is_shown_first_however_many_wait(desk: Desk) -> None
 
 
 def kill_a_run(desk: Desk, rows: int = 4) -> str:
-    """A worker that is killed with one row done, and its rows still its own; the id of its run."""
+    """A worker killed with one row done, its leases still live; the id of its run."""
     for number in range(1, rows + 1):
         desk.paid_by_card(f"R-{number}")
     file = desk.folder / "refunds.csv"
@@ -173,7 +173,7 @@ def test_a_run_at_work_says_who_is_at_it_and_until_when(desk: Desk) -> None:
     assert (holder["process"], holder["live"]) == ("other-desk (process 4711)", True)
     assert holder["lease_until"]
     assert "held by other-desk (process 4711) until" in shown(desk)
-    # Its lease ends without a word.
+    # Its lease expires.
     past = (datetime.now(UTC) - timedelta(minutes=1)).replace(tzinfo=None)
     change(desk, "UPDATE bulk_item SET lease_until = :past WHERE state = 'taken'", past=past)
     assert desk.json("status", exit_code=8)["runs"][0]["command"] == f"refundcli refund --resume {run}"
@@ -235,7 +235,7 @@ def test_a_failed_capture_is_shown_until_recaptured_or_closed(desk: Desk) -> Non
 
 
 def late_failure(desk: Desk) -> Refund:
-    """A refund that Adyen failed after it was accepted, and may send again for ten days."""
+    """A refund that failed at Adyen after acceptance, and may be retried for ten days."""
     desk.paid_by_card("INV-1", provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
     (refund,) = desk.invoice("INV-1").refunds

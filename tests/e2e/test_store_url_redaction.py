@@ -10,7 +10,7 @@ from sqlalchemy import make_url
 from desk import Desk
 
 PASSWORD = "tr0ub4dor-Zq7"
-# What has to be encoded in an address, and is not to be shown in either form.
+# Characters that need encoding in a URL; neither form may be shown.
 ODD = "p@ss:w/rd?Zq7"
 COMMANDS = [
     "status",

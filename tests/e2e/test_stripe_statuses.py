@@ -15,7 +15,7 @@ from webhooks import STRIPE_SECRET, settle_secrets
 
 Word = tuple[str, str]
 
-# What an unpaid payment is to the books: nothing was taken, and the invoice may be voided instead.
+# An unpaid payment: nothing captured, and the invoice may be voided.
 UNPAID = Outcome(Sums(captured=0, refundable=0), "not-paid")
 PROCESSING = Outcome(Sums(captured=0, refundable=0), "currently-processing")
 # A status of a payment as a whole; "capture unchanged" of the lists adds nothing to what was captured before: nothing.
@@ -127,7 +127,7 @@ def test_each_state_that_is_learnt_ends_in_the_right_sums(sqlite_desk: Desk, lea
 
 
 def test_each_state_is_seen_just_before_a_refund(sqlite_desk: Desk) -> None:
-    """Nothing else brought it: what Stripe says just before decides, and more than is right is never sent."""
+    """Only the preflight shows it: Stripe's snapshot decides, and no excess is sent."""
     desk = sqlite_desk
     invoices = paid(desk, WORDS)
     for word, (_, payment) in invoices.items():
@@ -141,7 +141,7 @@ def test_each_state_is_seen_just_before_a_refund(sqlite_desk: Desk) -> None:
         "differs-from-provider",
         "unreviewed-event",
     }
-    # Having asked, the next try has the rule's own answer.
+    # After the preflight, the next attempt gets the rule's own refusal.
     desk("reconcile")
     rest = {word: outcome for word, outcome in WORDS.items() if not is_free[word]}
     check(desk, invoices, rest)

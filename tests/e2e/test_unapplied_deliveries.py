@@ -19,7 +19,7 @@ def _webhooks(desk: Desk) -> None:
 
 
 def odd(provider: str, payment: str, more: str = "") -> Post:
-    """It names the payment, and can be read by nobody."""
+    """An unreadable delivery that names the payment."""
     if provider == "stripe":
         return stripe_body(json.dumps({"about": payment, "more": more}).encode())
     (line,) = oracle.delivered(item("ODD WORD", originalReference=payment, pspReference=f"ODD{more}", success="maybe"))

@@ -93,7 +93,7 @@ def ingest(desk: Desk, provider: Any) -> Any:
 
 @pytest.fixture(params=["stripe", "adyen"])
 def matched(desk: Desk, request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A refund of the dashboard, and its record, matched: the provider, and its refund's id."""
+    """A dashboard refund matched with its record: the provider and the refund's id."""
     provider = request.param
     settle_secrets(desk)
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
@@ -133,7 +133,7 @@ def test_a_matched_record_may_be_undone_once_the_provider_s_refund_failed(desk: 
     invoice = desk.invoice("INV-1")
     assert (invoice.refunds[0].state, invoice.refundable.number) == (RefundState.REVERSED, "100.00")
     assert desk.json("invoice show INV-1")["payments"][0]["unreviewed"] == []
-    # What the provider says again agrees.
+    # The provider's next report agrees.
     if provider == "stripe":
         desk.json("reconcile --invoice INV-1")
     assert desk("status").exit_code == 0

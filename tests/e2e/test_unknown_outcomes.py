@@ -120,7 +120,7 @@ def test_an_unreachable_provider_was_sent_nothing(desk: Desk) -> None:
     desk.paid_by_card("INV-2", provider="adyen")
     desk.json("refund INV-2 --amount 1 --reason other --yes")
     desk.sandbox.stop()
-    # Stripe is asked first how the payment stands; Adyen cannot be.
+    # Stripe has a snapshot before the send; Adyen does not.
     answer = desk("refund INV-1 --amount 60 --reason duplicate --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (7, "provider-unreachable")
     assert answer.error["message"].endswith(" Nothing was sent.")
@@ -292,7 +292,7 @@ def test_a_late_payment_of_another_mode_is_not_touched(desk: Desk) -> None:
     desk.environ["STRIPE_API_KEY"] = "sk_" + "live_desk"
     del desk.environ["REFUNDCLI_STRIPE_API_BASE"]
     answer = desk('refund INV-1 --amount 2 --reason other --confirm "2.00 EUR" -o json')
-    # Stripe does not know the key, or is not to be reached from here.
+    # Stripe does not know the key, or is unreachable.
     assert answer.exit_code in (4, 7)
     assert len(desk.sandbox.refund_requests) == 1
 

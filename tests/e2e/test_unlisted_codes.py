@@ -26,7 +26,7 @@ def _webhooks(desk: Desk) -> None:
 
 @dataclass(frozen=True)
 class EventCode:
-    """An event code of Adyen's; `unnamed` gives the payment's reference as its own."""
+    """An Adyen event code; `unnamed` uses the payment's reference as its own."""
 
     code: str
     decision: str = ""
@@ -57,7 +57,7 @@ class RecordType:
 
 @dataclass(frozen=True)
 class DisputeStatus:
-    """A dispute of Stripe's in a status that nobody listed, as it is fetched."""
+    """A Stripe dispute in an unlisted status, as fetched."""
 
     status: str
     decision: str = ""
@@ -96,13 +96,13 @@ class EventType:
             )
             deliveries = desk.sandbox.deliveries("stripe", drain=True)
             path.write_text("".join(f"{json.dumps(asdict(delivery))}\n" for delivery in deliveries))
-        # The same delivery, as often as Stripe repeats it.
+        # The same delivery, repeated.
         desk.ingest(path)
 
 
 @dataclass(frozen=True)
 class PaymentStatus:
-    """A payment of Stripe's in a status that nobody listed: nobody knows how much of it was captured."""
+    """A Stripe payment in an unlisted status, with an unknown captured amount."""
 
     about: str
     decision: str = ""
@@ -111,11 +111,11 @@ class PaymentStatus:
     def report(self, desk: Desk, payment: str) -> None:
         target = payment if self.about == "payment_intent" else desk.sandbox.stripe_object(payment)["latest_charge"]
         desk.sandbox.patch(target, {"status": "limbo"})
-        # Stripe's list of all payments is one of charges: a payment's own status is seen when it is asked for.
+        # Stripe's list holds charges; a payment's own status is only in its snapshot.
         assert desk("reconcile --invoice INV-1").exit_code in (0, 3, 8)
 
 
-# One word on no list, how it is acknowledged, and everything by which it comes again.
+# An unlisted code, its acknowledgement, and every way in which it recurs.
 Word: TypeAlias = EventCode | RecordType | DisputeStatus | RefundStatus | PaymentStatus | EventType
 
 WORDS: dict[str, Word] = {
@@ -146,7 +146,7 @@ def unreviewed(desk: Desk) -> list[Json]:
 
 
 def compared(desk: Desk, word: Word) -> int:
-    """The exit code of a comparison that has nothing else to say."""
+    """The exit code of a comparison without other findings."""
     if word.provider == "stripe":
         return desk("reconcile").exit_code
     path = Path(desk.folder) / "quiet.csv"
@@ -163,7 +163,7 @@ def test_an_unlisted_code_blocks_its_payment_and_no_other(desk: Desk, word: Word
     assert compared(desk, word) == 8
     assert refused_as(desk) == "unreviewed-event"
     assert [entry for entry in desk.refunded_at_provider(payment) if entry == PAID] == []
-    # It comes again, and is the same event.
+    # Delivered again, it is the same event.
     word.report(desk, payment)
     assert [entry["id"] for entry in unreviewed(desk)] == [event["id"]]
     desk.json("refund INV-2 --full --reason other --yes")
@@ -269,7 +269,7 @@ def test_an_unlisted_status_blocks_by_whichever_way_it_is_learnt(desk: Desk, wor
     elif way == "pull":
         desk("invoice pull stripe")
     first = refused_as(desk)
-    # Asked only now, the books first learn that Stripe has it otherwise.
+    # Only this look-up shows the difference at Stripe.
     assert first == "unreviewed-event" or (way == "refund" and first == "differs-from-provider")
     assert [entry for entry in desk.refunded_at_provider(payment) if entry != PART] == []
     assert desk("status").exit_code == 8

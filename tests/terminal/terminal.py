@@ -12,12 +12,12 @@ import pyte
 
 
 def _heed_ctrl_c() -> None:
-    """As in a terminal, even where the tests run in the background: what is started there ignores it from birth."""
+    """Restores Ctrl-C, which processes started in the background ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
-    """`refundcli …` in a terminal of so many columns."""
+    """`refundcli …` in a terminal of `columns` columns."""
 
     def __init__(self, command: Sequence[str], environ: dict[str, str], *, columns: int = 100, lines: int = 60) -> None:
         # The size is the terminal's own.
@@ -48,7 +48,7 @@ class Terminal:
         self._child.sendline(words)
 
     def press_ctrl_c(self) -> None:
-        """Once it waits for something: just before that no Python program sees it, and a person presses again."""
+        """Sends Ctrl-C once the program sleeps; Python may miss one just before."""
         for _ in range(500):
             if self._is_asleep():
                 break
@@ -63,7 +63,7 @@ class Terminal:
         return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
 
     def ends(self) -> int:
-        """The exit code; everything that was shown is then on the screen."""
+        """The exit code; all output is then on the screen."""
         self._child.expect(pexpect.EOF)
         self._feed(str(self._child.before))
         self._child.close()

@@ -17,7 +17,7 @@ from terminal.terminal import Terminal
 
 @pytest.fixture
 def new_store(new_sqlite: object) -> object:
-    """One database is enough here: the rules were asked of both."""
+    """On one database: the rules are tested on both."""
     return new_sqlite
 
 
@@ -75,7 +75,7 @@ QUESTIONS = {
 
 @pytest.fixture
 def half_refunded(desk: Desk) -> Desk:
-    """Each question can be asked, and 5.00 EUR of two invoices was refunded just now."""
+    """A desk for every question, with 5.00 EUR of two invoices refunded just now."""
     desk.paid_by_card()
     desk.paid_outside()
     desk.unpaid()
@@ -161,7 +161,7 @@ def test_an_answer_that_never_ends_holds_neither_the_refund_nor_ctrl_c(desk: Des
         for _ in range(presses):
             terminal.press_ctrl_c()
         if presses:
-            # At once: the server would drip on for longer than anybody waits.
+            # Ends at once, although the server keeps sending.
             terminal.wait_for("Waiting for the provider's answer, 7 s at most")
         assert terminal.ends() == (130 if presses else 8)
         over.set()
@@ -290,7 +290,7 @@ def test_a_large_import_shows_its_progress(desk: Desk) -> None:
     assert terminal.ends() == 0
     assert "Checking" in terminal.raw
     assert "Writing" in terminal.raw
-    # The line is broken where the path is long.
+    # A long path wraps the line.
     assert "3000 new" in " ".join(terminal.text.split())
 
 
