@@ -15,7 +15,7 @@ from desk import Desk
 from faults.processes import forked
 from refundcli.cli.main import COMMANDS, run
 
-# What commands load only when they come to it.
+# Modules that commands import lazily.
 _LATER = (
     *("refundcli.bootstrap", "refundcli.store.unit_of_work", "refundcli.providers.registry"),
     *(
@@ -28,7 +28,7 @@ _LATER = (
 
 
 def all_at_once(desk: Desk, commands: Sequence[Sequence[str]]) -> list[tuple[int, str, str]]:
-    """The exit code of each, what it answered and what it said beside. By a process that has one thread."""
+    """The exit code, stdout and stderr of each, run by a process with one thread."""
     environ = {**os.environ, **desk.environ, "PYTHONPATH": str(Path(__file__).parent)}
     ended = subprocess.run(
         [sys.executable, "-m", "at_once"],

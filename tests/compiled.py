@@ -9,7 +9,7 @@ _kept: dict[type, Any] = {}
 
 
 def share_compiled_statements() -> None:
-    """Dialects of one kind count as equal from here on, since a compiled statement is kept by its dialect."""
+    """Makes dialects of one kind equal, since compiled statements are cached by dialect."""
     event.listen(Engine, "engine_connect", _use_cached_statements)
     dialect: Any = DefaultDialect
     dialect.__eq__ = lambda left_dialect, right_dialect: type(left_dialect) is type(right_dialect)

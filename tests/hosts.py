@@ -28,9 +28,9 @@ from refundcli.services.bulk import refund_run
 from refundcli.services.dispatch import leases
 
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-# Far longer than anything takes that goes well.
+# Far longer than any successful step takes.
 _LONGEST_SECONDS = 240
-# What a dead host had is another's after this long; a living one renews it five times by then.
+# A dead host's leases end after this long; a live one renews five times by then.
 LEASE_SECONDS = 5.0
 _QUICK = {"REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "2", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "2"}
 
@@ -43,7 +43,7 @@ def may_unshare() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`ahead`: its clock is wrong by so much. `namespace`: a pid namespace of its own, with the host name of others."""
+    """`ahead`: its clock error in seconds. `namespace`: its own pid namespace, with a shared host name."""
 
     host: str
     ahead: timedelta = timedelta(0)
@@ -97,7 +97,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a worker ended; `said` is its JSON, None where it was killed before it could say anything."""
+    """How a worker ended; `said` is its JSON, None if it was killed before any output."""
 
     code: int
     said: Any

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def meanwhile(seconds: float, work: Callable[[], object]) -> Iterator[None]:
-    """After so long; what goes wrong there goes wrong here."""
+    """Runs `work` after `seconds`; its errors are raised here."""
     with ThreadPoolExecutor(1) as beside:
 
         def later() -> None:
@@ -23,7 +23,7 @@ def meanwhile(seconds: float, work: Callable[[], object]) -> Iterator[None]:
 
 @contextmanager
 def once(it_is_so: Callable[[], bool], work: Callable[[], object]) -> Iterator[None]:
-    """As soon as something is so, or never; what goes wrong there goes wrong here."""
+    """Runs `later` once the condition holds; its errors are raised here."""
     over = threading.Event()
 
     def later() -> None:

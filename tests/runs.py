@@ -48,7 +48,7 @@ class RequestedRow:
 
 
 def stage(books: Books, clock: Clock, rows: Sequence[RequestedRow], *, fingerprint: str = "f1") -> BulkRun:
-    """The run, checked and confirmed; nothing of it is done."""
+    """The staged run, checked and confirmed, with no row done."""
     at = clock.now()
     run = BulkRun(
         id=new_id("run_", at),
@@ -96,7 +96,7 @@ class Runner:
         pauses: Mapping[Provider, float] = MappingProxyType({}),
         **limits: int,
     ) -> RunReport:
-        """One worker, with settings of its own, until it ends. `pauses`: seconds to pause, by provider."""
+        """Runs one worker with its own settings to its end. `pauses`: seconds to pause, by provider."""
         services = services_of(self.desk.environ | (environ or {}))
         for provider, seconds in pauses.items():
             services.providers.pace(provider).slow_down(seconds)
@@ -118,7 +118,7 @@ class Runner:
         )
 
     def stop_after(self, seconds: float) -> None:
-        """As Ctrl-C does, while the run is at work."""
+        """Stops the run as Ctrl-C does."""
         timer = threading.Timer(seconds, self.stop.set)
         timer.daemon = True
         timer.start()

@@ -18,7 +18,7 @@ def _toml(name: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def adyen_events() -> dict[AdyenCode, str]:
-    """What is expected of each event code, by its success."""
+    """The expected outcome of each event code, by its success."""
     codes = _toml("adyen_events.toml").items()
     return {(code, success): row[str(success).lower()] for code, row in codes for success in (True, False)}
 
@@ -32,12 +32,12 @@ def adyen_event_examples() -> dict[str, list[dict[str, Any]]]:
 
 
 def adyen_report_types() -> dict[str, tuple[str, str]]:
-    """What is expected of each record type, and the column of its amount."""
+    """The expected outcome of each record type, and the column of its amount."""
     return {name: (row["expect"], row["amount"]) for name, row in _toml("adyen_report_types.toml").items()}
 
 
 def stripe_words(kind: str) -> dict[str, str]:
-    """What is expected of each word of one kind: dispute_status, refund_status, pending_reason, event_type…"""
+    """The expected outcome of each value of one kind: dispute_status, refund_status, pending_reason, event_type…"""
     return {word: row["expect"] for word, row in _toml("stripe_words.toml")[kind].items()}
 
 
@@ -47,7 +47,7 @@ def rows_without_meaning_or_source() -> list[str]:
 
 
 def described(meaning: Meaning) -> str:
-    """A meaning in the words of the data files."""
+    """A meaning in the terms of the data files."""
     words: list[str] = [meaning.effect]
     if meaning.effect is Effect.REFUND:
         words += [meaning.refund] if meaning.refund else []

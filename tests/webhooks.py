@@ -38,7 +38,7 @@ def settle_secrets(desk: Desk) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One delivery, ready to be sent or to be kept in a file."""
+    """One delivery, ready to be sent or saved to a file."""
 
     path: str
     body: bytes
@@ -50,7 +50,7 @@ class Post:
 
 
 def item(code: str = "REFUND", **changes: Any) -> Json:
-    """An item as Adyen tells it, not signed yet; a change to None takes the field away."""
+    """An unsigned item of Adyen's; a change to None removes the field."""
     fields = {
         "additionalData": {},
         "amount": {"currency": "EUR", "value": 10000},
@@ -107,7 +107,7 @@ def stripe(event: Json, *, secret: str = STRIPE_SECRET, at: float | None = None)
 
 
 def stripe_body(body: bytes, *, secret: str = STRIPE_SECRET, at: float | None = None) -> Post:
-    """Signed as Stripe signs, whatever it is."""
+    """Any body with Stripe's signature."""
     moment = int(time.time() if at is None else at)
     digest = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
     return Post("/stripe", body, {"Stripe-Signature": f"t={moment},v1={digest}"})
@@ -115,13 +115,13 @@ def stripe_body(body: bytes, *, secret: str = STRIPE_SECRET, at: float | None = 
 
 @dataclass
 class RunningListener:
-    """`refundcli events listen` on a free port, as it is started by hand."""
+    """`refundcli events listen` on a free port."""
 
     environ: Mapping[str, str]
     folder: Path
     options: Sequence[str] = ()
     port: int = 0
-    # A shell's words before it is started, such as `ulimit -n 200`.
+    # Shell commands before its start, such as `ulimit -n 200`.
     limit: str = ":"
 
     def __enter__(self) -> Self:

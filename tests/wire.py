@@ -26,13 +26,13 @@ MERCHANT = "Shop"
 
 
 def allowed() -> bool:
-    """The last check before the first byte, where nothing stands against it."""
+    """The last check before the first byte, which always allows the send."""
     return True
 
 
 QUICK = RefundSettings(connect_timeout=2, read_timeout=0.5)
 
-# What the outcome table asks of both adapters: a fault of the sandbox, the signal, and how many refunds it makes.
+# For both adapters: a sandbox fault, its signal, and the number of refunds made.
 FAULTS = [
     ("malformed", Signal.MALFORMED, 1),
     ("empty_object", Signal.MALFORMED, 1),
@@ -77,14 +77,14 @@ def refund(provider: StripeProvider | AdyenProvider, refund_order: RefundOrder, 
 
 
 def refused_url(scheme: str = "http") -> str:
-    """An address at which nobody listens."""
+    """An address without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request as it came over the socket."""
+    """A request as received."""
 
     method: str
     path: str
@@ -102,7 +102,7 @@ class Reply:
 
 
 class Stub:
-    """`with Stub(Reply(...)) as stub:` gives each reply once and the last one for ever."""
+    """`with Stub(Reply(...)) as stub:` gives each reply once and repeats the last."""
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -131,7 +131,7 @@ class Stub:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that go away are what some tests are about."""
+        """Silent about disconnecting clients, which some tests need."""
 
 
 def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:

@@ -77,7 +77,7 @@ class TestRefunding:
         with Stub(Reply()) as stub:
             provider = adyen_at(stub.url)
             answer = provider.find_refund(provider.prepare(order("PSP1")), "rf_1")
-        # None would be a proof that there is no refund.
+        # None would prove that there is no refund.
         assert answer is not None
         assert (answer.signal, answer.state, stub.connections) == (Signal.OTHER, None, 0)
 
@@ -246,7 +246,7 @@ class TestNetwork:
         monkeypatch.setattr(socket, "getaddrinfo", fail)
         answer = refund(adyen_at(None, prefix=prefix), order("PSP1"))
         assert answer.signal == Signal.NOT_SENT
-        # The SDK has written the same address as the one that was stored.
+        # The SDK logs the stored address.
         assert [str(name).lower() for name, _ in lookups] == [host.lower()]
 
     def test_an_address_the_sdk_would_write_otherwise_is_not_called(self) -> None:
@@ -293,7 +293,7 @@ class TestNetwork:
 
 
 class NoAccounts:
-    """Adyen's account is in the settings: nobody is asked."""
+    """Adyen's account comes from the settings, without a request."""
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
         raise AssertionError

@@ -31,7 +31,7 @@ FIVE_MINUTES = timedelta(minutes=5)
 
 @dataclass
 class Machine:
-    """A machine's clock that somebody has set wrong."""
+    """A machine clock that is wrong."""
 
     ahead: timedelta = timedelta(0)
     zone: tzinfo = UTC
@@ -45,7 +45,7 @@ class Machine:
 
 @contextmanager
 def machine_clock(ahead: timedelta) -> Iterator[None]:
-    """All commands at this machine meanwhile."""
+    """Commands at this machine use this clock meanwhile."""
     with patch.object(bootstrap, "SystemClock", lambda zone: Machine(ahead, zone)):
         yield
 
@@ -97,7 +97,7 @@ def test_a_small_clock_skew_is_not_reported(new_postgres: NewStore) -> None:
 
 @dataclass
 class Remeasured:
-    """A database's time, measured anew how often?"""
+    """Counts how often a database's time is measured."""
 
     time: DatabaseTime
     measured: list[Any] = field(default_factory=list)
@@ -131,7 +131,7 @@ def test_a_measured_database_time_survives_an_unreachable_database() -> None:
 
 @dataclass
 class Measured(DatabaseTime):
-    """Its measurements as the test wants them: how far off each may be, in seconds; None for one that fails."""
+    """Scripted measurements: the error of each in seconds, None for a failure."""
 
     errors: list[float | None] = field(default_factory=list)
     queries: int = 0
@@ -146,7 +146,7 @@ class Measured(DatabaseTime):
 
 @dataclass
 class Still:
-    """A machine whose clock goes as the steady one does."""
+    """A machine clock that follows the steady clock."""
 
     steady: Steady
 
@@ -202,7 +202,7 @@ def test_while_one_thread_measures_the_others_go_on() -> None:
 
 
 def test_the_wait_for_a_connection_is_no_part_of_the_round_trip(new_postgres: NewStore) -> None:
-    """As behind a pooler, whose queue is at the first statement of a transaction."""
+    """Simulates a pooler that queues at the first statement of a transaction."""
     engine, steady = store_engine(new_postgres()), Steady()
 
     def wait(_connection: Any) -> None:
@@ -315,7 +315,7 @@ def test_an_accepted_clock_is_the_newest_entry(sqlite_desk: Desk) -> None:
         assert (action, str(at)[:4]) == ("clock accepted", str(year))
         answer = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
         assert answer["refunds"][0]["credit_note"]["number"] == f"CN-{year}-000001"
-    # And back: what is right now must be accepted as well.
+    # Back again: the correct clock must be accepted as well.
     desk.refused("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate", "wrong-clock", exit_code=4)
     desk.json("store clock --accept")
     desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
@@ -324,7 +324,7 @@ def test_an_accepted_clock_is_the_newest_entry(sqlite_desk: Desk) -> None:
 
 @pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
 def test_what_was_sent_is_recorded_whatever_became_of_the_clock(sqlite_desk: Desk, shift: timedelta) -> None:
-    """Between T1 and T4 somebody sets the clock: the outcome is recorded, dated by the books' newest entry."""
+    """The clock is set back between T1 and T4: the outcome is recorded with the newest entry's date."""
     desk = sqlite_desk
     reference = desk.paid_by_card()
     machine = Machine()
@@ -344,7 +344,7 @@ def test_what_was_sent_is_recorded_whatever_became_of_the_clock(sqlite_desk: Des
 
 @pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
 def test_what_the_provider_has_already_is_recorded_under_a_wrong_clock(sqlite_desk: Desk, shift: timedelta) -> None:
-    """It was sent before the books were restored: nothing is begun by taking it down."""
+    """It was sent before the books were restored; recording it starts nothing."""
     desk = sqlite_desk
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk)
@@ -477,7 +477,7 @@ def test_no_zone_is_pinned_in_which_the_newest_credit_notes_day_has_not_begun(sq
 def test_an_untrusted_file_does_not_set_the_zone(
     sqlite_desk: Desk, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may set the operator's own for what is shown."""
+    """It may set the operator's display zone."""
     desk = sqlite_desk
     desk.environ |= {"REFUNDCLI_STORE_URL": f"sqlite:///{tmp_path}/own.db", "TZ": "Asia/Tokyo"}
     del desk.environ["REFUNDCLI_OPERATOR_TIMEZONE"]

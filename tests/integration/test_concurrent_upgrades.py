@@ -32,7 +32,7 @@ OLD = "0005"
 
 @pytest.fixture
 def old_desk(sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    """At a SQLite store of an older program."""
+    """A desk with a SQLite store of an older program."""
     released = Released(OLD)
     released.into_sandbox(sandbox)
     desk = Desk(released.into_sqlite(tmp_path / "store.db", sandbox.url), sandbox, tmp_path)
@@ -120,7 +120,7 @@ def test_what_only_looks_is_a_command() -> None:
 
 
 def test_a_program_that_was_started_before_an_upgrade_stops(store_url: str) -> None:
-    """At its next transaction, whatever it does next."""
+    """It stops at its next transaction."""
     books = SqlBooks(store_engine(store_url), SystemClock(UTC), "Ada")
     books.read(lambda tx: tx.livemode())
     with store_engine(store_url).connect() as connection:
@@ -139,7 +139,7 @@ def test_a_program_that_was_started_before_an_upgrade_stops(store_url: str) -> N
 
 @pytest.fixture
 def old_postgres(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    """As one of the last schema: the new column is not there yet."""
+    """As a program of the last schema, without the new column."""
     desk = Desk(new_postgres(), sandbox, tmp_path)
     make_older(desk)
     yield desk
@@ -175,7 +175,7 @@ def test_an_upgrade_names_the_program_that_is_at_work(old_postgres: Desk, name: 
 
 
 def test_an_upgrade_names_a_program_on_a_machine_whose_name_begins_as_ours(old_postgres: Desk) -> None:
-    """With the same process number, as the first process of every container has."""
+    """With the same process id, as first processes of containers have."""
     name = f"{program_name()}-listener events listen"
     with connected(old_postgres, name), connected(old_postgres, program_name("refund")):
         error = old_postgres.refused("store upgrade", "store-in-use", exit_code=4)

@@ -41,7 +41,7 @@ def _secrets(desk: Desk) -> None:
 
 
 def books_now(desk: Desk) -> tuple[int, ...]:
-    """How much there is of everything that money and events could change."""
+    """Row counts and sums of everything that a delivery could change."""
     return tuple(desk.count(table) for table in ("provider_event", "refund", "credit_note", "audit_entry"))
 
 
@@ -57,7 +57,7 @@ REJECTED: dict[str, tuple[Callable[[], Post], int, str]] = {
         401,
         "forged",
     ),
-    # The signed text joins the fields by colons: it is the same for both of these.
+    # The signed text joins fields by colons, so both have the same signature.
     "a field shifted into the next": (lambda: shifted("EVENT00000000001:PAYMENT000000001", None), 401, "forged"),
     "a field shifted out of the next": (lambda: shifted("EVENT00000000001", ":PAYMENT000000001"), 401, "forged"),
     "a list for a field": (lambda: adyen(signed(item()) | {"success": ["true"]}), 401, "forged"),
@@ -80,7 +80,7 @@ REJECTED: dict[str, tuple[Callable[[], Post], int, str]] = {
 
 
 def shifted(reference: str, original: str | None) -> Post:
-    """Signed as it should be, then its fields moved so that the signed text stays the same."""
+    """Signed, then its fields shifted so that the signed text stays the same."""
     original_item = signed(item())
     moved = original_item | {"pspReference": reference, "originalReference": original}
     return adyen({name: value for name, value in moved.items() if value is not None})
@@ -116,7 +116,7 @@ def test_a_delivery_that_is_not_verified_changes_nothing_and_is_counted(desk: De
         assert secret not in listener.output
 
 
-# Verified, and not for these books or of a shape that is not known. Each is stored under its own id.
+# Verified, but not for these books or of an unknown shape. Each is stored under its own id.
 NOT_APPLIED: dict[str, tuple[Callable[[str], Post], str]] = {
     "live": (lambda id_: adyen(signed(item(pspReference=id_)), live="true"), "other-mode"),
     "of no mode": (lambda id_: adyen(signed(item(pspReference=id_)), live="perhaps"), "unreadable"),
@@ -282,7 +282,7 @@ def test_a_thousand_fuzzed_deliveries_leave_it_up_and_the_books_as_they_were(des
 
 
 def fuzzed(chance: random.Random, good: Post) -> bytes:
-    """A delivery with something wrong, as bytes on the wire."""
+    """An invalid delivery as raw bytes."""
     body, headers = bytearray(good.body), dict(good.headers)
     kind = chance.choice(["bytes", "cut", "noise", "headers", "json", "signature"])
     if kind == "bytes":
@@ -306,7 +306,7 @@ def fuzzed(chance: random.Random, good: Post) -> bytes:
 
 
 def send_raw(listener: RunningListener, data: bytes) -> bool:
-    """Whether it was answered, which it must be: with a refusal."""
+    """Whether it got a response, which must be a refusal."""
     with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as line:
         line.sendall(data)
         answer = b""

@@ -123,7 +123,7 @@ MALFORMED = {
 def test_malformed_requests_are_rejected_and_end_their_connection(sqlite_desk: Desk) -> None:
     with listening(sqlite_desk) as listener:
         for name, data in MALFORMED.items():
-            # What follows may be taken for a second request by one program and for a body by another.
+            # Request smuggling: programs may disagree where the body ends.
             post = numbered(1)
             smuggled = head(f"Content-Length: {len(post.body)}") + post.body
             answer = exchange(listener, data + smuggled)
@@ -145,7 +145,7 @@ def test_slow_clients_are_given_up_and_chunks_without_end_too(sqlite_desk: Desk)
         lines = {kind: socket.create_connection(("127.0.0.1", listener.port), timeout=60) for kind in HALF_OPEN}
         for kind, start in HALF_OPEN.items():
             lines[kind].sendall(start)
-        # One byte now and then is no progress.
+        # A few single bytes are no progress.
         more = {"half a head": b"a", "half a body": b" ", "half a chunk": b" "}
         ended: dict[str, bytes] = {}
         while len(ended) < len(lines):

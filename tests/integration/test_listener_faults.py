@@ -57,7 +57,7 @@ def test_it_starts_and_stores_everything_while_stripe_was_never_reached(sqlite_d
         assert desk.json("status", exit_code=8)["events"]["waiting"] == 1
         assert listener.stop() == 0
     assert listener.output.count("Stripe cannot be reached") == 1, listener.output
-    # The account is known from here on, and so is whose events these are.
+    # The account is known from here on, so its events are ours.
     desk.environ["REFUNDCLI_STRIPE_API_BASE"] = there
     with listening(desk) as listener:
         until(lambda: desk.invoice("INV-1").refundable.number == "75.00", 60)
@@ -111,7 +111,7 @@ def test_a_full_disk_is_answered_with_503_and_nothing_acknowledged_is_lost(sqlit
     desk.paid_by_card(provider="adyen")
     chance = random.Random(1)
     acknowledged = []
-    # In blocks of 512 bytes, as sh counts: the store has room for some deliveries more.
+    # In blocks of 512 bytes for sh: room for a few more deliveries.
     path = desk.url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as store:
         ((size,),) = store.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
@@ -155,6 +155,6 @@ def test_a_flood_of_forged_deliveries_costs_few_writes_and_is_counted_in_full(sq
 
 
 def _changes(desk: Desk) -> int:
-    """How often the store was written, as its file counts."""
+    """The store file's change counter."""
     with open(desk.url.removeprefix("sqlite:///"), "rb") as store:
         return int.from_bytes(store.read(28)[24:], "big")

@@ -108,7 +108,7 @@ def test_every_filter_finds_its_invoices_once_whichever_way_leads_to_them(
 def test_credit_notes_come_once_each_in_the_order_of_issue(books: SqlBooks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "PAGE", 3)
     ids = books.inspect(lambda s: s.execute(text("SELECT invoice_id, id FROM payment ORDER BY id")).all())
-    # Of one instant, of one day, and drafts between them.
+    # At one instant, on one day, with drafts between them.
     days = [1, 1, 1, 1, 1, 2, 2, 3, 3, 3]
     for place, (invoice, payment) in enumerate(ids[:12]):
         number = place * 3 % 10 if place < 10 else None
@@ -126,7 +126,7 @@ def test_credit_notes_come_once_each_in_the_order_of_issue(books: SqlBooks, monk
 
 
 def _note(books: SqlBooks, place: int, invoice: int, payment: int, number: int | None, day: int) -> None:
-    # With a fraction: so the text has the form that the program writes, which is compared.
+    # With a fraction, as the program writes times, which are compared as text.
     at = datetime(2026, 10, day, 9, 0, 0, 1, tzinfo=UTC).replace(tzinfo=None)
     refund = {
         **dict.fromkeys(
@@ -159,7 +159,7 @@ def test_no_filter_looks_through_the_whole_store(
     url = new_sqlite()
     for criteria in (*FILTERS, *WAITING):
         plan = _plan(url, partial(SqlReading.invoices, wanted=replace(criteria, after="INV-0003")))
-        # A scan of the index that holds only what is wanted is none of the store.
+        # A scan of a partial index with only matching rows is fine.
         looked_at = [step for step in plan if step.startswith(("SCAN invoice", "SCAN payment")) and "INDEX" not in step]
         assert looked_at == [], criteria
 

@@ -100,7 +100,7 @@ def test_it_ends_when_the_reader_closes() -> None:
 
 @pytest.mark.parametrize("safe_path", ["", "1"])
 def test_no_module_of_the_working_folder_runs_in_it(tmp_path: Path, safe_path: str) -> None:
-    """Python puts the working folder first where a program is given with -c, as multiprocessing does."""
+    """With -c, as multiprocessing uses it, Python puts the working folder first on the path."""
     hostile = tmp_path / "archive"
     hostile.mkdir()
     for name in ("multiprocessing", "refundcli", "pickle"):

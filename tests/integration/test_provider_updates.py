@@ -101,7 +101,7 @@ def state_of(desk: Desk) -> tuple[object, ...]:
 @pytest.mark.parametrize("last", ["failed", "reversed", "both", "succeeded", "rejected", "sent again"])
 def test_updates_in_any_order_and_repeated_end_in_one_state(desk: Desk, known_as: str, last: str) -> None:
     succeeded, failed, reversed_ = RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED
-    # In the order of the provider's dates; whether the provider may send it again by itself.
+    # In the order of the provider's dates; the flag: the provider may retry it.
     words = {
         "succeeded": [(succeeded, False)],
         "failed": [(succeeded, False), (failed, True)],
@@ -140,7 +140,7 @@ def test_updates_in_any_order_and_repeated_end_in_one_state(desk: Desk, known_as
         invoice = desk.invoice(f"INV-{at}")
         (refund,) = invoice.refunds
         assert refund.credit_note
-        # In issuing order, so a number is one more for each invoice.
+        # In issuing order, so each invoice's number is one higher.
         assert (refund.credit_note.number or "")[-4:] == number[-4:]
         ends.add((invoice.status, invoice.refunded, invoice.in_flight, refund.state, refund.needs_acknowledgement))
         ends.add(refund.credit_note.status)
@@ -282,7 +282,7 @@ def update_of_record(desk: Desk, state: RefundState, day: int) -> RefundNews:
 
 @pytest.mark.parametrize("order", list(permutations([1, 2])))
 def test_a_record_whose_refund_was_retried_stays_valid_in_any_order(desk: Desk, order: tuple[int, ...]) -> None:
-    """Matched by its success of day 0; it failed on day 1, and was sent again on day 2."""
+    """Matched by its success on day 0; it failed on day 1 and was retried on day 2."""
     desk.paid_by_card(provider="adyen", auto_refundable=False)
     desk.json("mark-refunded INV-1 --amount 40 --reason duplicate --reference PSPR --yes")
     states = (RefundState.SUCCEEDED, RefundState.FAILED, RefundState.SUCCEEDED)

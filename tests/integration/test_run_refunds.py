@@ -57,7 +57,7 @@ def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
     assert (report.done, report.refused, report.unknown, report.stopped) == (20, 0, 0, None)
     assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 20
     assert (report.refunded, str(report.totals["EUR"])) == (12, "1200.00 EUR")
-    # Adyen's result comes later.
+    # Adyen reports the outcome later.
     assert (report.accepted, str(report.accepted_totals["EUR"])) == (8, "800.00 EUR")
     assert (report.state, runner.run_state(run)) == (RunState.FINISHED, RunState.FINISHED)
     assert sorted(item.n for item, _ in runner.reported) == list(range(1, 21))
@@ -122,7 +122,7 @@ def test_what_the_provider_declines_is_refused_and_its_amount_free(runner: Runne
     assert runner.states(run) == ["provider-declined", "done"]
     assert (report.done, report.refused) == (1, 1)
     assert desk.invoice("INV-1").refundable.number == "100.00"
-    # The same run does not try it again.
+    # The same run does not attempt it again.
     runner.work(run)
     assert len(desk.sandbox.refunds) == 2
 
@@ -150,7 +150,7 @@ def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Run
     run = runner.stage(*rows_of(12))
     report = runner.work(run, in_flight=1, max_errors=2)
     assert (report.stopped, report.state) == (Stopped.MAX_ERRORS, RunState.STOPPED)
-    # Rows under way by then are finished: no more than are begun for each request at once.
+    # Rows in flight are finished: at most the number begun at once.
     assert 2 <= report.refused <= 4
     assert report.waiting == 12 - report.refused - report.done
     rest = runner.work(run)
@@ -277,7 +277,7 @@ def most_within(seconds: float, times: Sequence[float]) -> int:
 
 @contextmanager
 def sandbox_of_its_own(seed: Path) -> Iterator[str]:
-    """In another process, as a provider is: what this one is busy with does not hold up its clock. Its address."""
+    """The sandbox in another process, so that this one's load does not delay its clock; its address."""
     command = [sys.executable, "-m", "refundcli", "sandbox", "--seed", str(seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         assert running.stdout
@@ -288,7 +288,7 @@ def sandbox_of_its_own(seed: Path) -> Iterator[str]:
 
 
 def arrivals(url: str) -> list[float]:
-    """When each request came, by the sandbox's own log."""
+    """The arrival time of each request in the sandbox's log."""
     with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
         return sorted(request["time"] for request in json.load(answer)["requests"])
 
@@ -308,7 +308,7 @@ def test_the_rate_limit_holds_in_every_second_at_the_provider(runner: Runner, de
             rated = {"REFUNDCLI_STRIPE_API_BASE": url, "REFUNDCLI_REFUNDS_STRIPE_RATE": "25"}
             report = runner.work(run, environ=rated, in_flight=16)
             times = arrivals(url)
-        # Whose account the key opens is asked too, the first time.
+        # The first use also retrieves the key's account.
         assert (report.done, len(times)) == (30, 61 if nth == 0 else 60)
         most.append(most_within(1.0, times))
         if most[-1] <= 25:
@@ -379,7 +379,7 @@ def test_after_a_long_pause_the_rules_are_checked_again(runner: Runner, desk: De
     with once(lambda: bool(desk.sandbox.refund_requests), open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == []
-    # Refused where it is still this worker's, and not known to be unsent where its lease is over.
+    # Refused while the lease is this worker's; unknown once the lease has ended.
     assert (report.done, report.unknown + report.refused) == (0, 1)
     assert "dispute" in runner.reported[0][0].message
 
@@ -410,7 +410,7 @@ def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
     groups: list[int] = []
 
     def late(tx: Writing, group: group_commit.Group, *more: Any) -> None:
-        # A store that holds up the first transaction that would claim something.
+        # The store delays the first claiming transaction.
         if group.to_claim and not groups:
             groups.append(len(group.to_claim))
             for part in group.to_claim:
@@ -423,7 +423,7 @@ def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
     assert runner.work(run).done == 2
     assert groups
     assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 2
-    # Whose account the key opens, and twice two requests, and one for each snapshot that was taken again.
+    # The account, twice two requests, and one for each repeated snapshot.
     assert len(desk.sandbox.requests) - before == 5 + groups[0]
 
 

@@ -19,7 +19,7 @@ from refundcli.store.integrity import findings
 from runs import RequestedRow, Runner
 
 ROWS = 24
-# Several processes that start up, and leases that end by themselves.
+# Several processes start, and leases expire.
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -32,7 +32,7 @@ def desk(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def references(desk: Desk) -> list[str]:
-    """Every fourth row through Adyen, whose refunds are accepted and not final; and each answer takes a moment."""
+    """Every fourth row is at Adyen, whose refunds stay pending; each response is delayed."""
     desk.sandbox.faults("delay_ms", times=10 * ROWS, delay_ms=60)
     return [desk.paid_by_card(f"INV-{n}", provider="adyen" if n % 4 == 0 else "stripe") for n in range(1, ROWS + 1)]
 
@@ -52,12 +52,12 @@ def rows_done(desk: Desk, run: BulkRun) -> int:
 
 
 def check(desk: Desk, run: BulkRun, references: Sequence[str], reports: Sequence[Report]) -> None:
-    """Each row once at the provider and done in the books; each report accounts for every row, none is a bug."""
+    """Each row is refunded once and done in the books; each report accounts for every row."""
     for report in reports:
         assert report.code in (0, 4, 8, 9), report
         assert "bug" not in report.err, report
         if report.said["waiting"] is None:
-            # Its connections were cut again as it ended: it does not know how the run stands, and says so.
+            # Its connections were cut again at the end: it reports the run's state as unknown.
             assert report.code in (4, 8), report
         else:
             assert report.sum == report.said["rows"] == ROWS, report
@@ -92,7 +92,7 @@ def test_two_machines_share_a_run_and_their_reports_add_up(
     reports = [worker.ended() for worker in start(desk, run, *machines)]
     check(desk, run, references, reports)
     assert [report.code for report in reports] == [0, 0]
-    # A row is counted as sent by one of them, and is done before for the other.
+    # A row sent by one counts as done before for the other.
     assert sum(report.sent for report in reports) == ROWS
     assert [report.said["state"] for report in reports] == ["finished", "finished"]
 
@@ -116,7 +116,7 @@ def test_a_machine_suspended_beyond_its_leases_reports_only_its_own_rows(
     for _ in range(2):
         count = rows_done(desk, run)
         if count + 3 > ROWS or not first.is_at_work:
-            # The other one has done the rest meanwhile.
+            # The other worker has done the rest meanwhile.
             break
         wait_until(lambda count=count: rows_done(desk, run) > count + 2, [first, second])  # type: ignore[misc]
         first.stop()
@@ -164,7 +164,7 @@ def cut_connections(desk: Desk) -> None:
 def test_a_machine_waits_for_rows_leased_by_a_live_one_and_reports_it(
     desk: Desk, run: BulkRun, references: list[str]
 ) -> None:
-    """Without progress for longer than a lease the wait ends: exit 9, with who holds what, and the next command."""
+    """The wait ends after a lease without progress: exit 9, with the holders and the next command."""
     desk.books.write(
         lambda tx: tx.take_items(run.id, worker="db-7|x/1|42|1", until=tomorrow(desk), at=now(desk), limit=3)
     )

@@ -100,7 +100,7 @@ def paid_by(sandbox: RunningSandbox, amount: str = "100.00 EUR", **fields: Any) 
 
 
 def items(sandbox: RunningSandbox) -> list[dict[str, Any]]:
-    """What was delivered since the last time; each signature is checked by Adyen's SDK."""
+    """The new deliveries; Adyen's SDK checks each signature."""
     notifications = []
     for delivery in sandbox.deliveries("adyen", drain=True):
         (entry,) = json.loads(delivery.body)["notificationItems"]

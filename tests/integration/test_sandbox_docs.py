@@ -16,7 +16,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="u
 
 
 def rows(heading: str) -> list[tuple[str, str, list[str]]]:
-    """Path, body and methods of each line of the table under a heading."""
+    """Path, body and methods of each line of a table."""
     section = DOCS.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return [(row[0].strip("`"), row[1].strip("`"), re.findall(r"\w+", row[-1])) for row in cells[2:]]

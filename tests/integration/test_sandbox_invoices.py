@@ -193,7 +193,7 @@ def test_thousands_are_paged_without_a_wait(sandbox: RunningSandbox, client: str
             f"re_{number}", str(charge.charge), charge.payment_intent, 1, "eur", 1_790_000_000 + number
         )
         sandbox.state.refunds[refund.id] = refund
-    # Ninety pages: a list that is built anew for each would take minutes, longer than a test may.
+    # Ninety pages: rebuilding the list for each would exceed the test's timeout.
     for service in (client.v1.refunds, client.v1.charges, client.v1.payment_intents):
         listed: Any = service.list({"limit": 100})
         assert len({entry.id for entry in listed.auto_paging_iter()}) == count

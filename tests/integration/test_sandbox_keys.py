@@ -24,7 +24,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
 
 
 def post(sandbox: RunningSandbox, payment: str, key: str, amount: int = 100) -> requests.Response:
-    """A refund at Stripe, in a request of our own: the headers of the answer are looked at."""
+    """A refund request without the SDK, to read the response headers."""
     form = {"payment_intent": payment, "amount": str(amount)}
     return requests.post(
         f"{sandbox.url}/v1/refunds", form, auth=("sk_test_1", ""), headers={"Idempotency-Key": key}, timeout=10

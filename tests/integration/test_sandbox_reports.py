@@ -107,6 +107,6 @@ def test_a_report_of_many_rows_is_written(tmp_path: Path, kind: Kind) -> None:
 
 
 def test_answers_are_not_held_back() -> None:
-    """asyncio turns Nagle's delay off only where it sees that the protocol is TCP."""
+    """asyncio disables Nagle's algorithm only if it knows that the protocol is TCP."""
     with bind(0) as listener:
         assert listener.proto == socket.IPPROTO_TCP

@@ -193,7 +193,7 @@ def test_store_check_finds_tampered_rows(desk: Desk) -> None:
     assert "no credit note" in problems
 
 
-# What somebody changed by hand, and what is said of it.
+# A manual change, and its finding.
 TAMPERED = {
     "UPDATE payment SET dispute = '' WHERE dispute = 'open'": "payment 1 has another dispute state",
     "UPDATE payment SET dispute = 'won' WHERE dispute = 'lost'": "payment 2 has another dispute state",

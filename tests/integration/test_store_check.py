@@ -23,7 +23,7 @@ from refundcli.store.page_size import PageSize
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows a page, however fast the machine is."""
+    """Two rows per page, whatever the machine's speed."""
     monkeypatch.setattr(page_size, "_MOST", 2)
     monkeypatch.setattr(page_size, "_FEWEST", 2)
     monkeypatch.setattr(integrity, "PageSize", lambda: PageSize(rows=2))
@@ -64,7 +64,7 @@ def test_a_page_is_a_transaction_of_its_own(desk: Desk, small_pages: None) -> No
 
 
 def test_refunds_beside_it_are_no_false_alarm(desk: Desk, small_pages: None) -> None:
-    """Between any two pages a refund is recorded: of payments before and after the place of the check."""
+    """Between two pages a refund is recorded, for payments before and after the check's position."""
     for n in range(1, 9):
         desk.paid_outside(f"INV-{n}")
     pages = iter(range(1, 9))
@@ -172,7 +172,7 @@ def test_a_damaged_page_is_found(sqlite_desk: Desk) -> None:
 
 
 def test_a_backup_beside_a_writer_is_whole(sqlite_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each change begins the copy anew; its steps grow until it is done between two changes."""
+    """Each change restarts the copy; its steps grow until it finishes between two changes."""
     monkeypatch.setattr(copying, "_STEPS", (1, 5, 100_000))
     sqlite_desk.paid_outside()
     real, changed = copying._Progress.__call__, list[int]()

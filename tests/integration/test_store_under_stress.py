@@ -49,7 +49,7 @@ def books_at(url: str) -> SqlBooks:
 
 
 def with_pragma(books: SqlBooks, pragma: str) -> SqlBooks:
-    """The same books on connections where the pragma holds."""
+    """The same books on connections with the pragma."""
 
     @event.listens_for(books.engine, "connect")
     def _set(connection: sqlite3.Connection, _record: Any) -> None:
@@ -117,7 +117,7 @@ def test_an_unreachable_server_is_reported() -> None:
 
 
 class Said(Exception):
-    """What a driver says, with the server's code if it sent one."""
+    """A driver's error, with the server's code if any."""
 
     def __init__(self, words: str, sqlstate: str | None = None) -> None:
         super().__init__(words)
@@ -152,7 +152,7 @@ def test_a_backend_that_dies_in_the_middle_of_a_change_is_out_of_reach(new_postg
 
 
 def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore) -> None:
-    """A writer that dies in the middle leaves its journal; the next one to open the store undoes the half."""
+    """A killed writer leaves its journal; the next open rolls its transaction back."""
     url = new_sqlite()
     path = Path(url.removeprefix("sqlite:///"))
     script = (
@@ -172,7 +172,7 @@ def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore)
 
 @pytest.fixture
 def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Commits raise: after the database kept them, or before."""
+    """Commits raise, after or before the database committed."""
     real = Session.commit
 
     def fail(*, commits: bool) -> None:
@@ -221,7 +221,7 @@ def test_a_commit_that_cannot_be_read_again_is_reported_as_unknown(
 def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T4 meets a full disk: exit 8 with the provider's reference, and resume takes it down later."""
+    """T4 fails on a full disk: exit 8 with the provider's reference, and resume records it later."""
     reference = desk.paid_by_card()
 
     def full(*_: Any, **__: Any) -> Any:

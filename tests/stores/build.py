@@ -31,7 +31,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DUMPS = HERE / "dumps"
-# The last commit at which each was the newest schema.
+# The last commit of each schema.
 COMMITS = {
     "0001": "cc1ecb5",
     "0002": "bd378ad",
@@ -70,7 +70,7 @@ def _checked_out(commit: str) -> Iterator[Path]:
 
 
 class StoryTime:
-    """A clock that moves on a little whenever it is read, and random numbers that are the same each time."""
+    """A clock that advances at each reading, and reproducible random numbers."""
 
     def __init__(self) -> None:
         self.at, self.random, self._parted = BEGAN_AT, random.Random(0), 0
@@ -80,11 +80,11 @@ class StoryTime:
         return self.at.astimezone(zone)
 
     def later(self) -> None:
-        """Some seconds pass between one command and the next."""
+        """Some seconds pass between commands."""
         self.at += timedelta(seconds=7)
 
     def part(self) -> None:
-        """Before and after a fork: the two processes never have the same numbers or times."""
+        """Called around a fork, so that both processes have different numbers and times."""
         self._parted += 1
         self.random.seed(self._parted)
         self.at += timedelta(minutes=10)
@@ -103,7 +103,7 @@ class StoryDatetime:
         return getattr(datetime, name)
 
 
-# Modules that ask for the time, by today's name and by those that they had in released programs.
+# Modules that read the time, by their current and released names.
 _DATED = (
     ("services.clock",),
     ("providers.adyen.events", "providers.adyen_events"),
@@ -113,7 +113,7 @@ _DATED = (
 
 
 def first_module(*names: str) -> Any:
-    """The first of these modules that the program at hand has; None if it has none of them."""
+    """The first of these modules that the program has, or None."""
     from importlib import import_module
 
     for name in names:
@@ -139,7 +139,7 @@ def _use(story: StoryTime) -> None:
             "token_hex": lambda count=32: story.random.randbytes(count).hex(),
         },
     }
-    # A run stores where its file lay, in the audit trail, too.
+    # A run stores its file's path, in the audit trail too.
     resolve = Path.resolve
     replaced[Path] = {
         "resolve": lambda path, strict=False: (
@@ -200,7 +200,7 @@ def _expectations(story: Any) -> dict[str, Any]:
 
 def _shown(desk: Any, number: str) -> dict[str, Any]:
     invoice: dict[str, Any] = desk.json(f"invoice show {number}")
-    # What may be done is compared; the words that say so may change with every version.
+    # Actions are compared; their texts may change with every version.
     invoice["actions"] = {
         action["action"]: action["rule"] if not action["allowed"] else "" for action in invoice["actions"]
     }
@@ -209,7 +209,7 @@ def _shown(desk: Any, number: str) -> dict[str, Any]:
 
 
 def brief(answer: Any) -> Any:
-    """Money as "12.00 EUR", and without what is empty: as the expectations are stored."""
+    """Money as "12.00 EUR", without empty fields: the format of the expectations."""
     if isinstance(answer, list):
         return [brief(entry) for entry in answer]
     if not isinstance(answer, dict):
@@ -224,7 +224,7 @@ def _status(desk: Any) -> Any:
     answer = desk("status -o json")
     assert answer.exit_code in (0, 8), answer
     status = brief(json.loads(answer.out))
-    # Where the store lay, and how old things were that afternoon.
+    # The store's path, and ages at that time.
     status.pop("store", None)
     for part in status.values():
         for entry in part if isinstance(part, list) else []:
@@ -245,7 +245,7 @@ def _rows(desk: Any, query: str) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, expectations: dict[str, Any], here: str) -> None:
-    """A part a block, and of each part an object a line."""
+    """One block per part, one object per line."""
     parts = []
     for name, part in expectations.items():
         lines = ",\n".join(

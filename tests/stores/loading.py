@@ -40,13 +40,13 @@ _OLD_WORDS_UNTIL = "0003"
 
 @dataclass(frozen=True)
 class Released:
-    """The store of one released schema, what its program said about it, and the providers it dealt with."""
+    """The store of one released schema, its program's output, and its providers."""
 
     schema: str
 
     @cached_property
     def expectations(self) -> Mapping[str, Any]:
-        """What the old program said of it; see build.py."""
+        """The old program's output; see build.py."""
         answer: dict[str, Any] = json.loads((DUMPS / f"{self.schema}.json").read_text())
         return answer
 
@@ -65,13 +65,13 @@ class Released:
     # --- the store ---
 
     def into_sqlite(self, path: Path, sandbox: str) -> str:
-        """The address of a SQLite store as the old program left it."""
+        """The URL of a SQLite store as the old program left it."""
         with closing(sqlite3.connect(path)) as store:
             store.executescript(self.dump(sandbox))
         return f"sqlite:///{path}"
 
     def into_postgres(self, url: str, sandbox: str) -> str:
-        """The same rows in an empty database: its tables by the migrations up to this schema."""
+        """The same rows in an empty database, its tables made by the migrations up to this schema."""
         engine = store_engine(url)
         with engine.connect() as connection, connection.begin():
             _migrate(connection, self.schema)
@@ -99,7 +99,7 @@ class Released:
     # --- the providers ---
 
     def into_sandbox(self, sandbox: RunningSandbox) -> None:
-        """The payments, refunds, disputes and invoices that the old program's own sandbox held when it ended."""
+        """The payments, refunds, disputes and invoices of the old program's sandbox at its end."""
         there = json.loads((DUMPS / f"{self.schema}.sandbox.json").read_text())
         state = sandbox.state
         (account,) = there["account"]
@@ -131,7 +131,7 @@ class Released:
         return refund["provider"] == "adyen" and refund["idempotency_key"] in unfinished
 
     def _ask_again(self, key: str, sandbox: RunningSandbox) -> None:
-        """As the old program did when the answer was lost."""
+        """As the old program did when the response was lost."""
         (stored,) = [refund for refund in self.expectations["refunds"] if refund["idempotency_key"] == key]
         request = urllib.request.Request(
             stored["endpoint"].replace(PLACEHOLDER, sandbox.url),
@@ -143,7 +143,7 @@ class Released:
 
 
 def sent_lately(url: str, *, minutes: float = 10) -> None:
-    """What is on the wire was sent a while ago, not months: the providers still know its keys."""
+    """Moves sent requests to a while ago, so that the providers still know their keys."""
     engine = store_engine(url)
     at = datetime.now(UTC) - timedelta(minutes=minutes)
     with engine.connect() as connection:
@@ -181,7 +181,7 @@ def _value(column: Column[Any], value: Any) -> Any:
 
 
 def _stored(column: Column[Any], at: datetime) -> datetime:
-    """SQLite's column keeps no zone."""
+    """SQLite stores no zone."""
     return at if getattr(column.type, "timezone", False) else at.replace(tzinfo=None)
 
 
@@ -195,7 +195,7 @@ def _record(kind: type[Any], columns: Mapping[str, Any]) -> Any:
 
 
 def rows(url: str, query: str) -> list[Mapping[str, Any]]:
-    """What a query finds, in either database."""
+    """The rows of a query, in either database."""
     engine = store_engine(url)
     with engine.connect() as connection:
         records: Sequence[Any] = connection.execute(text(query)).mappings().all()

@@ -95,7 +95,7 @@ class Story:
         return answer["refunds"][0] if answer else None
 
     def killed(self, command: str, arm: Callable[[], None]) -> None:
-        """The command in a process that `arm` makes kill itself."""
+        """The command in a process that kills itself where `arm` says."""
         self.ended_by_a_kill(self.forked(command, arm))
 
     def forked(self, command: str, arm: Callable[[], None] = lambda: None) -> int:
@@ -116,7 +116,7 @@ class Story:
     # --- Adyen's events ---
 
     def event(self, code: str, reference: str, at: str = "2026-10-04T10:00:00+02:00", **changes: Any) -> dict[str, Any]:
-        """An item about a payment, with a reference of its own; delivered by `ingest`."""
+        """An item about a payment, with its own reference; delivered by `ingest`."""
         from webhooks import item
 
         self._events += 1
@@ -142,7 +142,7 @@ class Story:
 
 
 def strike(step: str, place: str) -> Callable[[], None]:
-    """Kills the process once it gets there; the fault points of the tests of that version."""
+    """Kills the process at this fault point of that version's tests."""
 
     def arm() -> None:
         from faults.points import Fault, Saboteur, install
@@ -153,7 +153,7 @@ def strike(step: str, place: str) -> Callable[[], None]:
 
 
 def kill_at(module: str, name: str) -> Callable[[], None]:
-    """Kills the process where it would call this function."""
+    """Kills the process instead of calling this function."""
 
     def arm() -> None:
         from importlib import import_module

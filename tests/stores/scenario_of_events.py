@@ -32,7 +32,7 @@ def news_of_refunds(story: Story) -> None:
     settle_secrets(story.desk)
     story.desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     story.desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
-    # What was sent before there was an endpoint.
+    # Events from before there was an endpoint.
     story.desk.sandbox.deliveries("stripe", drain=True)
     for name in ("DONE", "DECLINED", "LATE", "LATE-KNOWN", "REVERSED", "WRONG", "WRONG-KNOWN"):
         story.refund(f"A-{name}", "40")
@@ -144,8 +144,8 @@ def other_events(story: Story) -> None:
 
 
 def event_that_waits(story: Story) -> None:
-    """Last of all: the next delivery would apply it, too."""
-    # Stripe's event names the refund only: while Stripe cannot be asked, it waits.
+    """Last, since the next delivery would apply it too."""
+    # Stripe's event only names the refund: it waits while Stripe is unreachable.
     story.desk.sandbox.dashboard_refund(story.references["S-WAITING"], 3000)
     there = story.desk.environ["REFUNDCLI_STRIPE_API_BASE"]
     story.desk.environ["REFUNDCLI_STRIPE_API_BASE"] = "http://127.0.0.1:9"

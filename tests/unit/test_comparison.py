@@ -96,13 +96,13 @@ def kinds(of: Payment, there: PaymentTruth | None, *refunds: Refund) -> list[str
 
 
 def disputed(state: DisputeState, *, reference: str = "dp_1", amount: str = "100") -> tuple[DisputeNews, ...]:
-    """What the provider says of one dispute."""
+    """A dispute as the provider reports it."""
     stage = DisputeStage.CHARGEBACK
     return (DisputeNews(Provider.STRIPE, reference, ("ch_1",), state, stage, state.value, NOW, eur(amount)),)
 
 
 def record(state: DisputeState, *, reference: str = "dp_1", amount: str = "100", status: str = "") -> DisputeRecord:
-    """What the books know of one; without a reference it is a placeholder."""
+    """A dispute in the books; a placeholder without a reference."""
     return DisputeRecord(
         id=1,
         payment_id=1,
@@ -222,7 +222,7 @@ def test_two_disputes_of_one_payment_are_compared_one_by_one() -> None:
 
 
 def test_a_won_dispute_that_the_books_do_not_know_is_a_difference() -> None:
-    """A refund after it needs a decision, so it must be known before one is sent (R11)."""
+    """A later refund needs a decision, so the dispute must be known first (R11)."""
     assert kinds(payment(), snapshot(disputes=disputed(WON))) == ["dispute dispute"]
 
 

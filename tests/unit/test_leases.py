@@ -18,7 +18,7 @@ from refundcli.services.dispatch.leases import Holder, holder_of, is_gone, this_
 
 @contextmanager
 def another_process(code: str = "input()") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that waits, and its name as it gives it itself."""
+    """A waiting process and its own name for itself."""
     script = f"from refundcli.services.dispatch.leases import this_process; print(this_process(), flush=True); {code}"
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:

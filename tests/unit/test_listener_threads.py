@@ -34,7 +34,7 @@ class StoreDown(SettingsProblem):
 
 @dataclass
 class Memory:
-    """Books in memory; `gate` holds every transaction back, `fails` says which one does not come through."""
+    """Books in memory; `gate` delays every transaction, `fails` returns the error of a batch."""
 
     stored: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
@@ -201,7 +201,7 @@ def test_the_applier_continues_after_a_failure_with_new_events_first(monkeypatch
     deadline = time.monotonic() + 10
     while len(calls) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    # What is newer than the newest at the start, again after the failure, and then all that waits.
+    # Events newer than at the start, again after the failure, then all waiting ones.
     assert calls[:3] == [7, 7, 0]
     applier.wake(1)
     while len(calls) < 4 and time.monotonic() < deadline:

@@ -79,7 +79,7 @@ def test_a_closing_needs_the_same_proof_as_a_refund(signal: Signal, first_send: 
     same = {
         RefundState.SUCCEEDED: ClosingState.DONE,
         RefundState.FAILED: ClosingState.FAILED,
-        # No invoice waits for an approval that refundcli knows how to follow: its closing stays submitted.
+        # refundcli cannot follow an invoice's approval: its closing stays submitted.
         RefundState.AWAITING_APPROVAL: None,
         None: None,
     }

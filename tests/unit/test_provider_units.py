@@ -109,5 +109,5 @@ def test_every_amount_converts_back_or_is_refused(provider: Provider, amount: Mo
             to_minor(provider.value, amount.number, amount.currency.code)
     else:
         assert from_provider_minor(provider, sent, amount.currency) == amount
-        # The sandbox's table was written apart from this one.
+        # The sandbox's table is independent of this one.
         assert to_minor(provider.value, amount.number, amount.currency.code) == sent

@@ -10,7 +10,7 @@ from refundcli.services.dispatch.rate_limit import Pace, TooSoon
 
 
 def timed_requests(pace: Pace, times: int, *, threads: int, longest: float = 0.02) -> list[tuple[float, float]]:
-    """So many requests from so many threads; when each was begun and when it was sent."""
+    """`times` requests from `threads` threads; the begin and send time of each."""
     remaining, times_sent, lock = list(range(times)), list[tuple[float, float]](), threading.Lock()
 
     def ask() -> None:
@@ -39,7 +39,7 @@ def timed_requests(pace: Pace, times: int, *, threads: int, longest: float = 0.0
 def test_no_second_has_more_requests_than_the_rate() -> None:
     rate = 20
     spans = timed_requests(Pace(rate), 50, threads=12, longest=0.3)
-    # Where it arrived is somewhere between: the latest of the first and the earliest of the last are what counts.
+    # Arrival is between begin and send: compare the first's latest with the last's earliest.
     for (_, sent), (began, _) in zip(spans, spans[rate:], strict=False):
         assert began - sent >= 1
     assert 50 / (spans[-1][0] - spans[0][0]) > 0.7 * rate
@@ -65,7 +65,7 @@ def test_a_429_pauses_requests_and_then_slows_them() -> None:
     said = time.monotonic()
     spans = timed_requests(pace, 5, threads=2, longest=0)
     assert spans[0][0] - said >= 0.3
-    # It grows again with each request that is taken.
+    # It grows again with each accepted request.
     assert pace.time_for(10) < before
 
 

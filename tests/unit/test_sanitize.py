@@ -10,7 +10,7 @@ from refundcli.output.sanitize import escape_in_json, safe
 
 # Control, format, surrogate, line and paragraph separator.
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-# Format characters that are drawn: they sign Arabic numbers and the like, and hide nothing.
+# Visible format characters, such as Arabic number signs.
 DRAWN = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 NOT_OURS = {
     *(chr(n) for n in range(0x13430, 0x13460)),  # hieroglyph joiners

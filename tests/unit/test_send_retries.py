@@ -8,7 +8,7 @@ from refundcli.services.ports.providers import RefundAnswer
 
 
 def answers_used(*answers: RefundAnswer, remaining: Iterable[float]) -> tuple[RefundAnswer | None, int]:
-    """What came of it, and how many requests there were, where so many seconds are left each time it is looked."""
+    """The outcome and the number of requests, for the remaining seconds at each check."""
     seconds, waiting, sent = iter(remaining), list(answers), list[RefundAnswer]()
 
     def once() -> RefundAnswer:

@@ -47,7 +47,7 @@ def load(cwd: Path, user_config: Path) -> Load:
 
 
 def trust(cwd: Path, user_config: Path) -> None:
-    """What a file may set is asked here; whose it may be, in test_trust."""
+    """What a file may set is tested here; whose file counts, in test_trust."""
     path = cwd / "refundcli.toml"
     if path.is_file():
         s.remember_trust(path, path.read_bytes(), user_config)

@@ -31,7 +31,7 @@ def test_an_assigned_one_is_returned_on_its_share_alone() -> None:
 
 
 def test_what_only_one_share_can_have_given_is_returned_there() -> None:
-    # 120 is more than A has: 20 are certainly of B, and 70 certainly of A.
+    # 120 exceeds A: 20 is certainly B's, and 70 certainly A's.
     assert _counted(ExternalFacts(B, 120)) == _sums((30, 70, 0), (30, 20, 0))
     assert _counted(ExternalFacts(B, 150)) == _sums((0, 100, 0), (0, 50, 0))
 
@@ -84,7 +84,7 @@ def _payments(draw: st.DrawFn) -> tuple[list[ShareFacts], list[ExternalFacts], i
 
 
 def _refunded(shares: list[ShareFacts], externals: list[ExternalFacts]) -> int:
-    """By others than us: what a share came with may be some of the refunds from before."""
+    """External refunds: a share's opening amount may include earlier ones."""
     counted = [refund for refund in externals if not refund.is_held]
     before = sum(
         max(share.opening, sum(e.amount for e in counted if e.is_in_opening and e.payment_id == share.payment_id))

@@ -135,7 +135,7 @@ def test_a_parent_s_file_is_not_looked_for(folder: Path, user_config: Path) -> N
 
 
 def test_the_bytes_that_were_trusted_are_the_bytes_that_are_used(folder: Path, user_config: Path) -> None:
-    """The file is exchanged after each time that it was read: so it must be read only once."""
+    """The file is replaced after each read, so it must be read only once."""
     path = write(folder, "[refunds]\nin_flight = 1\n")
     s.trust(folder, user_config)
     from refundcli.secrets import read_own_file
@@ -200,7 +200,7 @@ def test_without_a_home_nothing_is_trusted_and_the_hint_says_how(folder: Path) -
 
 
 def test_an_unknown_home_does_not_fall_back_to_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the user has no home, `~/.config` stays as it is: a folder named `~` in whatever folder one is in."""
+    """Without a home, `~/.config` is not expanded and would be a folder named `~` in the working folder."""
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)

@@ -149,7 +149,7 @@ def test_our_stripe_event_types_are_the_vendors_list() -> None:
 
 
 def literals(annotation: object) -> set[str]:
-    """The words in the Literal types of an annotation of Stripe's own package."""
+    """The values of the Literal types in an annotation of Stripe's package."""
     words: set[str] = set()
     for part in get_args(annotation):
         words |= {part} if isinstance(part, str) else literals(part)
