@@ -1,10 +1,10 @@
-"""Rows of Adyen's settlement details report, with amounts in the column that the vendor names."""
+"""Rows of Adyen's settlement details report, each amount in the column that Adyen documents."""
 
 from datetime import UTC, datetime, timedelta
 
 from desk import MERCHANT
 from oracle import PART
-from vendor_words import adyen_report_types
+from vendor_codes import adyen_report_types
 
 HEADER = (
     "Company Account,Merchant Account,Psp Reference,Merchant Reference,Payment Method,Creation Date,TimeZone,Type,"

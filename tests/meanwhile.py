@@ -1,4 +1,4 @@
-"""Something else happens while a command or a run is at work."""
+"""Runs something else while a command or a run is at work."""
 
 import threading
 import time
@@ -9,21 +9,21 @@ from contextlib import contextmanager
 
 @contextmanager
 def meanwhile(seconds: float, work: Callable[[], object]) -> Iterator[None]:
-    """After so long; what goes wrong there goes wrong here."""
+    """Runs `work` after `seconds`; its errors are raised here."""
     with ThreadPoolExecutor(1) as beside:
 
         def later() -> None:
             time.sleep(seconds)
             work()
 
-        done = beside.submit(later)
+        future = beside.submit(later)
         yield
-        done.result()
+        future.result()
 
 
 @contextmanager
 def once(it_is_so: Callable[[], bool], work: Callable[[], object]) -> Iterator[None]:
-    """As soon as something is so, or never; what goes wrong there goes wrong here."""
+    """Runs `later` once the condition holds; its errors are raised here."""
     over = threading.Event()
 
     def later() -> None:
@@ -33,9 +33,9 @@ def once(it_is_so: Callable[[], bool], work: Callable[[], object]) -> Iterator[N
         work()
 
     with ThreadPoolExecutor(1) as beside:
-        done = beside.submit(later)
+        future = beside.submit(later)
         try:
             yield
         finally:
             over.set()
-        done.result()
+        future.result()

@@ -1,4 +1,4 @@
-"""Temporary files of the tests go into memory where there is room: nothing here outlives a power cut anyway."""
+"""Puts the tests' temporary files in memory where there is room."""
 
 import os
 import shutil
@@ -14,6 +14,6 @@ def is_roomy() -> bool:
 
 
 def use_memory_for_temporary_files() -> None:
-    """For this process and those it starts; whoever has set TMPDIR knows better."""
+    """For this process and its children, unless TMPDIR is set."""
     if "TMPDIR" not in os.environ and is_roomy():
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)

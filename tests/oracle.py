@@ -1,4 +1,4 @@
-"""What must follow from a vendor's word, by tests/data: the sums of its payment, and the next `refund --full`.
+"""The expected outcome of a vendor's code, by tests/data: the sums of its payment, and the next `refund --full`.
 
 Nothing here reads the tables in `src/refundcli/providers`. Amounts are in minor units.
 """
@@ -13,7 +13,7 @@ from refundcli.store.integrity import findings
 from webhooks import Json, Post, adyen, signed
 
 PAID = 10_000
-# An amount smaller than the payment, so that a sum shows what was counted, and how often.
+# Smaller than the payment, so that a sum shows what was counted how often.
 PART = 3_000
 
 
@@ -32,7 +32,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The sums after the word, and whether `refund --full` is then sent, or refused with which code.
+    """The sums after the event, and whether `refund --full` is sent or its refusal code.
 
     `needs_a_person`: `status` lists it, with exit code 8.
     """
@@ -47,14 +47,14 @@ class Outcome:
 
     @property
     def after(self) -> Sums:
-        """Adyen has only accepted a refund that is sent: its amount is reserved."""
+        """Adyen only accepts a refund at first: its amount is reserved."""
         if self.refused:
             return self.before
         return replace(self.before, reserved=self.before.reserved + self.before.refundable, refundable=0)
 
 
 def outcome_of(expectation: str, amount: int = PART, *, paid: int = PAID) -> Outcome:
-    """What follows from a word about `amount` of a payment of which the books knew nothing else (R3, R11, R13, R14).
+    """The outcome of an event about `amount` of an otherwise untouched payment (R3, R11, R13, R14).
 
     `expectation` is as in tests/data.
     """
@@ -68,13 +68,13 @@ def outcome_of(expectation: str, amount: int = PART, *, paid: int = PAID) -> Out
 
 
 def _refund(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
-    """A refund that was not made from here."""
+    """An external refund."""
     rest = whole.refundable - amount
     refused = "" if rest else "nothing-to-refund"
     if words in (["succeeded"], ["pending"]):
         return Outcome(replace(whole, returned_elsewhere=amount, refundable=rest), refused, needs_a_person=True)
     if words == ["failed", "retried"]:
-        # Adyen may send it again by itself: until day ten, or until somebody decides, it is kept from being sent.
+        # Adyen may retry it: reserved until day ten or until it is acknowledged.
         return Outcome(replace(whole, reserved=amount, refundable=rest), refused, needs_a_person=True)
     if words == ["reversed"]:
         return Outcome(whole, needs_a_person=True)
@@ -88,7 +88,7 @@ def _dispute(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
     if state == "lost":
         return Outcome(replace(whole, lost=amount, refundable=rest), "" if rest else "dispute-lost")
     if state == "same":
-        # Of a dispute that nothing was reported of yet: it counts as a new open one.
+        # Of an unreported dispute: it counts as a new open one.
         return Outcome(whole, "disputed")
     return Outcome(whole, {"open": "disputed", "won": "dispute-closed", "closed": ""}[state])
 
@@ -98,7 +98,7 @@ def _capture(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
     if words == ["failed"]:
         return Outcome(replace(whole, captured=rest, refundable=rest), "" if rest else "not-paid")
     if words == ["cancelled"] and rest:
-        # Was a part never captured, or was it never part of what the books count? A person must look.
+        # Unclear whether the part was captured before, so it needs review.
         return Outcome(whole, "unreviewed-event", needs_a_person=True)
     if words == ["cancelled"]:
         return Outcome(replace(whole, captured=0, refundable=0), "not-paid")
@@ -117,8 +117,8 @@ def sums(desk: Desk, number: str) -> Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What the program did, to be held against an `Outcome`."""
+class Ending:
+    """What the program did, for comparison with an `Outcome`."""
 
     before: Sums
     refused: str
@@ -126,17 +126,17 @@ class Seen:
     after: Sums
 
 
-def seen(desk: Desk, number: str, reference: str, *options: str) -> Seen:
-    """`refund --full` of an invoice, typed; what its provider was asked for, and the sums before and after."""
+def ending_of(desk: Desk, number: str, reference: str, *options: str) -> Ending:
+    """Runs `refund --full`; what was sent, and the sums before and after."""
     before, already = sums(desk, number), len(desk.refunded_at_provider(reference))
     answer = desk(f"refund {number} --full --reason other --yes -o json {' '.join(options)}")
     refused = "" if answer.exit_code == 0 else answer.error["code"]
     assert answer.exit_code in (0, 3), (number, answer)
-    return Seen(before, refused, desk.refunded_at_provider(reference)[already:], sums(desk, number))
+    return Ending(before, refused, desk.refunded_at_provider(reference)[already:], sums(desk, number))
 
 
-def expected(outcome: Outcome) -> Seen:
-    return Seen(outcome.before, outcome.refused, outcome.sent, outcome.after)
+def expected(outcome: Outcome) -> Ending:
+    return Ending(outcome.before, outcome.refused, outcome.sent, outcome.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +149,17 @@ class Listed:
 
     def has(self, desk: Desk, number: str) -> bool:
         (payment,) = desk.invoice(number).payments
-        return number in self.invoices or any(each.event_id in self.events for each in payment.unreviewed)
+        return number in self.invoices or any(event.event_id in self.events for event in payment.unreviewed)
 
 
 def status(desk: Desk) -> Listed:
     answer = desk("status -o json")
-    told = answer.json
-    refunds = [*told["unfinished"], *told["needs_acknowledgement"], *told["external"], *told["losses"]]
+    report = answer.json
+    refunds = [*report["unfinished"], *report["needs_acknowledgement"], *report["external"], *report["losses"]]
     return Listed(
         answer.exit_code,
-        frozenset(each["invoice"] for each in refunds),
-        frozenset(each["id"] for each in told["unreviewed"]),
+        frozenset(refund["invoice"] for refund in refunds),
+        frozenset(refund["id"] for refund in report["unreviewed"]),
     )
 
 
@@ -169,19 +169,19 @@ def status(desk: Desk) -> Listed:
 def ingest(desk: Desk, *deliveries: Post) -> Json:
     """`events ingest` of them all."""
     path = Path(desk.folder) / "deliveries.jsonl"
-    path.write_text("".join(f"{delivery.kept}\n" for delivery in deliveries))
-    found: Json = desk.ingest(path)
-    return found
+    path.write_text("".join(f"{delivery.as_line}\n" for delivery in deliveries))
+    summary: Json = desk.ingest(path)
+    return summary
 
 
 def delivered(*items: Mapping[str, Any]) -> list[Post]:
-    """Each signed, in a delivery of its own."""
-    return [adyen(signed(dict(each))) for each in items]
+    """Each signed, in a separate delivery."""
+    return [adyen(signed(dict(entry))) for entry in items]
 
 
-def same(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> None:
-    """Raises AssertionError with only those that differ: a test of many words shows the few that are wrong."""
-    wrong = [f"{key}: {found.get(key)}, not {wanted[key]}" for key in wanted if found.get(key) != wanted[key]]
+def same(actual: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
+    """Raises AssertionError with only the differing keys."""
+    wrong = [f"{key}: {actual.get(key)}, not {expected[key]}" for key in expected if actual.get(key) != expected[key]]
     assert not wrong, "\n" + "\n".join(wrong)
 
 
@@ -196,17 +196,17 @@ def invoice_file(desk: Desk, invoices: Iterable[tuple[str, str]], **more: str) -
 
 
 def event_counts(desk: Desk) -> dict[str, int]:
-    """How many events are in each state."""
+    """The number of events in each state."""
     return dict(desk.books.read(lambda tx: tx.event_counts()))
 
 
-def check(desk: Desk, invoices: Mapping[Any, tuple[str, str]], wanted: Mapping[Any, Outcome]) -> None:
-    """`status` lists what needs a person, and nothing else; then each invoice is refunded in full, or refused."""
+def check(desk: Desk, invoices: Mapping[Any, tuple[str, str]], outcomes: Mapping[Any, Outcome]) -> None:
+    """Checks that `status` lists exactly what needs review, and that each invoice is refunded in full or refused."""
     listed = status(desk)
-    needs = {word: outcome.needs_a_person for word, outcome in wanted.items()}
-    same({word: listed.has(desk, invoices[word][0]) for word in wanted}, needs)
+    needs = {word: outcome.needs_a_person for word, outcome in outcomes.items()}
+    same({word: listed.has(desk, invoices[word][0]) for word in outcomes}, needs)
     assert listed.exit_code == (8 if any(needs.values()) else 0)
-    found = {word: seen(desk, *invoices[word]) for word in wanted}
-    same(found, {word: expected(outcome) for word, outcome in wanted.items()})
+    endings = {word: ending_of(desk, *invoices[word]) for word in outcomes}
+    same(endings, {word: expected(outcome) for word, outcome in outcomes.items()})
     unsound = findings(desk.books)
     assert not unsound, unsound

@@ -1,4 +1,4 @@
-"""A provider run as the command line makes it from a file, and the worker that does it."""
+"""A provider run as the command line stages it from a file, and the worker that processes it."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from refundcli.settings import load
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedRow:
     """One row: all that remains of the invoice, or an amount like "40.00 EUR"."""
 
     invoice: str
@@ -47,8 +47,8 @@ class Wish:
         )
 
 
-def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: str = "f1") -> BulkRun:
-    """The run, checked and confirmed; nothing of it is done."""
+def stage(books: Books, clock: Clock, rows: Sequence[RequestedRow], *, fingerprint: str = "f1") -> BulkRun:
+    """The staged run, checked and confirmed, with no row done."""
     at = clock.now()
     run = BulkRun(
         id=new_id("run_", at),
@@ -56,7 +56,7 @@ def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: st
         state=RunState.RUNNING,
         source="refunds.csv",
         fingerprint=fingerprint,
-        rows=len(wishes),
+        rows=len(rows),
         operator="Ada Lovelace",
         created_at=at,
         options='{"columns": ["invoice", "amount", "reason"]}',
@@ -64,7 +64,7 @@ def stage(books: Books, clock: Clock, wishes: Sequence[Wish], *, fingerprint: st
 
     def write(tx: Writing) -> None:
         tx.begin_run(run)
-        tx.stage_items([wish.item(run.id, n) for n, wish in enumerate(wishes, 1)])
+        tx.stage_items([row.item(run.id, n) for n, row in enumerate(rows, 1)])
 
     books.write(write)
     return run
@@ -77,15 +77,15 @@ def services_of(environ: dict[str, str]) -> Services:
 
 @dataclass
 class Runner:
-    """Runs at a desk, and what they told."""
+    """Runs at a desk, and the outcome of every row."""
 
     desk: Desk
-    told: list[tuple[RunItem, Sequence[Refund]]] = field(default_factory=list)
+    reported: list[tuple[RunItem, Sequence[Refund]]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def stage(self, *wishes: Wish, fingerprint: str = "f1") -> BulkRun:
+    def stage(self, *rows: RequestedRow, fingerprint: str = "f1") -> BulkRun:
         services = services_of(self.desk.environ)
-        return stage(services.books, services.clock, wishes, fingerprint=fingerprint)
+        return stage(services.books, services.clock, rows, fingerprint=fingerprint)
 
     def work(
         self,
@@ -96,13 +96,13 @@ class Runner:
         pauses: Mapping[Provider, float] = MappingProxyType({}),
         **limits: int,
     ) -> RunReport:
-        """One worker, with settings of its own, until it ends. `pauses`: who wants to be left alone, for how long."""
+        """Runs one worker with its own settings to its end. `pauses`: seconds to pause, by provider."""
         services = services_of(self.desk.environ | (environ or {}))
         for provider, seconds in pauses.items():
             services.providers.pace(provider).slow_down(seconds)
 
         def record_outcome(item: RunItem, refunds: Sequence[Refund]) -> None:
-            self.told.append((item, refunds))
+            self.reported.append((item, refunds))
             if tell:
                 tell(item, refunds)
 
@@ -118,7 +118,7 @@ class Runner:
         )
 
     def stop_after(self, seconds: float) -> None:
-        """As Ctrl-C does, while the run is at work."""
+        """Stops the run as Ctrl-C does."""
         timer = threading.Timer(seconds, self.stop.set)
         timer.daemon = True
         timer.start()
@@ -130,13 +130,13 @@ class Runner:
         return [item.code or item.state for item in self.items(run)]
 
     def run_state(self, run: BulkRun) -> RunState:
-        found = self.desk.books.read(lambda tx: tx.run(run.id))
-        assert found
-        return found.state
+        stored = self.desk.books.read(lambda tx: tx.run(run.id))
+        assert stored
+        return stored.state
 
 
 def forget_the_worker(desk: Desk) -> None:
-    """It ran in this very process, which lives: the store is told that it does not."""
+    """Marks its leases as held by a process that is gone; it ran in this one, which lives."""
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE bulk_item SET worker = worker || 'gone' WHERE worker <> ''"))
         line.execute(text("UPDATE refund SET lease_owner = lease_owner || 'gone' WHERE lease_owner <> ''"))

@@ -1,4 +1,4 @@
-"""Webhook deliveries as a provider, or a forger, sends them, and the listener as a process of its own."""
+"""Webhook deliveries as a provider or a forger sends them, and the listener as a separate process."""
 
 import base64
 import hashlib
@@ -27,7 +27,7 @@ Json = dict[str, Any]
 
 
 def settle_secrets(desk: Desk) -> None:
-    """The settings that let deliveries be believed."""
+    """The settings that let deliveries be verified."""
     desk.environ |= {
         "REFUNDCLI_ADYEN_HMAC_KEY": "env:ADYEN_HMAC_KEY",
         "ADYEN_HMAC_KEY": ADYEN_KEY,
@@ -38,20 +38,20 @@ def settle_secrets(desk: Desk) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One delivery, ready to be sent or to be kept in a file."""
+    """One delivery, ready to be sent or saved to a file."""
 
     path: str
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
 
     @property
-    def kept(self) -> str:
+    def as_line(self) -> str:
         return json.dumps({"headers": self.headers, "body": self.body.decode()})
 
 
 def item(code: str = "REFUND", **changes: Any) -> Json:
-    """An item as Adyen tells it, not signed yet; a change to None takes the field away."""
-    made = {
+    """An unsigned item of Adyen's; a change to None removes the field."""
+    fields = {
         "additionalData": {},
         "amount": {"currency": "EUR", "value": 10000},
         "eventCode": code,
@@ -64,27 +64,27 @@ def item(code: str = "REFUND", **changes: Any) -> Json:
         "reason": "",
         "success": "true",
     }
-    return {name: value for name, value in (made | changes).items() if value is not None}
+    return {name: value for name, value in (fields | changes).items() if value is not None}
 
 
-def signed(told: Json, key: str = ADYEN_KEY) -> Json:
+def signed(notification: Json, key: str = ADYEN_KEY) -> Json:
     """The item with its signature; one of the vendor's examples too, which may have no additionalData."""
-    amount = told.get("amount") or {}
-    fields = [told.get(name, "") for name in _SIGNED]
-    fields += [amount.get("value", ""), amount.get("currency", ""), told["eventCode"], told["success"]]
-    made = hmac.new(bytes.fromhex(key), ":".join(map(str, fields)).encode(), hashlib.sha256).digest()
-    return told | {
-        "additionalData": told.get("additionalData", {}) | {"hmacSignature": base64.b64encode(made).decode()}
+    amount = notification.get("amount") or {}
+    parts = [notification.get(name, "") for name in _SIGNED]
+    parts += [amount.get("value", ""), amount.get("currency", ""), notification["eventCode"], notification["success"]]
+    digest = hmac.new(bytes.fromhex(key), ":".join(map(str, parts)).encode(), hashlib.sha256).digest()
+    return notification | {
+        "additionalData": notification.get("additionalData", {}) | {"hmacSignature": base64.b64encode(digest).decode()}
     }
 
 
 def adyen(*items: Json, live: str = "false", **headers: str) -> Post:
-    told = {"live": live, "notificationItems": [{"NotificationRequestItem": each} for each in items]}
-    return Post("/adyen", json.dumps(told).encode(), {"Content-Type": "application/json", **headers})
+    body = {"live": live, "notificationItems": [{"NotificationRequestItem": entry} for entry in items]}
+    return Post("/adyen", json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
 
 
 def stripe_event(kind: str = "refund.updated", **changes: Any) -> Json:
-    made = {
+    fields = {
         "id": "evt_desk1",
         "object": "event",
         "created": int(time.time()),
@@ -92,14 +92,14 @@ def stripe_event(kind: str = "refund.updated", **changes: Any) -> Json:
         "type": kind,
         "data": {"object": {"id": "re_desk1", "object": "refund", "charge": "ch_desk1"}},
     }
-    return made | changes
+    return fields | changes
 
 
-def other_shape(told: Json, *, key: str = ADYEN_KEY) -> Post:
+def other_shape(fields: Json, *, key: str = ADYEN_KEY) -> Post:
     """A webhook of Adyen's other shape, signed as a whole in a header."""
-    body = json.dumps(told).encode()
-    made = base64.b64encode(hmac.new(bytes.fromhex(key), body, hashlib.sha256).digest()).decode()
-    return Post("/adyen", body, {"HmacSignature": made, "Protocol": "HmacSHA256"})
+    body = json.dumps(fields).encode()
+    digest = base64.b64encode(hmac.new(bytes.fromhex(key), body, hashlib.sha256).digest()).decode()
+    return Post("/adyen", body, {"HmacSignature": digest, "Protocol": "HmacSHA256"})
 
 
 def stripe(event: Json, *, secret: str = STRIPE_SECRET, at: float | None = None) -> Post:
@@ -107,21 +107,21 @@ def stripe(event: Json, *, secret: str = STRIPE_SECRET, at: float | None = None)
 
 
 def stripe_body(body: bytes, *, secret: str = STRIPE_SECRET, at: float | None = None) -> Post:
-    """Signed as Stripe signs, whatever it is."""
+    """Any body with Stripe's signature."""
     moment = int(time.time() if at is None else at)
-    made = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
-    return Post("/stripe", body, {"Stripe-Signature": f"t={moment},v1={made}"})
+    digest = hmac.new(secret.encode(), f"{moment}.".encode() + body, hashlib.sha256).hexdigest()
+    return Post("/stripe", body, {"Stripe-Signature": f"t={moment},v1={digest}"})
 
 
 @dataclass
 class RunningListener:
-    """`refundcli events listen` on a free port, as it is started by hand."""
+    """`refundcli events listen` on a free port."""
 
     environ: Mapping[str, str]
     folder: Path
     options: Sequence[str] = ()
     port: int = 0
-    # A shell's words before it is started, such as `ulimit -n 200`.
+    # Shell commands before its start, such as `ulimit -n 200`.
     limit: str = ":"
 
     def __enter__(self) -> Self:
@@ -134,7 +134,7 @@ class RunningListener:
         self.process.wait()
 
     def start(self) -> None:
-        with open(self.folder / "listener.err", "ab") as told:
+        with open(self.folder / "listener.err", "ab") as stderr:
             self.process = subprocess.Popen(
                 [
                     *("sh", "-c", f'{self.limit} && exec "$0" "$@"'),
@@ -143,18 +143,18 @@ class RunningListener:
                 ],
                 env=os.environ | dict(self.environ),
                 stdout=subprocess.PIPE,
-                stderr=told,
+                stderr=stderr,
                 text=True,
             )
         assert self.process.stdout
         self.url = self.process.stdout.readline().strip()
         self.process.stdout.close()
-        assert self.url.startswith("http://"), self.told
+        assert self.url.startswith("http://"), self.output
         self.port = urlsplit(self.url).port or 0
 
     @property
-    def told(self) -> str:
-        """What stands on its stderr."""
+    def output(self) -> str:
+        """Its stderr so far."""
         return (self.folder / "listener.err").read_text()
 
     def connection(self, timeout: float = 30) -> http.client.HTTPConnection:
@@ -173,8 +173,8 @@ class RunningListener:
         line = self.connection()
         try:
             line.request("GET", "/health")
-            told: Json = json.loads(line.getresponse().read())
-            return told
+            answer: Json = json.loads(line.getresponse().read())
+            return answer
         finally:
             line.close()
 

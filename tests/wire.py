@@ -1,4 +1,4 @@
-"""The two adapters at an address of the test's choice, and a stub that answers as it is told."""
+"""The two adapters at a test's own address, and a stub server with scripted replies."""
 
 import json
 import socket
@@ -26,13 +26,13 @@ MERCHANT = "Shop"
 
 
 def allowed() -> bool:
-    """The last check before the first byte, where nothing stands against it."""
+    """The last check before the first byte, which always allows the send."""
     return True
 
 
 QUICK = RefundSettings(connect_timeout=2, read_timeout=0.5)
 
-# What the outcome table asks of both adapters: a fault of the sandbox, the signal, and how many refunds it makes.
+# For both adapters: a sandbox fault, its signal, and the number of refunds made.
 FAULTS = [
     ("malformed", Signal.MALFORMED, 1),
     ("empty_object", Signal.MALFORMED, 1),
@@ -72,19 +72,19 @@ def order(payment: str, amount: str = "10.00 EUR", reason: RefundReason = Refund
     return RefundOrder("rf_1", "INV-1", payment, parse_money(amount), reason)
 
 
-def refund(provider: StripeProvider | AdyenProvider, wanted: RefundOrder, key: str = KEY) -> RefundAnswer:
-    return provider.refund(provider.prepare(wanted), key, allowed)
+def refund(provider: StripeProvider | AdyenProvider, refund_order: RefundOrder, key: str = KEY) -> RefundAnswer:
+    return provider.refund(provider.prepare(refund_order), key, allowed)
 
 
 def refused_url(scheme: str = "http") -> str:
-    """An address at which nobody listens."""
+    """An address without a listener."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"{scheme}://127.0.0.1:{server.getsockname()[1]}"
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A request as it came over the socket."""
+class ReceivedRequest:
+    """A request as received."""
 
     method: str
     path: str
@@ -102,11 +102,11 @@ class Reply:
 
 
 class Stub:
-    """`with Stub(Reply(...)) as stub:` gives each reply once and the last one for ever."""
+    """`with Stub(Reply(...)) as stub:` gives each reply once and repeats the last."""
 
     def __init__(self, *replies: Reply) -> None:
         self.replies = list(replies)
-        self.seen: list[Seen] = []
+        self.requests: list[ReceivedRequest] = []
         self.connections = 0
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
@@ -131,7 +131,7 @@ class Stub:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients that go away are what some tests are about."""
+        """Silent about disconnecting clients, which some tests need."""
 
 
 def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
@@ -145,7 +145,7 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            stub.seen.append(Seen(self.command, self.path, headers, body))
+            stub.requests.append(ReceivedRequest(self.command, self.path, headers, body))
             reply = stub.next_reply()
             if reply.body is None:
                 self._reset()

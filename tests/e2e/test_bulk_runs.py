@@ -1,4 +1,4 @@
-"""Bulk runs: planned by one and applied by another, stopped and gone on with, all or nothing, taken back."""
+"""Bulk runs: plan and apply, stop and resume, all-or-nothing, undo."""
 
 import csv
 import json
@@ -54,15 +54,15 @@ def test_one_person_plans_and_another_applies_and_the_audit_names_both(desk: Des
     plan = desk.folder / "plan.json"
     planned = desk.json(f"mark-refunded --from {three} --plan {plan}")
     assert (planned["recorded"], planned["run"], desk.count("refund")) == (3, None, 0)
-    told = json.loads(plan.read_text())
-    assert told["refundcli_plan"]["planned_by"] == "Ada Lovelace"
-    assert [(row["takes_minor"], row["remaining_minor"]) for row in told["rows"]] == [
+    answer = json.loads(plan.read_text())
+    assert answer["refundcli_plan"]["planned_by"] == "Ada Lovelace"
+    assert [(row["takes_minor"], row["remaining_minor"]) for row in answer["rows"]] == [
         (4000, 10000),
         (10000, 10000),
         (1000, 10000),
     ]
-    done = colleague(desk).json(f"mark-refunded --apply {plan} --confirm 3")
-    assert (done["recorded"], desk.count("refund")) == (3, 3)
+    report = colleague(desk).json(f"mark-refunded --apply {plan} --confirm 3")
+    assert (report["recorded"], desk.count("refund")) == (3, 3)
     (begun,) = entries(desk, "run begun")
     assert (begun["operator"], begun["planned_by"]) == ("Grace Hopper", "Ada Lovelace")
     assert colleague(desk).json(f"mark-refunded --apply {plan} --yes")["done_before"] == 3
@@ -91,7 +91,7 @@ def test_a_plan_of_another_store_or_command_is_refused(desk: Desk, three: Path) 
     elsewhere.refused(f"mark-refunded --apply {plan} --yes", "plan-edited")
 
 
-def test_a_row_whose_invoice_changed_since_the_plan_is_refused_and_the_others_are_done(desk: Desk, three: Path) -> None:
+def test_only_rows_whose_invoice_changed_since_the_plan_are_refused(desk: Desk, three: Path) -> None:
     plan = desk.folder / "plan.json"
     desk.json(f"mark-refunded --from {three} --plan {plan}")
     desk.json("mark-refunded T-1 --amount 5 --reason other --yes")
@@ -111,10 +111,13 @@ def test_a_plan_with_several_rows_of_one_invoice_is_applied_as_planned(desk: Des
 
 def test_equal_rows_of_which_one_was_done_keep_their_keys_in_a_plan(desk: Desk) -> None:
     paid(desk, 1)
-    one, two = transfers(desk, "T-1,40,other,a"), transfers(desk, "T-1,40,other,a", "T-1,40,other,a", name="two.csv")
-    desk.json(f"mark-refunded --from {one} --yes")
+    single, double = (
+        transfers(desk, "T-1,40,other,a"),
+        transfers(desk, "T-1,40,other,a", "T-1,40,other,a", name="two.csv"),
+    )
+    desk.json(f"mark-refunded --from {single} --yes")
     plan = desk.folder / "plan.json"
-    assert desk.json(f"mark-refunded --from {two} --plan {plan} --allow-duplicate")["done_before"] == 1
+    assert desk.json(f"mark-refunded --from {double} --plan {plan} --allow-duplicate")["done_before"] == 1
     assert desk.json(f"mark-refunded --apply {plan} --yes")["recorded"] == 1
     assert desk.invoice("T-1").refunded.number == "80.00"
 
@@ -137,14 +140,12 @@ def test_a_default_reason_is_for_rows_without_one(desk: Desk) -> None:
     assert {note["reason"] for note in desk.json("credit-notes list")} == {"returned-goods"}
 
 
-def test_a_run_that_goes_wrong_is_stopped_and_gone_on_with(
-    desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_run_is_stopped_and_resumed(desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refundcli.services.bulk.validation.CHUNK", 1)
-    taken = _spent_meanwhile(desk, monkeypatch, "T-1")
+    spent = _spent_meanwhile(desk, monkeypatch, "T-1")
     error = desk.refused(f"mark-refunded --from {three} --max-errors 1 --yes", "too-many-errors")
     assert desk.count("refund") == 1
-    assert taken == ["T-1"]
+    assert spent == ["T-1"]
     resume = str(error["hint"]).partition("refundcli ")[2].partition("  ")[0]
     assert desk.json(f"{resume} --yes", exit_code=9)["recorded"] == 2
     assert [desk.invoice(number).refunded.number for number in ("T-2", "T-3")] == ["100.00", "10.00"]
@@ -181,20 +182,20 @@ def test_an_unknown_run_names_those_that_are(desk: Desk, three: Path) -> None:
 
 
 def _spent_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str) -> list[str]:
-    """Between the check and the run, somebody else returns what an invoice had."""
-    taken: list[str] = []
+    """Another refund uses up an invoice's amount between the check and the run."""
+    spent: list[str] = []
     from refundcli.services.bulk import runs
 
     begin = runs.begin
 
     def late(*args: object, **how: object) -> object:
-        if not taken:
-            taken.append(number)
+        if not spent:
+            spent.append(number)
             desk.json(f"mark-refunded {number} --full --reason other --yes")
         return begin(*args, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr("refundcli.cli.commands.refunds.record_file.begin", late)
-    return taken
+    return spent
 
 
 # --- all or nothing ------------------------------------------------------------------------------------------
@@ -225,10 +226,10 @@ def test_an_atomic_file_has_a_limit(desk: Desk, three: Path, monkeypatch: pytest
     assert desk.count("refund") == 0
 
 
-# --- told twice ----------------------------------------------------------------------------------------------
+# --- duplicates ----------------------------------------------------------------------------------------------
 
 
-def test_a_row_equal_to_one_of_an_earlier_run_is_asked_about(desk: Desk, three: Path) -> None:
+def test_a_row_equal_to_one_of_an_earlier_run_needs_confirmation(desk: Desk, three: Path) -> None:
     desk.json(f"mark-refunded --from {three} --yes")
     columns = "invoice,amount,reason,reference,memo,key"
     again = transfers(desk, "T-1,40.00,other,a,second file,", "T-3,20,other,c,,", columns=columns, name="again.csv")
@@ -237,11 +238,11 @@ def test_a_row_equal_to_one_of_an_earlier_run_is_asked_about(desk: Desk, three: 
     keyed = transfers(desk, "T-1,40.00,other,a,second file,mine", columns=columns, name="keyed.csv")
     assert desk.json(f"mark-refunded --from {keyed} --yes")["recorded"] == 1
     desk.json("mark-refunded T-3 --amount 1 --reason other --yes")
-    meant = transfers(desk, "T-3,10,other,c,again,", columns=columns, name="meant.csv")
-    assert desk.json(f"mark-refunded --from {meant} --allow-duplicate --yes")["recorded"] == 1
+    deliberate = transfers(desk, "T-3,10,other,c,again,", columns=columns, name="meant.csv")
+    assert desk.json(f"mark-refunded --from {deliberate} --allow-duplicate --yes")["recorded"] == 1
 
 
-def test_equal_rows_that_are_too_much_are_refused_for_that_also_when_the_file_is_run_again(desk: Desk) -> None:
+def test_equal_rows_over_the_limit_are_refused_on_a_second_run_too(desk: Desk) -> None:
     paid(desk, 1, "50.00 EUR")
     file = transfers(desk, "T-1,40,other,a", "T-1,40,other,a")
     assert desk.json(f"mark-refunded --from {file} --yes", exit_code=9)["recorded"] == 1
@@ -249,7 +250,7 @@ def test_equal_rows_that_are_too_much_are_refused_for_that_also_when_the_file_is
     assert (answer["done_before"], answer["refused_by_code"]) == (1, {"over-refund": 1})
 
 
-def test_a_key_for_two_wishes_names_the_first_line(desk: Desk) -> None:
+def test_a_key_for_two_different_rows_names_the_first_line(desk: Desk) -> None:
     paid(desk, 2)
     file = transfers(desk, "T-1,40,other,k", "T-2,10,other,k", columns="invoice,amount,reason,key")
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
@@ -315,7 +316,7 @@ def test_a_refund_through_a_provider_is_never_taken_back_as_a_record(desk: Desk)
     desk.refused(f"mark-refunded --undo {refund['id']} --memo why --yes", "not-a-record")
 
 
-def test_what_a_lost_dispute_took_is_the_banks_again_once_its_record_is_taken_back(desk: Desk) -> None:
+def test_undoing_a_chargeback_record_counts_its_dispute_as_lost(desk: Desk) -> None:
     from refundcli.domain.statuses import Dispute
 
     desk.paid_by_card("INV-1", dispute=Dispute.LOST, dispute_amount=4000)
@@ -358,7 +359,7 @@ def test_what_a_provider_declines_is_handed_back_with_its_key(desk: Desk) -> Non
     assert row["key"]
 
 
-def test_what_could_not_be_sent_is_handed_back_and_sent_when_the_provider_is_there(desk: Desk) -> None:
+def test_an_unsent_row_is_written_back_and_sent_later(desk: Desk) -> None:
     reference = desk.paid_by_card("C-1", provider="adyen")
     file = transfers(desk, "C-1,40,other", columns="invoice,amount,reason")
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = refused_url()
@@ -379,8 +380,8 @@ def test_an_outcome_that_is_not_known_is_said_and_the_run_can_go_on(desk: Desk) 
     desk.sandbox.faults("drop_after")
     answer = desk.json(f"refund --from {file} --yes", exit_code=8)
     assert (answer["refunded"], answer["unknown"], answer["state"]) == (1, 1, "stopped")
-    done = desk.json(f"refund --resume {answer['run']} --yes")
-    assert (done["refunded"], done["unknown"], done["state"]) == (1, 0, "finished")
+    report = desk.json(f"refund --resume {answer['run']} --yes")
+    assert (report["refunded"], report["unknown"], report["state"]) == (1, 0, "finished")
     assert len(desk.refunded_at_provider(reference)) <= 1
     assert findings(desk.books) == []
 
@@ -396,7 +397,7 @@ def test_a_plan_of_refunds_is_applied_by_another(desk: Desk) -> None:
     assert (begun["operator"], begun["planned_by"]) == ("Grace Hopper", "Ada Lovelace")
 
 
-def test_a_refund_just_made_by_hand_is_not_made_again_by_a_file(desk: Desk) -> None:
+def test_a_refund_just_made_singly_is_not_repeated_by_a_file(desk: Desk) -> None:
     desk.paid_by_card("C-1")
     desk.json("refund C-1 --amount 40 --reason other --yes")
     file = transfers(desk, "C-1,40,other", columns="invoice,amount,reason")
@@ -409,17 +410,17 @@ def test_a_refund_just_made_by_hand_is_not_made_again_by_a_file(desk: Desk) -> N
 
 
 class Killed(Exception):
-    """As good as dead."""
+    """Simulates a kill."""
 
 
 def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The worker dies after it came to this step so often, and tidies nothing up; the id of its run."""
+    """The worker dies the nth time at this step, without clean-up; the id of its run."""
     reached: list[None] = []
     worker: Any = refund_run._Worker
     original = getattr(worker, step)
 
-    def go_or_die(self: Any, *given: Any) -> None:
-        original(self, *given)
+    def go_or_die(self: Any, *args: Any) -> None:
+        original(self, *args)
         reached.append(None)
         if len(reached) == nth:
             raise Killed
@@ -452,9 +453,7 @@ def rejected_invoices(answer: dict[str, Any]) -> list[str]:
         return [row["invoice"] for row in csv.DictReader(lines)]
 
 
-def test_the_same_file_again_goes_on_and_tells_of_rows_that_were_refused_before(
-    desk: Desk, half_done: tuple[Path, str]
-) -> None:
+def test_running_the_same_file_again_resumes_and_lists_refused_rows(desk: Desk, half_done: tuple[Path, str]) -> None:
     file, run = half_done
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["run"], answer["refunded"] + answer["done_before"], answer["state"]) == (run, 3, "finished")
@@ -463,7 +462,7 @@ def test_the_same_file_again_goes_on_and_tells_of_rows_that_were_refused_before(
     assert findings(desk.books) == []
 
 
-def test_a_resumed_run_tells_of_rows_that_another_worker_refused(desk: Desk, half_done: tuple[Path, str]) -> None:
+def test_a_resumed_run_lists_rows_that_another_worker_refused(desk: Desk, half_done: tuple[Path, str]) -> None:
     _, run = half_done
     answer = desk.json(f"refund --resume {run} --yes", exit_code=9)
     assert answer["state"] == "finished"
@@ -482,15 +481,13 @@ def test_a_resumed_run_says_where_real_money_moves(desk: Desk, half_done: tuple[
     assert answer.exit_code == 9
 
 
-def test_rows_that_a_run_refused_do_not_stop_it_by_max_errors_when_it_goes_on(
-    desk: Desk, half_done: tuple[Path, str]
-) -> None:
+def test_refused_rows_do_not_count_for_max_errors_in_a_resumed_run(desk: Desk, half_done: tuple[Path, str]) -> None:
     file, _ = half_done
     assert desk.json(f"refund --from {file} --max-errors 1 --yes", exit_code=9)["state"] == "finished"
 
 
 @pytest.mark.parametrize("how", ["--from {file}", "--resume {run}"])
-def test_a_run_of_records_that_was_killed_after_its_last_row_is_ended_by_the_next(
+def test_a_run_killed_after_its_last_row_is_finished_by_the_next(
     desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     def kill(*_: Any, **__: Any) -> None:
@@ -503,7 +500,7 @@ def test_a_run_of_records_that_was_killed_after_its_last_row_is_ended_by_the_nex
     assert (run.state, desk.count("refund")) == (RunState.RUNNING, 3)
     again = desk.json(f"mark-refunded {how.format(file=three, run=run.id)} --yes")
     assert (again["run"], again["recorded"], again["done_before"]) == (run.id, 0, 3)
-    assert [each.state for each in desk.books.read(lambda tx: tx.runs(limit=2))] == [RunState.FINISHED]
+    assert [stored_run.state for stored_run in desk.books.read(lambda tx: tx.runs(limit=2))] == [RunState.FINISHED]
     assert desk.count("refund") == 3
 
 
@@ -513,11 +510,11 @@ def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
     file, run = half_done
     stage = begin_staged
 
-    def late(*given: Any, **more: Any) -> BulkRun:
+    def late(*args: Any, **more: Any) -> BulkRun:
         begun = desk.books.read(lambda tx: tx.run(run))
         assert begun
         Runner(desk).work(begun)
-        return stage(*given, **more)
+        return stage(*args, **more)
 
     monkeypatch.setattr(refund_file, "begin_staged", late)
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
@@ -526,7 +523,7 @@ def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
     assert findings(desk.books) == []
 
 
-def test_a_row_that_may_be_done_by_now_joins_the_run_that_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_may_be_done_joins_the_resumed_run(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.environ |= ONE_AT_A_TIME
     desk.paid_by_card("C-1")
     desk.paid_by_card("C-2")
@@ -579,10 +576,10 @@ def test_a_file_without_rows_says_so_and_asks_for_nothing(sqlite_desk: Desk, com
     desk = sqlite_desk
     file, plan = desk.folder / "rows.csv", desk.folder / "plan.json"
     file.write_text("invoice,amount,reason\n")
-    told = desk(f"{command} --from {file}")
-    assert (told.exit_code, "has no rows: nothing to do." in told.err) == (0, True), told
-    told = desk(f"{command} --from {file} --plan {plan}")
-    assert (told.exit_code, "--apply" in told.err, plan.exists()) == (0, False, False), told
+    answer = desk(f"{command} --from {file}")
+    assert (answer.exit_code, "has no rows: nothing to do." in answer.err) == (0, True), answer
+    answer = desk(f"{command} --from {file} --plan {plan}")
+    assert (answer.exit_code, "--apply" in answer.err, plan.exists()) == (0, False, False), answer
     for content, code in (("", "empty-file"), ("[]", "no-rows")):
         file.write_text(content)
         desk.refused(f"{command} --from {file}", code, exit_code=2)
@@ -593,9 +590,9 @@ def test_a_bulk_refund_ends_with_reminders_and_where_its_credit_notes_are(sqlite
     desk.paid_by_card("T-1")
     file, plan = transfers(desk, "T-1,40,other", columns="invoice,amount,reason"), desk.folder / "plan.json"
     desk.json(f"refund --from {file} --plan {plan}")
-    told = desk(f"refund --apply {plan} --yes").err
-    assert "5–10 business days" in told
-    command = told.partition("Credit notes and refund ids: refundcli ")[2].strip()
+    answer = desk(f"refund --apply {plan} --yes").err
+    assert "5–10 business days" in answer
+    command = answer.partition("Credit notes and refund ids: refundcli ")[2].strip()
     (note,) = desk(command).out.splitlines()[1:]
     assert desk.invoice("T-1").refunds[0].id in note
     assert "Credit notes" not in desk(f"refund --apply {plan} --yes").err

@@ -1,4 +1,4 @@
-"""Void and uncollectible where Stripe keeps the invoice too: there first, once, and here only when it said so (R9)."""
+"""Voiding and writing off invoices that Stripe also holds: Stripe first, once, then here on its confirmation (R9)."""
 
 import os
 import signal
@@ -30,10 +30,10 @@ def _books_stay_sound(desk: Desk) -> object:
 
 
 def pulled(desk: Desk, status: str = "open", **changes: Any) -> str:
-    """INV-1, as Stripe keeps it and the books know it; its id there."""
-    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status=status, **changes)
+    """INV-1 at Stripe and in the books; its Stripe id."""
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status=status, **changes)
     desk.json("invoice pull stripe")
-    return made.id
+    return stripe_invoice.id
 
 
 def at_stripe(desk: Desk, reference: str) -> str:
@@ -49,17 +49,17 @@ def sent(desk: Desk) -> list[LoggedRequest]:
 
 
 def moved_at_stripe(desk: Desk) -> int:
-    """How often an invoice became void or uncollectible there, by its events."""
-    told = [event.type for event in desk.sandbox.state.events.values()]
-    return told.count("invoice.voided") + told.count("invoice.marked_uncollectible")
+    """How often an invoice was closed at Stripe, by its events."""
+    types = [event.type for event in desk.sandbox.state.events.values()]
+    return types.count("invoice.voided") + types.count("invoice.marked_uncollectible")
 
 
 def lose_the_answer(desk: Desk, behaviour: str, command: str = "void INV-1") -> str:
-    """A closing whose outcome is not known; its id."""
+    """A closing with an unknown outcome; its id."""
     desk.sandbox.faults(behaviour, call="invoice")
     answer = desk(f"{command} --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (8, "outcome-unknown"), answer
-    (closing,) = [each for each in answer.json["closings"] if each["status"] == "submitted"]
+    (closing,) = [entry for entry in answer.json["closings"] if entry["status"] == "submitted"]
     assert f"refundcli resume {closing['id']}" in answer.error["hint"]
     return str(closing["id"])
 
@@ -73,7 +73,7 @@ def age(desk: Desk, *, hours: float) -> None:
 
 
 def killed(desk: Desk, *, at: str) -> None:
-    """`void INV-1` in a process that dies where it would begin this step."""
+    """`void INV-1` in a process that dies at the start of this step."""
     script = (
         "import os; from refundcli.services.closings import close\n"
         "from refundcli.services.dispatch import send_closing\nfrom refundcli.cli.main import run\n"
@@ -85,7 +85,7 @@ def killed(desk: Desk, *, at: str) -> None:
 
 
 def started(desk: Desk) -> "subprocess.Popen[bytes]":
-    """`void INV-1` in a process of its own."""
+    """`void INV-1` in a separate process."""
     script = "import sys; from refundcli.cli.main import run; sys.exit(run('void INV-1 --yes'.split()))"
     return subprocess.Popen([sys.executable, "-c", script], env=os.environ | desk.environ)
 
@@ -101,17 +101,17 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(("action", "verb"), ACTIONS)
-def test_what_stripe_keeps_is_closed_there_and_here(desk: Desk, action: str, verb: str) -> None:
+def test_an_invoice_at_stripe_is_closed_there_and_here(desk: Desk, action: str, verb: str) -> None:
     reference = pulled(desk)
-    shown = desk.json(f"{action} INV-1 --memo 'ordered twice' --yes")
-    (closing,) = shown["closings"]
-    assert (shown["status"], closing["status"], closing["kind"]) == (action, "done", action)
+    answer = desk.json(f"{action} INV-1 --memo 'ordered twice' --yes")
+    (closing,) = answer["closings"]
+    assert (answer["status"], closing["status"], closing["kind"]) == (action, "done", action)
     assert at_stripe(desk, reference) == action
     (request,) = sent(desk)
     assert (request.path, request.params) == (f"/v1/invoices/{reference}/{verb}", {})
-    told = [(entry["action"], entry["subject"]) for entry in desk.json("invoice history INV-1")]
+    audit = [(entry["action"], entry["subject"]) for entry in desk.json("invoice history INV-1")]
     whole = [f"closing {state}" for state in ("ready", "submitted", "done")]
-    assert told[-4:] == [*((each, closing["id"]) for each in whole), (f"invoice {action}", "INV-1")]
+    assert audit[-4:] == [*((action_name, closing["id"]) for action_name in whole), (f"invoice {action}", "INV-1")]
     assert desk.json("invoice history INV-1")[-1]["after"]["memo"] == "ordered twice"
     assert desk.json(f"invoice show {closing['id']}")["number"] == "INV-1"
     assert desk("status").exit_code == 0
@@ -121,10 +121,10 @@ def test_the_key_and_the_address_are_written_down_before_they_are_used(desk: Des
     reference = pulled(desk)
     closing = lose_the_answer(desk, "drop_before")
     (request,) = sent(desk)
-    kept = desk.books.read(lambda tx: tx.closing(closing))
-    assert kept
-    wire = kept.sending.request
-    assert request.idempotency_key == kept.sending.idempotency_key
+    stored = desk.books.read(lambda tx: tx.closing(closing))
+    assert stored
+    wire = stored.sending.request
+    assert request.idempotency_key == stored.sending.idempotency_key
     assert (wire.endpoint, wire.livemode) == (f"{desk.sandbox.url}/v1/invoices/{reference}/void", False)
     assert (wire.account, wire.api_version) == (
         desk.sandbox.state.account_id,
@@ -141,7 +141,7 @@ def test_what_was_written_off_can_still_be_voided(desk: Desk) -> None:
     assert moved_at_stripe(desk) == 2
 
 
-def test_an_invoice_that_no_provider_keeps_is_closed_here_alone(desk: Desk) -> None:
+def test_an_invoice_at_no_provider_is_closed_here_only(desk: Desk) -> None:
     del desk.environ["REFUNDCLI_STRIPE_API_KEY"]
     desk.unpaid("INV-3")
     desk.unpaid("INV-4", invoice_reference="9000-17")
@@ -168,7 +168,7 @@ def test_a_key_of_the_other_mode_closes_nothing(desk: Desk) -> None:
     desk.environ["STRIPE_API_KEY"] = "sk_" + "live_desk"
     del desk.environ["REFUNDCLI_STRIPE_API_BASE"]
     answer = desk("void INV-1 --yes -o json")
-    # Stripe does not know the key, or is not to be reached from here.
+    # Stripe does not know the key, or is unreachable.
     assert (answer.exit_code in (4, 7), desk.count("closing")) == (True, 0)
 
 
@@ -198,8 +198,8 @@ def test_a_payment_under_way_at_stripe_stops_it(desk: Desk) -> None:
 
 
 def test_a_reference_to_another_invoice_or_to_none_stops_it(desk: Desk) -> None:
-    other = desk.sandbox.invoice("75.00 EUR", number="X", status="open").id
-    desk.unpaid("INV-1", invoice_reference=other)
+    stripe_invoice = desk.sandbox.invoice("75.00 EUR", number="X", status="open").id
+    desk.unpaid("INV-1", invoice_reference=stripe_invoice)
     error = desk.refused("void INV-1 --yes", "differs-from-provider")
     assert "total: 100.00 EUR here, 75.00 EUR there" in str(error["message"])
     desk.unpaid("INV-2", invoice_reference="in_nowhere")
@@ -209,7 +209,7 @@ def test_a_reference_to_another_invoice_or_to_none_stops_it(desk: Desk) -> None:
     assert sent(desk) == []
 
 
-def test_a_stripe_that_cannot_be_asked_is_sent_nothing(desk: Desk) -> None:
+def test_an_unreachable_stripe_is_sent_nothing(desk: Desk) -> None:
     pulled(desk)
     desk.sandbox.faults("500_before", call="lookup")
     answer = desk("void INV-1 --yes -o json")
@@ -218,7 +218,7 @@ def test_a_stripe_that_cannot_be_asked_is_sent_nothing(desk: Desk) -> None:
     assert (sent(desk), desk.count("closing")) == ([], 0)
 
 
-def test_a_stripe_that_stays_busy_is_told_as_not_sent(desk: Desk) -> None:
+def test_a_busy_stripe_is_reported_as_not_sent(desk: Desk) -> None:
     pulled(desk)
     desk.sandbox.faults("429", call="invoice", times=9)
     answer = desk("void INV-1 --memo 'made twice' --yes -o json")
@@ -257,14 +257,14 @@ def test_a_definite_no_leaves_the_invoice_as_it_was(desk: Desk, behaviour: str) 
     assert closing["status"] == "failed"
     assert f"HTTP {behaviour}" in closing["failure"]
     assert desk("status").exit_code == 0
-    # It is a new closing, with a key of its own.
+    # A new closing with a new key.
     assert desk.json("void INV-1 --yes")["status"] == "void"
     assert len({request.idempotency_key for request in sent(desk)}) == 2
 
 
-def test_stripes_own_refusal_is_told_in_its_words(desk: Desk) -> None:
+def test_stripes_refusal_is_shown_verbatim(desk: Desk) -> None:
     reference = pulled(desk)
-    # Paid between the look and the request.
+    # Paid between the look-up and the request.
     desk.sandbox.faults("delay_ms", call="invoice", delay_before_ms=1500)
     process = started(desk)
     wait_until(lambda: bool(sent(desk)))
@@ -289,7 +289,7 @@ def test_an_invoice_at_stripe_is_one_invoice_here(desk: Desk) -> None:
     assert len({request.idempotency_key for request in sent(desk)}) == 1
 
 
-def test_a_busy_stripe_is_asked_again_after_a_while(desk: Desk) -> None:
+def test_a_busy_stripe_is_retried_after_a_while(desk: Desk) -> None:
     reference = pulled(desk)
     desk.sandbox.faults("429", call="invoice")
     assert desk.json("void INV-1 --yes")["status"] == "void"
@@ -300,12 +300,12 @@ def test_a_busy_stripe_is_asked_again_after_a_while(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("behaviour", ["drop_after", "500_after", "malformed", "empty_object"])
-def test_a_closing_that_was_made_and_not_told_is_found_and_not_sent_again(desk: Desk, behaviour: str) -> None:
+def test_a_closing_whose_response_was_lost_is_found_and_not_repeated(desk: Desk, behaviour: str) -> None:
     reference = pulled(desk)
     closing = lose_the_answer(desk, behaviour)
     assert (at_stripe(desk, reference), desk.invoice("INV-1").status) == ("void", InvoiceStatus.OPEN)
-    (told,) = desk.json("status", exit_code=8)["closings"]
-    assert (told["id"], told["next"], told["command"]) == (closing, "resume", f"refundcli resume {closing}")
+    (entry,) = desk.json("status", exit_code=8)["closings"]
+    assert (entry["id"], entry["next"], entry["command"]) == (closing, "resume", f"refundcli resume {closing}")
     (settled,) = desk.json("resume")
     assert (settled["id"], settled["status"], settled["step"]) == (closing, "done", "settled")
     assert desk.invoice("INV-1").status is InvoiceStatus.VOID
@@ -339,13 +339,13 @@ def test_while_it_is_in_doubt_the_invoice_is_neither_closed_again_nor_refunded(d
 
 
 def test_money_on_an_invoice_that_may_be_written_off_can_still_be_refunded(desk: Desk) -> None:
-    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="open", payments=[{"amount": "40.00"}])
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="open", payments=[{"amount": "40.00"}])
     desk.json("invoice pull stripe")
     lose_the_answer(desk, "drop_before", "uncollectible INV-1")
     desk.json("refund INV-1 --full --reason other --yes")
-    assert desk.refunded_at_provider(made.payments[0]) == [4000]
+    assert desk.refunded_at_provider(stripe_invoice.payments[0]) == [4000]
     desk.json("resume")
-    assert (at_stripe(desk, made.id), desk.invoice("INV-1").status) == ("uncollectible", "uncollectible")
+    assert (at_stripe(desk, stripe_invoice.id), desk.invoice("INV-1").status) == ("uncollectible", "uncollectible")
 
 
 def test_a_payment_that_arrived_while_it_was_in_doubt_ends_it(desk: Desk) -> None:
@@ -363,17 +363,17 @@ def test_it_is_not_sent_again_when_a_rule_says_no_by_now(desk: Desk) -> None:
     reference = pulled(desk)
     lose_the_answer(desk, "drop_before")
     desk.paid_outside("INV-1", "100.00 EUR")
-    (left,) = desk.json("resume", exit_code=8)
-    assert left["step"] == "still not known"
-    assert left["note"].startswith("not sent again: INV-1 has 100.00 EUR paid on it")
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert outcome["step"] == "still not known"
+    assert outcome["note"].startswith("not sent again: INV-1 has 100.00 EUR paid on it")
     assert len(sent(desk)) == 1
-    # It went through after all; money that is known here is not void.
+    # The void went through after all; money in the books is not void.
     stripe_says(desk, reference, "void")
     assert desk.json("resume")[0]["status"] == "done"
     assert desk.invoice("INV-1").status is InvoiceStatus.PAID
 
 
-def test_a_pull_that_tells_of_it_first_is_right_too(desk: Desk) -> None:
+def test_a_pull_may_report_the_closing_first(desk: Desk) -> None:
     pulled(desk)
     lose_the_answer(desk, "drop_after")
     desk.json("invoice pull stripe")
@@ -382,7 +382,7 @@ def test_a_pull_that_tells_of_it_first_is_right_too(desk: Desk) -> None:
     assert [entry["action"] for entry in desk.json("invoice history INV-1")].count("invoice void") == 0
 
 
-def test_what_cannot_be_asked_about_now_stays_in_doubt(desk: Desk) -> None:
+def test_a_closing_that_cannot_be_looked_up_stays_unknown(desk: Desk) -> None:
     pulled(desk)
     closing = lose_the_answer(desk, "drop_after")
     desk.sandbox.faults("500_before", call="lookup")
@@ -425,10 +425,10 @@ def test_a_kill_after_the_claim_is_sent_again_with_the_key_that_was_written(desk
 def test_what_was_never_sent_needs_a_confirmation(desk: Desk) -> None:
     reference = pulled(desk)
     killed(desk, at="close.send_closing")
-    (left,) = desk.json("resume", exit_code=8)
-    assert (left["status"], left["step"]) == ("ready", "not confirmed")
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert (outcome["status"], outcome["step"]) == ("ready", "not confirmed")
     assert (sent(desk), at_stripe(desk, reference)) == ([], "open")
-    assert desk.json(left["note"].partition("Next: refundcli ")[2])[0]["status"] == "done"
+    assert desk.json(outcome["note"].partition("Next: refundcli ")[2])[0]["status"] == "done"
 
 
 @pytest.mark.parametrize(("there", "ends"), [("open", "done"), ("paid", "failed"), ("void", "done")])
@@ -446,8 +446,8 @@ def test_what_was_written_down_and_never_sent_is_dropped_on_request(desk: Desk) 
     pulled(desk)
     killed(desk, at="close.send_closing")
     (closing,) = desk.invoice("INV-1").closings
-    told = desk.json(f"resolve {closing.id} --not-executed --evidence 'thought better of it' --yes")
-    assert (told["status"], told["closings"][0]["status"]) == ("open", "failed")
+    answer = desk.json(f"resolve {closing.id} --not-executed --evidence 'thought better of it' --yes")
+    assert (answer["status"], answer["closings"][0]["status"]) == ("open", "failed")
     assert sent(desk) == []
 
 
@@ -469,40 +469,40 @@ def test_an_interrupt_waits_until_the_answer_is_written(desk: Desk, signal_: sig
 def test_past_the_key_window_nothing_is_sent_and_a_person_ends_it(desk: Desk) -> None:
     reference = pulled(desk)
     closing = lose_the_answer(desk, "drop_before")
-    told = f"resolve {closing} --not-executed --evidence 'dashboard, A. Osei' --yes"
-    desk.refused(told, "resume-first")
+    failed = f"resolve {closing} --not-executed --evidence 'dashboard, A. Osei' --yes"
+    desk.refused(failed, "resume-first")
     age(desk, hours=21)
-    (left,) = desk.json("resume", exit_code=8)
-    assert (left["step"], left["status"]) == ("needs attention", "submitted")
-    assert f"refundcli resolve {closing}" in left["note"]
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert (outcome["step"], outcome["status"]) == ("needs attention", "submitted")
+    assert f"refundcli resolve {closing}" in outcome["note"]
     assert len(sent(desk)) == 1
-    made = f"resolve {closing} --provider-reference"
-    desk.refused(f"{made} {reference} --evidence 'I think so' --yes", "provider-says-otherwise")
-    desk.refused(f"{made} in_another --evidence x --yes", "another-invoice", exit_code=2)
+    succeeded = f"resolve {closing} --provider-reference"
+    desk.refused(f"{succeeded} {reference} --evidence 'I think so' --yes", "provider-says-otherwise")
+    desk.refused(f"{succeeded} in_another --evidence x --yes", "another-invoice", exit_code=2)
     desk.refused(f"resolve {closing} --not-executed --yes", "evidence-needed", exit_code=2)
-    assert desk.json(told)["closings"][0]["status"] == "failed"
+    assert desk.json(failed)["closings"][0]["status"] == "failed"
     assert "dashboard, A. Osei" in str(desk.json("invoice history INV-1"))
-    desk.refused(told, "not-unresolved")
+    desk.refused(failed, "not-unresolved")
     assert desk.json("void INV-1 --yes")["status"] == "void"
 
 
-def test_what_stripe_tells_outweighs_any_evidence(desk: Desk) -> None:
+def test_stripes_answer_outweighs_any_evidence(desk: Desk) -> None:
     pulled(desk)
     closing = lose_the_answer(desk, "drop_after")
     age(desk, hours=24)
-    told = f"resolve {closing} --not-executed --evidence 'saw nothing' --yes"
+    command = f"resolve {closing} --not-executed --evidence 'saw nothing' --yes"
     desk.sandbox.faults("500_before", "500_before", call="lookup")
-    desk.refused(told, "resume-first")
-    assert desk.json(told)["status"] == "void"
+    desk.refused(command, "resume-first")
+    assert desk.json(command)["status"] == "void"
 
 
-def test_where_nobody_can_ask_any_more_the_evidence_stands_alone(desk: Desk) -> None:
+def test_without_a_lookup_the_evidence_decides(desk: Desk) -> None:
     reference = pulled(desk)
     closing = lose_the_answer(desk, "drop_after")
     age(desk, hours=24)
     del desk.environ["REFUNDCLI_STRIPE_API_KEY"]
-    told = desk.json(f"resolve {closing} --provider-reference {reference} --evidence 'dashboard' --yes")
-    assert (told["status"], told["closings"][0]["status"]) == ("void", "done")
+    answer = desk.json(f"resolve {closing} --provider-reference {reference} --evidence 'dashboard' --yes")
+    assert (answer["status"], answer["closings"][0]["status"]) == ("void", "done")
     assert desk.json("invoice show INV-1")["closings"][0]["failure"] is None
 
 

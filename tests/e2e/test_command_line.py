@@ -1,4 +1,4 @@
-"""The command line itself: what it loads, how it answers, and what scripts rely on."""
+"""The command line itself: what it loads, what it prints, and what scripts rely on."""
 
 import json
 import os
@@ -18,7 +18,7 @@ HEAVY = ("sqlalchemy", "sqlmodel", "alembic", "stripe", "Adyen", "requests", "st
 
 
 def modules_of(*command: str) -> set[str]:
-    """The heavy modules that a command line loads, asked of Python itself."""
+    """The heavy modules that a command line imports."""
     code = (
         "import sys; from refundcli.__main__ import main\n"
         f"sys.argv[1:] = {list(command)!r}\n"
@@ -26,8 +26,8 @@ def modules_of(*command: str) -> set[str]:
         "except SystemExit: pass\n"
         f"sys.stderr.write('HEAVY ' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return set(done.stderr.rpartition("HEAVY ")[2].split())
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(process.stderr.rpartition("HEAVY ")[2].split())
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_the_exit_codes_are_a_promise() -> None:
 def test_every_command_has_help_with_an_example(new_desk: Desk) -> None:
     assert all(name in new_desk("--help").out for name in COMMANDS)
     for name in COMMANDS:
-        shown = new_desk(f"{name} --help")
-        assert shown.exit_code == 0
+        answer = new_desk(f"{name} --help")
+        assert answer.exit_code == 0
         subcommands = [
             line.split()[0]
-            for line in shown.out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
+            for line in answer.out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
             if line.strip()
         ]
         for words in [f"{name} {sub}" for sub in subcommands] or [name]:
@@ -84,26 +84,26 @@ def test_every_command_has_help_with_an_example(new_desk: Desk) -> None:
     ("command", "word"),
     [("refnd INV-1", "refund"), ("invoice shw X", "show"), ("refund INV-1 --ful", "--full"), ("", "Usage")],
 )
-def test_a_slip_is_answered_with_what_was_probably_meant(new_desk: Desk, command: str, word: str) -> None:
+def test_a_typo_is_answered_with_the_likely_spelling(new_desk: Desk, command: str, word: str) -> None:
     answer = new_desk(command)
     assert word in answer.out + answer.err
     assert answer.exit_code == (2 if command else 0)
 
 
-def test_the_format_may_stand_before_the_command_or_after_it(desk: Desk) -> None:
+def test_the_output_option_may_precede_or_follow_the_command(desk: Desk) -> None:
     desk.paid_by_card()
     before, after = desk("-o json invoice show INV-1"), desk("invoice show INV-1 -o json")
     assert before.json == after.json
     assert desk("-o tsv invoice show INV-1 -o json").json == after.json
 
 
-def test_a_usage_error_is_json_where_json_was_asked_for(new_desk: Desk) -> None:
+def test_a_usage_error_is_json_with_the_json_option(new_desk: Desk) -> None:
     answer = new_desk("-o json refund INV-1 --ful")
     assert (answer.exit_code, answer.error["code"]) == (2, "usage")
 
 
 def test_a_script_never_meets_a_prompt(desk: Desk) -> None:
-    """Every command that changes something, without a terminal and with an answer, asks nothing and ends."""
+    """Every writing command, without a terminal and with --yes, ends without a prompt."""
     desk.paid_by_card()
     desk.paid_outside()
     desk.unpaid("INV-3")
@@ -150,8 +150,8 @@ def test_csv_has_a_heading_and_guards_formulas(desk: Desk) -> None:
 def test_what_comes_from_outside_never_reaches_the_terminal_raw(desk: Desk) -> None:
     desk.paid_by_card("INV-1", customer_name="Eve \x1b]0;owned\x07\x1b[31m[bold]x[/bold]\u202e")
     for command in ("invoice show INV-1", "invoice list", "invoice history INV-1"):
-        shown = desk(command)
-        assert not {"\x1b", "\x07", "\u202e"} & set(shown.out + shown.err)
+        answer = desk(command)
+        assert not {"\x1b", "\x07", "\u202e"} & set(answer.out + answer.err)
     assert "[bold]x[/bold]" in desk("invoice show INV-1").out
 
 
@@ -160,8 +160,8 @@ def test_a_reader_that_went_away_is_no_error(desk: Desk) -> None:
         desk.unpaid(f"INV-{n:04}")
     command = f"{sys.executable} -m refundcli invoice list --limit 301 | head -1"
     shell = ["bash", "-o", "pipefail", "-c", command]
-    done = subprocess.run(shell, env=os.environ | desk.environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    process = subprocess.run(shell, env=os.environ | desk.environ, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr.strip()) == (0, "")
 
 
 # --- settings, store, sandbox ---
@@ -169,7 +169,7 @@ def test_a_reader_that_went_away_is_no_error(desk: Desk) -> None:
 
 @pytest.fixture
 def new_desk(tmp_path: Path) -> Desk:
-    """A desk where nothing is set up yet."""
+    """A desk without any set-up."""
     desk = Desk.__new__(Desk)
     desk.folder, desk.url = tmp_path, ""
     desk.environ = {
@@ -191,18 +191,18 @@ def test_init_writes_settings_that_load_and_makes_the_store(new_desk: Desk) -> N
     assert new_desk("--store sqlite:///books.db init --force").exit_code == 0
 
 
-def test_config_tells_where_each_setting_comes_from_and_no_secret(new_desk: Desk) -> None:
+def test_config_shows_the_source_of_each_setting_and_no_secret(new_desk: Desk) -> None:
     new_desk("--store sqlite:///books.db init")
     new_desk.environ |= {"STRIPE_API_KEY": "sk_test_hidden", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "7"}
-    shown = new_desk("config -o json")
-    found = {row["setting"]: (row["value"], row["from"]) for row in shown.json}
-    assert found["refunds.read_timeout"] == (7.0, "environment REFUNDCLI_REFUNDS_READ_TIMEOUT")
-    assert found["stripe.api_key"][0] == "env:STRIPE_API_KEY"
-    assert found["stripe.api_key"][1].endswith("refundcli.toml")
-    assert "hidden" not in shown.out + shown.err
+    answer = new_desk("config -o json")
+    settings = {row["setting"]: (row["value"], row["from"]) for row in answer.json}
+    assert settings["refunds.read_timeout"] == (7.0, "environment REFUNDCLI_REFUNDS_READ_TIMEOUT")
+    assert settings["stripe.api_key"][0] == "env:STRIPE_API_KEY"
+    assert settings["stripe.api_key"][1].endswith("refundcli.toml")
+    assert "hidden" not in answer.out + answer.err
 
 
-def test_without_a_store_the_way_to_one_is_told(new_desk: Desk) -> None:
+def test_without_a_store_the_hint_says_how_to_make_one(new_desk: Desk) -> None:
     error = new_desk.refused("--store sqlite:///none.db invoice list", "no-store", exit_code=4)
     assert "refundcli init" in str(error["hint"])
 
@@ -224,7 +224,7 @@ def test_the_store_is_backed_up_checked_and_upgraded(new_desk: Desk) -> None:
     assert answer["before"] == answer["after"]
 
 
-def test_a_bug_is_told_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_reported_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refundcli.store.repositories.reading.SqlReading.invoices", lambda *_: 1 / 0)
     answer = desk("invoice list")
     assert answer.exit_code == 1

@@ -1,4 +1,4 @@
-"""Many processes refund one invoice at once: money goes out once, and every loser is told."""
+"""Many processes refund one invoice at once: the money goes out once, and the others are refused."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.both_databases
 
 
 def test_sixteen_processes_never_return_more_than_was_captured(desk: Desk) -> None:
-    """Each wants 15.00 of 100.00: six fit, and 10.00 is left."""
+    """Each refunds 15.00 of 100.00: six succeed and 10.00 is left."""
     reference = desk.paid_by_card()
     command = ["refund", "INV-1", "--amount", "15", "--reason", "other", "--yes", "--allow-duplicate"]
     answers = all_at_once(desk, [command] * PROCESSES)
@@ -35,7 +35,7 @@ def test_sixteen_processes_with_one_request_key_make_one_refund(desk: Desk) -> N
     answers = all_at_once(desk, [command] * PROCESSES)
     ids = {json.loads(out)["refunds"][0]["id"] for _, out, _ in answers}
     assert len(ids) == 1, answers
-    # A process that comes while the first is still waiting for the provider is told so.
+    # A process that starts while the first still waits for the provider ends with 8.
     assert {code for code, _, _ in answers} <= {0, 8}, answers
     assert desk.refunded_at_provider(reference) == [1500]
 

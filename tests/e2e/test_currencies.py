@@ -1,10 +1,10 @@
-"""Minor units are each provider's own: what the books call 10 CLP leaves as 10, or as 1000."""
+"""Each provider has its own minor units: 10 CLP in the books is sent as 10 or as 1000."""
 
 import pytest
 
 from desk import Desk
 
-# amount in major units → what goes over the wire to (Stripe, Adyen)
+# amount in major units → minor units sent to (Stripe, Adyen)
 ON_THE_WIRE = {
     "1234 JPY": (1234, 1234),
     "12.340 KWD": (12340, 12340),

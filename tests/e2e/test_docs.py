@@ -1,4 +1,4 @@
-"""What the pages say is what the program does: commands, options, codes, columns, settings, quoted output."""
+"""README and docs match the program: commands, options, codes, columns, settings, quoted output."""
 
 import importlib
 import io
@@ -60,7 +60,7 @@ PAGES_OF_PLACES = [
 ]
 # Made anew in each run.
 _IDS = re.compile(r"\b(re_\w+|CN-\d{4}-\d{6}|rf_\w+)")
-# Two places that find the same thing wrong.
+# Two places that find the same problem.
 SAME_MEANING = {
     *("evidence-needed", "api-base-when-live", "refund-not-found", "possible-duplicate", "changed-meanwhile"),
     # Of a refund, and of a closing.
@@ -112,7 +112,7 @@ def unknown_in(command: str) -> str:
 
 
 def leaves() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by its whole name."""
+    """The full name of every command that does something."""
     root: Any = typer.main.get_command(cli)
     for name in COMMANDS:
         command = root.get_command(None, name)
@@ -144,8 +144,8 @@ def test_the_readme_and_the_guide_are_read_for_commands() -> None:
 def test_each_command_says_what_it_does_and_gives_an_example_that_exists(name: str) -> None:
     command = LEAVES[name]
     assert command.help
-    _, _, told = command.epilog.partition(":")
-    examples = [example.strip() for example in told.split("·")]
+    _, _, listed = command.epilog.partition(":")
+    examples = [example.strip() for example in listed.split("·")]
     assert examples[0].startswith(("refundcli", "cat "))
     whole = [example[example.index("refundcli") :] for example in examples if "refundcli" in example]
     assert [unknown for example in whole if (unknown := unknown_in(example))] == []
@@ -156,7 +156,7 @@ def test_each_command_says_what_it_does_and_gives_an_example_that_exists(name: s
 
 
 def table_under(heading: str, text: str = README) -> list[list[str]]:
-    """The cells of the first table after these words, without its heads."""
+    """The cells of the first table after this text, without the header."""
     lines = text[text.index(heading) :].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     rows = []
@@ -272,16 +272,16 @@ def test_the_example_settings_load_and_name_every_key(tmp_path: Path) -> None:
 
 
 def test_the_page_of_dependencies_names_those_of_pyproject_and_no_others() -> None:
-    made = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    project = made["project"]
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = pyproject["project"]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     extras = {extra: names_of(needed) for extra, needed in project["optional-dependencies"].items()}
     assert [row[0] for row in table_under("## To run", page)] == names_of(project["dependencies"])
     assert [row[:2] for row in table_under("## Extras", page)] == [
         [n, extra] for extra in extras for n in extras[extra]
     ]
-    assert [row[0] for row in table_under("## To build", page)] == names_of(made["build-system"]["requires"])
-    assert [row[0] for row in table_under("## To develop", page)] == names_of(made["dependency-groups"]["dev"])
+    assert [row[0] for row in table_under("## To build", page)] == names_of(pyproject["build-system"]["requires"])
+    assert [row[0] for row in table_under("## To develop", page)] == names_of(pyproject["dependency-groups"]["dev"])
     assert all(row[-1].endswith(".") for heading in ("run", "build", "develop") for row in table_under(heading, page))
 
 
@@ -298,25 +298,25 @@ def test_an_error_code_means_one_thing() -> None:
         assert kind.__subclasses__() or "code" in vars(kind), f"{kind} has no code of its own"
         if not kind.__subclasses__():
             by_code[kind.code].append(kind)
-    shared = {code: found for code, found in by_code.items() if len(found) > 1}
+    shared = {code: families for code, families in by_code.items() if len(families) > 1}
     assert set(shared) == SAME_MEANING
-    assert all(len({kind.family for kind in found}) == 1 for found in shared.values())
+    assert all(len({kind.family for kind in families}) == 1 for families in shared.values())
 
 
 def error_kinds() -> list[type[RefundcliError]]:
-    """Every class of error of the program, whichever module it stands in."""
+    """Every error class of the program."""
     for module in pkgutil.walk_packages(refundcli.__path__, "refundcli."):
         if "migrations" not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    found: list[type[RefundcliError]] = []
+    kinds: list[type[RefundcliError]] = []
     waiting = list(RefundcliError.__subclasses__())
     while waiting:
         kind = waiting.pop()
         waiting += kind.__subclasses__()
-        # One may be of two kinds.
-        if kind.__module__.startswith("refundcli.") and kind not in found:
-            found.append(kind)
-    return found
+        # A class may inherit from two others.
+        if kind.__module__.startswith("refundcli.") and kind not in kinds:
+            kinds.append(kind)
+    return kinds
 
 
 # --- Quoted output ---
@@ -363,13 +363,13 @@ def test_the_demo_ends_well_leaves_nothing_and_shows_what_the_readme_quotes(tmp_
     assert demo.stderr == ""
     assert list(folder.iterdir()) == []
     assert processes_that_know(str(folder)) == []
-    # Processor time, for a loaded machine proves nothing about the demo.
+    # Processor time, so that a busy machine does not fail the test.
     assert after.ru_utime - before.ru_utime < 60
-    seen = without_ids(demo.stdout)
+    transcript = without_ids(demo.stdout)
     blocks = list(quoted(README, in_json=False))
     assert len(blocks) >= 5
     for command, output in blocks:
-        assert without_ids(f"{command}\n{output}") in seen, (
+        assert without_ids(f"{command}\n{output}") in transcript, (
             f"README.md: quote anew what examples/demo.sh shows for {command}"
         )
 
@@ -379,15 +379,15 @@ def without_ids(text: str) -> str:
 
 
 def processes_that_know(word: str) -> list[str]:
-    """Processes with this word in their environment, where the system lets one look."""
-    found = []
+    """Processes with this text in their environment, where the system shows it."""
+    commands = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if word.encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text().replace("\0", " "))
+                commands.append((process / "cmdline").read_text().replace("\0", " "))
         except OSError:
             continue
-    return found
+    return commands
 
 
 # --- The practice providers ---
@@ -395,19 +395,19 @@ def processes_that_know(word: str) -> list[str]:
 
 def test_each_thing_that_the_sandbox_can_be_made_to_do_is_done(tmp_path: Path) -> None:
     rows = table_under("| POST", (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8"))
-    made = ""
+    report = ""
     with RunningSandbox(merchant_account=MERCHANT) as sandbox:
         seed_file(sandbox.state, ROOT / "examples" / "invoices.csv")
         for path, body, _ in rows:
-            answer = requests.post(sandbox.url + path.replace("REFUND", made), data=body, timeout=10)
+            answer = requests.post(sandbox.url + path.replace("REFUND", report), data=body, timeout=10)
             assert answer.status_code == 200, (path, answer.text)
-            made = (answer.json() or {}).get("id", made) if path == "/_sandbox/refunds" else made
+            report = (answer.json() or {}).get("id", report) if path == "/_sandbox/refunds" else report
         for path in ("state", "deliveries?provider=adyen", "reports/payment-accounting.csv"):
             assert requests.get(f"{sandbox.url}/_sandbox/{path}", timeout=10).ok
         waiting = requests.get(f"{sandbox.url}/_sandbox/deliveries?provider=adyen", timeout=10)
-    kept = tmp_path / "deliveries.json"
-    kept.write_text(waiting.text)
-    with open_source(str(kept), io.BytesIO()) as source:
-        found = list(DeliveryFile(source, None).deliveries())
-    assert len(found) > 3
-    assert [each.why_not for each in found if each.why_not] == []
+    copy = tmp_path / "deliveries.json"
+    copy.write_text(waiting.text)
+    with open_source(str(copy), io.BytesIO()) as source:
+        deliveries = list(DeliveryFile(source, None).deliveries())
+    assert len(deliveries) > 3
+    assert [delivery.why_not for delivery in deliveries if delivery.why_not] == []

@@ -1,4 +1,4 @@
-"""A dry run changes nothing: not a byte of the store, and nothing is posted to a provider, whatever the command."""
+"""A dry run changes nothing: not a byte of the store, no POST to a provider, for every command."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from refundcli.cli.main import COMMANDS, cli
 
 
 def leaves() -> Iterator[tuple[str, Any]]:
-    """Every command that does something, by its whole name."""
+    """The full name of every command that does something."""
     root: Any = typer.main.get_command(cli)
     for name in COMMANDS:
         command = root.get_command(None, name)
@@ -69,8 +69,8 @@ def marks_of_a_plan(desk: Desk) -> str:
 
 
 def undo_of_one_mark(desk: Desk) -> str:
-    (made,) = desk.json(f"{one_mark(desk)} --yes")["refunds"]
-    return f"mark-refunded --undo {made['id']} --memo 'made in error'"
+    (refund,) = desk.json(f"{one_mark(desk)} --yes")["refunds"]
+    return f"mark-refunded --undo {refund['id']} --memo 'made in error'"
 
 
 def undo_of_a_run(desk: Desk) -> str:
@@ -84,8 +84,8 @@ def void_here(desk: Desk) -> str:
 
 
 def void_at_stripe(desk: Desk) -> str:
-    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="open")
-    desk.unpaid("INV-1", invoice_reference=made.id)
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="open")
+    desk.unpaid("INV-1", invoice_reference=stripe_invoice.id)
     return "void INV-1"
 
 
@@ -115,7 +115,7 @@ def state_of(desk: Desk) -> tuple[str, list[str]]:
 @pytest.mark.parametrize("form", ["", " -o json"], ids=["tabs", "json"])
 @pytest.mark.parametrize(
     "case",
-    [each for cases in CASES.values() for each in cases],
+    [case for cases in CASES.values() for case in cases],
     ids=lambda case: case.__name__,
 )
 def test_a_dry_run_changes_nothing(sqlite_desk: Desk, case: Callable[[Desk], str], form: str) -> None:
@@ -126,7 +126,7 @@ def test_a_dry_run_changes_nothing(sqlite_desk: Desk, case: Callable[[Desk], str
     assert state_of(sqlite_desk) == before
     if form:
         assert answer.json["dry_run"] is True
-    # The same command without the option is no dry run: what was tried here would have changed the store.
+    # Without the option the same command changes the store.
     assert sqlite_desk(f"{command} --yes").exit_code == 0
     assert state_of(sqlite_desk)[0] != before[0]
 
@@ -137,9 +137,9 @@ def test_every_command_that_takes_dry_run_is_tried_here() -> None:
 
 def test_a_write_in_a_dry_run_is_refused_by_the_books(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     sqlite_desk.unpaid("INV-3")
-    # A program that forgets the option.
+    # A command that ignores the option.
     forgetful = "refundcli.cli.commands.refunds.close._show_dry_run"
-    monkeypatch.setattr(forgetful, lambda app, seen: app.services.books.write(lambda tx: 1))
+    monkeypatch.setattr(forgetful, lambda app, preview: app.services.books.write(lambda tx: 1))
     before = state_of(sqlite_desk)
     assert sqlite_desk("void INV-3 --dry-run").exit_code == 1
     assert state_of(sqlite_desk) == before
@@ -147,14 +147,14 @@ def test_a_write_in_a_dry_run_is_refused_by_the_books(sqlite_desk: Desk, monkeyp
 
 def test_a_dry_run_remembers_neither_mode_nor_account(sqlite_desk: Desk) -> None:
     sqlite_desk.json(f"{one_refund(sqlite_desk)} --dry-run")
-    told = sqlite_desk.json("status")
-    assert (told["livemode"], told["accounts"]) == (None, [])
+    status = sqlite_desk.json("status")
+    assert (status["livemode"], status["accounts"]) == (None, [])
 
 
-def test_a_dry_run_of_a_closing_says_what_stripe_would_be_asked(sqlite_desk: Desk) -> None:
-    told = sqlite_desk.json(f"{void_at_stripe(sqlite_desk)} --dry-run")
-    assert (told["status"], told["status_after"], told["status_at_provider"]) == ("open", "void", "open")
-    assert (told["closing"]["kind"], told["closing"]["provider"]) == ("void", "stripe")
+def test_a_dry_run_of_a_closing_shows_the_request_to_stripe(sqlite_desk: Desk) -> None:
+    answer = sqlite_desk.json(f"{void_at_stripe(sqlite_desk)} --dry-run")
+    assert (answer["status"], answer["status_after"], answer["status_at_provider"]) == ("open", "void", "open")
+    assert (answer["closing"]["kind"], answer["closing"]["provider"]) == ("void", "stripe")
     here = sqlite_desk.json(f"{write_off_here(sqlite_desk)} --dry-run")
     assert (here["closing"], here["status_after"]) == (None, "uncollectible")
 

@@ -1,4 +1,4 @@
-"""The same refund or record twice: asked about, or refused, whoever asks for it and however (R5)."""
+"""The same refund or record requested twice is questioned or refused, on every path (R5)."""
 
 import csv
 from pathlib import Path
@@ -10,7 +10,7 @@ from refundcli.domain.bulk_run import RunKind
 from refundcli.store.integrity import findings
 
 KINDS = [RunKind.REFUND, RunKind.MARK_REFUNDED]
-# The keys of two equal rows, as the stores of every release have them.
+# The keys of two equal rows, in the stores of every release.
 FROZEN_KEYS = {
     RunKind.MARK_REFUNDED: {
         "row-0b2ba84a5d1e368ab87cab1c708b5635d07c731e",
@@ -59,12 +59,12 @@ def test_the_same_record_twice_is_refused_without_a_terminal(desk: Desk) -> None
     assert desk.invoice("T-1").status == "refunded"
 
 
-@pytest.mark.parametrize("meant", ["--allow-duplicate", "--request-key second"])
-def test_a_record_that_is_meant_twice_is_made_twice(desk: Desk, meant: str) -> None:
+@pytest.mark.parametrize("option", ["--allow-duplicate", "--request-key second"])
+def test_a_deliberate_repeat_is_recorded_twice(desk: Desk, option: str) -> None:
     desk.paid_outside("T-1")
     command = "mark-refunded T-1 --amount 40 --reason other --yes"
     desk.json(command)
-    desk.json(f"{command} {meant}")
+    desk.json(f"{command} {option}")
     assert desk.invoice("T-1").refunded.number == "80.00"
 
 
@@ -104,7 +104,7 @@ def test_the_second_of_equal_rows_is_refused_by_line(desk: Desk, kind: RunKind) 
     file = rows(desk, "T-1,40,other,,", "T-2,40,other,,", "T-1,40.00,Other,another memo,", "T-1,40,other,,")
     answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
     assert refused_lines(answer) == [(4, "possible-duplicate"), (5, "possible-duplicate")]
-    assert [each["message"].startswith("Line 2 says the same already") for each in answer["refused"]] == [True, True]
+    assert [row["message"].startswith("Line 2 says the same already") for row in answer["refused"]] == [True, True]
     assert "its own key" in answer["refused"][0]["hint"]
     assert [desk.invoice(number).refundable.number for number in ("T-1", "T-2")] == ["60.00", "60.00"]
     again = desk.json(f"{kind} --from {file} --yes", exit_code=9)
@@ -122,7 +122,7 @@ def test_an_equal_row_with_a_key_of_its_own_is_done(desk: Desk, kind: RunKind) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_one_payment_that_differ_are_done_also_when_the_file_is_corrected(desk: Desk, kind: RunKind) -> None:
+def test_differing_rows_of_one_payment_are_done_in_a_corrected_file_too(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     file = rows(desk, "T-1,40,other,,", "T-9,40,overcharged,,")
     desk.json(f"{kind} --from {file} --yes", exit_code=9)
@@ -133,7 +133,7 @@ def test_rows_of_one_payment_that_differ_are_done_also_when_the_file_is_correcte
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_rows_that_were_done_before_stay_done_and_keep_their_keys(desk: Desk, kind: RunKind) -> None:
-    """So files ran before equal rows were asked about."""
+    """As in releases before equal rows needed confirmation."""
     paid(desk, kind)
     columns = "invoice,amount,reason,reference" if kind is RunKind.MARK_REFUNDED else "invoice,amount,reason"
     row = "T-1,40,other,a" if kind is RunKind.MARK_REFUNDED else "T-1,40,other"
@@ -147,7 +147,7 @@ def test_equal_rows_that_were_done_before_stay_done_and_keep_their_keys(desk: De
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_plan_tells_of_equal_rows_and_leaves_the_second_out(desk: Desk, kind: RunKind) -> None:
+def test_a_plan_reports_equal_rows_and_omits_the_second(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     file = rows(desk, "T-1,40,other,,", "T-1,40,other,,")
     plan = desk.folder / "plan.json"
@@ -169,7 +169,7 @@ def test_a_plan_made_to_allow_duplicates_is_applied_as_it_was_made(desk: Desk, k
     assert desk.invoice("T-1").refundable.number == "20.00"
 
 
-def handed_back(answer: dict[str, object]) -> list[dict[str, str]]:
+def rejected_rows(answer: dict[str, object]) -> list[dict[str, str]]:
     with open(str(answer["rejected_file"]), newline="") as lines:
         return list(csv.DictReader(lines))
 
@@ -179,7 +179,7 @@ def test_a_refused_duplicate_that_is_fed_back_as_it_is_is_not_done(desk: Desk, k
     paid(desk, kind)
     file = rows(desk, "T-1,40,other,,", "T-1,40,other,,", "T-1,40,other,changed,")
     answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
-    assert [row["key"] for row in handed_back(answer)] == ["", ""]
+    assert [row["key"] for row in rejected_rows(answer)] == ["", ""]
     again = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
     assert (again["done_before"], again["refused_by_code"]) == (1, {"possible-duplicate": 1})
     assert desk.invoice("T-1").refundable.number == "60.00"
@@ -204,7 +204,7 @@ def test_a_file_of_which_a_part_was_undone_records_nothing_again(desk: Desk) -> 
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
     assert (answer["done_before"], refused_lines(answer)) == (1, [(3, "taken-back")])
     assert f"already recorded as {record.id}, undone since" in answer["refused"][0]["message"]
-    assert handed_back(answer)[0]["key"] == ""
+    assert rejected_rows(answer)[0]["key"] == ""
 
 
 def test_a_file_whose_memo_was_changed_is_not_recorded_again(desk: Desk) -> None:
@@ -214,7 +214,7 @@ def test_a_file_whose_memo_was_changed_is_not_recorded_again(desk: Desk) -> None
     assert answer["refused_by_code"] == {"possible-duplicate": 1}
 
 
-# --- a rejected row comes back with the key that was made for it ----------------------------------------------
+# --- a rejected row is written with its derived key -----------------------------------------------------------
 
 
 def processing(desk: Desk, is_so: bool) -> None:
@@ -223,25 +223,25 @@ def processing(desk: Desk, is_so: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_equal_rows_that_were_refused_for_a_while_are_not_both_done_when_fed_back(desk: Desk, kind: RunKind) -> None:
+def test_equal_rows_refused_earlier_are_not_both_done_when_run_again(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     processing(desk, True)
     answer = desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,,', 'T-1,40,other,,')} --yes", exit_code=9)
     assert answer["refused_by_code"] == {"currently-processing": 2}
-    assert len({row["key"] for row in handed_back(answer)} - {""}) == 2
+    assert len({row["key"] for row in rejected_rows(answer)} - {""}) == 2
     processing(desk, False)
     fed = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
     assert refused_lines(fed) == [(3, "possible-duplicate")]
     assert desk.invoice("T-1").refundable.number == "60.00"
     again = desk.json(f"{kind} --from {answer['rejected_file']} --yes", exit_code=9)
     assert (again["done_before"], refused_lines(again)) == (1, [(3, "possible-duplicate")])
-    # The first file finds its row done, under the key that it had.
+    # The first file finds its row done under its old key.
     assert desk.json(f"{kind} --from {desk.folder / 'f.csv'} --yes", exit_code=9)["done_before"] == 1
     assert desk.invoice("T-1").refundable.number == "60.00"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_of_another_month_is_no_repeat_that_is_meant_because_it_was_rejected(desk: Desk, kind: RunKind) -> None:
+def test_a_rejected_row_of_another_month_is_not_a_deliberate_repeat(desk: Desk, kind: RunKind) -> None:
     paid(desk, kind)
     desk.json(f"{kind} --from {rows(desk, 'T-1,40,other,october,')} --yes")
     processing(desk, True)

@@ -1,4 +1,4 @@
-"""Events by file: believed or named, stored, applied, and the same end in every order."""
+"""Event files: verified or rejected with a reason, stored, applied; every order gives the same state."""
 
 import json
 import random
@@ -26,23 +26,23 @@ def _webhooks(desk: Desk) -> None:
     desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
 
 
-def kept(desk: Desk, lines: Iterable[str], name: str = "deliveries.jsonl") -> Path:
+def delivery_file(desk: Desk, lines: Iterable[str], name: str = "deliveries.jsonl") -> Path:
     path = desk.folder / name
     path.write_text("".join(f"{line}\n" for line in lines))
     return path
 
 
 def ingest(desk: Desk, *deliveries: Post | str, exit_code: int | None = None) -> dict[str, Any]:
-    path = kept(desk, (delivery if isinstance(delivery, str) else delivery.kept for delivery in deliveries))
+    path = delivery_file(desk, (delivery if isinstance(delivery, str) else delivery.as_line for delivery in deliveries))
     command = f"events ingest {path}"
-    told: dict[str, Any] = desk.ingest(path) if exit_code is None else desk.json(command, exit_code=exit_code)
-    return told
+    summary: dict[str, Any] = desk.ingest(path) if exit_code is None else desk.json(command, exit_code=exit_code)
+    return summary
 
 
-def told_by(desk: Desk, provider: str) -> list[str]:
-    """What the sandbox has queued since the last time, each as a line of a file."""
-    found = desk.sandbox.deliveries(provider, drain=True)  # type: ignore[arg-type]
-    return [json.dumps(asdict(each)) for each in found]
+def queued_lines(desk: Desk, provider: str) -> list[str]:
+    """The sandbox's queued deliveries as lines of a file; empties the queue."""
+    deliveries = desk.sandbox.deliveries(provider, drain=True)  # type: ignore[arg-type]
+    return [json.dumps(asdict(delivery)) for delivery in deliveries]
 
 
 def only_refund(desk: Desk, number: str = "INV-1") -> Refund:
@@ -54,7 +54,7 @@ def only_refund(desk: Desk, number: str = "INV-1") -> Refund:
 
 
 @pytest.mark.parametrize("known_as", ["submitted", "pending"])
-def test_success_and_then_the_money_comes_back_ends_the_same_in_every_order(desk: Desk, known_as: str) -> None:
+def test_success_then_reversal_ends_the_same_in_every_order(desk: Desk, known_as: str) -> None:
     ends = set()
     for number, order in {"INV-1": (0, 1), "INV-2": (1, 0)}.items():
         desk.paid_by_card(number, provider="adyen")
@@ -62,7 +62,7 @@ def test_success_and_then_the_money_comes_back_ends_the_same_in_every_order(desk
         desk(f"refund {number} --full --reason other --yes")
         assert only_refund(desk, number).state == known_as
         desk.sandbox.settle(desk.sandbox.refunds[-1].id, event="REFUNDED_REVERSED", reason="closed account")
-        words = [line for line in told_by(desk, "adyen") if json.loads(line)["kind"].startswith("REFUND")]
+        words = [line for line in queued_lines(desk, "adyen") if json.loads(line)["kind"].startswith("REFUND")]
         assert [json.loads(line)["kind"] for line in words] == ["REFUND", "REFUNDED_REVERSED"]
         for line in [words[place] for place in order for _ in range(3)]:
             ingest(desk, line)
@@ -77,10 +77,10 @@ def test_success_and_then_the_money_comes_back_ends_the_same_in_every_order(desk
 def test_an_over_refund_at_adyen_fails_by_event_and_its_amount_is_free_again(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.sandbox.dashboard_refund(reference, 6000)
-    made_by_hand = told_by(desk, "adyen")
+    made_by_hand = queued_lines(desk, "adyen")
     desk.json("refund INV-1 --full --reason other --yes")
     assert desk.invoice("INV-1").reserved.number == "100.00"
-    ingest(desk, *told_by(desk, "adyen"))
+    ingest(desk, *queued_lines(desk, "adyen"))
     refund = only_refund(desk)
     assert (refund.state, "Insufficient balance" in refund.failure) == (RefundState.FAILED, True)
     assert (desk.invoice("INV-1").reserved.number, desk.invoice("INV-1").refundable.number) == ("0.00", "100.00")
@@ -94,16 +94,16 @@ def test_an_over_refund_ends_the_same_in_every_order_and_three_times_each(desk: 
     for at in range(6):
         number = f"INV-{at}"
         reference = desk.paid_by_card(number, provider="adyen")
-        told_by(desk, "adyen")
+        queued_lines(desk, "adyen")
         by_hand = desk.sandbox.dashboard_refund(reference, 6000)
         desk.json(f"refund {number} --full --reason other --yes")
         desk.sandbox.notify(reference, "REPORT_AVAILABLE")
-        words = told_by(desk, "adyen")
+        words = queued_lines(desk, "adyen")
         assert len(words) == 3
         for line in list(permutations(words))[at]:
             ingest(desk, *(line for _ in range(3)))
         invoice = desk.invoice(number)
-        ours, elsewhere = sorted(invoice.refunds, key=lambda each: each.is_external)
+        ours, elsewhere = sorted(invoice.refunds, key=lambda refund: refund.is_external)
         assert (ours.state, elsewhere.state) == (RefundState.FAILED, RefundState.SUCCEEDED)
         assert elsewhere.provider_reference == by_hand
         assert ours.needs_acknowledgement
@@ -119,20 +119,20 @@ def test_a_dashboard_refund_and_a_dispute_end_the_same_in_every_order(desk: Desk
     for at in range(8):
         number = f"INV-{at}"
         reference = desk.paid_by_card(number, provider=provider)
-        told_by(desk, provider)
+        queued_lines(desk, provider)
         desk.sandbox.dashboard_refund(reference, 2500)
         desk.sandbox.advance(60)
         desk.sandbox.dispute(reference, "under_review", 7500)
         desk.sandbox.advance(60)
         desk.sandbox.dispute(reference, "lost")
-        words = told_by(desk, provider)
+        words = queued_lines(desk, provider)
         order = words[:]
         random.Random(at).shuffle(order)
         for line in order:
             ingest(desk, *(line for _ in range(3)))
-        (seen,) = desk.invoice(number).refunds
+        (refund,) = desk.invoice(number).refunds
         desk.refused(f"refund {number} --full --reason other --yes", "dispute-lost")
-        adopted = desk.json(f"reconcile --adopt {seen.id} --reason duplicate")
+        adopted = desk.json(f"reconcile --adopt {refund.id} --reason duplicate")
         assert adopted["credit_note"]["status"] == "issued"
         invoice = desk.invoice(number)
         ends.add((invoice.status, invoice.refunded.number, invoice.refundable.number, invoice.dispute))
@@ -146,7 +146,7 @@ def test_an_event_that_comes_before_the_answer_settles_the_refund(desk: Desk, pr
     desk.sandbox.faults("drop_after", provider=provider)  # type: ignore[arg-type]
     desk("refund INV-1 --full --reason other --yes")
     assert only_refund(desk).state is RefundState.SUBMITTED
-    ingest(desk, *told_by(desk, provider))
+    ingest(desk, *queued_lines(desk, provider))
     refund = only_refund(desk)
     assert refund.state is RefundState.SUCCEEDED
     assert refund.credit_note
@@ -160,45 +160,45 @@ def test_every_order_of_a_payments_whole_life_ends_in_one_state(desk: Desk) -> N
     for at in range(6):
         number = f"INV-{at}"
         desk.paid_by_card(number, provider="adyen")
-        told_by(desk, "adyen")
+        queued_lines(desk, "adyen")
         desk.json(f"refund {number} --amount 40 --reason other --yes")
         desk.sandbox.settle(desk.sandbox.refunds[-1].id, event="REFUND_FAILED", reason="refused")
         desk.sandbox.notify(desk.invoice(number).payments[0].reference, "REPORT_AVAILABLE")
-        words = told_by(desk, "adyen")
+        words = queued_lines(desk, "adyen")
         assert len(words) == 3
         order = list(permutations(words))[at]
-        told = ingest(desk, *(line for line in order for _ in range(3)))
-        assert (told["new"], told["already_stored"]) == (3, 6)
-        assert told["by_state"]["noted"] == 1
+        summary = ingest(desk, *(line for line in order for _ in range(3)))
+        assert (summary["new"], summary["already_stored"]) == (3, 6)
+        assert summary["by_state"]["noted"] == 1
         invoice, refund = desk.invoice(number), only_refund(desk, number)
         ends.add((invoice.status, invoice.reserved.number, refund.state, refund.needs_acknowledgement))
     assert ends == {(InvoiceStatus.PAID, "40.00", RefundState.FAILED, True)}
     assert findings(desk.books) == []
 
 
-def test_a_late_failure_is_not_tried_again_by_its_key_until_a_person_knows_and_may_still_come_back(desk: Desk) -> None:
+def test_a_late_failure_is_not_retried_by_its_key_until_acknowledged(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     command = "refund INV-1 --amount 10 --reason other --request-key K --yes"
     desk(command)
     late = desk.sandbox.refunds[0].id
     desk.sandbox.settle(late, event="REFUND_FAILED", reason="refused")
-    ingest(desk, *told_by(desk, "adyen"))
+    ingest(desk, *queued_lines(desk, "adyen"))
     assert desk(command).exit_code == 6
     assert desk.refunded_at_provider(reference) == [1000]
     desk.json(f"acknowledge {only_refund(desk).id} --yes")
     assert desk(command).exit_code == 0
-    ingest(desk, *told_by(desk, "adyen"))
-    # Adyen's word about the first comes after all, and the second stands.
+    ingest(desk, *queued_lines(desk, "adyen"))
+    # Adyen's event of the first arrives after all; the second stays valid.
     desk.sandbox.settle(late, event="REFUNDED_REVERSED", reason="closed account")
-    ingest(desk, *told_by(desk, "adyen"))
+    ingest(desk, *queued_lines(desk, "adyen"))
     assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.REVERSED, RefundState.SUCCEEDED]
     assert findings(desk.books) == []
 
 
 def test_what_came_before_its_invoice_is_applied_later(desk: Desk) -> None:
     reference = "PAYMENT000000001"
-    told = ingest(desk, adyen(signed(item(originalReference=reference))))
-    assert told["by_state"]["unmatched"] == 1
+    summary = ingest(desk, adyen(signed(item(originalReference=reference))))
+    assert summary["by_state"]["unmatched"] == 1
     desk.paid_by_card(provider="adyen", reference=reference)
     assert desk.json("events apply")["by_state"]["applied"] == 1
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
@@ -212,40 +212,40 @@ def test_an_import_applies_what_was_reported_of_its_payments_before(desk: Desk) 
     ingest(desk, adyen(signed(item(originalReference="PAYMENT000000001"))))
     assert desk(f"invoice import {file}").exit_code == 0
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
-    assert [each["state"] for each in desk.json("events list")] == ["applied"]
+    assert [event["state"] for event in desk.json("events list")] == ["applied"]
     assert desk.json("events apply")["processed"] == 0
     assert "events apply" not in desk(f"invoice import {file}").err
 
 
-def test_an_event_that_contradicts_our_refund_changes_nothing_and_is_told_until_somebody_looks(desk: Desk) -> None:
+def test_an_event_that_contradicts_our_refund_needs_review(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --amount 40 --reason other --yes")
-    made = desk.sandbox.refunds[-1]
-    wrong = item(pspReference=made.id, originalReference=reference, amount={"currency": "EUR", "value": 4100})
-    told = ingest(desk, adyen(signed(wrong)))
-    assert told["contradictions"][0]["about"] == made.id
-    assert "amount" in told["contradictions"][0]["note"]
+    sandbox_refund = desk.sandbox.refunds[-1]
+    wrong = item(pspReference=sandbox_refund.id, originalReference=reference, amount={"currency": "EUR", "value": 4100})
+    summary = ingest(desk, adyen(signed(wrong)))
+    assert summary["contradictions"][0]["about"] == sandbox_refund.id
+    assert "amount" in summary["contradictions"][0]["note"]
     assert only_refund(desk).state is RefundState.PENDING
-    (found,) = desk.json("events list --state unreviewed")
+    (event,) = desk.json("events list --state unreviewed")
     assert desk("status").exit_code == 8
     desk.refused("refund INV-1 --amount 10 --reason other --yes", "unreviewed-event")
-    assert desk.json(f"events show {found['id']}")["payload"]["amount"]["value"] == 4100
+    assert desk.json(f"events show {event['id']}")["payload"]["amount"]["value"] == 4100
 
 
 def test_a_person_ends_the_alarm_of_an_event_that_contradicts(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --amount 40 --reason other --yes")
-    made = desk.sandbox.refunds[-1]
-    wrong = item(pspReference=made.id, originalReference=reference, amount={"currency": "EUR", "value": 4100})
+    sandbox_refund = desk.sandbox.refunds[-1]
+    wrong = item(pspReference=sandbox_refund.id, originalReference=reference, amount={"currency": "EUR", "value": 4100})
     ingest(desk, adyen(signed(wrong)))
-    (found,) = desk.json("events list --state unreviewed")
-    known = desk.json(f"events acknowledge {found['id']} --memo 'case 4711'")
-    assert (known["state"], "different" in known["note"], "case 4711" in known["note"]) == ("applied", True, True)
+    (event,) = desk.json("events list --state unreviewed")
+    answer = desk.json(f"events acknowledge {event['id']} --memo 'case 4711'")
+    assert (answer["state"], "different" in answer["note"], "case 4711" in answer["note"]) == ("applied", True, True)
     assert desk("status").exit_code == 0
     assert only_refund(desk).state is RefundState.PENDING
     ingest(desk, adyen(signed(wrong)))
     assert desk("status").exit_code == 0
-    desk.refused(f"events acknowledge {found['id']}", "nothing-to-review")
+    desk.refused(f"events acknowledge {event['id']}", "nothing-to-review")
     desk.refused("events acknowledge 99", "event-not-found", exit_code=5)
     assert findings(desk.books) == []
 
@@ -253,10 +253,10 @@ def test_a_person_ends_the_alarm_of_an_event_that_contradicts(desk: Desk) -> Non
 def test_an_inquiry_that_was_closed_leaves_no_dispute_behind(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.dispute(reference)
-    ingest(desk, *told_by(desk, "stripe"))
+    ingest(desk, *queued_lines(desk, "stripe"))
     assert desk.invoice("INV-1").dispute is Dispute.OPEN
     desk.sandbox.dispute(reference, "warning_closed")
-    ingest(desk, *told_by(desk, "stripe"))
+    ingest(desk, *queued_lines(desk, "stripe"))
     assert desk.invoice("INV-1").dispute is Dispute.NONE
     desk.json("refund INV-1 --full --reason other --yes")
 
@@ -265,29 +265,29 @@ def test_while_a_bank_asks_for_information_nothing_is_sent(desk: Desk) -> None:
     reference = desk.paid_by_card(provider="adyen")
     desk.sandbox.advance(-3600)
     desk.sandbox.dispute(reference, "warning_needs_response")
-    ingest(desk, *told_by(desk, "adyen"))
+    ingest(desk, *queued_lines(desk, "adyen"))
     desk.refused("refund INV-1 --full --reason other --yes", "disputed")
     desk.sandbox.advance(60)
     desk.sandbox.dispute(reference, "warning_under_review")
-    ingest(desk, *told_by(desk, "adyen"))
-    # What was answered is still open; Adyen never says how it ended, so a person decides (R11).
+    ingest(desk, *queued_lines(desk, "adyen"))
+    # The dispute is still open; Adyen never reports its end, so an operator decides (R11).
     desk.refused("refund INV-1 --full --reason other --yes", "disputed")
     desk.json("refund INV-1 --full --reason other --dispute-decision 'Bo: the customer was right' --yes")
 
 
-def test_while_stripe_cannot_be_asked_its_events_wait(desk: Desk) -> None:
+def test_events_wait_while_stripe_is_unreachable(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     desk.sandbox.dashboard_refund(reference, 2500)
-    words = told_by(desk, "stripe")
+    words = queued_lines(desk, "stripe")
     there = desk.environ["REFUNDCLI_STRIPE_API_BASE"]
     desk.environ["REFUNDCLI_STRIPE_API_BASE"] = "http://127.0.0.1:9"
-    told = ingest(desk, *words)
-    assert (told["by_state"]["waiting"], told["new"]) == (told["new"], len(words))
+    summary = ingest(desk, *words)
+    assert (summary["by_state"]["waiting"], summary["new"]) == (summary["new"], len(words))
     assert "Stripe" in desk.json("events list --limit 1")[0]["note"]
     desk.environ["REFUNDCLI_STRIPE_API_BASE"] = there
-    told = desk.json("events apply")
-    assert told["by_state"]["waiting"] == 0
+    summary = desk.json("events apply")
+    assert summary["by_state"]["waiting"] == 0
     assert desk.invoice("INV-1").refundable.number == "74.00"
 
 
@@ -295,9 +295,9 @@ def test_a_payment_that_cannot_be_read_holds_up_no_other(desk: Desk) -> None:
     odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].amount = -5
-    words = told_by(desk, "stripe")
-    told = ingest(desk, *words)
-    assert told["by_state"]["waiting"] > 0
+    words = queued_lines(desk, "stripe")
+    summary = ingest(desk, *words)
+    assert summary["by_state"]["waiting"] > 0
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert desk.invoice("INV-2").refundable.number == "75.00"
     assert "not a valid amount" in desk.json("events list --state waiting")[0]["note"]
@@ -307,19 +307,19 @@ def test_a_payment_that_cannot_be_read_holds_up_no_other(desk: Desk) -> None:
     assert desk.invoice("INV-1").refundable.number == "75.00"
 
 
-def test_a_refund_in_a_status_that_is_not_listed_counts_and_blocks_until_somebody_looks(desk: Desk) -> None:
+def test_a_refund_in_an_unlisted_status_counts_and_needs_review(desk: Desk) -> None:
     odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].status = "blocked"
-    ingest(desk, *told_by(desk, "stripe"))
+    ingest(desk, *queued_lines(desk, "stripe"))
     assert [desk.invoice(number).refundable.number for number in ("INV-1", "INV-2")] == ["75.00", "75.00"]
     desk.refused("refund INV-1 --amount 10 --reason other --yes", "unreviewed-event")
     desk.json("refund INV-2 --amount 10 --reason other --yes")
-    (found,) = desk.json("events list --state unreviewed")
-    assert found["kind"] == "refund status blocked"
+    (event,) = desk.json("events list --state unreviewed")
+    assert event["kind"] == "refund status blocked"
     assert desk("status").exit_code == 8
-    desk.json(f"events acknowledge {found['id']} --memo 'Stripe says it is on its way'")
-    # Asked again in the same status it is known.
+    desk.json(f"events acknowledge {event['id']} --memo 'Stripe says it is on its way'")
+    # The same status again is no new event.
     desk.json("refund INV-1 --amount 10 --reason other --yes")
     assert desk.invoice("INV-1").refundable.number == "65.00"
 
@@ -330,7 +330,7 @@ def test_one_event_that_stripe_gives_no_answer_to_holds_up_no_other(desk: Desk) 
         desk.sandbox.dashboard_refund(reference, 2500)
     charge = desk.sandbox.state.find_charge(first).id
     desk.sandbox.faults("500_before", call="lookup", payment=charge, times=9)
-    ingest(desk, *told_by(desk, "stripe"))
+    ingest(desk, *queued_lines(desk, "stripe"))
     assert desk.invoice("INV-1").refundable.number == "100.00"
     assert desk.invoice("INV-2").refundable.number == "75.00"
     desk.sandbox.clear_faults()
@@ -344,27 +344,27 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
     apply_updates = apply_update.apply_updates
 
-    def stumbling(tx: Any, news: Any, **of: Any) -> Any:
-        if any(update.reference == "BROKEN" for update in news):
+    def stumbling(tx: Any, batch: Any, **of: Any) -> Any:
+        if any(update.reference == "BROKEN" for update in batch):
             raise KeyError("a bug")
-        return apply_updates(tx, news, **of)
+        return apply_updates(tx, batch, **of)
 
     monkeypatch.setattr(apply_events, "apply_updates", stumbling)
     ten = {"currency": "EUR", "value": 1000}
     items = [signed(item(pspReference=name, amount=ten)) for name in ("FIRST", "BROKEN", "LAST")]
-    told = ingest(desk, adyen(*items), exit_code=1)
-    assert (told["by_state"]["applied"], told["by_state"]["waiting"]) == (2, 1)
-    assert [each["about"] for each in told["failed"]] == ["BROKEN"]
+    summary = ingest(desk, adyen(*items), exit_code=1)
+    assert (summary["by_state"]["applied"], summary["by_state"]["waiting"]) == (2, 1)
+    assert [row["about"] for row in summary["failed"]] == ["BROKEN"]
     assert desk.invoice("INV-1").refundable.number == "80.00"
     monkeypatch.undo()
     assert desk.json("events apply")["by_state"]["applied"] == 1
     assert desk.invoice("INV-1").refundable.number == "70.00"
 
 
-# --- what is believed ---------------------------------------------------------------------------------------
+# --- verification -------------------------------------------------------------------------------------------
 
 
-def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are_taken(desk: Desk) -> None:
+def test_each_rejected_delivery_is_named_and_the_others_are_stored(desk: Desk) -> None:
     good, forged = adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16))
     late = stripe(stripe_event("customer.created"), at=1_700_000_000)
     dated_ahead = stripe(stripe_event(id="evt_ahead", created=4_000_000_000))
@@ -372,23 +372,23 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
     lines: list[Post | str] = [
         good,
         forged,
-        "this is no JSON",
+        "not JSON",
         '{"headers": {}}',
         '"\\ud800"',
         late,
         ahead,
         dated_ahead,
     ]
-    told = ingest(desk, *lines, exit_code=3)
-    assert (told["new"], told["already_stored"], told["not_applied"]) == (3, 0, {"unreadable": 1})
-    flaws = [(each["line"], each["reason"]) for each in told["rejected"]]
+    summary = ingest(desk, *lines, exit_code=3)
+    assert (summary["new"], summary["already_stored"], summary["not_applied"]) == (3, 0, {"unreadable": 1})
+    flaws = [(row["line"], row["reason"]) for row in summary["rejected"]]
     assert flaws == [(2, "forged"), (3, "unreadable"), (4, "unreadable"), (5, "unreadable"), (7, "out-of-time")]
-    assert told["rejected_by_reason"] == {"forged": 1, "out-of-time": 1, "unreadable": 3}
-    assert desk.json("status")["rejected_webhooks"] == told["rejected_by_reason"]
-    shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
-    assert shown.exit_code == 3
-    assert "line 2: the signature of an item is wrong [forged]" in shown.err
-    assert ["already_stored", "3"] in shown.rows
+    assert summary["rejected_by_reason"] == {"forged": 1, "out-of-time": 1, "unreadable": 3}
+    assert desk.json("status")["rejected_webhooks"] == summary["rejected_by_reason"]
+    answer = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
+    assert answer.exit_code == 3
+    assert "line 2: the signature of an item is wrong [forged]" in answer.err
+    assert ["already_stored", "3"] in answer.rows
     assert "Rejected deliveries: 2 forged, 2 out-of-time, 6 unreadable." in desk("events list").err
     assert desk.count("provider_event") == 3
 
@@ -396,66 +396,66 @@ def test_each_delivery_that_is_refused_is_named_with_its_flaw_and_the_others_are
 def test_one_forged_item_of_a_delivery_is_named_and_the_others_are_stored(desk: Desk) -> None:
     foreign = signed(item(pspReference="FOREIGN", merchantAccountCode="Other"))
     batch = adyen(signed(item()), signed(item(pspReference="SECOND"), "ab" * 16), foreign)
-    told = ingest(desk, batch, "no JSON", exit_code=3)
-    assert (told["new"], told["already_stored"], told["not_applied"]) == (2, 0, {"other-account": 1})
-    rejected = [(each["line"], each["item"], each["reason"]) for each in told["rejected"]]
+    summary = ingest(desk, batch, "no JSON", exit_code=3)
+    assert (summary["new"], summary["already_stored"], summary["not_applied"]) == (2, 0, {"other-account": 1})
+    rejected = [(row["line"], row["item"], row["reason"]) for row in summary["rejected"]]
     assert rejected == [(1, 2, "forged"), (2, 1, "unreadable")]
-    shown = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
-    assert "line 1, item 2: the signature of an item is wrong [forged]" in shown.err
+    answer = desk(f"events ingest {desk.folder / 'deliveries.jsonl'}")
+    assert "line 1, item 2: the signature of an item is wrong [forged]" in answer.err
     assert desk.count("provider_event") == 2
 
 
 def test_a_file_of_another_account_and_mode_is_stored_and_nothing_is_applied(desk: Desk) -> None:
-    other = adyen(signed(item(merchantAccountCode="Other")))
+    foreign = adyen(signed(item(merchantAccountCode="Other")))
     live = stripe(stripe_event(livemode=True), at=1_700_000_000)
-    told = ingest(desk, other, live)
-    assert told["not_applied"] == {"other-account": 1, "other-mode": 1}
-    assert (told["new"], told["by_state"]["noted"], told["rejected"]) == (2, 2, [])
-    assert {each["not_applied"] for each in desk.json("events list")} == {"other-account", "other-mode"}
+    summary = ingest(desk, foreign, live)
+    assert summary["not_applied"] == {"other-account": 1, "other-mode": 1}
+    assert (summary["new"], summary["by_state"]["noted"], summary["rejected"]) == (2, 2, [])
+    assert {event["not_applied"] for event in desk.json("events list")} == {"other-account", "other-mode"}
 
 
 def test_what_was_not_applied_blocks_its_payment_once_that_is_in_the_books(desk: Desk) -> None:
     ingest(desk, adyen(signed(item(merchantAccountCode="Other"))))
-    assert [each["state"] for each in desk.json("events list")] == ["noted"]
+    assert [event["state"] for event in desk.json("events list")] == ["noted"]
     file = desk.folder / "invoices.csv"
     file.write_text(
         "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
         "INV-1,cus_1,EUR,100.00,paid,2026-09-01,adyen,PAYMENT000000001\n"
     )
     assert desk(f"invoice import {file}").exit_code == 0
-    assert [each["state"] for each in desk.json("events list")] == ["unreviewed"]
+    assert [event["state"] for event in desk.json("events list")] == ["unreviewed"]
     desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
 
 
 def test_a_file_may_be_lines_a_list_or_one_delivery_and_may_come_through_a_pipe(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
-    lines = told_by(desk, "adyen")
+    lines = queued_lines(desk, "adyen")
     assert len(lines) == 2
-    as_list = kept(desk, [json.dumps([json.loads(line) for line in lines], indent=1)], "list.json")
+    as_list = delivery_file(desk, [json.dumps([json.loads(line) for line in lines], indent=1)], "list.json")
     assert desk.json(f"events ingest {as_list}")["new"] == 2
-    as_one = kept(desk, ["", json.dumps(json.loads(lines[0]), indent=2)], "one.json")
+    as_one = delivery_file(desk, ["", json.dumps(json.loads(lines[0]), indent=2)], "one.json")
     assert desk.json(f"events ingest {as_one}")["already_stored"] == 1
     answer = desk("events ingest - --provider adyen -o json", stdin="\n".join(lines))
     assert (answer.exit_code, answer.json["already_stored"]) == (0, 2)
-    broken = kept(desk, ["[", "no"], "broken.json")
+    broken = delivery_file(desk, ["[", "no"], "broken.json")
     assert desk.json(f"events ingest {broken}", exit_code=3)["rejected"][0]["message"] == "the file is not JSON"
-    empty = kept(desk, ["", ""], "empty.json")
+    empty = delivery_file(desk, ["", ""], "empty.json")
     error = desk.refused(f"events ingest {empty}", "empty-file", exit_code=2)
     assert "JSON, one per line" in error["hint"]
     desk.refused("events ingest nowhere.json", "file-not-found", exit_code=2)
 
 
-def test_what_adyen_sends_may_stand_in_a_file_as_it_is_and_is_proven_all_the_same(desk: Desk) -> None:
+def test_a_file_of_bare_adyen_bodies_is_verified_too(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
     bare = [adyen(signed(item())), adyen(signed(item(pspReference="OTHER"), "ab" * 16)), stripe(stripe_event())]
-    told = ingest(desk, *(each.body.decode() for each in bare), exit_code=3)
-    assert (told["new"], told["rejected_by_reason"]) == (1, {"forged": 1, "unsigned": 1})
+    summary = ingest(desk, *(post.body.decode() for post in bare), exit_code=3)
+    assert (summary["new"], summary["rejected_by_reason"]) == (1, {"forged": 1, "unsigned": 1})
     assert desk.invoice("INV-1").refundable.number == "0.00"
 
 
-def test_without_a_secret_nothing_can_be_believed(desk: Desk) -> None:
+def test_without_a_secret_nothing_can_be_verified(desk: Desk) -> None:
     del desk.environ["REFUNDCLI_ADYEN_HMAC_KEY"]
-    path = kept(desk, [adyen(signed(item())).kept])
+    path = delivery_file(desk, [adyen(signed(item())).as_line])
     desk.refused(f"events ingest {path}", "provider-not-configured", exit_code=4)
 
 
@@ -472,16 +472,21 @@ def some_events(desk: Desk) -> list[dict[str, Any]]:
         adyen(signed(item("SOMETHING_NEW", pspReference="NEW1"))),
         stripe(stripe_event("customer.created")),
     )
-    found: list[dict[str, Any]] = desk.json("events list")
-    return found
+    events: list[dict[str, Any]] = desk.json("events list")
+    return events
 
 
 def test_the_list_can_be_narrowed_and_is_newest_first(desk: Desk, some_events: list[dict[str, Any]]) -> None:
-    assert [each["kind"] for each in some_events] == ["customer.created", "SOMETHING_NEW", "REPORT_AVAILABLE", "REFUND"]
-    assert [each["state"] for each in some_events] == ["noted", "unreviewed", "noted", "applied"]
-    assert [each["kind"] for each in desk.json("events list --state applied")] == ["REFUND"]
+    assert [event["kind"] for event in some_events] == [
+        "customer.created",
+        "SOMETHING_NEW",
+        "REPORT_AVAILABLE",
+        "REFUND",
+    ]
+    assert [event["state"] for event in some_events] == ["noted", "unreviewed", "noted", "applied"]
+    assert [event["kind"] for event in desk.json("events list --state applied")] == ["REFUND"]
     assert len(desk.json("events list --provider adyen")) == 3
-    assert [each["kind"] for each in desk.json("events list --about REPORT1")] == ["REPORT_AVAILABLE"]
+    assert [event["kind"] for event in desk.json("events list --about REPORT1")] == ["REPORT_AVAILABLE"]
     assert len(desk.json("events list --limit 1")) == 1
     assert len(desk("events list -o ndjson").out.splitlines()) == 4
     head, *rows = desk("events list -o csv").out.splitlines()
@@ -492,15 +497,15 @@ def test_the_list_can_be_narrowed_and_is_newest_first(desk: Desk, some_events: l
 
 def test_one_event_is_shown_with_what_came_and_what_became_of_it(desk: Desk, some_events: list[dict[str, Any]]) -> None:
     refund = some_events[-1]
-    shown = desk.json(f"events show {refund['id']}")
-    assert (shown["state"], shown["livemode"], shown["payload"]["merchantReference"]) == ("applied", False, "order-1")
-    assert "stored as" in shown["note"]
+    event = desk.json(f"events show {refund['id']}")
+    assert (event["state"], event["livemode"], event["payload"]["merchantReference"]) == ("applied", False, "order-1")
+    assert "stored as" in event["note"]
     for command in (f"events show {refund['id']}", "events list", f"events show {refund['id']} -o json"):
         answer = desk(command)
         assert "\x1b" not in answer.out
         assert "\u202e" not in answer.out
     assert ADYEN_KEY not in desk(f"events show {refund['id']}").out
-    assert "hmacSignature" not in shown["payload"]["additionalData"]
+    assert "hmacSignature" not in event["payload"]["additionalData"]
 
 
 @pytest.mark.parametrize("number", ["99", "0", "-- -1", "9223372036854775807", "99999999999999999999999"])
@@ -509,7 +514,7 @@ def test_an_event_that_is_not_there_is_not_found(desk: Desk, number: str) -> Non
     assert (answer.exit_code, answer.error["code"]) == (5, "event-not-found")
 
 
-def test_a_state_that_is_none_is_told_with_those_that_are(desk: Desk) -> None:
+def test_an_unknown_state_is_refused_with_the_known_ones(desk: Desk) -> None:
     assert "Did you mean" in desk.refused("events list --state aplied", "unknown-event-state", exit_code=2)["hint"]
 
 
@@ -525,11 +530,11 @@ def test_what_needs_a_web_server_says_so_where_there_is_none(desk: Desk, monkeyp
     for name in [module for module in sys.modules if module.startswith(("h11", "refundcli.listener"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "h11", None)
-    told = desk.refused("events listen", "server-missing", exit_code=4)
-    assert "refundcli[server]" in told["hint"]
+    error = desk.refused("events listen", "server-missing", exit_code=4)
+    assert "refundcli[server]" in error["hint"]
 
 
-def test_a_port_that_is_taken_is_told(desk: Desk) -> None:
+def test_a_port_in_use_is_reported(desk: Desk) -> None:
     port = desk.sandbox.url.rpartition(":")[2]
     desk.refused(f"events listen --port {port}", "port-taken", exit_code=2)
 
@@ -537,14 +542,14 @@ def test_a_port_that_is_taken_is_told(desk: Desk) -> None:
 @pytest.mark.parametrize("provider", ["stripe", "adyen"])
 def test_each_event_names_the_refund_that_it_is_about_or_none(desk: Desk, provider: str) -> None:
     desk.paid_by_card(provider=provider)
-    told_by(desk, provider)
-    made = [desk.json(f"refund INV-1 --amount {n} --reason other --yes")["refunds"][0] for n in (10, 20)]
-    ingest(desk, *told_by(desk, provider))
-    by_reference = {each["provider_reference"]: each["id"] for each in made}
+    queued_lines(desk, provider)
+    answer = [desk.json(f"refund INV-1 --amount {n} --reason other --yes")["refunds"][0] for n in (10, 20)]
+    ingest(desk, *queued_lines(desk, provider))
+    by_reference = {entry["provider_reference"]: entry["id"] for entry in answer}
     listed = desk.json("events list")
-    assert {each["refund"] for each in listed} >= set(by_reference.values())
-    assert all(each["refund"] == by_reference.get(each["about"]) for each in listed)
-    (first,) = desk.json(f"events list --about {made[0]['id']}")
-    assert first["about"] == made[0]["provider_reference"]
-    assert desk.json(f"events show {first['id']}")["refund"] == made[0]["id"]
+    assert {entry["refund"] for entry in listed} >= set(by_reference.values())
+    assert all(entry["refund"] == by_reference.get(entry["about"]) for entry in listed)
+    (first,) = desk.json(f"events list --about {answer[0]['id']}")
+    assert first["about"] == answer[0]["provider_reference"]
+    assert desk.json(f"events show {first['id']}")["refund"] == answer[0]["id"]
     desk.refused("events list --about rf_nothing", "refund-not-found", exit_code=5)

@@ -1,4 +1,4 @@
-"""Each command ends with the codes of the table, tried one by one. All other tests check theirs against it too."""
+"""Every exit code that the table lists for a command. All other tests check theirs against the table too."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -39,11 +39,11 @@ def paid(command: str) -> Prepare:
 
 
 def unreadable(command: str) -> Prepare:
-    """A payment of which Stripe reports what the books cannot hold."""
+    """A payment with a Stripe refund that the books cannot store."""
 
     def prepare(desk: Desk) -> str:
-        made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 2500)
-        desk.sandbox.state.refunds[made].amount = -5
+        refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 2500)
+        desk.sandbox.state.refunds[refund_id].amount = -5
         return command
 
     return prepare
@@ -75,29 +75,29 @@ def with_fault(behaviour: str, command: str = "refund INV-1 --amount 40 --reason
 
 
 def left_unknown(command: str, *, hours_ago: float = 0) -> Prepare:
-    """A refund at Stripe whose answer was lost, so long ago."""
+    """A refund at Stripe whose response was lost `ago`."""
 
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
         desk.sandbox.faults("drop_before")
-        made = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
+        refund_id = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
         if hours_ago:
             long_ago(desk, hours=hours_ago)
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
 
 def lost_and_failed(command: str) -> Prepare:
-    """A refund at Stripe whose answer was lost a day ago; Stripe made it, and it failed there."""
+    """A refund at Stripe whose response was lost a day ago, and which failed there."""
 
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
         desk.sandbox.faults("drop_after")
-        made = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
+        refund_id = desk.json("refund INV-1 --amount 40 --reason other --yes", exit_code=8)["refunds"][0]["id"]
         long_ago(desk, hours=24)
         desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
@@ -116,8 +116,8 @@ def ready(command: str, *, dispute: bool = False, fault: str = "") -> Prepare:
         leave_it_ready(desk)
         if dispute:
             settle_secrets(desk)
-            told = adyen(signed(item("CHARGEBACK", originalReference=payment, pspReference="D1"))).kept
-            assert desk(f"events ingest {written(desk, 'chargeback.jsonl', told)}").exit_code == 0
+            line = adyen(signed(item("CHARGEBACK", originalReference=payment, pspReference="D1"))).as_line
+            assert desk(f"events ingest {written(desk, 'chargeback.jsonl', line)}").exit_code == 0
         if fault:
             desk.sandbox.faults(*[fault] * 9, provider="adyen", retry_after=600)
         return command
@@ -143,10 +143,10 @@ def file_of_marks(*rows: str) -> Prepare:
     return prepare
 
 
-def kept_by_stripe(command: str, behaviour: str = "") -> Prepare:
+def open_at_stripe(command: str, behaviour: str = "") -> Prepare:
     def prepare(desk: Desk) -> str:
-        made = desk.sandbox.invoice("100.00 EUR", number="INV-3", status="open")
-        desk.unpaid("INV-3", invoice_reference=made.id)
+        stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-3", status="open")
+        desk.unpaid("INV-3", invoice_reference=stripe_invoice.id)
         if behaviour:
             desk.sandbox.faults(*[behaviour] * 9, call="invoice", retry_after=600)
         return command
@@ -162,36 +162,36 @@ def imported(*rows: str, options: str = "") -> Prepare:
 
 
 def external(command: str) -> Prepare:
-    """A dashboard refund that was found; its id there."""
+    """A dashboard refund in the books; its Stripe id."""
 
     def prepare(desk: Desk) -> str:
-        made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
+        refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
         desk("reconcile")
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
 
 def stored_before_import(command: str) -> Prepare:
-    """An event with a word that no table lists, about a payment that came into the books after it."""
+    """An event with an unlisted code, about a payment imported after it."""
 
     def prepare(desk: Desk) -> str:
         settle_secrets(desk)
         payment = desk.sandbox.charge("100.00 EUR", provider="adyen").reference
-        told = adyen(signed(item("UNLISTED", originalReference=payment, pspReference="U1"))).kept
-        assert desk(f"events ingest {written(desk, 'unlisted.jsonl', told)}").exit_code == 0
+        line = adyen(signed(item("UNLISTED", originalReference=payment, pspReference="U1"))).as_line
+        assert desk(f"events ingest {written(desk, 'unlisted.jsonl', line)}").exit_code == 0
         desk.paid_by_card(provider="adyen", reference=payment)
         return command
 
     return prepare
 
 
-def delivered(*told: tuple[str, str], key: str = "") -> Prepare:
+def delivered(*refunds: tuple[str, str], key: str = "") -> Prepare:
     def prepare(desk: Desk) -> str:
         settle_secrets(desk)
         payment = desk.paid_by_card(provider="adyen")
-        items = [signed(item(code, originalReference=payment, pspReference=ref)) for code, ref in told]
-        lines = [adyen(each).kept if not key else adyen(signed(each, key)).kept for each in items]
+        items = [signed(item(code, originalReference=payment, pspReference=ref)) for code, ref in refunds]
+        lines = [adyen(entry).as_line if not key else adyen(signed(entry, key)).as_line for entry in items]
         return f"events ingest {written(desk, 'deliveries.jsonl', *lines)}"
 
     return prepare
@@ -208,10 +208,10 @@ def unreviewed(command: str) -> Prepare:
 def failed_late(command: str) -> Prepare:
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
-        made = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]["id"]
+        refund_id = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]["id"]
         desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="declined")
         desk("reconcile")
-        return command.replace("REFUND", made)
+        return command.replace("REFUND", refund_id)
 
     return prepare
 
@@ -282,15 +282,15 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("void", E.DONE, unpaid("void INV-3 --yes")),
     ("void", E.REFUSED, paid("void INV-1 --yes")),
     ("void", E.NOT_FOUND, plain("void INV-3 --yes")),
-    ("void", E.DECLINED, kept_by_stripe("void INV-3 --yes", "400")),
-    ("void", E.NOT_SENT, kept_by_stripe("void INV-3 --yes", "429")),
-    ("void", E.OUTCOME_UNKNOWN, kept_by_stripe("void INV-3 --yes", "drop_before")),
+    ("void", E.DECLINED, open_at_stripe("void INV-3 --yes", "400")),
+    ("void", E.NOT_SENT, open_at_stripe("void INV-3 --yes", "429")),
+    ("void", E.OUTCOME_UNKNOWN, open_at_stripe("void INV-3 --yes", "drop_before")),
     ("uncollectible", E.DONE, unpaid("uncollectible INV-3 --yes")),
     ("uncollectible", E.REFUSED, paid("uncollectible INV-1 --yes")),
     ("uncollectible", E.NOT_FOUND, plain("uncollectible INV-3 --yes")),
-    ("uncollectible", E.DECLINED, kept_by_stripe("uncollectible INV-3 --yes", "400")),
-    ("uncollectible", E.NOT_SENT, kept_by_stripe("uncollectible INV-3 --yes", "429")),
-    ("uncollectible", E.OUTCOME_UNKNOWN, kept_by_stripe("uncollectible INV-3 --yes", "drop_before")),
+    ("uncollectible", E.DECLINED, open_at_stripe("uncollectible INV-3 --yes", "400")),
+    ("uncollectible", E.NOT_SENT, open_at_stripe("uncollectible INV-3 --yes", "429")),
+    ("uncollectible", E.OUTCOME_UNKNOWN, open_at_stripe("uncollectible INV-3 --yes", "drop_before")),
     ("status", E.DONE, paid("status")),
     ("status", E.OUTCOME_UNKNOWN, left_unknown("status")),
     ("resume", E.DONE, left_unknown("resume")),
@@ -351,7 +351,7 @@ def test_a_command_ends_with_its_code(sqlite_desk: Desk, name: str, code: ExitCo
     assert (command_named_in(command.split()), answer.exit_code) == (name, code), (command, answer)
 
 
-# Commands that write, and ask no provider: the store may not say whether it kept the last commit.
+# Writing commands without a provider: the outcome of the last commit may be unknown.
 WRITING = (
     "invoice import",
     "invoice pull",
@@ -382,21 +382,21 @@ def test_a_commit_that_is_not_confirmed_is_not_known(
     assert (answer.exit_code, "[commit-unknown]" in answer.err) == (8, True), answer
 
 
-# As a commit that is not confirmed, of commands that write only if there is something to write.
+# An unconfirmed commit, of commands that write only if needed.
 NOT_TRIED = {
     ("invoice show", E.OUTCOME_UNKNOWN),
     # Where the store's file cannot be copied: tests/integration/test_store_check.py.
     ("store check", E.OUTCOME_UNKNOWN),
-    # Where a run is unfinished and nobody is at it: tests/e2e/test_status_summary.py.
+    # For an unfinished run without a worker: tests/e2e/test_status_summary.py.
     ("resume", E.PARTLY),
 }
 
 
 def test_every_pair_of_the_table_is_tried() -> None:
-    tried = {(name, code) for name, code, _ in PAIRS} | {(name, E.OUTCOME_UNKNOWN) for name in WRITING}
+    covered = {(name, code) for name, code, _ in PAIRS} | {(name, E.OUTCOME_UNKNOWN) for name in WRITING}
     table = {(name, code) for name, codes in ENDINGS.items() for code in codes}
-    assert table - tried == NOT_TRIED
-    assert {name for name, _ in tried} == set(ENDINGS)
+    assert table - covered == NOT_TRIED
+    assert {name for name, _ in covered} == set(ENDINGS)
 
 
 # --- codes that any command may end with --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What is written beside the books: never through a link, never over what is there, for the owner only."""
+"""Files written beside the store: never through a link, never over an existing file, readable by the owner only."""
 
 import os
 import sqlite3

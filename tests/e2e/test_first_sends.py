@@ -1,4 +1,4 @@
-"""Nothing is sent for the first time before the provider and the rules were asked, whoever sends it."""
+"""Before a first send the provider and the rules are checked, on every path."""
 
 import json
 import os
@@ -25,7 +25,7 @@ ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_R
 
 
 def in_a_process(desk: Desk, *command: str) -> int:
-    """Somebody else's command, while one of this process is at work."""
+    """Another process's command while one of this process is at work."""
     words = [sys.executable, "-m", "refundcli", *command]
     return subprocess.run(words, env=os.environ | desk.environ, check=False, capture_output=True).returncode
 
@@ -37,10 +37,10 @@ def test_resume_does_not_send_what_the_dashboard_refunded_meanwhile(desk: Desk) 
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     desk.sandbox.dashboard_refund(reference, 4000)
-    (told,) = desk.json(f"resume {refund} --yes", exit_code=3)
-    assert (told["status"], told["step"]) == ("failed", "settled")
-    assert told["note"].startswith("never sent: ")
-    assert "40.00 EUR there" in told["note"]
+    (outcome,) = desk.json(f"resume {refund} --yes", exit_code=3)
+    assert (outcome["status"], outcome["step"]) == ("failed", "settled")
+    assert outcome["note"].startswith("never sent: ")
+    assert "40.00 EUR there" in outcome["note"]
     assert desk.sandbox.refund_requests == []
     assert desk.refunded_at_provider(reference) == [4000]
     assert desk.invoice("INV-1").reserved.minor == 0
@@ -59,17 +59,17 @@ def test_resume_prints_why_it_did_not_send(desk: Desk) -> None:
 def test_resume_sends_what_nothing_speaks_against(desk: Desk) -> None:
     reference = desk.paid_by_card()
     leave_it_ready(desk, "--amount 40")
-    (told,) = desk.json("resume --yes")
-    assert told["status"] == "succeeded"
+    (outcome,) = desk.json("resume --yes")
+    assert outcome["status"] == "succeeded"
     assert desk.refunded_at_provider(reference) == [4000]
 
 
-def test_resume_leaves_a_ready_refund_whose_provider_cannot_be_asked(desk: Desk) -> None:
+def test_resume_leaves_a_ready_refund_whose_provider_is_unreachable(desk: Desk) -> None:
     desk.paid_by_card()
     leave_it_ready(desk, "--amount 40")
     desk.sandbox.faults("500_before", call="lookup", times=9)
-    (told,) = desk.json("resume --yes", exit_code=8)
-    assert (told["status"], told["step"]) == ("ready", "could not be asked about")
+    (outcome,) = desk.json("resume --yes", exit_code=8)
+    assert (outcome["status"], outcome["step"]) == ("ready", "could not be asked about")
     assert desk.sandbox.refund_requests == []
 
 
@@ -79,14 +79,14 @@ def test_a_refund_that_the_store_cannot_take_stops_no_other(desk: Desk) -> None:
         desk.sandbox.faults("drop_after")
         desk.json(f"refund {number} --amount 60 --reason other --yes", exit_code=8)
     desk.json("refund INV-3 --amount 60 --reason other --yes")
-    # The provider's id of the first is another one's here already.
-    taken = desk.sandbox.refunds_of(references[0])[0].id
+    # The first's provider id is already used by another refund.
+    duplicate = desk.sandbox.refunds_of(references[0])[0].id
     with desk.books.engine.begin() as line:
         change = "UPDATE refund SET provider_reference = :taken WHERE provider_reference IS NOT NULL"
-        line.execute(text(change), {"taken": taken})
+        line.execute(text(change), {"taken": duplicate})
     first, second = desk.json("resume", exit_code=8)
     assert (first["status"], first["step"]) == ("submitted", "could not be written")
-    assert taken in first["note"]
+    assert duplicate in first["note"]
     assert (second["status"], second["step"]) == ("succeeded", "settled")
 
 
@@ -99,12 +99,12 @@ def test_what_awaits_approval_is_looked_up_and_never_sent(desk: Desk) -> None:
             line.execute(text("UPDATE refund SET state = 'awaiting-approval'"))
     except IntegrityError:
         pytest.skip("the schema does not know the state yet")
-    (told,) = desk.json("resume", exit_code=8)
-    assert (told["status"], told["step"]) == ("awaiting-approval", "awaiting approval")
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert (outcome["status"], outcome["step"]) == ("awaiting-approval", "awaiting approval")
     assert len(desk.sandbox.refund_requests) == 1
     desk.sandbox.dashboard_refund(reference, 6000, metadata={"refundcli_refund": refund})
-    (told,) = desk.json(f"resume {refund}")
-    assert (told["status"], told["step"]) == ("succeeded", "settled")
+    (outcome,) = desk.json(f"resume {refund}")
+    assert (outcome["status"], outcome["step"]) == ("succeeded", "settled")
     assert len(desk.sandbox.refund_requests) == 1
     assert findings(desk.books) == []
 
@@ -121,11 +121,11 @@ def test_a_request_that_was_killed_is_checked_when_it_comes_again(desk: Desk) ->
 
 
 class Killed(Exception):
-    """As good as dead."""
+    """Simulates a kill."""
 
 
 def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker dies after T1 of a row; the store is told that its process is gone."""
+    """The worker dies after T1 of a row; its lease names a process that is gone."""
     worker: Any = refund_run._Worker
 
     def die(*_: Any) -> None:
@@ -166,16 +166,16 @@ def test_a_run_that_is_taken_over_does_not_send_what_the_dashboard_refunded(
 
 
 def test_a_run_that_is_taken_over_records_what_the_provider_has(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a restored backup: the refund is ready here, and made there."""
+    """As after a restored backup: the refund is ready here and made at Stripe."""
     desk.environ |= ONE_AT_A_TIME
     reference = desk.paid_by_card("C-1")
     file = file_of(desk, "C-1,40,other")
     killed_after_reserving(desk, file, monkeypatch)
     (ready,) = desk.invoice("C-1").refunds
-    made = desk.sandbox.dashboard_refund(reference, 4000, metadata={"refundcli_refund": ready.id})
+    refund_id = desk.sandbox.dashboard_refund(reference, 4000, metadata={"refundcli_refund": ready.id})
     assert desk.json(f"refund --from {file} --yes")["refunded"] == 1
     (refund,) = desk.invoice("C-1").refunds
-    assert (refund.state, refund.provider_reference) == (RefundState.SUCCEEDED, made)
+    assert (refund.state, refund.provider_reference) == (RefundState.SUCCEEDED, refund_id)
     assert desk.sandbox.refund_requests == []
     assert findings(desk.books) == []
 
@@ -219,12 +219,12 @@ MEANWHILE = [
 ]
 
 
-@pytest.mark.parametrize(("provider", "happens", "made"), MEANWHILE)
+@pytest.mark.parametrize(("provider", "happens", "amounts"), MEANWHILE)
 def test_after_a_pause_a_run_does_not_send_what_is_refused_by_now(
     desk: Desk,
     provider: str,
     happens: Callable[[Desk, str], None],
-    made: list[int],
+    amounts: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settle_secrets(desk)
@@ -234,28 +234,28 @@ def test_after_a_pause_a_run_does_not_send_what_is_refused_by_now(
     worker: Any = refund_run._Worker
     answered, times = worker._answered, list[None]()
 
-    def then(self: Any, *given: Any) -> None:
+    def then(self: Any, *args: Any) -> None:
         if not times:
             happens(desk, reference)
         times.append(None)
-        answered(self, *given)
+        answered(self, *args)
 
     monkeypatch.setattr(worker, "_answered", then)
     answer = desk.json(f"refund --from {file_of(desk, 'INV-1,40,other')} --yes", exit_code=9)
     assert (answer["refunded"], answer["refused_by_code"]) == (0, {"never-sent": 1})
-    assert desk.refunded_at_provider(reference) == made
-    (refund,) = [each for each in desk.invoice("INV-1").refunds if not each.is_external]
+    assert desk.refunded_at_provider(reference) == amounts
+    (refund,) = [entry for entry in desk.invoice("INV-1").refunds if not entry.is_external]
     assert refund.state is RefundState.FAILED
     assert refund.failure.startswith("never sent: ")
     assert findings(desk.books) == []
 
 
-@pytest.mark.parametrize(("provider", "happens", "made"), MEANWHILE)
+@pytest.mark.parametrize(("provider", "happens", "amounts"), MEANWHILE)
 def test_after_a_pause_one_refund_is_not_sent_if_it_is_refused_by_now(
     desk: Desk,
     provider: str,
     happens: Callable[[Desk, str], None],
-    made: list[int],
+    amounts: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settle_secrets(desk)
@@ -265,14 +265,14 @@ def test_after_a_pause_one_refund_is_not_sent_if_it_is_refused_by_now(
     waiting: Any = first_send._FirstSend
     may_still = waiting._may_still
 
-    def then(self: Any, *given: Any) -> bool:
+    def then(self: Any, *args: Any) -> bool:
         happens(desk, reference)
-        return bool(may_still(self, *given))
+        return bool(may_still(self, *args))
 
     monkeypatch.setattr(waiting, "_may_still", then)
     answer = desk("refund INV-1 --amount 40 --reason other --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (3, "never-sent")
-    assert desk.refunded_at_provider(reference) == made
+    assert desk.refunded_at_provider(reference) == amounts
     assert desk.invoice("INV-1").reserved.minor == 0
     assert findings(desk.books) == []
 

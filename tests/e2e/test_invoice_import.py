@@ -37,7 +37,7 @@ INV-3,cus_3,Cy,KWD,1.250,paid,2026-09-03,adyen,PSP1,1.250
 
 
 class Shop:
-    """A store, and invoices to bring in."""
+    """A store, and invoices to import."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -64,9 +64,9 @@ class Shop:
 
 @pytest.fixture
 def shop(store_url: str) -> Iterator[Shop]:
-    made = Shop(store_url)
-    yield made
-    made.books.engine.dispose()
+    new_shop = Shop(store_url)
+    yield new_shop
+    new_shop.books.engine.dispose()
 
 
 def test_the_first_import_makes_the_store(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_good_rows_go_in_and_are_counted(shop: Shop) -> None:
         "rejected_file": None,
     }
     assert [str(shop.total(f"INV-{n}")) for n in (1, 2, 3)] == ["120.00 EUR", "5200 JPY", "1.250 KWD"]
-    # All of it was given back before the store knew it.
+    # Fully refunded before the import.
     assert shop.status("INV-3") is InvoiceStatus.REFUNDED
 
 
@@ -128,7 +128,7 @@ def test_json_lines_with_several_payments_go_in(shop: Shop) -> None:
     assert [payment.captured.number for payment in invoice.payments] == ["100.00", "20.00"]
 
 
-def test_one_bad_row_keeps_the_whole_file_out(shop: Shop) -> None:
+def test_one_bad_row_rejects_the_whole_file(shop: Shop) -> None:
     answer = shop.bring_in(GOOD.replace("5200", "52,00").replace("JPY,52,00", 'JPY,"52,00"'))
     assert answer.exit_code == 3
     assert "line 3, total: “52,00”" in answer.err
@@ -138,7 +138,7 @@ def test_one_bad_row_keeps_the_whole_file_out(shop: Shop) -> None:
     assert not list(Path().glob("*.rejected.csv"))
 
 
-def test_bad_rows_are_told_to_scripts_too(shop: Shop) -> None:
+def test_bad_rows_are_reported_as_json_too(shop: Shop) -> None:
     answer = shop.bring_in(GOOD.replace("open", "opne"), "-o", "json")
     assert answer.exit_code == 3
     assert answer.out == ""
@@ -189,12 +189,12 @@ def test_without_bad_rows_skip_invalid_leaves_no_file(shop: Shop) -> None:
 
 def test_a_payment_that_belongs_to_another_invoice_is_refused(shop: Shop) -> None:
     shop.bring_in(GOOD)
-    other = f"{HEADER}\nINV-9,c,N,EUR,5,paid,2026-09-01,stripe,pi_1,\nINV-8,c,N,EUR,5,paid,2026-09-01,,,\n"
-    answer = shop.bring_in(other, name="other.csv")
+    content = f"{HEADER}\nINV-9,c,N,EUR,5,paid,2026-09-01,stripe,pi_1,\nINV-8,c,N,EUR,5,paid,2026-09-01,,,\n"
+    answer = shop.bring_in(content, name="other.csv")
     assert answer.exit_code == 3
     assert "line 2, payment_reference: “pi_1” It belongs to INV-1 in the store." in answer.err
 
-    skipped = shop.bring_in(other, "--skip-invalid", "-o", "json", name="other.csv")
+    skipped = shop.bring_in(content, "--skip-invalid", "-o", "json", name="other.csv")
     assert (skipped.exit_code, skipped.json["new"]) == (9, 1)
     assert "INV-9" in Path(skipped.json["rejected_file"]).read_text()
 
@@ -206,7 +206,7 @@ def test_an_invoice_keeps_its_currency(shop: Shop) -> None:
     assert "INV-1 is in EUR in the store." in answer.err
 
 
-def test_what_the_store_knows_better_is_kept_and_told(shop: Shop) -> None:
+def test_newer_facts_of_the_store_are_kept_and_reported(shop: Shop) -> None:
     content = f"{HEADER}\nINV-1,c,N,EUR,50.00,paid,2026-09-01,,,\n"
     shop.bring_in(content)
     marked = shop("mark-refunded", "INV-1", "--full", "--reason", "duplicate", "--yes")
@@ -231,7 +231,7 @@ def test_an_open_invoice_is_paid_by_a_later_file(shop: Shop) -> None:
 
 @pytest.fixture
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each piece that the file is read in is a transaction of its own."""
+    """Imports each chunk of the file in a separate transaction."""
     monkeypatch.setattr(from_file, "MOST_IN_CHUNK", 1)
     monkeypatch.setattr(csv_table, "_BLOCK", 64 * 1024)
 
@@ -259,9 +259,9 @@ def test_an_import_that_was_killed_between_chunks_is_finished_by_the_same_file(s
 def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
     as_of = shop.books.write(lambda tx: tx.newest_entry())
     shop.bring_in(GOOD)
-    known = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
+    row = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
     with InvoiceSpool() as shelf:
-        shelf.put(block_of([known, replace(known, line=3, number="INV-7")]))
+        shelf.put(block_of([row, replace(row, line=3, number="INV-7")]))
         checked = CheckedInvoices(rows=2, as_of=as_of)
         with pytest.raises(ImportRefused) as refusal:
             write_invoices(shelf, checked, source="late.csv", books=shop.books, advance=lambda rows: None)
@@ -280,16 +280,14 @@ def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop
     assert (result.new, result.changed) == (0, 1)
 
 
-def test_an_invoice_that_others_bring_in_between_two_chunks_is_a_known_one_in_every_later_chunk(
-    shop: Shop, short_chunks: None
-) -> None:
+def test_an_invoice_imported_meanwhile_is_known_in_later_chunks(shop: Shop, short_chunks: None) -> None:
     as_of = shop.books.write(lambda tx: tx.newest_entry())
-    told = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
-    rows = [told, *(replace(told, line=line, number=f"INV-{line}") for line in (3, 4))]
-    others = iter([[replace(rows[2], customer_name="Ada")]])
+    first = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
+    rows = [first, *(replace(first, line=line, number=f"INV-{line}") for line in (3, 4))]
+    concurrent = iter([[replace(rows[2], customer_name="Ada")]])
 
     def advance(_: int) -> None:
-        for theirs in others:
+        for theirs in concurrent:
             shop.books.write(lambda tx, theirs=theirs: tx.import_invoices(theirs, source="theirs.csv"))  # type: ignore[misc]
 
     with InvoiceSpool() as shelf:
@@ -345,9 +343,7 @@ def test_quiet_says_only_what_went_wrong(shop: Shop) -> None:
     assert shop("--quiet", "invoice", "import", "a.csv").err == ""
 
 
-def test_a_folder_that_takes_no_file_stops_the_import_before_anything_is_written(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unwritable_folder_stops_the_import_before_it_starts(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -366,7 +362,7 @@ def test_the_example_invoices_go_in_and_seed_the_sandbox(shop: Shop) -> None:
     assert answer.exit_code == 0, answer
     assert answer.json["new"] >= 30
     seeded = seed_file(SandboxState(), EXAMPLES / "invoices.csv")
-    assert len(seeded.made) == 19
+    assert len(seeded.payments) == 19
     assert seeded.skipped == []
 
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL store behind PgBouncer in transaction mode: no transaction may count on the session of the last one.
+"""A PostgreSQL store behind PgBouncer in transaction mode: no transaction relies on the session of the previous one.
 
 Needs Debian's package pgbouncer; skipped where it is not installed.
 """
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not inst
 
 @pytest.fixture(scope="module")
 def pgbouncer(postgres: Any) -> Iterator[int]:
-    """Its port. Two server connections for each database, so that commands get each other's."""
+    """Its port. Two server connections per database, so that commands share them."""
     server = urlsplit(postgres.get_uri("postgres"))
     host = parse_qs(server.query)["host"][0]
     folder, port = Path(tempfile.mkdtemp(prefix="refundcli-pgb-")), _free_port()
@@ -40,7 +40,7 @@ def pgbouncer(postgres: Any) -> Iterator[int]:
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         "pool_mode = transaction\ndefault_pool_size = 2\nmax_client_conn = 100\nserver_reset_query_always = 0\n"
     )
-    # It refuses to run as root; whose the server's socket is may reach it.
+    # PgBouncer refuses to run as root; the owner of the server's socket can reach it.
     as_user = ["-u", Path(host).owner()] if os.geteuid() == 0 else []
     if as_user:
         shutil.chown(folder, Path(host).owner())
@@ -75,7 +75,7 @@ def _wait_for(port: int, running: subprocess.Popen[bytes], said: Path) -> None:
 
 @pytest.fixture
 def pooled_desk(new_postgres: NewStore, pgbouncer: int, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    """A desk whose commands all go through PgBouncer; the test itself looks at the server."""
+    """A desk whose commands go through PgBouncer; the test reads the server directly."""
     direct = urlsplit(new_postgres())
     user, database = direct.username or "postgres", direct.path.lstrip("/")
     desk = Desk(f"postgresql://{user}@127.0.0.1:{pgbouncer}/{database}", sandbox, tmp_path)
@@ -126,14 +126,14 @@ def test_the_listener_stores_and_applies_through_it(pooled_desk: Desk) -> None:
     desk = pooled_desk
     settle_secrets(desk)
     reference = desk.paid_by_card(provider="adyen")
-    made = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]
-    assert made["status"] == "pending"
+    refund = desk.json("refund INV-1 --full --reason other --yes")["refunds"][0]
+    assert refund["status"] == "pending"
     with listening(desk) as listener:
         event = item(
             eventCode="REFUND",
             originalReference=reference,
-            pspReference=made["provider_reference"],
-            merchantReference=made["id"],
+            pspReference=refund["provider_reference"],
+            merchantReference=refund["id"],
             amount={"currency": "EUR", "value": 10000},
         )
         assert listener.post(adyen(signed(event)))[0] == 200
@@ -142,7 +142,7 @@ def test_the_listener_stores_and_applies_through_it(pooled_desk: Desk) -> None:
 
 
 def test_settings_of_a_transaction_end_with_it(pooled_desk: Desk) -> None:
-    """Another client gets the same server connection as it was."""
+    """Another client gets the same server connection in its current state."""
     desk = pooled_desk
     desk.paid_outside()
     engine = create_engine(

@@ -1,4 +1,4 @@
-"""The books beside the provider: each kind of difference, what is taken in, and what a person must do."""
+"""reconcile: each kind of difference, what is applied, and what an operator must do."""
 
 import os
 import subprocess
@@ -23,11 +23,11 @@ from webhooks import until
 
 
 def kinds(desk: Desk, command: str = "reconcile", *, exit_code: int = 3) -> list[tuple[str, str, bool]]:
-    told = desk.json(command, exit_code=exit_code)
-    return [(difference["kind"], difference["object"], difference["applied"]) for difference in told["differences"]]
+    answer = desk.json(command, exit_code=exit_code)
+    return [(difference["kind"], difference["object"], difference["applied"]) for difference in answer["differences"]]
 
 
-def test_books_that_agree_are_told_so(desk: Desk) -> None:
+def test_matching_books_agree(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 40 --reason other --yes")
     assert kinds(desk, exit_code=0) == []
@@ -36,19 +36,19 @@ def test_books_that_agree_are_told_so(desk: Desk) -> None:
 
 def test_a_dashboard_refund_is_found_counted_and_adopted(desk: Desk) -> None:
     reference = desk.paid_by_card()
-    made = desk.sandbox.dashboard_refund(reference, 3000)
+    refund_id = desk.sandbox.dashboard_refund(reference, 3000)
     desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
     assert kinds(desk) == [("missing-here", "refund", True)]
     assert kinds(desk) == [("unadopted", "refund", False)]
     assert desk.invoice("INV-1").refundable.number == "70.00"
 
-    desk.refused(f"reconcile --adopt {made}", "unknown-reason")
-    adopted = desk.json(f"reconcile --adopt {made} --reason duplicate --memo 'dashboard, A. Osei'")
+    desk.refused(f"reconcile --adopt {refund_id}", "unknown-reason")
+    adopted = desk.json(f"reconcile --adopt {refund_id} --reason duplicate --memo 'dashboard, A. Osei'")
     assert (adopted["kind"], adopted["adopted"], adopted["reason"]) == ("external", True, "duplicate")
     assert adopted["credit_note"]["number"]
     (note,) = desk.json("credit-notes list")
     assert (note["amount"]["amount"], note["reason"]) == ("30.00", "duplicate")
-    desk.refused(f"reconcile --adopt {made} --reason duplicate", "not-to-adopt")
+    desk.refused(f"reconcile --adopt {refund_id} --reason duplicate", "not-to-adopt")
     assert kinds(desk, exit_code=0) == []
     desk.json("refund INV-1 --full --reason other --yes")
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
@@ -56,13 +56,13 @@ def test_a_dashboard_refund_is_found_counted_and_adopted(desk: Desk) -> None:
     assert findings(desk.books) == []
 
 
-def test_an_adopted_refund_that_comes_back_has_its_note_void(desk: Desk) -> None:
+def test_a_reversed_adopted_refund_has_its_credit_note_voided(desk: Desk) -> None:
     reference = desk.paid_by_card()
-    made = desk.sandbox.dashboard_refund(reference, 10000)
+    refund_id = desk.sandbox.dashboard_refund(reference, 10000)
     kinds(desk)
-    desk.json(f"reconcile --adopt {made} --reason other")
+    desk.json(f"reconcile --adopt {refund_id} --reason other")
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
-    desk.sandbox.settle(made, status="failed", failure_reason="declined")
+    desk.sandbox.settle(refund_id, status="failed", failure_reason="declined")
     assert kinds(desk) == [("status", "refund", True)]
     invoice = desk.invoice("INV-1")
     (refund,) = invoice.refunds
@@ -88,11 +88,15 @@ def test_a_dispute_opened_since_the_import_stops_the_refund(desk: Desk) -> None:
     desk.refused("refund INV-1 --full --reason other --yes", "dispute-closed")
 
 
-def test_a_dry_run_shows_what_the_provider_tells_and_where_it_differs(desk: Desk) -> None:
+def test_a_dry_run_shows_the_snapshot_and_its_differences(desk: Desk) -> None:
     reference = desk.paid_by_card()
-    (told,) = desk.json("refund INV-1 --amount 40 --reason other --dry-run")["preflight"]
-    assert (told["provider"], told["payment"], told["captured"]["amount"]) == ("stripe", reference, "100.00")
-    assert (told["refunded"]["amount"], told["processing"], told["disputes"]) == ("0.00", False, [])
+    (preflight,) = desk.json("refund INV-1 --amount 40 --reason other --dry-run")["preflight"]
+    assert (preflight["provider"], preflight["payment"], preflight["captured"]["amount"]) == (
+        "stripe",
+        reference,
+        "100.00",
+    )
+    assert (preflight["refunded"]["amount"], preflight["processing"], preflight["disputes"]) == ("0.00", False, [])
     desk.sandbox.dashboard_refund(reference, 1)
     error = desk.refused("refund INV-1 --amount 40 --reason other --dry-run", "differs-from-provider")
     assert "reconcile --invoice INV-1" in str(error["hint"])
@@ -110,7 +114,7 @@ def test_an_inquiry_is_refunded_by_a_persons_decision_alone(desk: Desk) -> None:
     assert desk.refunded_at_provider(reference) == [10000]
 
 
-def test_a_refund_that_failed_after_its_success_is_told_until_someone_knows(desk: Desk) -> None:
+def test_a_late_failure_is_reported_until_it_is_acknowledged(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, status="failed", failure_reason="expired_or_canceled_card")
@@ -138,30 +142,32 @@ def test_comparing_while_a_refund_is_on_the_wire_counts_it_once(desk: Desk) -> N
     assert findings(desk.books) == []
 
 
-def test_a_payment_that_is_not_in_the_books_is_told_and_left(desk: Desk) -> None:
+def test_a_payment_missing_in_the_books_is_only_reported(desk: Desk) -> None:
     desk.sandbox.charge("50.00 EUR")
-    told = desk.json("reconcile", exit_code=3)
-    assert [(d["kind"], d["invoice"], d["applied"]) for d in told["differences"]] == [("missing-here", None, False)]
-    assert told["money"][0]["amount"]["amount"] == "50.00"
+    comparison = desk.json("reconcile", exit_code=3)
+    assert [(d["kind"], d["invoice"], d["applied"]) for d in comparison["differences"]] == [
+        ("missing-here", None, False)
+    ]
+    assert comparison["money"][0]["amount"]["amount"] == "50.00"
 
 
 def test_with_nothing_in_the_books_and_nothing_at_stripe_that_is_said(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     desk.paid_outside()
-    told = desk.json("reconcile")
-    assert (told["result"], told["compared"]) == ("nothing-to-compare", 0)
-    shown = desk("reconcile").err
-    assert "Nothing to compare: the books hold no Stripe payment" in shown
-    assert "agree" not in shown
+    comparison = desk.json("reconcile")
+    assert (comparison["result"], comparison["compared"]) == ("nothing-to-compare", 0)
+    answer = desk("reconcile").err
+    assert "Nothing to compare: the books hold no Stripe payment" in answer
+    assert "agree" not in answer
     assert "INV-2 has no Stripe payment" in desk("reconcile --invoice INV-2").err
 
 
 def credited_at_stripe(desk: Desk) -> str:
-    """An invoice that Stripe keeps; after the import, 40.00 of it were given to the customer's balance."""
-    made = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="paid")
+    """A Stripe invoice; after the import, 40.00 of it was credited to the customer's balance."""
+    stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="paid")
     desk.json("invoice pull stripe")
     assert desk.json("reconcile")["result"] == "agrees"
-    return desk.sandbox.credit_note(made.id, 4000).id
+    return desk.sandbox.credit_note(stripe_invoice.id, 4000).id
 
 
 def test_a_credit_note_at_stripe_to_the_customers_balance_is_found_and_applied(desk: Desk) -> None:
@@ -207,8 +213,8 @@ def test_credit_notes_that_cannot_be_listed_are_said_not_to_be_compared(
         raise ProviderUnreachable(Provider.STRIPE, "this key may not list credit notes")
 
     monkeypatch.setattr(StripeRecords, "credits", refuse)
-    told = desk.json("reconcile", exit_code=8)
-    assert (told["result"], list(told["unread_lists"])) == ("incomplete", ["credit notes"])
+    comparison = desk.json("reconcile", exit_code=8)
+    assert (comparison["result"], list(comparison["unread_lists"])) == ("incomplete", ["credit notes"])
     assert "The credit notes could not be listed, and so not compared" in desk("reconcile").err
     assert desk.json("status")["providers"]["stripe"]["result"] == "incomplete"
 
@@ -219,8 +225,8 @@ def test_a_refund_that_another_process_is_sending_is_said_not_to_be_compared(des
     assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8
     until = (datetime.now(UTC) + timedelta(minutes=10)).replace(tzinfo=None)
     with desk.books.engine.begin() as line:
-        held = "UPDATE refund SET lease_owner = 'other-desk|a-machine|311|5', lease_until = :until"
-        line.execute(text(held), {"until": until})
+        statement = "UPDATE refund SET lease_owner = 'other-desk|a-machine|311|5', lease_until = :until"
+        line.execute(text(statement), {"until": until})
     assert desk.json("reconcile")["being_sent"] == 1
     assert "1 refund is being sent right now, and so not compared" in desk("reconcile").err
     with desk.books.engine.begin() as line:
@@ -233,19 +239,21 @@ def test_a_payment_that_took_no_money_is_no_difference(desk: Desk) -> None:
     assert kinds(desk, exit_code=0) == []
 
 
-def test_a_payment_that_is_not_there_is_told_and_left(desk: Desk) -> None:
+def test_a_payment_missing_at_stripe_is_only_reported(desk: Desk) -> None:
     desk.paid_by_card(reference="pi_nowhere")
     assert kinds(desk) == [("missing-here", "payment", False), ("missing-there", "payment", False)]
     desk.refused("refund INV-1 --full --reason other --yes", "differs-from-provider")
 
 
-def test_a_payment_that_cannot_be_read_is_told_and_the_others_are_compared(desk: Desk) -> None:
+def test_an_unreadable_payment_is_reported_and_the_others_compared(desk: Desk) -> None:
     odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].amount = -5
-    told = desk.json("reconcile", exit_code=8)["differences"]
-    found = sorted((each["invoice"], each["kind"], each["applied"]) for each in told)
-    assert found == [("INV-1", "status", False), ("INV-2", "missing-here", True)]
+    differences = desk.json("reconcile", exit_code=8)["differences"]
+    kinds_found = sorted(
+        (difference["invoice"], difference["kind"], difference["applied"]) for difference in differences
+    )
+    assert kinds_found == [("INV-1", "status", False), ("INV-2", "missing-here", True)]
     assert desk.invoice("INV-1").refundable.number == "100.00"
     desk.refused("reconcile --invoice INV-1", "cannot-be-held")
 
@@ -254,18 +262,21 @@ def test_a_refund_in_a_status_that_is_not_listed_could_not_be_compared(desk: Des
     odd = desk.sandbox.dashboard_refund(desk.paid_by_card("INV-1"), 2500)
     desk.sandbox.dashboard_refund(desk.paid_by_card("INV-2"), 2500)
     desk.sandbox.state.refunds[odd].status = "odd"
-    told = desk.json("reconcile", exit_code=8)["differences"]
-    assert sorted((each["invoice"], each["applied"]) for each in told) == [("INV-1", True), ("INV-2", True)]
-    told = desk.json("reconcile", exit_code=8)
-    assert (told["unreviewed"], told["by_kind"]) == (1, {"unadopted": 2})
+    differences = desk.json("reconcile", exit_code=8)["differences"]
+    assert sorted((difference["invoice"], difference["applied"]) for difference in differences) == [
+        ("INV-1", True),
+        ("INV-2", True),
+    ]
+    differences = desk.json("reconcile", exit_code=8)
+    assert (differences["unreviewed"], differences["by_kind"]) == (1, {"unadopted": 2})
     assert desk.invoice("INV-1").refundable.number == "75.00"
     desk.refused("refund INV-1 --amount 10 --reason other --yes", "unreviewed-event")
     desk.json("events acknowledge --code 'refund status odd' --as none")
-    told = desk.json("reconcile", exit_code=3)
-    assert (told["unreviewed"], told["by_kind"]) == (0, {"unadopted": 2})
+    differences = desk.json("reconcile", exit_code=3)
+    assert (differences["unreviewed"], differences["by_kind"]) == (0, {"unadopted": 2})
 
 
-def test_more_captured_than_an_invoices_share_is_told_and_never_refunded(desk: Desk) -> None:
+def test_more_captured_than_the_share_is_reported_and_never_refunded(desk: Desk) -> None:
     desk.paid_by_card(captured=9000)
     assert kinds(desk) == [("unallocated", "captured", False)]
     assert desk.invoice("INV-1").refundable.number == "90.00"
@@ -280,7 +291,7 @@ def test_less_captured_than_the_books_count_is_as_the_provider_says(desk: Desk) 
     assert kinds(desk, exit_code=0) == []
 
 
-def test_less_captured_than_was_given_back_is_a_loss_that_is_told(desk: Desk) -> None:
+def test_less_captured_than_refunded_is_reported_as_a_loss(desk: Desk) -> None:
     desk.paid_by_card("INV-1", "60.00 EUR")
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.state.find_charge(desk.invoice("INV-1").payments[0].reference).amount_captured = 5000
@@ -317,11 +328,11 @@ def test_adyen_is_compared_by_its_report_alone(desk: Desk) -> None:
         desk.refused(f"reconcile {options}", "one-at-a-time", exit_code=2)
 
 
-def test_a_refund_that_the_import_counted_already_is_told_the_first_time_too(desk: Desk) -> None:
+def test_a_refund_counted_by_the_import_is_reported_the_first_time_too(desk: Desk) -> None:
     payment = desk.sandbox.charge("100.00 EUR").reference
     desk.sandbox.dashboard_refund(payment, 2500)
-    taken = NewPayment(10000, Provider.STRIPE, reference=payment, auto_refundable=True, returned_elsewhere=2500)
-    desk.bring_in(new_invoice("INV-1", parse_money("100.00 EUR"), payments=(taken,)))
+    captured = NewPayment(10000, Provider.STRIPE, reference=payment, auto_refundable=True, returned_elsewhere=2500)
+    desk.bring_in(new_invoice("INV-1", parse_money("100.00 EUR"), payments=(captured,)))
     assert kinds(desk) == [("unadopted", "refund", False)]
     assert kinds(desk) == [("unadopted", "refund", False)]
     assert desk.invoice("INV-1").refundable.number == "75.00"
@@ -339,19 +350,19 @@ def test_a_refund_without_an_outcome_that_is_settled_is_shown(sqlite_desk: Desk,
         report = desk.folder / "report.csv"
         report.write_text(desk.sandbox.report("payment-accounting"))
         command = f"reconcile --report {report}"
-    told = desk(command)
-    assert told.exit_code == 0, told
-    assert f"Settled {refund.id} of INV-1: 60.00 EUR " in told.err
+    answer = desk(command)
+    assert answer.exit_code == 0, answer
+    assert f"Settled {refund.id} of INV-1: 60.00 EUR " in answer.err
     assert "Settled" not in desk(command).err
 
 
 def test_json_lists_what_was_settled_and_the_next_command_of_each_difference(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
-    made = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
+    refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
     desk.paid_by_card("INV-2")
     desk.sandbox.faults("drop_after")
     assert desk("refund INV-2 --full --reason duplicate --yes").exit_code == 8
-    told = desk.json("reconcile", exit_code=3)
-    (settled,), (difference,) = told["settled"], told["differences"]
+    comparison = desk.json("reconcile", exit_code=3)
+    (settled,), (difference,) = comparison["settled"], comparison["differences"]
     assert (settled["invoice"], settled["status"]) == ("INV-2", "succeeded")
-    assert difference["next"] == f"refundcli reconcile --adopt {made} --reason REASON"
+    assert difference["next"] == f"refundcli reconcile --adopt {refund_id} --reason REASON"

@@ -1,4 +1,4 @@
-"""Adyen's report beside the books: what it settles, what it tells of that nobody here knew, and what it lacks."""
+"""reconcile --report: what Adyen's report settles, what it adds to the books, and what is missing from it."""
 
 from datetime import date
 
@@ -29,12 +29,14 @@ def row(kind: str, payment: str, refund: str = "", amount: str = "100.00", **of:
 def compared(desk: Desk, *rows: str, exit_code: int = 3) -> list[tuple[str, str, bool]]:
     file = desk.folder / "report.csv"
     file.write_text("\n".join([HEADER, *rows]) + "\n")
-    told = desk.json(f"reconcile --report {file}", exit_code=exit_code)
-    return [(difference["kind"], difference["object"], difference["applied"]) for difference in told["differences"]]
+    comparison = desk.json(f"reconcile --report {file}", exit_code=exit_code)
+    return [
+        (difference["kind"], difference["object"], difference["applied"]) for difference in comparison["differences"]
+    ]
 
 
 def pending(desk: Desk) -> tuple[str, str, str]:
-    """A payment at Adyen, its refund there, and our own name of that."""
+    """A payment at Adyen, its refund there, and our refund's id."""
     payment = desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
     (refund,) = desk.invoice("INV-1").refunds
@@ -53,13 +55,13 @@ def test_a_report_settles_what_was_only_accepted_and_that_is_no_difference(desk:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_refund_that_came_back_is_told_whatever_the_order_of_the_rows(desk: Desk, turned: bool) -> None:
+def test_a_reversed_refund_is_reported_in_any_row_order(desk: Desk, turned: bool) -> None:
     payment, refund, ours = pending(desk)
     rows = [row(kind, payment, refund, reference=ours) for kind in ("Refunded", "RefundedReversed")]
     assert compared(desk, *(rows[::-1] if turned else rows)) == [("status", "refund", True)]
     invoice = desk.invoice("INV-1")
-    (told,) = invoice.refunds
-    assert (invoice.status, told.state, told.needs_acknowledgement) == (
+    (recorded,) = invoice.refunds
+    assert (invoice.status, recorded.state, recorded.needs_acknowledgement) == (
         InvoiceStatus.PAID,
         RefundState.REVERSED,
         True,
@@ -67,7 +69,7 @@ def test_a_refund_that_came_back_is_told_whatever_the_order_of_the_rows(desk: De
     assert findings(desk.books) == []
 
 
-def test_a_refund_that_adyen_made_again_after_its_late_failure_is_told(desk: Desk) -> None:
+def test_a_retry_by_adyen_after_a_late_failure_is_reported(desk: Desk) -> None:
     payment, refund, ours = pending(desk)
     days = {"Refunded": "2026-10-02 10:00:00", "RefundFailed": "2026-10-05 10:00:00"}
     failed = [row(kind, payment, refund, reference=ours, at=at) for kind, at in days.items()]
@@ -75,14 +77,14 @@ def test_a_refund_that_adyen_made_again_after_its_late_failure_is_told(desk: Des
     assert compared(desk, *failed, exit_code=0) == []
     again = row("Refunded", payment, refund, reference=ours, at="2026-10-08 10:00:00")
     assert compared(desk, *failed, again) == [("status", "refund", True)]
-    # The report of another week, which no longer holds the failure.
+    # A later report without the failure.
     later = row("Refunded", payment, refund, reference=ours, at="2099-10-08 10:00:00")
     assert compared(desk, later) == [("status", "refund", True)]
     assert compared(desk, later) == [("status", "refund", False)]
     assert desk.invoice("INV-1").refundable.number == "0.00"
     desk.refused(f"acknowledge {ours} --yes", "succeeded-after-failure")
-    told = f"mark-refunded INV-1 --full --reason other --after-failed {ours} --evidence 'Adyen sent it again' --yes"
-    assert desk.json(told)["invoice"]["status"] == "refunded"
+    command = f"mark-refunded INV-1 --full --reason other --after-failed {ours} --evidence 'Adyen sent it again' --yes"
+    assert desk.json(command)["invoice"]["status"] == "refunded"
     assert findings(desk.books) == []
 
 
@@ -90,7 +92,7 @@ def test_a_dashboard_refund_a_chargeback_and_another_amount_are_found(desk: Desk
     first = desk.paid_by_card("INV-1", provider="adyen")
     second = desk.paid_by_card("INV-2", provider="adyen")
     third = desk.paid_by_card("INV-3", provider="adyen")
-    found = compared(
+    differences = compared(
         desk,
         row("Refunded", first, "DASHBOARDREFUND1", "30.00"),
         row("Chargeback", second),
@@ -98,7 +100,7 @@ def test_a_dashboard_refund_a_chargeback_and_another_amount_are_found(desk: Desk
         row("Settled", "NOBODYKNOWSTHIS1", amount="5.00"),
         row("Settled", "ANOTHERACCOUNT01", account="Other"),
     )
-    assert sorted(found) == [
+    assert sorted(differences) == [
         ("amount", "captured", False),
         ("dispute", "dispute", True),
         ("missing-here", "refund", True),
@@ -110,18 +112,18 @@ def test_a_dashboard_refund_a_chargeback_and_another_amount_are_found(desk: Desk
 
 def test_rows_about_none_of_our_payments_are_counted_and_change_nothing(desk: Desk) -> None:
     payment, refund, ours = pending(desk)
-    known = [row("Refunded", payment, refund, reference=ours), row("Settled", payment)]
+    own_rows = [row("Refunded", payment, refund, reference=ours), row("Settled", payment)]
     strangers = [
         row("Settled", "NOBODYKNOWSTHIS1", amount="5.00"),
         row("Refunded", "NOBODYKNOWSTHIS1", "THEIRS1", "5.00"),
         row("Chargeback", "NOBODYKNOWSTHIS2"),
         row("SomethingNew", "NOBODYKNOWSTHIS3"),
     ]
-    assert compared(desk, *known, *strangers, exit_code=0) == []
+    assert compared(desk, *own_rows, *strangers, exit_code=0) == []
     entries = desk.count("audit_entry")
     file = desk.folder / "report.csv"
-    told = desk.json(f"reconcile --report {file}")
-    assert (told["result"], told["compared"], told["not_in_books"]) == ("agrees", 1, 4)
+    comparison = desk.json(f"reconcile --report {file}")
+    assert (comparison["result"], comparison["compared"], comparison["not_in_books"]) == ("agrees", 1, 4)
     assert desk.count("audit_entry") == entries
     assert desk.count("provider_event") == 0
     assert "4 rows about payments that are not in the books were not compared" in desk(f"reconcile --report {file}").err
@@ -130,11 +132,11 @@ def test_rows_about_none_of_our_payments_are_counted_and_change_nothing(desk: De
 def test_with_nothing_in_the_books_there_is_nothing_to_compare(desk: Desk) -> None:
     assert compared(desk, row("Settled", "NOBODYKNOWSTHIS1"), exit_code=0) == []
     file = desk.folder / "report.csv"
-    told = desk.json(f"reconcile --report {file}")
-    assert (told["result"], told["compared"], told["not_in_books"]) == ("nothing-to-compare", 0, 1)
-    shown = desk(f"reconcile --report {file}").err
-    assert "Nothing to compare: the books hold no payment that this report covers" in shown
-    assert "agree" not in shown
+    comparison = desk.json(f"reconcile --report {file}")
+    assert (comparison["result"], comparison["compared"], comparison["not_in_books"]) == ("nothing-to-compare", 0, 1)
+    answer = desk(f"reconcile --report {file}").err
+    assert "Nothing to compare: the books hold no payment that this report covers" in answer
+    assert "agree" not in answer
 
 
 @pytest.mark.parametrize("in_the_books", [True, False])
@@ -161,9 +163,9 @@ def test_a_refund_that_succeeded_in_the_time_of_a_report_must_be_in_it(desk: Des
     assert compared(desk, row("Refunded", payment, refund, reference=ours), exit_code=0) == []
     around = [row("Settled", f"OTHER{day}", at=f"{day} 10:00:00") for day in ("2026-09-25", "2026-10-20")]
     assert compared(desk, *around) == [("missing-there", "refund", False)]
-    found = [*around, row("SentForRefund", payment, refund, reference=ours, at="2026-10-01 10:00:00")]
-    assert compared(desk, *found, exit_code=0) == []
-    # It succeeded on the second of October: too near the end of this report, and not in the time of that one.
+    report_rows = [*around, row("SentForRefund", payment, refund, reference=ours, at="2026-10-01 10:00:00")]
+    assert compared(desk, *report_rows, exit_code=0) == []
+    # It succeeded on 2 October: too near the end of this report, and outside the other's period.
     for days in (("2026-09-25", "2026-10-06"), ("2026-10-05", "2026-10-20")):
         rows = [row("Settled", f"OTHER{day}", at=f"{day} 10:00:00") for day in days]
         assert compared(desk, *rows, exit_code=0) == []
@@ -178,9 +180,9 @@ def test_a_refund_without_an_outcome_is_not_compared(desk: Desk, state: str) -> 
         desk.sandbox.faults("drop_before", provider="adyen")
         assert desk("refund INV-1 --amount 60 --reason other --yes").exit_code == 8
     assert compared(desk, row("Settled", payment), exit_code=8) == []
-    told = desk.json(f"reconcile --report {desk.folder / 'report.csv'}", exit_code=8)
-    assert (told["result"], told["unconfirmed"]) == ("incomplete", 1)
-    # What could not be compared comes before what differs.
+    comparison = desk.json(f"reconcile --report {desk.folder / 'report.csv'}", exit_code=8)
+    assert (comparison["result"], comparison["unconfirmed"]) == ("incomplete", 1)
+    # An incomplete comparison outranks a difference.
     assert compared(desk, row("Settled", payment, amount="90.00"), exit_code=8) == [("amount", "captured", False)]
 
 
@@ -232,14 +234,14 @@ ODD: dict[str, tuple[dict[str, str], str]] = {
 @pytest.mark.parametrize("what", ODD)
 def test_an_odd_row_about_a_payment_of_ours_is_shown_and_not_applied(desk: Desk, what: str) -> None:
     payment, refund, ours = pending(desk)
-    given, why = ODD[what]
+    odd_cells, why = ODD[what]
     file = desk.folder / "report.csv"
-    cells: dict[str, str] = {"kind": "Refunded", "payment": payment, "refund": refund, "reference": ours} | given
+    cells: dict[str, str] = {"kind": "Refunded", "payment": payment, "refund": refund, "reference": ours} | odd_cells
     file.write_text("\n".join([HEADER, row(**cells)]) + "\n")
-    (told,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
-    assert (told["invoice"], told["object"], told["applied"]) == ("INV-1", "report line", False)
-    assert why in told["at_provider"]
-    assert "line 2" in told["at_provider"]
+    (difference,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
+    assert (difference["invoice"], difference["object"], difference["applied"]) == ("INV-1", "report line", False)
+    assert why in difference["at_provider"]
+    assert "line 2" in difference["at_provider"]
     assert desk.invoice("INV-1").refunds[0].state is RefundState.PENDING
     assert findings(desk.books) == []
 
@@ -259,9 +261,9 @@ def test_an_unlisted_type_is_no_matter_for_a_payment_of_others(desk: Desk) -> No
 @pytest.mark.parametrize("words", [("SettledExternally", "RefundedExternally"), ("SettledBulk", "RefundedBulk")])
 def test_variants_of_a_type_mean_what_their_base_means(desk: Desk, words: tuple[str, str]) -> None:
     payment, refund, ours = pending(desk)
-    other = desk.paid_by_card("INV-2", provider="adyen")
+    second = desk.paid_by_card("INV-2", provider="adyen")
     rows = [row(words[0], payment), row(words[1], payment, refund, reference=ours)]
-    rows += [row("ChargebackExternallyWithInfo", other, "DISPUTE000000001")]
+    rows += [row("ChargebackExternallyWithInfo", second, "DISPUTE000000001")]
     assert compared(desk, *rows) == [("dispute", "dispute", True)]
     assert desk.invoice("INV-1").status is InvoiceStatus.REFUNDED
     assert desk.invoice("INV-2").dispute is Dispute.OPEN
@@ -278,7 +280,7 @@ def test_captures_are_added_up_and_what_failed_is_taken_off(desk: Desk) -> None:
     assert desk.invoice("INV-1").refundable.number == "60.00"
     assert compared(desk, first, sent, failed, exit_code=0) == []
     assert compared(desk, failed, exit_code=0) == []
-    # What is missing beside it is told all the same.
+    # What is missing beside it is still reported.
     assert compared(desk, row("Settled", payment, "CAPTURE1", "50.00"), failed) == [("amount", "captured", False)]
     assert findings(desk.books) == []
 
@@ -296,8 +298,8 @@ def test_a_payment_that_was_cancelled_there_is_doubtful_here(desk: Desk) -> None
     payment = desk.paid_by_card(provider="adyen")
     file = desk.folder / "report.csv"
     file.write_text("\n".join([HEADER, row("Expired", payment, amount="")]) + "\n")
-    (told,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
-    assert (told["in_books"], told["at_provider"]) == ("100.00 EUR", "Expired")
+    (difference,) = desk.json(f"reconcile --report {file}", exit_code=8)["differences"]
+    assert (difference["in_books"], difference["at_provider"]) == ("100.00 EUR", "Expired")
 
 
 def test_rows_of_others_and_of_other_kinds_may_be_as_they_like(desk: Desk) -> None:
@@ -316,25 +318,25 @@ def test_amounts_of_every_exponent_are_read_as_they_were_moved(desk: Desk, kind:
     payments = [desk.paid_by_card(f"INV-{number}", whole, provider="adyen") for number in (1, 2, 3)]
     desk.json(f"refund INV-1 --amount {part} --reason other --yes")
     desk.json("refund INV-2 --full --reason other --yes")
-    for made in desk.sandbox.refunds:
-        desk.sandbox.settle(made.id, success=True)
+    for refund in desk.sandbox.refunds:
+        desk.sandbox.settle(refund.id, success=True)
     desk.sandbox.settle(desk.sandbox.refunds[0].id, event="REFUNDED_REVERSED")
     desk.sandbox.dispute(payments[2])
     desk.sandbox.dispute(payments[2], "lost")
     file = desk.folder / "report.csv"
     file.write_text(desk.sandbox.report(kind))
-    told = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
-    found = {(each["kind"], each["invoice"], each["applied"]) for each in told}
-    assert found == {("status", "INV-1", True), ("dispute", "INV-3", True)}
+    differences = desk.json(f"reconcile --report {file}", exit_code=3)["differences"]
+    kinds = {(dispute["kind"], dispute["invoice"], dispute["applied"]) for dispute in differences}
+    assert kinds == {("status", "INV-1", True), ("dispute", "INV-3", True)}
     assert desk.invoice("INV-1").refundable == desk.invoice("INV-1").paid
     assert desk.invoice("INV-2").status is InvoiceStatus.REFUNDED
     (disputed,) = desk.invoice("INV-3").payments
-    assert (disputed.dispute, [each.amount for each in disputed.disputes]) == (Dispute.OPEN, [disputed.captured])
+    assert (disputed.dispute, [dispute.amount for dispute in disputed.disputes]) == (Dispute.OPEN, [disputed.captured])
     assert desk.json(f"reconcile --report {file}")["changed"] == 0
     assert findings(desk.books) == []
 
 
-def test_a_refund_that_was_called_failed_here_and_was_made_there_is_held_and_told(desk: Desk) -> None:
+def test_a_refund_failed_here_and_made_at_adyen_is_reserved_and_reported(desk: Desk) -> None:
     payment = desk.paid_by_card(provider="adyen")
     desk.sandbox.faults("drop_after", provider="adyen")
     desk("refund INV-1 --amount 40 --reason other --yes")
@@ -344,11 +346,11 @@ def test_a_refund_that_was_called_failed_here_and_was_made_there_is_held_and_tol
     desk.json(f"resolve {refund.id} --not-executed --evidence 'Adyen said no' --yes")
     sent = row("SentForRefund", payment, "REFUNDOFADYEN001", "40.00", reference=refund.id)
     assert compared(desk, sent) == [("status", "refund", False)]
-    made = row("Refunded", payment, "REFUNDOFADYEN001", "40.00", reference=refund.id)
-    assert compared(desk, sent, made) == [("status", "refund", True)]
+    refunded = row("Refunded", payment, "REFUNDOFADYEN001", "40.00", reference=refund.id)
+    assert compared(desk, sent, refunded) == [("status", "refund", True)]
     assert desk.invoice("INV-1").refundable.number == "60.00"
     assert desk("status").exit_code == 8
-    assert compared(desk, sent, made, exit_code=0) == []
+    assert compared(desk, sent, refunded, exit_code=0) == []
     assert findings(desk.books) == []
 
 
@@ -365,10 +367,10 @@ def test_a_report_of_another_merchant_account_settles_nothing_of_ours(desk: Desk
 
 def test_another_amount_or_another_payment_settles_nothing_of_ours(desk: Desk) -> None:
     payment, refund, ours = pending(desk)
-    other = desk.paid_by_card("INV-2", provider="adyen")
+    second = desk.paid_by_card("INV-2", provider="adyen")
     of_less = row("Refunded", payment, refund, "99.99", reference=ours)
     assert compared(desk, of_less, exit_code=8) == [("amount", "refund", False)]
-    of_another = row("Refunded", other, refund, reference=ours)
+    of_another = row("Refunded", second, refund, reference=ours)
     assert compared(desk, of_another, exit_code=8) == [("missing-here", "refund", False)]
     in_dollars = row("Refunded", payment, refund, currency="USD")
     assert compared(desk, in_dollars, exit_code=8) == [("currency", "refund", False)]
@@ -376,7 +378,7 @@ def test_another_amount_or_another_payment_settles_nothing_of_ours(desk: Desk) -
     assert desk.invoice("INV-2").refundable.number == "100.00"
 
 
-def test_a_chargeback_does_not_open_a_dispute_that_the_import_told_as_lost(desk: Desk) -> None:
+def test_a_chargeback_does_not_reopen_an_imported_lost_dispute(desk: Desk) -> None:
     lost = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.LOST)
     assert compared(desk, row("Chargeback", lost), exit_code=0) == []
     assert desk.invoice("INV-1").dispute is Dispute.LOST
@@ -384,27 +386,27 @@ def test_a_chargeback_does_not_open_a_dispute_that_the_import_told_as_lost(desk:
     assert desk.invoice("INV-1").dispute is Dispute.WON
 
 
-def test_a_chargeback_opens_a_dispute_that_the_import_told_as_won_and_that_is_told(desk: Desk) -> None:
+def test_a_chargeback_reopens_an_imported_won_dispute_and_is_reported(desk: Desk) -> None:
     won = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.WON)
-    # The file does not say when it was won: it may be older than this.
+    # The file does not date the win, so it may be older than this.
     assert compared(desk, row("Chargeback", won, "DISPUTE1")) == [("dispute", "dispute", True)]
     assert desk.invoice("INV-1").dispute is Dispute.OPEN
     assert compared(desk, row("Chargeback", won, "DISPUTE1"), exit_code=0) == []
 
 
-def test_the_first_report_of_an_imported_dispute_fills_it_in_and_is_no_difference(desk: Desk) -> None:
+def test_the_first_report_completes_an_imported_dispute(desk: Desk) -> None:
     lost = desk.paid_by_card("INV-1", provider="adyen", dispute=Dispute.LOST, dispute_amount=3000)
     first = row("Chargeback", lost, "DISPUTE1", "30.00")
     assert compared(desk, first, exit_code=0) == []
-    (known,) = desk.invoice("INV-1").payments[0].disputes
-    assert (known.reference, desk.invoice("INV-1").refundable.number) == ("DISPUTE1", "70.00")
+    (dispute,) = desk.invoice("INV-1").payments[0].disputes
+    assert (dispute.reference, desk.invoice("INV-1").refundable.number) == ("DISPUTE1", "70.00")
     # Another one is another dispute.
     assert compared(desk, first, row("Chargeback", lost, "DISPUTE2", "20.00")) == [("dispute", "dispute", True)]
     assert len(desk.invoice("INV-1").payments[0].disputes) == 2
     assert findings(desk.books) == []
 
 
-def test_a_file_that_is_no_report_is_told_what_it_lacks(desk: Desk) -> None:
+def test_a_file_that_is_not_a_report_names_its_missing_columns(desk: Desk) -> None:
     file = desk.folder / "report.csv"
     file.write_text("number,total\n1,2\n")
     error = desk.refused(f"reconcile --report {file}", "not-a-report", exit_code=2)
@@ -442,7 +444,7 @@ def test_a_recorded_refund_that_failed_differs_and_may_be_undone(
     assert compared(desk, *rows, exit_code=8) == [("status", "refund", False)]
     desk.json(f"mark-refunded --undo {record} --memo failed --yes")
     assert compared(desk, *rows, exit_code=0) == []
-    # Adyen sent it again: the money did go back.
+    # Adyen retried it, and the money was refunded.
     again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
     assert compared(desk, again, exit_code=8) == [("status", "refund", False)]
     (unreviewed,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
@@ -459,7 +461,7 @@ def test_a_recorded_refund_that_was_made_again_cannot_be_undone(
     again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
     if apart:
         compared(desk, failed, exit_code=8)
-        # The failure that was told waits for a person still.
+        # The reported failure still needs an operator.
         assert compared(desk, again, exit_code=8) == [("status", "refund", True)]
     assert compared(desk, failed, again, exit_code=8 if apart else 0) == []
     desk.refused(f"mark-refunded --undo {record} --memo why --yes", "made-at-provider")

@@ -1,4 +1,4 @@
-"""The day on which a recorded refund was made: bounded by the invoice, its payment and today, and shown afterwards."""
+"""The date of a recorded refund: bounded by the invoice, its payment and today, and shown afterwards."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -69,8 +69,8 @@ def test_a_row_with_an_impossible_day_is_refused_by_its_column(desk: Desk) -> No
     file = rows(desk, "T-1,1,other,2026-09-02", f"T-1,2,other,{day}", "T-1,3,other,2026-09-03")
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
     assert answer["recorded"] == 1
-    told = [(each["line"], each["column"], each["value"], each["code"]) for each in answer["refused"]]
-    assert sorted(told) == [
+    problems = [(row["line"], row["column"], row["value"], row["code"]) for row in answer["refused"]]
+    assert sorted(problems) == [
         (2, "refunded_on", "2026-09-02", "refunded-too-early"),
         (3, "refunded_on", str(day), "refunded-in-future"),
     ]
@@ -81,12 +81,12 @@ def test_the_day_is_shown_afterwards(desk: Desk, how: str) -> None:
     desk.paid_outside("T-1")
     day = "2026-10-02"
     if how == "one":
-        (made,) = desk.json(f"{MARK} --refunded-on {day} --method cash")["refunds"]
-        assert made["refunded_on"] == day
+        (refund,) = desk.json(f"{MARK} --refunded-on {day} --method cash")["refunds"]
+        assert refund["refunded_on"] == day
     else:
         desk.json(f"mark-refunded --from {rows(desk, f'T-1,40,other,{day}')} --yes")
-    (shown,) = desk.json("invoice show T-1")["refunds"]
-    assert shown["refunded_on"] == day
+    (stored,) = desk.json("invoice show T-1")["refunds"]
+    assert stored["refunded_on"] == day
     (note,) = desk.json("invoice show T-1")["credit_notes"]
     assert desk.json(f"credit-notes show {note['number']}")["refunded_on"] == day
     assert day in str(desk.json("invoice history T-1"))

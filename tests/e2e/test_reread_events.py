@@ -1,4 +1,4 @@
-"""A new version's vocabulary holds for the events that are stored, too (R13)."""
+"""Stored events are read again with a new version's vocabulary (R13)."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def desk(sqlite_desk: Desk) -> Desk:
 
 @pytest.fixture
 def decided(desk: Desk) -> str:
-    """A payment with an event whose word was decided for the store, and one that came after the decision."""
+    """A payment with an event whose code was decided for the store, and one received after the decision."""
     payment = desk.paid_by_card(provider="adyen")
     oracle.ingest(desk, *delivered(item("FOO", originalReference=payment, pspReference="FOO1")))
     desk.json("events acknowledge --code FOO --as none")
@@ -35,17 +35,17 @@ def decided(desk: Desk) -> str:
 
 
 def lists(monkeypatch: pytest.MonkeyPatch, word: str, meaning: Meaning) -> None:
-    """Another version of the program, whose table says this of the word."""
+    """Another version of the program with this meaning of the code."""
     both = {(word, success): meaning for success in (True, False)}
     monkeypatch.setattr(vocabulary, "EVENTS", {**vocabulary.EVENTS, **both})
 
 
-def test_what_was_decided_of_a_word_ends_once_the_word_is_listed(
+def test_a_decision_about_a_code_ends_once_the_code_is_listed(
     desk: Desk, decided: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists(monkeypatch, "FOO", _BLOCKED)
-    told = desk.json("events apply", exit_code=8)
-    assert (told["by_state"]["unreviewed"], oracle.event_counts(desk)) == (2, {"unreviewed": 2})
+    summary = desk.json("events apply", exit_code=8)
+    assert (summary["by_state"]["unreviewed"], oracle.event_counts(desk)) == (2, {"unreviewed": 2})
     desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
     later = item("FOO", originalReference=decided, pspReference="FOO3")
     assert oracle.ingest(desk, *delivered(later))["by_state"]["unreviewed"] == 1
@@ -62,22 +62,20 @@ def test_an_event_that_a_person_acknowledged_by_itself_is_not_read_again(
     assert oracle.event_counts(desk) == {"applied": 1}
 
 
-def test_a_refund_that_was_ignored_is_counted_once_its_word_is_listed(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_ignored_refund_is_counted_once_its_code_is_listed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     payment = desk.paid_by_card(provider="adyen")
     amount = {"currency": "EUR", "value": 4000}
     oracle.ingest(desk, *delivered(item("OFFER_CLOSED", originalReference=payment, amount=amount)))
     assert oracle.event_counts(desk) == {"noted": 1}
     assert desk.json("events apply")["processed"] == 0
     lists(monkeypatch, "OFFER_CLOSED", _REFUNDED)
-    told = desk.json("events apply")
-    assert (told["changed"], str(desk.invoice("INV-1").refundable)) == (1, "60.00 EUR")
+    summary = desk.json("events apply")
+    assert (summary["changed"], str(desk.invoice("INV-1").refundable)) == (1, "60.00 EUR")
     assert desk.json("events apply")["processed"] == 0
 
 
 @pytest.mark.usefixtures("decided")
-def test_a_decision_holds_while_its_word_is_not_listed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_decision_holds_while_its_code_is_unlisted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     lists(monkeypatch, "BAR", _BLOCKED)
     assert desk.json("events apply")["processed"] == 0
     assert oracle.event_counts(desk) == {"applied": 1, "noted": 1}
@@ -85,7 +83,7 @@ def test_a_decision_holds_while_its_word_is_not_listed(desk: Desk, monkeypatch: 
 
 def test_another_note_or_source_is_no_other_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
     before = vocabulary_of(Provider.ADYEN).version
-    changed = {word: replace(each, source="another", note="another") for word, each in vocabulary.EVENTS.items()}
+    changed = {word: replace(meaning, source="another", note="another") for word, meaning in vocabulary.EVENTS.items()}
     monkeypatch.setattr(vocabulary, "EVENTS", changed)
     assert vocabulary_of(Provider.ADYEN).version == before
     lists(monkeypatch, "FOO", _BLOCKED)

@@ -1,4 +1,4 @@
-"""A backup of the books is restored, and the same command runs again: one refund at the provider, and in the books."""
+"""After a backup is restored the same command runs again: one refund at the provider, and in the books."""
 
 import json
 import shutil
@@ -39,9 +39,9 @@ class Backups:
 
 @pytest.fixture
 def desk(new_sqlite: NewStore, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(new_sqlite(), sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    restored = Desk(new_sqlite(), sandbox, tmp_path)
+    yield restored
+    restored.books.engine.dispose()
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_the_same_request_records_the_refund_that_stripe_has(desk: Desk, backups
     assert again["credit_note"]["status"] == "issued"
     assert len(desk.sandbox.refund_requests) == 1
     made_once(desk, reference)
-    # And once more, as a command that is known now.
+    # Once more, now as a known command.
     assert desk.json(REFUND)["refunds"][0]["id"] == first["id"]
 
 
@@ -120,25 +120,25 @@ def test_what_the_backup_holds_as_never_sent_is_found_by_resume(desk: Desk, back
     desk.json("resume --yes")
     backups.restore()
     desk.sandbox.advance(later)
-    (told,) = desk.json(f"resume {refund} --yes")
-    assert (told["status"], told["step"]) == ("succeeded", "settled")
+    (outcome,) = desk.json(f"resume {refund} --yes")
+    assert (outcome["status"], outcome["step"]) == ("succeeded", "settled")
     assert len(desk.sandbox.refund_requests) == 1
     made_once(desk, reference)
 
 
 def test_a_key_is_as_old_as_the_refund_that_the_provider_made(desk: Desk, backups: Backups) -> None:
-    """Else a look-up that fails later could be followed by a replay with a key that is forgotten."""
+    """Otherwise a failed look-up could be followed by a replay with a forgotten key."""
     desk.paid_by_card()
     backups.make()
     desk.json(REFUND)
     backups.restore()
-    made = desk.sandbox.refunds[0]
-    made.created -= 30 * 3600
+    sandbox_refund = desk.sandbox.refunds[0]
+    sandbox_refund.created -= 30 * 3600
     desk.json(REFUND)
     (refund,) = desk.invoice("INV-1").refunds
     assert refund.sending
     assert refund.sending.first_sent_at
-    assert abs(refund.sending.first_sent_at.timestamp() - made.created) < 1
+    assert abs(refund.sending.first_sent_at.timestamp() - sandbox_refund.created) < 1
 
 
 def test_a_refund_found_with_another_amount_is_not_guessed_about(desk: Desk, backups: Backups) -> None:
@@ -146,8 +146,8 @@ def test_a_refund_found_with_another_amount_is_not_guessed_about(desk: Desk, bac
     backups.make()
     desk.json(REFUND)
     backups.restore()
-    other = REFUND.replace("--amount 40", "--amount 60")
-    error = desk.refused(other, "already-at-provider")
+    larger = REFUND.replace("--amount 40", "--amount 60")
+    error = desk.refused(larger, "already-at-provider")
     assert "40.00 EUR" in error["message"]
     assert "60.00 EUR was requested" in error["message"]
     assert desk.refunded_at_provider(reference) == [4000]
@@ -158,13 +158,13 @@ def test_a_ready_refund_found_with_another_amount_stays_and_is_reported(desk: De
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     desk.sandbox.dashboard_refund(reference, 3000, metadata={"refundcli_refund": refund})
-    (told,) = desk.json("resume --yes", exit_code=8)
-    assert (told["status"], told["step"]) == ("ready", "needs attention")
-    assert "30.00 EUR" in told["note"]
+    (outcome,) = desk.json("resume --yes", exit_code=8)
+    assert (outcome["status"], outcome["step"]) == ("ready", "needs attention")
+    assert "30.00 EUR" in outcome["note"]
     assert desk.sandbox.refund_requests == []
 
 
-def test_stripe_s_refund_that_was_taken_in_as_external_is_not_sent_again(desk: Desk, backups: Backups) -> None:
+def test_stripe_s_refund_recorded_as_external_is_not_sent_again(desk: Desk, backups: Backups) -> None:
     reference = desk.paid_by_card()
     backups.make()
     desk.json(REFUND)
@@ -177,8 +177,8 @@ def test_stripe_s_refund_that_was_taken_in_as_external_is_not_sent_again(desk: D
     assert desk.refunded_at_provider(reference) == [4000]
 
 
-def test_adyen_s_refund_that_an_event_told_of_is_not_sent_again(desk: Desk, backups: Backups) -> None:
-    """Past its memory of keys, Adyen would make a second one."""
+def test_adyen_s_refund_reported_by_an_event_is_not_sent_again(desk: Desk, backups: Backups) -> None:
+    """Past the key window Adyen would make a second refund."""
     settle_secrets(desk)
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     reference = desk.paid_by_card(provider="adyen")
@@ -187,7 +187,7 @@ def test_adyen_s_refund_that_an_event_told_of_is_not_sent_again(desk: Desk, back
     backups.restore()
     file = desk.folder / "deliveries.jsonl"
     desk.sandbox.settle(desk.sandbox.refunds[0].id, success=True)
-    file.write_text("".join(f"{line}\n" for line in told_by(desk, "adyen")))
+    file.write_text("".join(f"{line}\n" for line in queued_lines(desk, "adyen")))
     desk(f"events ingest {file}")
     assert [refund.kind for refund in desk.invoice("INV-1").refunds] == [RefundKind.EXTERNAL]
     desk.sandbox.advance(PAST_KEYS["adyen"])
@@ -195,7 +195,7 @@ def test_adyen_s_refund_that_an_event_told_of_is_not_sent_again(desk: Desk, back
     assert desk.refunded_at_provider(reference) == [4000]
 
 
-def told_by(desk: Desk, provider: Any) -> list[str]:
+def queued_lines(desk: Desk, provider: Any) -> list[str]:
     from dataclasses import asdict
 
     return [json.dumps(asdict(delivery)) for delivery in desk.sandbox.deliveries(provider, drain=True)]

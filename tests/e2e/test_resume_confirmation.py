@@ -1,4 +1,4 @@
-"""resume: look-ups and replays never ask; what was never sent needs the confirmation that refund and void need."""
+"""resume: look-ups and replays never ask; a first send needs the same confirmation as refund and void."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,29 +12,29 @@ from terminal.terminal import Terminal
 
 @pytest.fixture
 def new_store(new_sqlite: object) -> object:
-    """The store has no part in it."""
+    """Does not depend on the store."""
     return new_sqlite
 
 
 def make_live(desk: Desk) -> None:
-    """The books of a live Adyen account: connecting needs no network, and nothing may be sent in a test."""
+    """The books of a live Adyen account; connecting needs no network, and nothing is sent."""
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE store_info SET livemode = :live"), {"live": True})
     del desk.environ["REFUNDCLI_ADYEN_API_BASE"]
     desk.environ |= {"REFUNDCLI_ADYEN_ENVIRONMENT": "live", "REFUNDCLI_ADYEN_LIVE_ENDPOINT_PREFIX": "1797a841-Shop"}
 
 
-def test_without_a_confirmation_a_ready_refund_stays_ready_and_the_next_command_is_told(desk: Desk) -> None:
+def test_an_unconfirmed_ready_refund_stays_ready_with_its_next_command(desk: Desk) -> None:
     desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
-    (left,) = desk.json("resume", exit_code=8)
-    assert (left["status"], left["step"]) == ("ready", "not confirmed")
-    command = left["note"].partition("Next: refundcli ")[2]
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert (outcome["status"], outcome["step"]) == ("ready", "not confirmed")
+    command = outcome["note"].partition("Next: refundcli ")[2]
     assert command == f"resume {refund} --yes"
     assert desk.sandbox.refund_requests == []
     assert f"resume {refund} --yes" in desk("resume").err
-    (done,) = desk.json(command)
-    assert done["status"] == "succeeded"
+    (entry,) = desk.json(command)
+    assert entry["status"] == "succeeded"
 
 
 def test_what_may_have_been_sent_is_settled_meanwhile_and_asks_nothing(desk: Desk) -> None:
@@ -43,11 +43,11 @@ def test_what_may_have_been_sent_is_settled_meanwhile_and_asks_nothing(desk: Des
     desk.paid_by_card("INV-2")
     desk.sandbox.faults("drop_after")
     desk.json("refund INV-2 --amount 10 --reason other --yes", exit_code=8)
-    asked = len(desk.sandbox.refund_requests)
+    count = len(desk.sandbox.refund_requests)
     first, second = desk.json("resume", exit_code=8)
     assert (first["id"], first["status"]) == (ready, "ready")
     assert (second["status"], second["step"]) == ("succeeded", "settled")
-    assert len(desk.sandbox.refund_requests) == asked
+    assert len(desk.sandbox.refund_requests) == count
 
 
 def test_several_are_confirmed_by_the_total_of_each_currency(desk: Desk) -> None:
@@ -59,19 +59,19 @@ def test_several_are_confirmed_by_the_total_of_each_currency(desk: Desk) -> None
         error = desk.refused(f"resume --confirm '{wrong}'", "not-confirmed")
         assert "80.00 EUR, 40.00 USD" in str(error["message"])
     assert desk.sandbox.refund_requests == []
-    done = desk.json("resume --confirm '80.00 eur,  40.00 usd'")
-    assert [each["status"] for each in done] == ["succeeded"] * 3
+    outcomes = desk.json("resume --confirm '80.00 eur,  40.00 usd'")
+    assert [outcome["status"] for outcome in outcomes] == ["succeeded"] * 3
     assert [desk.refunded_at_provider(reference) for reference in references] == [[4000]] * 3
 
 
 def test_what_a_living_process_is_about_to_send_is_in_no_sum_and_left_to_it(desk: Desk) -> None:
     references = [desk.paid_by_card(f"INV-{n}") for n in (1, 2)]
-    held, _ = (leave_it_ready(desk, "--amount 40", f"INV-{n}") for n in (1, 2))
+    leased, _ = (leave_it_ready(desk, "--amount 40", f"INV-{n}") for n in (1, 2))
     until = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=10)
     with desk.books.engine.begin() as line:
         line.execute(
             text("UPDATE refund SET lease_owner = 'web-2|boot/1|7|8', lease_until = :until WHERE id = :id"),
-            {"until": until, "id": held},
+            {"until": until, "id": leased},
         )
     first, second = desk.json("resume --confirm '40.00 EUR'", exit_code=8)
     assert (first["status"], first["step"]) == ("ready", "held by another process")
@@ -85,38 +85,38 @@ def test_live_money_needs_the_amount_and_says_so_first(desk: Desk, answer: str) 
     desk.paid_by_card(provider="adyen")
     refund = leave_it_ready(desk, "--amount 40")
     make_live(desk)
-    told = desk(f"resume {answer} -o json")
-    assert (told.exit_code, told.json[0]["status"]) == (8, "ready")
-    assert "LIVE Adyen" in told.err
-    assert told.json[0]["note"].endswith(f'refundcli resume {refund} --confirm "40.00 EUR"')
+    output = desk(f"resume {answer} -o json")
+    assert (output.exit_code, output.json[0]["status"]) == (8, "ready")
+    assert "LIVE Adyen" in output.err
+    assert output.json[0]["note"].endswith(f'refundcli resume {refund} --confirm "40.00 EUR"')
     wrong = desk(f"resume {refund} --confirm '41.00 EUR'")
     assert (wrong.exit_code, "[not-confirmed]" in wrong.err) == (3, True)
 
 
-def test_the_banner_is_shown_also_where_nothing_is_asked(desk: Desk) -> None:
+def test_the_banner_is_shown_without_a_prompt_too(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     desk.sandbox.faults("drop_before", provider="adyen")
     desk("refund INV-1 --amount 40 --reason other --yes")
     make_live(desk)
-    told = desk("resume -o json")
-    assert "LIVE Adyen" in told.err
-    assert told.json[0]["step"] == "belongs to another account, mode or endpoint"
+    answer = desk("resume -o json")
+    assert "LIVE Adyen" in answer.err
+    assert answer.json[0]["step"] == "belongs to another account, mode or endpoint"
 
 
 def test_a_refund_whose_provider_cannot_be_connected_is_not_sent(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     leave_it_ready(desk, "--amount 40")
     del desk.environ["REFUNDCLI_ADYEN_API_KEY"]
-    (left,) = desk.json("resume --yes", exit_code=8)
-    assert (left["status"], left["step"]) == ("ready", "could not be asked about")
+    (outcome,) = desk.json("resume --yes", exit_code=8)
+    assert (outcome["status"], outcome["step"]) == ("ready", "could not be asked about")
 
 
 def sit_down(desk: Desk, *command: str) -> Terminal:
     return Terminal(command, desk.environ)
 
 
-@pytest.mark.parametrize(("typed", "code", "given"), [("40.00 EUR", 0, [4000]), ("40", 8, []), ("", 8, [])])
-def test_at_a_terminal_the_total_is_typed(desk: Desk, typed: str, code: int, given: list[int]) -> None:
+@pytest.mark.parametrize(("typed", "code", "amounts"), [("40.00 EUR", 0, [4000]), ("40", 8, []), ("", 8, [])])
+def test_at_a_terminal_the_total_is_typed(desk: Desk, typed: str, code: int, amounts: list[int]) -> None:
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     terminal = sit_down(desk, "resume")
@@ -125,7 +125,7 @@ def test_at_a_terminal_the_total_is_typed(desk: Desk, typed: str, code: int, giv
         assert words in terminal.text
     terminal.type(typed)
     assert terminal.ends() == code
-    assert desk.refunded_at_provider(reference) == given
+    assert desk.refunded_at_provider(reference) == amounts
     if code:
         assert f"resume {refund} --yes" in " ".join(terminal.text.split())
 
@@ -140,7 +140,7 @@ def test_ctrl_c_at_the_question_settles_and_sends_nothing(desk: Desk) -> None:
     assert desk.sandbox.refund_requests == []
 
 
-def test_a_question_is_not_asked_where_nothing_would_be_sent_for_the_first_time(desk: Desk) -> None:
+def test_there_is_no_prompt_without_a_first_send(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     desk("refund INV-1 --amount 40 --reason other --yes")

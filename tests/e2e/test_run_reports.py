@@ -1,4 +1,4 @@
-"""What a run reports: every row of the file once, what was only accepted as accepted, and null for what is unknown."""
+"""Run reports: every row of the file once, accepted rows as accepted, and null for what is unknown."""
 
 import json
 import os
@@ -61,8 +61,8 @@ def test_what_the_provider_only_accepted_is_not_called_refunded(desk: Desk) -> N
     desk.json(f"refund --from {file} --plan {plan}")
     answer = desk.json(f"refund --apply {plan} --yes")
     assert (answer["refunded"], answer["accepted"], answer["rows"]) == (1, 1, 2)
-    assert [each["amount"]["amount"] for each in answer["totals"]] == ["40.00"]
-    assert [each["amount"]["amount"] for each in answer["accepted_totals"]] == ["30.00"]
+    assert [total["amount"]["amount"] for total in answer["totals"]] == ["40.00"]
+    assert [total["amount"]["amount"] for total in answer["accepted_totals"]] == ["30.00"]
     assert adds_up(answer)
 
 
@@ -118,7 +118,7 @@ def test_rows_of_a_run_that_is_resumed_are_those_of_its_file(desk: Desk) -> None
     assert adds_up(answer)
 
 
-def test_a_row_that_resume_has_settled_counts_as_done_in_the_summary_of_its_file(desk: Desk) -> None:
+def test_a_row_settled_by_resume_counts_as_done_in_the_summary(desk: Desk) -> None:
     desk.paid_by_card("C-1")
     desk.paid_by_card("C-2")
     file = refunds(desk, "C-1,10,other", "C-2,10,other")
@@ -132,7 +132,7 @@ def test_a_row_that_resume_has_settled_counts_as_done_in_the_summary_of_its_file
     assert adds_up(answer)
 
 
-def test_a_row_that_its_own_run_saw_declined_is_refused_in_the_summary_and_counted_once(desk: Desk) -> None:
+def test_a_row_declined_in_its_run_is_refused_once_in_the_summary(desk: Desk) -> None:
     reference = desk.paid_by_card("C-1")
     file = refunds(desk, "C-1,10,other")
     desk.sandbox.faults("drop_after", payment=reference)
@@ -164,8 +164,8 @@ def test_a_dry_run_of_a_run_that_would_be_resumed_sends_nothing(desk: Desk) -> N
     run = desk.json(f"refund --from {file} --yes", exit_code=8)["run"]
     desk.sandbox.clear_faults()
     before = len(desk.sandbox.requests)
-    told = desk.json(f"refund --resume {run} --dry-run")
-    assert (told["dry_run"], told["id"], told["counts"]["unknown"]) == (True, run, 1)
+    answer = desk.json(f"refund --resume {run} --dry-run")
+    assert (answer["dry_run"], answer["id"], answer["counts"]["unknown"]) == (True, run, 1)
     assert len(desk.sandbox.requests) == before
     assert desk.refunded_at_provider(reference) == []
 
@@ -174,7 +174,7 @@ def test_a_dry_run_of_a_run_that_would_be_resumed_sends_nothing(desk: Desk) -> N
 
 
 def lose_the_store(desk: Desk) -> Callable[[], None]:
-    """The database is gone in the middle of something; what is returned brings it back."""
+    """Makes the database unreachable; returns a function that restores it."""
     url = make_url(desk.url)
     if url.get_backend_name() == "sqlite":
         path = Path(str(url.database))
@@ -196,15 +196,15 @@ def lose_the_store(desk: Desk) -> Callable[[], None]:
 
 @pytest.fixture
 def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Callable[[], None]]]:
-    """The store is lost after the n-th call of a method; what brings it back."""
+    """Makes the store unreachable after the nth call of a method; returns a function that restores it."""
 
     def at(owner: Any, method: str, nth: int) -> list[Callable[[], None]]:
         back: list[Callable[[], None]] = []
         calls: list[None] = []
         original = getattr(owner, method)
 
-        def then(*given: Any, **more: Any) -> Any:
-            answer = original(*given, **more)
+        def then(*args: Any, **more: Any) -> Any:
+            answer = original(*args, **more)
             calls.append(None)
             if len(calls) == nth:
                 desk.books.engine.dispose()
@@ -218,7 +218,7 @@ def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
 
 
 @pytest.mark.parametrize(("step", "nth"), [("_report_row", 2), ("_answered", 3)])
-def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unknown(
+def test_a_run_that_loses_its_store_reports_sent_rows_and_null_for_unknown(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], step: str, nth: int
 ) -> None:
     desk.environ |= ONE_AT_A_TIME
@@ -226,19 +226,19 @@ def test_a_run_whose_store_is_lost_reports_what_it_sent_and_null_for_what_is_unk
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 7)))
     back = lost_store(refund_run._Worker, step, nth)
     answer = desk(f"refund --from {file} --yes -o json")
-    told = json.loads(answer.out)
+    report = json.loads(answer.out)
     sent = sum(len(desk.refunded_at_provider(reference)) for reference in references)
-    assert 2 <= told["refunded"] + len(told["not_written"]) == sent < 6, answer
+    assert 2 <= report["refunded"] + len(report["not_written"]) == sent < 6, answer
     unknown = ("done_before", "refused_count", "unknown", "waiting", "leased_by_others", "state")
-    assert [told[name] for name in unknown] == [None] * len(unknown)
-    # With an answer that could not be written the outcome is unknown; else the store is not usable.
-    assert answer.exit_code == (8 if told["not_written"] else 4)
+    assert [report[name] for name in unknown] == [None] * len(unknown)
+    # An unwritten response leaves the outcome unknown; otherwise the store is unusable.
+    assert answer.exit_code == (8 if report["not_written"] else 4)
     assert "othing was changed" not in answer.out + answer.err
-    assert told["next"] == f"refundcli refund --resume {told['run']}"
+    assert report["next"] == f"refundcli refund --resume {report['run']}"
     back[0]()
     forget_the_worker(desk)
-    done = desk.json(f"refund --resume {told['run']}")
-    assert adds_up(done)
+    response = desk.json(f"refund --resume {report['run']}")
+    assert adds_up(response)
     assert [len(desk.refunded_at_provider(reference)) for reference in references] == [1] * 6
     assert findings(desk.books) == []
 
@@ -252,11 +252,11 @@ def test_records_of_a_store_that_is_lost_say_what_was_recorded_and_what_is_left(
     file = refunds(desk, *(f"T-{place},10,other" for place in range(1, 5)))
     back = lost_store(record_run, "_count", 2)
     answer = desk(f"mark-refunded --from {file} --yes -o json")
-    told = json.loads(answer.out)
-    assert (answer.exit_code, told["recorded"], told["waiting"], told["refused_count"]) == (4, 2, 2, 0)
+    report = json.loads(answer.out)
+    assert (answer.exit_code, report["recorded"], report["waiting"], report["refused_count"]) == (4, 2, 2, 0)
     assert "othing was changed" not in answer.err
     back[0]()
-    assert desk.json(told["next"].removeprefix("refundcli ") + " --yes")["recorded"] == 2
+    assert desk.json(report["next"].removeprefix("refundcli ") + " --yes")["recorded"] == 2
     assert findings(desk.books) == []
 
 
@@ -269,17 +269,17 @@ def test_records_that_are_interrupted_say_what_was_recorded_and_what_is_left(
     file = refunds(desk, *(f"T-{place},10,other" for place in range(1, 5)))
     original, calls = record_run.RecordRun._record_chunk, list[None]()
 
-    def then(*given: Any) -> Any:
+    def then(*args: Any) -> Any:
         calls.append(None)
         if len(calls) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(*given)
+        return original(*args)
 
     monkeypatch.setattr(record_run.RecordRun, "_record_chunk", then)
     answer = desk(f"mark-refunded --from {file} --yes -o json")
-    told = json.loads(answer.out)
-    assert (answer.exit_code, told["recorded"], told["waiting"]) == (130, 2, 2)
-    assert desk.json(told["next"].removeprefix("refundcli ") + " --yes")["recorded"] == 2
+    report = json.loads(answer.out)
+    assert (answer.exit_code, report["recorded"], report["waiting"]) == (130, 2, 2)
+    assert desk.json(report["next"].removeprefix("refundcli ") + " --yes")["recorded"] == 2
 
 
 def test_ctrl_c_in_a_run_reports_every_row(desk: Desk) -> None:
@@ -305,17 +305,17 @@ def test_a_bug_in_the_middle_of_a_run_still_reports_what_was_sent(desk: Desk, mo
     worker: Any = refund_run._Worker
     original, calls = worker._report_row, list[None]()
 
-    def then(*given: Any, **more: Any) -> None:
-        original(*given, **more)
+    def then(*args: Any, **more: Any) -> None:
+        original(*args, **more)
         calls.append(None)
         if len(calls) == 2:
             raise KeyError(7)
 
     monkeypatch.setattr(worker, "_report_row", then)
     answer = desk(f"refund --from {file} --yes -o json")
-    told = json.loads(answer.out)
-    assert (answer.exit_code, adds_up(told), told["state"]) == (1, True, "stopped")
-    assert 2 <= told["refunded"] <= len(desk.sandbox.refunds)
+    report = json.loads(answer.out)
+    assert (answer.exit_code, adds_up(report), report["state"]) == (1, True, "stopped")
+    assert 2 <= report["refunded"] <= len(desk.sandbox.refunds)
     assert "KeyError" in answer.err
 
 
@@ -331,9 +331,9 @@ def test_resume_names_the_runs_that_are_unfinished(desk: Desk) -> None:
     refund, unfinished = desk.json("resume", exit_code=9)
     assert (refund["step"], unfinished["id"], unfinished["step"]) == ("settled", run, "run unfinished")
     assert unfinished["command"] == f"refundcli refund --resume {run}"
-    told = desk("resume")
-    assert told.exit_code == 9
-    assert f"Next: refundcli refund --resume {run}" in told.err
+    answer = desk("resume")
+    assert answer.exit_code == 9
+    assert f"Next: refundcli refund --resume {run}" in answer.err
     desk.json(f"refund --resume {run}")
     assert desk.json("resume") == []
 
@@ -347,16 +347,16 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
         desk(f"refund C-{place} --amount 10 --reason other --yes")
     original, calls = resume_refunds.resume_one, list[None]()
 
-    def then(*given: Any, **more: Any) -> Any:
+    def then(*args: Any, **more: Any) -> Any:
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(None)
-        return original(*given, **more)
+        return original(*args, **more)
 
     monkeypatch.setattr(resume_refunds, "resume_one", then)
     answer = desk("resume -o json")
     assert answer.exit_code == 130
-    assert [each["step"] for each in answer.json] == ["settled", "settled", "could not be asked about"]
+    assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "could not be asked about"]
     with suppress(ValueError):
         assert not json.loads(answer.err)
 
@@ -373,16 +373,16 @@ def test_resume_that_is_interrupted_shows_the_closings_it_settled(desk: Desk, mo
         assert desk(f"void {number} --yes").exit_code == 8
     original, calls = resume_closings.resume_closing, list[None]()
 
-    def then(*given: Any, **more: Any) -> Any:
+    def then(*args: Any, **more: Any) -> Any:
         if len(calls) == 2:
             raise KeyboardInterrupt
         calls.append(None)
-        return original(*given, **more)
+        return original(*args, **more)
 
     monkeypatch.setattr(resume_closings, "resume_closing", then)
     answer = desk("resume -o json")
     assert answer.exit_code == 130
-    assert [each["step"] for each in answer.json] == ["settled", "settled", "could not be asked about"]
+    assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "could not be asked about"]
 
 
 @pytest.mark.parametrize(("minutes_ago", "exit_code", "next_step"), [(1, 0, "wait"), (3, 9, "resume")])
@@ -392,8 +392,8 @@ def test_resume_and_status_agree_whether_a_run_of_records_is_at_work(
     begun = datetime.now(UTC) - timedelta(minutes=minutes_ago)
     run = BulkRun("run_1", RunKind.MARK_REFUNDED, RunState.RUNNING, "x.csv", "f", 1, "Ada", begun)
     desk.books.write(lambda tx: tx.begin_run(run))
-    (told,) = desk.json("resume", exit_code=exit_code)
-    assert told["leased"] is (next_step == "wait")
+    (outcome,) = desk.json("resume", exit_code=exit_code)
+    assert outcome["leased"] is (next_step == "wait")
     status = desk("status -o json")
     assert (status.json["runs"][0]["next"], status.exit_code) == (next_step, 8 if exit_code else 0)
 
@@ -411,7 +411,7 @@ def test_resume_whose_store_is_lost_shows_what_it_settled(
     answer = desk("resume -o json")
     back[0]()
     assert answer.exit_code == 8, answer
-    assert [each["status"] for each in answer.json] == ["succeeded", "submitted", "submitted"]
+    assert [outcome["status"] for outcome in answer.json] == ["succeeded", "submitted", "submitted"]
     assert answer.json[0]["step"] == "settled"
     assert "othing was changed" not in answer.out + answer.err
 
@@ -436,14 +436,14 @@ def test_a_row_that_was_refunded_in_part_is_not_called_refused(sqlite_desk: Desk
     declined = next(reference for reference in references if not desk.refunded_at_provider(reference))
     rest = f"refund C-1 --amount 50.00 --reason other --payment {declined}"
     assert row["hint"] == f"Refund the rest: refundcli {rest}"
-    # The same file again sends nothing; the rest is refunded by itself.
+    # The same file again sends nothing; the rest is refunded separately.
     again = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert again["refused_by_code"] == {"partly-refunded": 1}
     desk.json(f"{rest} --yes")
     assert desk.invoice("C-1").refundable.minor == 0
 
 
-def test_the_screen_tells_of_a_row_that_was_refunded_in_part() -> None:
+def test_the_screen_shows_a_partly_refunded_row() -> None:
     out = StringIO()
     problem = Problem(2, "invoice", "C-1", PARTLY_REFUNDED, "50.00 EUR of C-1 was refunded, 50.00 EUR was not.", "Next")
     codes, first = Counter({PARTLY_REFUNDED: 1, "over-refund": 1}), [BadRow(2, (problem,), (), "")]

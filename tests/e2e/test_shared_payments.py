@@ -1,4 +1,4 @@
-"""One provider payment that pays several invoices: each is refunded within its share, and nothing goes back twice."""
+"""One provider payment for several invoices: each is refunded within its share, and nothing is refunded twice."""
 
 import json
 from dataclasses import asdict
@@ -56,12 +56,12 @@ def test_the_same_pull_again_changes_nothing_of_shares(desk: Desk) -> None:
 
 def test_an_external_refund_counts_against_both_shares_until_it_is_adopted(desk: Desk) -> None:
     _pulled(desk)
-    made = desk.sandbox.dashboard_refund(_BOTH, 3000)
+    refund_id = desk.sandbox.dashboard_refund(_BOTH, 3000)
     desk("reconcile")
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["70.00", "20.00"]
     desk.refused("refund INV-B --amount 50 --reason other --yes", "over-refund")
     assert findings(desk.books) == []
-    desk.json(f"reconcile --adopt {made} --reason other --invoice INV-B")
+    desk.json(f"reconcile --adopt {refund_id} --reason other --invoice INV-B")
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["100.00", "20.00"]
     assert desk.invoice("INV-B").refunded == parse_money("30.00 EUR")
     desk.json("refund INV-A --full --reason other --yes")
@@ -70,7 +70,7 @@ def test_an_external_refund_counts_against_both_shares_until_it_is_adopted(desk:
     assert findings(desk.books) == []
 
 
-def test_a_refund_of_everything_elsewhere_is_of_both_invoices(desk: Desk) -> None:
+def test_a_full_external_refund_counts_for_both_invoices(desk: Desk) -> None:
     _pulled(desk)
     desk.sandbox.dashboard_refund(_BOTH, 15000)
     desk("reconcile")
@@ -93,7 +93,7 @@ def test_a_dispute_of_the_payment_bars_both_invoices(desk: Desk) -> None:
 
 
 def _imported(desk: Desk, number: str, amount: str, reference: str, *, auto_refundable: bool = True) -> None:
-    """As a file tells of it, with what it says was paid."""
+    """As an import file states it, with its paid amount."""
     whole = parse_money(amount)
     payment = NewPayment(whole.minor, Provider.STRIPE, "card", reference, auto_refundable=auto_refundable)
     desk.bring_in(new_invoice(number, whole, payments=(payment,)))
@@ -114,8 +114,8 @@ def test_one_that_was_imported_first_becomes_the_first_share(desk: Desk, paid: s
     _two_invoices(desk.sandbox)
     # The file may count all of the payment.
     _imported(desk, "INV-A", paid, _BOTH)
-    told = desk.json("invoice pull stripe")
-    assert (told["new"], told["conflict_count"]) == (1, int(paid == "150.00 EUR"))
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["conflict_count"]) == (1, int(paid == "150.00 EUR"))
     assert [p.other_shares[0].invoice_number for p in desk.invoice("INV-A").payments] == ["INV-B"]
     _each_is_refunded_in_full(desk)
 
@@ -128,7 +128,7 @@ def test_one_invoice_pulled_after_the_other(desk: Desk) -> None:
 
 
 def _known_by_two_ids(desk: Desk) -> str:
-    """INV-A by the intent, INV-B by the charge, imported before anybody knew that they are one payment."""
+    """INV-A by the intent, INV-B by the charge, imported before they were known as one payment."""
     _two_invoices(desk.sandbox)
     charge = str(desk.sandbox.state.find_charge(_BOTH).id)
     _imported(desk, "INV-A", "100.00 EUR", _BOTH)
@@ -167,17 +167,17 @@ def test_events_of_one_payment_known_as_two_are_applied_and_refund_neither(desk:
 
 def test_a_pull_makes_one_payment_known_as_two_into_shares(desk: Desk) -> None:
     charge = _known_by_two_ids(desk)
-    made = desk.sandbox.dashboard_refund(_BOTH, 3000)
+    refund_id = desk.sandbox.dashboard_refund(_BOTH, 3000)
     dispute = desk.sandbox.dispute(_BOTH, "warning_needs_response", amount=1000)
     desk("reconcile")
     assert desk.json("invoice pull stripe")["new"] == 0
     for number in ("INV-A", "INV-B"):
         (payment,) = desk.invoice(number).payments
         assert set(payment.references) == {_BOTH, charge}
-        assert [each.reference for each in payment.disputes] == [dispute]
+        assert [entry.reference for entry in payment.disputes] == [dispute]
     assert findings(desk.books) == []
     desk.sandbox.dispute(_BOTH, "warning_closed", dispute=dispute)
-    desk.json(f"reconcile --adopt {made} --reason other --invoice INV-B")
+    desk.json(f"reconcile --adopt {refund_id} --reason other --invoice INV-B")
     desk("reconcile")
     desk.json("refund INV-A --full --reason other --yes")
     desk.json("refund INV-B --full --reason other --yes")
@@ -196,7 +196,7 @@ def test_what_happened_before_the_second_invoice_was_known_counts_for_it_too(des
     second = desk.invoice("INV-B")
     assert (second.dispute, second.refundable.number) == (Dispute.OPEN, "20.00")
     assert second.payments[0].disputes[0].reference == dispute
-    # Which of the two it was is not known.
+    # Which of the two it was is unknown.
     assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["0.00 EUR", "0.00 EUR"]
     assert findings(desk.books) == []
 
@@ -204,21 +204,21 @@ def test_what_happened_before_the_second_invoice_was_known_counts_for_it_too(des
 def test_one_invoice_under_two_numbers_is_no_second_share(desk: Desk) -> None:
     desk.sandbox.invoice("100.00 EUR", number="STRIPE-1", payments=[{"amount": "100.00", "reference": _BOTH}])
     _imported(desk, "2026/17", "100.00 EUR", _BOTH)
-    told = desk.json("invoice pull stripe")
-    assert told["new"] == 0
-    assert "together they have 200.00 EUR of 100.00 EUR" in told["conflicts"][0]["message"]
+    counts = desk.json("invoice pull stripe")
+    assert counts["new"] == 0
+    assert "together they have 200.00 EUR of 100.00 EUR" in counts["conflicts"][0]["message"]
     desk.refused("invoice show STRIPE-1", "invoice-not-found", exit_code=5)
     desk.json("refund 2026/17 --full --reason other --yes")
     assert findings(desk.books) == []
 
 
-def test_one_invoice_under_two_numbers_is_no_second_share_where_the_payment_took_more(desk: Desk) -> None:
+def test_one_invoice_under_two_numbers_is_no_second_share_of_a_larger_payment(desk: Desk) -> None:
     share = {"amount": "50.00", "payment_amount": 15000, "reference": _BOTH}
     desk.sandbox.invoice("50.00 EUR", number="STRIPE-1", payments=[share])
     _imported(desk, "2026/17", "50.00 EUR", _BOTH)
-    told = desk.json("invoice pull stripe")
-    assert told["new"] == 0
-    assert "2026/17, which may be the same invoice" in told["conflicts"][0]["message"]
+    counts = desk.json("invoice pull stripe")
+    assert counts["new"] == 0
+    assert "2026/17, which may be the same invoice" in counts["conflicts"][0]["message"]
     assert findings(desk.books) == []
 
 
@@ -227,8 +227,8 @@ def test_two_invoices_of_the_same_amount_share_a_payment(desk: Desk) -> None:
     desk.sandbox.invoice("50.00 EUR", number="INV-A", payments=[share])
     desk.sandbox.invoice("50.00 EUR", number="INV-B", payments=[{"amount": "50.00", "reference": _BOTH}])
     _imported(desk, "INV-A", "50.00 EUR", _BOTH)
-    told = desk.json("invoice pull stripe")
-    assert (told["new"], told["conflict_count"]) == (1, 0)
+    counts = desk.json("invoice pull stripe")
+    assert (counts["new"], counts["conflict_count"]) == (1, 0)
     for number in ("INV-A", "INV-B"):
         desk.json(f"refund {number} --full --reason other --yes")
     assert desk.refunded_at_provider(_BOTH) == [5000, 5000]
@@ -246,14 +246,14 @@ def test_both_invoices_are_named_by_the_payment(desk: Desk) -> None:
 def test_an_external_refund_is_adopted_by_an_invoice_that_has_a_share(desk: Desk) -> None:
     _pulled(desk)
     desk.paid_by_card("INV-C")
-    made = desk.sandbox.dashboard_refund(_BOTH, 3000)
+    refund_id = desk.sandbox.dashboard_refund(_BOTH, 3000)
     desk("reconcile")
-    desk.refused(f"reconcile --adopt {made} --reason other --invoice INV-C", "no-share", exit_code=5)
-    # Of which of the two it is, nobody but a person knows.
-    error = desk.refused(f"reconcile --adopt {made} --reason other", "invoice-needed", exit_code=2)
+    desk.refused(f"reconcile --adopt {refund_id} --reason other --invoice INV-C", "no-share", exit_code=5)
+    # Only an operator can tell which of the two it is for.
+    error = desk.refused(f"reconcile --adopt {refund_id} --reason other", "invoice-needed", exit_code=2)
     assert sorted(error["context"]["invoices"]) == ["INV-A", "INV-B"]
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["70.00", "20.00"]
-    assert desk.json(f"reconcile --adopt {made} --reason other --invoice INV-A")["invoice"] == "INV-A"
+    assert desk.json(f"reconcile --adopt {refund_id} --reason other --invoice INV-A")["invoice"] == "INV-A"
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["70.00", "50.00"]
     assert findings(desk.books) == []
 
@@ -269,7 +269,7 @@ def test_a_file_that_names_the_payment_twice_says_where_shares_come_from(desk: D
     file.write_text(head + row.format("INV-9", _BOTH))
     (problem,) = desk.refused(f"invoice import {file}", "bad-rows")["context"]["problems"]
     assert (problem["code"], "invoice pull stripe" in problem["hint"]) == ("duplicate-payment", True)
-    # One that has a share already may be imported again.
+    # An invoice with a share may be imported again.
     file.write_text(head + row.format("INV-B", _BOTH))
     desk.json(f"invoice import {file}")
     assert findings(desk.books) == []
@@ -297,7 +297,7 @@ def test_a_refund_that_fails_is_free_again_for_its_own_share(desk: Desk) -> None
     desk.json("refund INV-B --full --reason other --yes")
     desk.sandbox.dashboard_refund(_BOTH, 3000)
     desk("reconcile")
-    # Of A for certain: B had given back all of its share.
+    # Certainly for A: B had refunded all of its share.
     assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["30.00 EUR", "50.00 EUR"]
     ours = next(refund for refund in desk.invoice("INV-B").refunds if not refund.is_external)
     desk.sandbox.settle(ours.provider_reference, status="failed", failure_reason="declined")
@@ -313,10 +313,10 @@ def test_a_lost_dispute_is_recorded_for_one_of_the_invoices(desk: Desk) -> None:
     desk.sandbox.dispute(_BOTH, "lost", amount=4000, dispute=dispute)
     desk("reconcile")
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["60.00", "10.00"]
-    made = desk.json("mark-refunded INV-B --amount 40 --reason chargeback --yes")
+    answer = desk.json("mark-refunded INV-B --amount 40 --reason chargeback --yes")
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["100.00", "10.00"]
     assert findings(desk.books) == []
-    desk.json(f"mark-refunded --undo {made['refunds'][0]['id']} --memo mistake --yes")
+    desk.json(f"mark-refunded --undo {answer['refunds'][0]['id']} --memo mistake --yes")
     assert [desk.invoice(number).refundable.number for number in ("INV-A", "INV-B")] == ["60.00", "10.00"]
     assert findings(desk.books) == []
 
@@ -329,7 +329,7 @@ def test_a_file_does_not_record_more_than_a_lost_dispute_took(desk: Desk) -> Non
     file = desk.folder / "records.csv"
     file.write_text("invoice,amount,reason\nINV-A,50.00,chargeback\nINV-B,50.00,chargeback\n")
     answer = desk(f"mark-refunded --from {file} --yes -o json")
-    # A report stands beside the error: it says how far the run came.
+    # The error comes with a report of how far the run got.
     assert (answer.exit_code, answer.error["code"]) == (4, "store-would-contradict")
     assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["0.00 EUR", "0.00 EUR"]
     assert findings(desk.books) == []
@@ -345,7 +345,7 @@ def test_a_file_of_refunds_refunds_both(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("provider", [Provider.STRIPE, None])
-def test_a_payment_that_a_file_told_without_its_id_is_no_second_payment(desk: Desk, provider: Provider | None) -> None:
+def test_a_payment_imported_without_its_id_is_no_second_payment(desk: Desk, provider: Provider | None) -> None:
     _two_invoices(desk.sandbox)
     desk.json("invoice pull stripe --number INV-A")
     whole = parse_money("50.00 EUR")
@@ -362,18 +362,18 @@ def test_a_payment_that_a_file_told_without_its_id_is_no_second_payment(desk: De
 @pytest.mark.parametrize("number", ["INV-A", "INV-B"])
 def test_a_forgotten_refund_that_was_counted_meanwhile_is_not_made_again(desk: Desk, number: str) -> None:
     _pulled(desk)
-    made = desk.json(f"refund {number} --amount 20 --reason other --request-key order-7 --yes")["refunds"][0]
-    _forget(desk, made["id"])
+    refund = desk.json(f"refund {number} --amount 20 --reason other --request-key order-7 --yes")["refunds"][0]
+    _forget(desk, refund["id"])
     desk("reconcile")
     again = f"refund {number} --amount 20 --reason other --request-key order-7 --yes"
     error = desk.refused(again, "already-at-provider")
-    assert f"--adopt {made['id']} --reason REASON --invoice {number}" in error["hint"]
+    assert f"--adopt {refund['id']} --reason REASON --invoice {number}" in error["hint"]
     assert desk.refunded_at_provider(_BOTH) == [2000]
     assert findings(desk.books) == []
 
 
 def _forget(desk: Desk, refund_id: str) -> None:
-    """As if the books were restored from a backup that was made before the refund."""
+    """As after restoring a backup from before the refund."""
     with desk.books.engine.begin() as connection:
         of = {"refund": refund_id}
         connection.execute(text("DELETE FROM credit_note WHERE refund_id = :refund"), of)
@@ -384,29 +384,29 @@ def _forget(desk: Desk, refund_id: str) -> None:
 
 
 def _recorded_and_maybe_reported(desk: Desk) -> str:
-    """50.00 EUR of INV-B are recorded under another name than the refund that Stripe has."""
+    """50.00 EUR of INV-B is recorded under another reference than Stripe's refund."""
     _two_invoices(desk.sandbox)
     _imported(desk, "INV-B", "50.00 EUR", _BOTH, auto_refundable=False)
     desk.json("invoice pull stripe")
     desk.json("mark-refunded INV-B --full --reason other --reference transfer-1 --yes")
-    made = desk.sandbox.dashboard_refund(_BOTH, 5000)
+    refund_id = desk.sandbox.dashboard_refund(_BOTH, 5000)
     desk("reconcile")
-    return made
+    return refund_id
 
 
 def test_what_may_be_recorded_already_is_reserved_and_refunds_no_invoice(desk: Desk) -> None:
-    made = _recorded_and_maybe_reported(desk)
+    refund_id = _recorded_and_maybe_reported(desk)
     first = desk.invoice("INV-A")
     assert (str(first.reserved), str(first.refunded), str(first.refundable)) == ("50.00 EUR", "0.00 EUR", "50.00 EUR")
     assert desk.json("status", exit_code=8)["losses"] == []
     assert findings(desk.books) == []
     record = next(refund for refund in desk.invoice("INV-B").refunds if not refund.is_external)
-    desk.json(f"reconcile --match {made} --record {record.id}")
+    desk.json(f"reconcile --match {refund_id} --record {record.id}")
     assert desk.invoice("INV-A").refundable.number == "100.00"
     assert findings(desk.books) == []
 
 
-def test_a_record_of_what_is_counted_for_another_invoice_needs_a_word(desk: Desk) -> None:
+def test_a_record_counted_for_another_invoice_needs_confirmation(desk: Desk) -> None:
     _two_invoices(desk.sandbox)
     charge = str(desk.sandbox.state.find_charge(_BOTH).id)
     _imported(desk, "INV-A", "100.00 EUR", _BOTH, auto_refundable=False)
@@ -428,6 +428,6 @@ def test_a_recorded_chargeback_that_is_won_after_all_needs_a_person(desk: Desk, 
     desk.json(f"mark-refunded {number} --amount 40 --reason chargeback --yes")
     desk.sandbox.dispute(_BOTH, "won", amount=4000, dispute=dispute)
     desk("reconcile")
-    (told,) = desk.json("status", exit_code=8)["unreviewed"]
-    assert "40.00 EUR is recorded as lost to it" in told["note"]
+    (event,) = desk.json("status", exit_code=8)["unreviewed"]
+    assert "40.00 EUR is recorded as lost to it" in event["note"]
     assert findings(desk.books) == []

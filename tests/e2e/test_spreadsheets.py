@@ -1,4 +1,4 @@
-"""What is written for spreadsheets: read back by one, every row is there and no cell is a formula."""
+"""CSV for spreadsheets: a spreadsheet reads every row back, and no cell is a formula."""
 
 import csv
 import io
@@ -45,14 +45,14 @@ def is_formula(cell: str) -> bool:
 
 @pytest.mark.parametrize(("form", "reader"), [("csv", "excel"), ("tsv", "excel-tab")])
 @pytest.mark.parametrize("command", ["invoice list", "credit-notes list", "status", "invoice history INV-00", "config"])
-def test_every_row_comes_back_and_none_runs(desk: Desk, command: str, form: str, reader: str) -> None:
+def test_every_row_is_read_back_and_no_cell_runs(desk: Desk, command: str, form: str, reader: str) -> None:
     whole = parse_money("100.00 EUR")
     for n, name in enumerate(NASTY):
         desk.bring_in(new_invoice(f"OPEN-{n:02}", whole, status=InvoiceStatus.OPEN, customer=name, customer_name=name))
         desk.paid_outside(f"INV-{n:02}")
         memo = name.replace("'", "'\\''").replace("\t", " ").replace("\n", " ")
-        made = desk(f"mark-refunded INV-{n:02} --full --reason other --yes --memo='{memo}' --reference='{memo}'")
-        assert made.exit_code == 0, made
+        output = desk(f"mark-refunded INV-{n:02} --full --reason other --yes --memo='{memo}' --reference='{memo}'")
+        assert output.exit_code == 0, output
     desk.environ["REFUNDCLI_OPERATOR_NAME"] = '"=1+1'
     answer = desk(f"{command} -o {form}")
     assert answer.exit_code in (0, 8), answer
@@ -64,17 +64,17 @@ def test_every_row_comes_back_and_none_runs(desk: Desk, command: str, form: str,
         assert len(rows) == 1 + len(as_json)
 
 
-def test_rejected_rows_come_back_as_they_were_given(desk: Desk) -> None:
-    """Twice refused, guarded each time, and corrected in the end."""
+def test_rejected_rows_are_written_as_they_were_read(desk: Desk) -> None:
+    """Refused twice, guarded each time, and finally corrected."""
     memos = [name.strip() for name in NASTY if "\t" not in name]
-    told = io.StringIO()
-    write = csv.writer(told).writerow
+    buffer = io.StringIO()
+    write = csv.writer(buffer).writerow
     write(["invoice", "amount", "reason", "memo"])
     for n, memo in enumerate(memos):
         desk.paid_outside(f"R-{n:02}")
-        # An apostrophe before a formula is taken for a guard, so one that is meant has another before it.
+        # An apostrophe before a formula reads as a guard, so a literal one is doubled.
         write([f"R-{n:02}", "x", "other", f"'{memo}" if memo.startswith("'") else memo])
-    Path("a.csv").write_text(told.getvalue())
+    Path("a.csv").write_text(buffer.getvalue())
     for name in ("a.csv", "a.csv.rejected.csv"):
         assert desk(f"mark-refunded --from {name} --yes").exit_code == 9
         rejected = read(Path(f"{name}.rejected.csv").read_bytes().decode(), "excel")

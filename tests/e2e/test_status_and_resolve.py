@@ -1,4 +1,4 @@
-"""The first look of the day, and the last resort."""
+"""status, and resolve for refunds that nothing else can finish."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ from refundcli.store.integrity import findings
 
 
 def lose_the_answer(desk: Desk, *, provider: str = "stripe", hours_ago: float = 0) -> str:
-    """A refund of 60.00 whose outcome is not known, first sent so long ago."""
+    """A refund of 60.00 with an unknown outcome, first sent `ago`."""
     desk.sandbox.faults("drop_before", provider=provider)  # type: ignore[arg-type]
     refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)["refunds"][0]["id"]
     if hours_ago:
@@ -31,15 +31,15 @@ def age(desk: Desk, *, hours: float) -> None:
         connection.commit()
 
 
-def test_while_a_provider_wants_to_be_left_alone_nothing_that_is_ready_is_given_up(desk: Desk) -> None:
+def test_ready_refunds_are_not_dropped_while_a_provider_rate_limits(desk: Desk) -> None:
     for number in ("INV-1", "INV-2"):
         desk.paid_by_card(number, provider="adyen")
         leave_it_ready(desk, number=number)
     desk.sandbox.faults("429", provider="adyen", retry_after=600)
-    asked, unasked = desk.json("resume --yes", exit_code=8)
-    assert (asked["status"], unasked["status"], unasked["step"]) == ("failed", "ready", "could not be asked about")
-    assert "Adyen is rate limiting; try again in" in unasked["note"]
-    assert [each["status"] for each in desk.json("resume --yes")] == ["pending"]
+    first, second = desk.json("resume --yes", exit_code=8)
+    assert (first["status"], second["status"], second["step"]) == ("failed", "ready", "could not be asked about")
+    assert "Adyen is rate limiting; try again in" in second["note"]
+    assert [outcome["status"] for outcome in desk.json("resume --yes")] == ["pending"]
     assert len(desk.sandbox.refunds) == 1
 
 
@@ -49,7 +49,7 @@ def test_a_quiet_day_ends_with_nothing(desk: Desk) -> None:
     desk.json("refund INV-2 --amount 1 --reason other --yes")
     answer = desk.json("status")
     assert (answer["needs_attention"], answer["unfinished"]) == (False, [])
-    assert [each["invoice"] for each in answer["pending"]] == ["INV-2"]
+    assert [refund["invoice"] for refund in answer["pending"]] == ["INV-2"]
     assert answer["disputed"] == ["INV-1"]
     assert answer["livemode"] is False
 
@@ -66,8 +66,8 @@ def test_what_is_accepted_for_too_long_needs_a_person_and_says_how_to_look(desk:
         connection = connection.execution_options(writes=True)
         connection.execute(text("UPDATE refund SET created_at = :at"), {"at": long_ago.replace(tzinfo=None)})
         connection.commit()
-    told = desk.json("status", exit_code=8)["pending"]
-    commands = {each["invoice"]: each["command"] for each in told}
+    pending = desk.json("status", exit_code=8)["pending"]
+    commands = {refund["invoice"]: refund["command"] for refund in pending}
     assert commands == {
         "INV-1": "refundcli reconcile --report FILE",
         "INV-2": "refundcli reconcile --provider stripe",
@@ -76,12 +76,16 @@ def test_what_is_accepted_for_too_long_needs_a_person_and_says_how_to_look(desk:
     assert desk("status").exit_code == 0
 
 
-def test_what_was_left_behind_is_told_with_the_command_that_settles_it(desk: Desk) -> None:
+def test_an_unfinished_refund_is_listed_with_its_next_command(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk)
-    (told,) = desk.json("status", exit_code=8)["unfinished"]
-    assert (told["id"], told["next"], told["command"]) == (refund, "resume", f"refundcli resume {refund}")
-    assert desk(told["command"].removeprefix("refundcli ")).exit_code == 0
+    (unfinished,) = desk.json("status", exit_code=8)["unfinished"]
+    assert (unfinished["id"], unfinished["next"], unfinished["command"]) == (
+        refund,
+        "resume",
+        f"refundcli resume {refund}",
+    )
+    assert desk(unfinished["command"].removeprefix("refundcli ")).exit_code == 0
     assert desk("status").exit_code == 0
 
 
@@ -89,10 +93,10 @@ def test_what_was_left_behind_is_told_with_the_command_that_settles_it(desk: Des
 def test_past_the_key_window_only_a_person_can_end_it(desk: Desk, provider: str, following: str) -> None:
     desk.paid_by_card(provider=provider)
     refund = lose_the_answer(desk, provider=provider, hours_ago=24 * 8)
-    (told,) = desk.json("status", exit_code=8)["unfinished"]
-    assert told["next"] == following
-    (left,) = desk.json("resume", exit_code=8)
-    assert "refundcli resolve" in left["note"]
+    (unfinished,) = desk.json("status", exit_code=8)["unfinished"]
+    assert unfinished["next"] == following
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert "refundcli resolve" in outcome["note"]
     answer = desk.json(f"resolve {refund} --not-executed --evidence 'dashboard, A. Osei' --yes")
     assert answer["refunds"][0]["status"] == "failed"
     assert answer["invoice"]["refundable"]["amount"] == "100.00"
@@ -102,17 +106,21 @@ def test_past_the_key_window_only_a_person_can_end_it(desk: Desk, provider: str,
 
 
 @pytest.mark.parametrize(("provider", "state"), [("stripe", "succeeded"), ("adyen", "pending")])
-def test_a_refund_that_was_made_after_all_is_taken_down_by_its_reference(desk: Desk, provider: str, state: str) -> None:
+def test_a_refund_made_after_all_is_recorded_by_its_reference(desk: Desk, provider: str, state: str) -> None:
     desk.paid_by_card(provider=provider)
     refund = lose_the_answer(desk, provider=provider, hours_ago=24 * 8)
     reference = {"stripe": "re_1Q", "adyen": "REF123"}[provider]
     answer = desk.json(f"resolve {refund} --provider-reference {reference} --evidence 'support, case 4711' --yes")
-    told = answer["refunds"][0]
-    assert (told["status"], told["provider_reference"], told["credit_note"]["status"]) == (state, reference, "issued")
+    recorded = answer["refunds"][0]
+    assert (recorded["status"], recorded["provider_reference"], recorded["credit_note"]["status"]) == (
+        state,
+        reference,
+        "issued",
+    )
     assert findings(desk.books) == []
 
 
-def test_nothing_is_resolved_by_hand_that_a_machine_can_settle(desk: Desk) -> None:
+def test_resolve_is_refused_while_resume_can_settle(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk)
     desk.refused(f"resolve {refund} --not-executed --evidence x --yes", "resume-first")
@@ -123,15 +131,15 @@ def test_nothing_is_resolved_by_hand_that_a_machine_can_settle(desk: Desk) -> No
 
 def test_a_resolution_needs_evidence_one_end_and_a_reference_of_its_own(desk: Desk) -> None:
     desk.paid_by_card()
-    made = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["provider_reference"]
+    provider_reference = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["provider_reference"]
     refund = lose_the_answer(desk, hours_ago=21)
     desk.refused(f"resolve {refund} --not-executed --yes", "evidence-needed", exit_code=2)
     desk.refused(f"resolve {refund} --evidence x --yes", "made-or-not", exit_code=2)
-    desk.refused(f"resolve {refund} --provider-reference {made} --evidence x --yes", "reference-taken")
+    desk.refused(f"resolve {refund} --provider-reference {provider_reference} --evidence x --yes", "reference-taken")
     desk.refused(f"resolve {refund} --not-executed --evidence x", "confirmation-required", exit_code=2)
 
 
-def test_what_the_provider_tells_outweighs_any_evidence(desk: Desk) -> None:
+def test_the_providers_answer_outweighs_any_evidence(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     refund = desk.json("refund INV-1 --amount 60 --reason duplicate --yes", exit_code=8)["refunds"][0]["id"]
@@ -142,7 +150,7 @@ def test_what_the_provider_tells_outweighs_any_evidence(desk: Desk) -> None:
     assert desk.invoice("INV-1").refunded.number == "60.00"
 
 
-def test_what_stripe_cannot_be_asked_now_is_not_resolved_now(desk: Desk) -> None:
+def test_an_unreachable_stripe_postpones_resolve(desk: Desk) -> None:
     desk.paid_by_card()
     refund = lose_the_answer(desk, hours_ago=24)
     desk.sandbox.faults("drop_before", "drop_before", call="lookup")
@@ -163,7 +171,7 @@ def report_dispute(desk: Desk, state: DisputeState) -> None:
     """The provider reports a dispute about all of the payment."""
     payment = desk.invoice("INV-1").payments[0]
     assert payment.provider
-    news = DisputeUpdate(
+    update = DisputeUpdate(
         provider=payment.provider,
         reference="DISPUTE1",
         payment_references=payment.references,
@@ -173,15 +181,15 @@ def report_dispute(desk: Desk, state: DisputeState) -> None:
         at=datetime.now(UTC),
         amount=payment.captured,
     )
-    desk.books.write(lambda tx: apply_dispute(tx, news, evidence="test"))
+    desk.books.write(lambda tx: apply_dispute(tx, update, evidence="test"))
 
 
 def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -> None:
     desk.paid_by_card()
     refund = leave_it_ready(desk, "--full")
     report_dispute(desk, DisputeState.LOST)
-    (told,) = desk.json(f"resume {refund} --yes", exit_code=3)
-    assert (told["status"], told["step"]) == ("failed", "settled")
+    (outcome,) = desk.json(f"resume {refund} --yes", exit_code=3)
+    assert (outcome["status"], outcome["step"]) == ("failed", "settled")
     assert desk.sandbox.refund_requests == []
 
 
@@ -190,13 +198,13 @@ def test_nothing_is_sent_again_into_an_open_dispute(desk: Desk) -> None:
     lose_the_answer(desk, provider="adyen")
     before = len(desk.sandbox.refund_requests)
     report_dispute(desk, DisputeState.OPEN)
-    (told,) = desk.json("resume", exit_code=8)
-    assert "open dispute" in told["note"]
+    (outcome,) = desk.json("resume", exit_code=8)
+    assert "open dispute" in outcome["note"]
     assert len(desk.sandbox.refund_requests) == before
 
 
 @pytest.mark.parametrize("ended", ["rejected", "expired"])
-def test_a_refund_whose_approval_was_declined_at_stripe_ends_with_the_next_resume(desk: Desk, ended: str) -> None:
+def test_a_declined_stripe_approval_ends_with_the_next_resume(desk: Desk, ended: str) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("approval_required")
     assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8

@@ -1,4 +1,4 @@
-"""One summary: what needs attention, what is pending, who is at work, how fresh the data is; nothing contradicts it."""
+"""The status summary: what needs attention, what is pending, who is at work, how fresh the data is."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ LISTS = (
 
 
 def shown(desk: Desk, *, days_later: float = 0) -> str:
-    """The screen, as a person sees it on a wide terminal."""
+    """The screen on a wide terminal."""
 
     class Terminal:
         def __init__(self) -> None:
@@ -69,32 +69,32 @@ def change(desk: Desk, statement: str, **values: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _consistent(desk: Desk) -> Iterator[None]:
-    """After every test here: the exit code, the JSON, and the screen say the same."""
+    """After every test here: the exit code, the JSON and the screen agree."""
     yield
     answer = desk("status -o json")
-    told, screen = answer.json, shown(desk)
-    assert answer.exit_code == (8 if told["needs_attention"] else 0)
-    assert told["needs_attention"] == (told["attention"] > 0)
+    status, screen = answer.json, shown(desk)
+    assert answer.exit_code == (8 if status["needs_attention"] else 0)
+    assert status["needs_attention"] == (status["attention"] > 0)
     nothing_to_do = "All clear." in screen or "Nothing needs attention." in screen
-    assert nothing_to_do != told["needs_attention"]
+    assert nothing_to_do != status["needs_attention"]
     commands = [
-        each["command"] for name in LISTS for each in told[name] if isinstance(each, dict) and "command" in each
+        entry["command"] for name in LISTS for entry in status[name] if isinstance(entry, dict) and "command" in entry
     ]
-    commands.append(told["not_applied"]["command"])
-    if not told["needs_attention"]:
+    commands.append(status["not_applied"]["command"])
+    if not status["needs_attention"]:
         assert set(commands) == {None}
         assert "refundcli " not in screen
-    assert set(told["counts"]) == set(LISTS)
+    assert set(status["counts"]) == set(LISTS)
     for name in LISTS:
-        assert len(told[name]) == min(told["counts"][name]["all"], 50)
+        assert len(status[name]) == min(status["counts"][name]["all"], 50)
 
 
 def test_nothing_known_is_null_and_nothing_counted_is_zero(desk: Desk) -> None:
-    told = desk.json("status")
-    assert told["livemode"] is None
-    assert set(told["events"].values()) == {0}
+    status = desk.json("status")
+    assert status["livemode"] is None
+    assert set(status["events"].values()) == {0}
     for provider in ("stripe", "adyen"):
-        assert set(told["providers"][provider].values()) == {None}
+        assert set(status["providers"][provider].values()) == {None}
     assert "not compared with a provider yet" in shown(desk)
 
 
@@ -108,8 +108,8 @@ def test_a_store_that_cannot_be_read_has_no_numbers_at_all(desk: Desk) -> None:
 def test_lists_are_cut_at_fifty_and_say_how_many_there_are(desk: Desk) -> None:
     for number in range(53):
         desk.paid_by_card(f"INV-{number:03}", provider="adyen", processing=True)
-    told = desk.json("status")
-    assert (len(told["processing"]), told["counts"]["processing"]["all"]) == (50, 53)
+    status = desk.json("status")
+    assert (len(status["processing"]), status["counts"]["processing"]["all"]) == (50, 53)
     assert "Currently processing (53)" in shown(desk)
     assert "… and 3 more" in shown(desk)
 
@@ -121,14 +121,14 @@ def test_what_needs_someone_is_shown_first_however_many_wait(desk: Desk) -> None
     assert desk.json("status")["counts"]["pending"] == {"all": 52, "need_attention": 0}
     newest = desk.invoice("INV-051").refunds[0].id
     change(desk, "UPDATE refund SET pending_reason = 'insufficient_funds' WHERE id = :id", id=newest)
-    told = desk.json("status", exit_code=8)
-    assert told["counts"]["pending"] == {"all": 52, "need_attention": 1}
-    assert told["pending"][0]["id"] == newest
+    status = desk.json("status", exit_code=8)
+    assert status["counts"]["pending"] == {"all": 52, "need_attention": 1}
+    assert status["pending"][0]["id"] == newest
     assert "Accepted, not final (52, 1 to do)" in shown(desk)
 
 
 def kill_a_run(desk: Desk, rows: int = 4) -> str:
-    """A worker that is killed with one row done, and its rows still its own; the id of its run."""
+    """A worker killed with one row done, its leases still live; the id of its run."""
     for number in range(1, rows + 1):
         desk.paid_by_card(f"R-{number}")
     file = desk.folder / "refunds.csv"
@@ -148,14 +148,14 @@ def kill_a_run(desk: Desk, rows: int = 4) -> str:
 
 def test_a_killed_run_is_listed_until_it_is_finished_also_after_resume(desk: Desk) -> None:
     run = kill_a_run(desk)
-    (told,) = desk.json("status", exit_code=8)["runs"]
-    assert (told["id"], told["command"]) == (run, f"refundcli refund --resume {run}")
-    assert sum(told["counts"].values()) == told["rows"] == 4
-    assert all(holder["live"] is False for holder in told["leased_by"])
+    (listed_run,) = desk.json("status", exit_code=8)["runs"]
+    assert (listed_run["id"], listed_run["command"]) == (run, f"refundcli refund --resume {run}")
+    assert sum(listed_run["counts"].values()) == listed_run["rows"] == 4
+    assert all(holder["live"] is False for holder in listed_run["leased_by"])
     desk("resume")
-    (told,) = desk.json("status", exit_code=8)["runs"]
-    assert told["id"] == run
-    assert "which is gone or was stopped" in shown(desk) or not told["leased_by"]
+    (listed_run,) = desk.json("status", exit_code=8)["runs"]
+    assert listed_run["id"] == run
+    assert "which is gone or was stopped" in shown(desk) or not listed_run["leased_by"]
     assert desk(f"refund --resume {run}").exit_code == 0
     assert desk.json("status")["runs"] == []
 
@@ -164,35 +164,35 @@ def test_a_run_at_work_says_who_is_at_it_and_until_when(desk: Desk) -> None:
     run = kill_a_run(desk)
     desk("resume")
     until = (datetime.now(UTC) + timedelta(minutes=2)).replace(tzinfo=None)
-    held = "UPDATE bulk_item SET state = 'taken', worker = :worker, lease_until = :until WHERE state <> 'done'"
-    change(desk, held, worker="other-desk|a-machine|4711|99", until=until)
-    told = desk.json("status")
-    (listed,) = told["runs"]
+    statement = "UPDATE bulk_item SET state = 'taken', worker = :worker, lease_until = :until WHERE state <> 'done'"
+    change(desk, statement, worker="other-desk|a-machine|4711|99", until=until)
+    status = desk.json("status")
+    (listed,) = status["runs"]
     (holder,) = listed["leased_by"]
     assert (listed["id"], listed["next"], listed["command"]) == (run, "wait", None)
     assert (holder["process"], holder["live"]) == ("other-desk (process 4711)", True)
     assert holder["lease_until"]
     assert "leased by other-desk (process 4711) until" in shown(desk)
-    # Its lease ends without a word.
+    # Its lease expires.
     past = (datetime.now(UTC) - timedelta(minutes=1)).replace(tzinfo=None)
     change(desk, "UPDATE bulk_item SET lease_until = :past WHERE state = 'taken'", past=past)
     assert desk.json("status", exit_code=8)["runs"][0]["command"] == f"refundcli refund --resume {run}"
 
 
-def test_a_run_of_records_tells_no_counts_that_the_store_does_not_have(desk: Desk) -> None:
+def test_a_run_of_records_has_null_for_unknown_counts(desk: Desk) -> None:
     for number in (1, 2):
         desk.paid_outside(f"T-{number}")
     file = desk.folder / "marks.csv"
     file.write_text("invoice,amount,reason\nT-1,40.00,other\nT-2,40.00,other\n")
     run = desk.json(f"mark-refunded --from {file} --yes")["run"]
     change(desk, "UPDATE bulk_run SET state = 'running' WHERE id = :id", id=run)
-    (told,) = desk.json("status")["runs"]
-    assert (told["next"], set(told["counts"].values()), told["rows"]) == ("wait", {None}, 2)
-    assert told["last_record_at"]
+    (listed_run,) = desk.json("status")["runs"]
+    assert (listed_run["next"], set(listed_run["counts"].values()), listed_run["rows"]) == ("wait", {None}, 2)
+    assert listed_run["last_record_at"]
     past = (datetime.now(UTC) - timedelta(minutes=5)).replace(tzinfo=None)
     change(desk, "UPDATE refund SET created_at = :past", past=past)
-    (told,) = desk.json("status", exit_code=8)["runs"]
-    assert told["command"] == f"refundcli mark-refunded --resume {run}"
+    (listed_run,) = desk.json("status", exit_code=8)["runs"]
+    assert listed_run["command"] == f"refundcli mark-refunded --resume {run}"
     change(desk, "UPDATE bulk_run SET state = 'finished'")
 
 
@@ -202,8 +202,8 @@ def test_a_refund_being_sent_says_by_whom(desk: Desk) -> None:
     desk("refund INV-1 --full --reason other --yes")
     until = (datetime.now(UTC) + timedelta(minutes=1)).replace(tzinfo=None)
     change(desk, "UPDATE refund SET lease_owner = 'desk-2|m|311|5', lease_until = :until", until=until)
-    (told,) = desk.json("status")["unfinished"]
-    assert (told["next"], told["leased_by"]["process"], told["leased_by"]["live"]) == (
+    (refund,) = desk.json("status")["unfinished"]
+    assert (refund["next"], refund["leased_by"]["process"], refund["leased_by"]["live"]) == (
         "wait",
         "desk-2 (process 311)",
         True,
@@ -212,22 +212,22 @@ def test_a_refund_being_sent_says_by_whom(desk: Desk) -> None:
     change(desk, "UPDATE refund SET lease_owner = '', lease_until = NULL")
 
 
-def ingest(desk: Desk, told: Json, *, key: str = ADYEN_KEY) -> int:
+def ingest(desk: Desk, notification: Json, *, key: str = ADYEN_KEY) -> int:
     settle_secrets(desk)
     file = desk.folder / "deliveries.jsonl"
-    file.write_text(adyen(signed(told, key)).kept + "\n")
+    file.write_text(adyen(signed(notification, key)).as_line + "\n")
     return desk(f"events ingest {file}").exit_code
 
 
-def reported(desk: Desk, told: Json) -> None:
-    assert ingest(desk, told) == 0
+def ingest_notification(desk: Desk, notification: Json) -> None:
+    assert ingest(desk, notification) == 0
 
 
-def test_a_failed_capture_is_shown_until_it_is_taken_again_or_the_invoice_is_closed(desk: Desk) -> None:
+def test_a_failed_capture_is_shown_until_recaptured_or_closed(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
-    reported(desk, item("CAPTURE_FAILED", originalReference=payment, pspReference="CAP1"))
-    (told,) = desk.json("status")["failed_captures"]
-    assert (told["invoice"], told["reference"], told["amount"]["amount"]) == ("INV-1", "CAP1", "100.00")
+    ingest_notification(desk, item("CAPTURE_FAILED", originalReference=payment, pspReference="CAP1"))
+    (capture,) = desk.json("status")["failed_captures"]
+    assert (capture["invoice"], capture["reference"], capture["amount"]["amount"]) == ("INV-1", "CAP1", "100.00")
     assert "Captures that failed (1)" in shown(desk)
     assert "not captured" in shown(desk)
     desk.json("void INV-1 --yes")
@@ -235,13 +235,13 @@ def test_a_failed_capture_is_shown_until_it_is_taken_again_or_the_invoice_is_clo
 
 
 def late_failure(desk: Desk) -> Refund:
-    """A refund that Adyen failed after it was accepted, and may send again for ten days."""
+    """A refund that failed at Adyen after acceptance, and may be retried for ten days."""
     desk.paid_by_card("INV-1", provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
     (refund,) = desk.invoice("INV-1").refunds
     failed = {"originalReference": desk.invoice("INV-1").payments[0].reference, "merchantReference": refund.id}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    reported(desk, item("REFUND_FAILED", pspReference=refund.provider_reference, eventDate=now, **failed))
+    ingest_notification(desk, item("REFUND_FAILED", pspReference=refund.provider_reference, eventDate=now, **failed))
     return desk.invoice("INV-1").refunds[0]
 
 
@@ -255,30 +255,30 @@ def test_a_hold_that_has_lapsed_reserves_nothing_any_more(desk: Desk) -> None:
     change(desk, "UPDATE refund SET hold_until = :past", past=past)
     assert desk.json("status", exit_code=8)["needs_acknowledgement"][0]["still_reserved"] is False
     assert "still reserved" not in shown(desk)
-    told = desk.json("invoice show INV-1")
-    assert (told["reserved"]["amount"], told["refundable"]["amount"]) == ("0.00", "100.00")
-    assert told["refunds"][0]["still_reserved"] is False
+    invoice = desk.json("invoice show INV-1")
+    assert (invoice["reserved"]["amount"], invoice["refundable"]["amount"]) == ("0.00", "100.00")
+    assert invoice["refunds"][0]["still_reserved"] is False
 
 
-def test_an_update_that_waits_for_long_asks_to_be_applied_and_a_young_one_does_not(desk: Desk) -> None:
+def test_only_an_update_that_waits_for_long_needs_attention(desk: Desk) -> None:
     payment = desk.paid_by_card("INV-1", provider="adyen")
-    reported(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
+    ingest_notification(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
     change(desk, "UPDATE provider_event SET state = 'waiting'")
-    told = desk.json("status")
-    assert (told["not_applied"]["waiting"], told["not_applied"]["command"]) == (1, None)
+    status = desk.json("status")
+    assert (status["not_applied"]["waiting"], status["not_applied"]["command"]) == (1, None)
     past = (datetime.now(UTC) - timedelta(hours=1)).replace(tzinfo=None)
     change(desk, "UPDATE provider_event SET received_at = :past", past=past)
-    told = desk.json("status", exit_code=8)
-    assert told["not_applied"]["command"] == "refundcli events apply"
+    status = desk.json("status", exit_code=8)
+    assert status["not_applied"]["command"] == "refundcli events apply"
     assert "1 update waiting to be applied" in shown(desk)
     assert desk("events apply").exit_code == 0
     assert desk.json("status")["not_applied"]["waiting"] == 0
 
 
 def test_updates_about_payments_that_are_not_in_the_books_ask_for_nothing(desk: Desk) -> None:
-    reported(desk, item("REFUND", originalReference="NOBODYKNOWSTHIS1", pspReference="REF1"))
-    told = desk.json("status")
-    assert (told["events"]["unmatched"], told["not_applied"]["command"]) == (1, None)
+    ingest_notification(desk, item("REFUND", originalReference="NOBODYKNOWSTHIS1", pspReference="REF1"))
+    status = desk.json("status")
+    assert (status["events"]["unmatched"], status["not_applied"]["command"]) == (1, None)
     assert "1 update about payments that are not in the books" in shown(desk)
 
 
@@ -293,12 +293,12 @@ def test_counts_beside_lists_count_what_is_not_listed_too(desk: Desk) -> None:
     for run in runs:
         desk.books.write(partial(_begin, run))
     settle_secrets(desk)
-    told = (item("CAPTURE", originalReference="UNKNOWNYET", pspReference=f"CAP{n}") for n in range(60))
-    oracle.ingest(desk, *oracle.delivered(*told))
+    status = (item("CAPTURE", originalReference="UNKNOWNYET", pspReference=f"CAP{n}") for n in range(60))
+    oracle.ingest(desk, *oracle.delivered(*status))
     desk.paid_by_card("INV-1", provider="adyen", reference="UNKNOWNYET")
-    told = desk.json("status", exit_code=8)
-    assert told["counts"]["runs"] == {"all": 60, "need_attention": 60}
-    assert (len(told["runs"]), told["not_applied"]["blocking"], told["attention"]) == (50, 60, 120)
+    status = desk.json("status", exit_code=8)
+    assert status["counts"]["runs"] == {"all": 60, "need_attention": 60}
+    assert (len(status["runs"]), status["not_applied"]["blocking"], status["attention"]) == (50, 60, 120)
     assert "Unfinished runs (60)" in shown(desk)
     assert "60 updates about payments that are in the books by now" in shown(desk)
 
@@ -307,14 +307,14 @@ def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None
     payment = desk.paid_by_card("INV-1", provider="adyen")
     desk.paid_by_card("INV-2")
     desk.sandbox.charge("5.00 EUR")
-    reported(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
+    ingest_notification(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
     assert ingest(desk, item("CAPTURE", originalReference=payment, pspReference="CAP2"), key=b"forged".hex()) == 3
     desk("reconcile")
-    told = desk.json("status")
-    adyen, stripe = told["providers"]["adyen"], told["providers"]["stripe"]
+    status = desk.json("status")
+    adyen, stripe = status["providers"]["adyen"], status["providers"]["stripe"]
     assert (adyen["last_reconcile"], bool(adyen["last_webhook"])) == (None, True)
     assert (stripe["result"], stripe["differences_left"], stripe["last_webhook"]) == ("differs", 1, None)
-    assert told["rejected_webhooks"] == {"forged": 1}
+    assert status["rejected_webhooks"] == {"forged": 1}
     screen = shown(desk)
     assert "Rejected deliveries: 1 (1 wrong signature)" in screen
     assert ": 1 difference left" in screen
@@ -331,26 +331,26 @@ def test_a_small_report_does_not_replace_the_agreement_of_a_fuller_one(desk: Des
 
     assert compare("full.csv", *(row("Settled", payment, minor=10_000) for payment in payments[:2])) == 0
     assert compare("tiny.csv", row("Settled", payments[0], minor=9_000)) == 3
-    told = desk.json("status")["providers"]["adyen"]
+    adyen_status = desk.json("status")["providers"]["adyen"]
     of_full = {"result": "agrees", "account": MERCHANT, "compared": 2, "in_books": 3, "complete": False}
-    assert {name: told[name] for name in of_full} == of_full
-    assert told["report"].endswith("full.csv")
-    assert (told["narrower"]["result"], told["narrower"]["compared"]) == ("differs", 1)
+    assert {name: adyen_status[name] for name in of_full} == of_full
+    assert adyen_status["report"].endswith("full.csv")
+    assert (adyen_status["narrower"]["result"], adyen_status["narrower"]["compared"]) == ("differs", 1)
     assert "full.csv, 2 of 3 payments in the books): agreed; later compared" in shown(desk)
     assert "tiny.csv, 1 of 3 payments in the books): 1 difference left" in shown(desk)
 
     assert compare("whole.csv", *(row("Settled", payment, minor=10_000) for payment in payments)) == 0
-    told = desk.json("status")["providers"]["adyen"]
-    assert (told["compared"], told["complete"], told["narrower"]) == (3, True, None)
+    adyen_status = desk.json("status")["providers"]["adyen"]
+    assert (adyen_status["compared"], adyen_status["complete"], adyen_status["narrower"]) == (3, True, None)
 
 
 def test_a_comparison_of_some_days_does_not_replace_that_of_all(desk: Desk) -> None:
     desk.paid_by_card("INV-1")
     desk("reconcile")
     assert desk("reconcile --since 2099-01-01").exit_code == 0
-    told = desk.json("status")["providers"]["stripe"]
-    assert (told["result"], told["since"], told["complete"]) == ("agrees", None, True)
-    narrower = told["narrower"]
+    stripe_status = desk.json("status")["providers"]["stripe"]
+    assert (stripe_status["result"], stripe_status["since"], stripe_status["complete"]) == ("agrees", None, True)
+    narrower = stripe_status["narrower"]
     assert (narrower["result"], narrower["since"], narrower["complete"]) == ("nothing-to-compare", "2099-01-01", False)
     assert "made since 2099-01-01, 0 of 1 payment in the books): nothing to compare" in shown(desk)
 
@@ -363,11 +363,15 @@ def test_status_loads_no_sdk(desk: Desk) -> None:
         "run(['status', '-o', 'json'])\n"
         "sys.stderr.write(' '.join({'stripe', 'Adyen', 'requests', 'alembic', 'starlette'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    process = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert process.stderr == ""
 
 
 def test_a_comparison_stored_by_an_older_version_is_shown_by_its_time(desk: Desk, tmp_path: Path) -> None:
     desk.books.write(lambda tx: tx.set_sync_state("reconcile:stripe", "3"))
-    told = desk.json("status")["providers"]["stripe"]
-    assert (told["result"], told["differences_left"], bool(told["last_reconcile"])) == (None, None, True)
+    stripe_status = desk.json("status")["providers"]["stripe"]
+    assert (stripe_status["result"], stripe_status["differences_left"], bool(stripe_status["last_reconcile"])) == (
+        None,
+        None,
+        True,
+    )

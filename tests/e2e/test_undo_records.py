@@ -1,4 +1,4 @@
-"""`mark-refunded --undo`: what it would do, what it does, and what it leaves alone."""
+"""`mark-refunded --undo`: its preview, its effect, and what it does not touch."""
 
 import hashlib
 import json
@@ -33,12 +33,12 @@ def digest(desk: Desk) -> str:
 
     tables = MetaData()
     tables.reflect(desk.books.engine)
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     with desk.books.engine.connect() as line:
         for table in tables.sorted_tables:
             for row in line.execute(table.select().order_by(*table.columns)):
-                found.update(repr(tuple(row)).encode())
-    return found.hexdigest()
+                checksum.update(repr(tuple(row)).encode())
+    return checksum.hexdigest()
 
 
 @pytest.mark.parametrize("what", ["run", "record"])
@@ -49,8 +49,8 @@ def test_a_dry_run_of_an_undo_changes_nothing(desk: Desk, run: str, what: str) -
     assert (answer["dry_run"], answer["records"]) == (True, 2 if what == "run" else 1)
     assert answer["totals"][0]["amount"]["amount"] == ("70.00" if what == "run" else "40.00")
     assert digest(desk) == before
-    done = desk.json(f"mark-refunded --undo {named} --memo why --yes")
-    assert done == answer | {"dry_run": False}
+    report = desk.json(f"mark-refunded --undo {named} --memo why --yes")
+    assert report == answer | {"dry_run": False}
 
 
 def test_a_dry_run_refuses_what_an_undo_refuses(desk: Desk, run: str) -> None:
@@ -76,7 +76,7 @@ def test_a_record_may_be_named_by_its_credit_note(desk: Desk, run: str) -> None:
     assert [desk.invoice(number).refunded.number for number in ("T-1", "T-2")] == ["0.00", "30.00"]
 
 
-def test_who_names_the_invoice_is_told_its_records(desk: Desk, run: str) -> None:
+def test_naming_the_invoice_lists_its_records(desk: Desk, run: str) -> None:
     error = desk.refused("mark-refunded --undo T-1 --memo why --yes", "refund-not-found", exit_code=5)
     assert desk.invoice("T-1").refunds[0].id in error["hint"]
 
@@ -85,76 +85,74 @@ def test_who_names_the_invoice_is_told_its_records(desk: Desk, run: str) -> None
 
 
 def ingest(desk: Desk, provider: Any) -> Any:
-    found = desk.sandbox.deliveries(provider, drain=True)
+    deliveries = desk.sandbox.deliveries(provider, drain=True)
     path = Path(desk.folder / "deliveries.jsonl")
-    path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in found))
+    path.write_text("".join(json.dumps(asdict(delivery)) + "\n" for delivery in deliveries))
     return desk.ingest(path)
 
 
 @pytest.fixture(params=["stripe", "adyen"])
 def matched(desk: Desk, request: pytest.FixtureRequest) -> tuple[str, str]:
-    """A refund of the dashboard, and its record, matched: the provider, and its refund's id."""
+    """A dashboard refund matched with its record: the provider and the refund's id."""
     provider = request.param
     settle_secrets(desk)
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
     reference = desk.paid_by_card(provider=provider, auto_refundable=False)
     desk.sandbox.deliveries(provider, drain=True)
-    made = desk.sandbox.dashboard_refund(reference, 4000)
-    desk.json(f"mark-refunded INV-1 --amount 40 --reason other --reference {made} --yes")
+    refund_id = desk.sandbox.dashboard_refund(reference, 4000)
+    desk.json(f"mark-refunded INV-1 --amount 40 --reason other --reference {refund_id} --yes")
     ingest(desk, provider)
-    assert desk.invoice("INV-1").refunds[0].provider_reference == made
+    assert desk.invoice("INV-1").refunds[0].provider_reference == refund_id
     assert desk.invoice("INV-1").refundable.number == "60.00"
-    return provider, made
+    return provider, refund_id
 
 
-def test_a_matched_record_stands_as_long_as_the_provider_s_refund(desk: Desk, matched: tuple[str, str]) -> None:
-    _, made = matched
+def test_a_matched_record_is_valid_as_long_as_the_provider_s_refund(desk: Desk, matched: tuple[str, str]) -> None:
+    _, refund_id = matched
     record = desk.invoice("INV-1").refunds[0].id
     error = desk.refused(f"mark-refunded --undo {record} --memo why --yes", "made-at-provider")
-    assert made in error["message"]
+    assert refund_id in error["message"]
     assert "events list --about" in error["hint"]
 
 
 def test_a_matched_record_may_be_undone_once_the_provider_s_refund_failed(desk: Desk, matched: tuple[str, str]) -> None:
-    provider, made = matched
+    provider, refund_id = matched
     record = desk.invoice("INV-1").refunds[0].id
     if provider == "stripe":
-        desk.sandbox.settle(made, status="failed")
+        desk.sandbox.settle(refund_id, status="failed")
     else:
-        desk.sandbox.settle(made, event="REFUND_FAILED", reason="closed account")
-    told = ingest(desk, provider)
-    assert desk("status").exit_code == 8, told
-    shown = desk.json("invoice show INV-1")
-    (unreviewed,) = shown["payments"][0]["unreviewed"]
+        desk.sandbox.settle(refund_id, event="REFUND_FAILED", reason="closed account")
+    summary = ingest(desk, provider)
+    assert desk("status").exit_code == 8, summary
+    answer = desk.json("invoice show INV-1")
+    (unreviewed,) = answer["payments"][0]["unreviewed"]
     command = f"refundcli mark-refunded --undo {record} --memo TEXT"
     assert command in unreviewed["message"]
     desk.json(f"{command.removeprefix('refundcli ').replace('TEXT', 'failed')} --yes")
     invoice = desk.invoice("INV-1")
     assert (invoice.refunds[0].state, invoice.refundable.number) == (RefundState.REVERSED, "100.00")
     assert desk.json("invoice show INV-1")["payments"][0]["unreviewed"] == []
-    # What the provider says again agrees.
+    # The provider's next report agrees.
     if provider == "stripe":
         desk.json("reconcile --invoice INV-1")
     assert desk("status").exit_code == 0
     assert findings(desk.books) == []
 
 
-def test_an_undo_leaves_what_else_was_told_of_the_refund_to_a_person(desk: Desk, matched: tuple[str, str]) -> None:
-    provider, made = matched
+def test_an_undo_leaves_other_events_of_the_refund_for_review(desk: Desk, matched: tuple[str, str]) -> None:
+    provider, refund_id = matched
     record, payment = desk.invoice("INV-1").refunds[0].id, desk.invoice("INV-1").payments[0]
-    desk.sandbox.settle(made, **({"status": "failed"} if provider == "stripe" else {"event": "REFUND_FAILED"}))
+    desk.sandbox.settle(refund_id, **({"status": "failed"} if provider == "stripe" else {"event": "REFUND_FAILED"}))
     ingest(desk, provider)
-    odd = Doubt(Provider(provider), payment.references, "REFUND_ODD", made, "an unlisted word")
+    odd = Doubt(Provider(provider), payment.references, "REFUND_ODD", refund_id, "an unlisted word")
     desk.books.write(lambda tx: store_doubt(tx, odd, datetime.now(UTC), odd.why))
     desk.json(f"mark-refunded --undo {record} --memo failed --yes")
-    (left,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
-    assert left["message"] == "an unlisted word"
+    (event,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
+    assert event["message"] == "an unlisted word"
 
 
-def test_a_failure_noted_by_an_earlier_release_no_longer_counts_once_it_was_made_again(
-    desk: Desk, matched: tuple[str, str]
-) -> None:
+def test_an_old_releases_failure_note_ends_once_the_refund_is_retried(desk: Desk, matched: tuple[str, str]) -> None:
     record = desk.invoice("INV-1").refunds[0].id
     undo = f"mark-refunded --undo {record} --memo why --dry-run"
     for days in (-1, 1):
@@ -167,10 +165,10 @@ def test_a_failure_noted_by_an_earlier_release_no_longer_counts_once_it_was_made
     desk.refused(undo, "made-at-provider")
 
 
-def test_an_undo_of_a_run_that_keeps_a_record_ends_with_9(desk: Desk, matched: tuple[str, str], run: str) -> None:
+def test_an_undo_of_a_run_that_skips_a_record_ends_with_9(desk: Desk, matched: tuple[str, str], run: str) -> None:
     with desk.books.engine.connect() as line:
         line.execution_options(writes=True).exec_driver_sql(f"UPDATE refund SET run_id = '{run}'")
         line.commit()
     for options in ("--dry-run", "--yes"):
-        told = desk.json(f"mark-refunded --undo {run} --memo why {options}", exit_code=9)
-        assert (told["records"], told["not_undone"]) == (2, 1)
+        answer = desk.json(f"mark-refunded --undo {run} --memo why {options}", exit_code=9)
+        assert (answer["records"], answer["not_undone"]) == (2, 1)

@@ -1,4 +1,4 @@
-"""The whole proof: `make test-faults`, or `python -m faults --cases 2200 --seed 1` with PYTHONPATH=tests.
+"""All fault tests: `make test-faults`, or `python -m faults --cases 2200 --seed 1` with PYTHONPATH=tests.
 
 Every part prints its cases, its seed and its violations. Here they are run, timed and summed: what two parts that need
 one core each can do side by side, they do. Exit 0 only where every part ended with 0.
@@ -37,7 +37,7 @@ class Ended:
 
 
 def parts(cases: int, seed: int, examples: int) -> list[list[Part]]:
-    """One group after the other; those of a group at once."""
+    """Groups run one after another; the parts of a group run in parallel."""
     model = ("faults.model", "--examples", str(examples), "--seed", str(seed))
     return [
         [Part("fault sweep", ("faults.sweep", "--cases", str(cases), "--seed", str(seed)))],
@@ -53,22 +53,22 @@ def parts(cases: int, seed: int, examples: int) -> list[list[Part]]:
     ]
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m faults", description="Everything that tests what is promised.")
     parser.add_argument("--cases", type=int, default=2200, metavar="N", help="of the fault sweep")
     parser.add_argument("--examples", type=int, default=70, metavar="N", help="sequences of the model, each database")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
-    wanted = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     began, ended = time.monotonic(), []
-    for group in parts(wanted.cases, wanted.seed, wanted.examples):
+    for group in parts(options.cases, options.seed, options.examples):
         with ThreadPoolExecutor(len(group)) as pool:
             ended += list(pool.map(partial(_run, alone=len(group) == 1), group))
     _show(ended, time.monotonic() - began)
-    return 1 if any(each.code for each in ended) else 0
+    return 1 if any(part.code for part in ended) else 0
 
 
 def _run(part: Part, alone: bool) -> Ended:
-    """What it says is shown as it comes, or in one piece where another says something, too."""
+    """Its output is streamed, or printed at the end where parts run in parallel."""
     began, said = time.monotonic(), [f"--- {part.name}\n"]
     print(said[0], end="", flush=True)
     with subprocess.Popen(
@@ -92,12 +92,12 @@ def _run(part: Part, alone: bool) -> Ended:
 
 def _show(ended: Sequence[Ended], seconds: float) -> None:
     print("--- the whole")
-    for each in ended:
-        print(f"{each.part.name}: {'passed' if each.code == 0 else 'FAILED'}, {each.seconds:.0f} s")
-    # What mutants break, they are meant to.
-    proofs = [each for each in ended if not {"--mutants", "--mutant"} & set(each.part.arguments)]
-    counts = Counter({kind: sum(each.count(kind) for each in proofs) for kind in KINDS})
-    verdict = "NOT PROVEN, a part failed: " if any(each.code for each in ended) else ""
+    for proof in ended:
+        print(f"{proof.part.name}: {'passed' if proof.code == 0 else 'FAILED'}, {proof.seconds:.0f} s")
+    # A mutant's violations are expected.
+    proofs = [proof for proof in ended if not {"--mutants", "--mutant"} & set(proof.part.arguments)]
+    counts = Counter({kind: sum(proof.count(kind) for proof in proofs) for kind in KINDS})
+    verdict = "NOT PROVEN, a part failed: " if any(proof.code for proof in ended) else ""
     print(verdict + ", ".join(f"{counts[kind]} {kind}" for kind in KINDS) + f"; {seconds / 60:.1f} minutes")
 
 

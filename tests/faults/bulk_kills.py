@@ -1,4 +1,4 @@
-"""Bulk runs killed again and again: whatever the instant, each row ends done once, in the books and at the provider.
+"""Bulk runs killed repeatedly: whatever the instant, each row is done once, in the books and at the provider.
 
 PYTHONPATH=tests python -m faults.bulk_kills [--kind refund] [--database sqlite] [--workers 3] [--kills 50] [--seed 1]
     [--at-once 2] [--store URL, of an empty database]
@@ -27,6 +27,7 @@ from typing import Any
 from unittest.mock import patch
 
 from faults.contention import database
+from faults.invariants import broken_audit_trail, doubled, not_committed_first, released_without_proof
 from faults.processes import (
     HMAC_KEY,
     Command,
@@ -37,7 +38,6 @@ from faults.processes import (
     forked,
     operator_environ,
 )
-from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof
 from faults.rows import AtProvider, Books, gave_money, name_of
 from faults.verdict import summed
 from refundcli import bootstrap
@@ -60,26 +60,26 @@ from refundcli.store.unit_of_work import SqlBooks
 
 CAPTURED = 10_000
 STRIPE_KEY = "sk_test_kills"
-# Done, a run that another worker has just finished, not known yet, some rows refused, killed.
+# Done, finished by another worker, unknown outcome, some rows refused, killed.
 ALLOWED = (0, 3, 8, 9, -9)
 _MOST_TRIES = 40
-# This many of the kills come when something is being done; the others at any instant.
+# The share of kills during work; the others come at any instant.
 _AT_WORK = 0.7
-# A worker that takes longer hangs.
+# A worker that takes longer is hanging.
 _LONGEST_SECONDS = 300
-# Longer than any lease of a worker that is put to sleep, and less than others wait for the store.
+# Longer than a suspended worker's lease, shorter than the wait for the store.
 _ASLEEP_SECONDS = 5.0
 _LONGEST_SENTENCE = 500
-# Less apart than the books take for a wrong clock.
+# Below the skew that the books report as a wrong clock.
 _CLOCKS = (timedelta(0), timedelta(minutes=4), timedelta(minutes=-4))
-# So often a worker is killed between reserving and claiming, and so many updates come then.
+# How often a worker is killed between reserving and claiming, and how many updates arrive then.
 _MEDDLES, _MEDDLINGS = 0.3, 2
 _ACCEPTED = ("pending", "succeeded", "recorded")
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One row of the file, and what must come of it: what each payment gives, or a refusal."""
+class RequestedRow:
+    """One row of the file and its expected outcome: the amount refunded from each payment, or a refusal."""
 
     invoice: str
     amount: str
@@ -91,7 +91,7 @@ class Wish:
 
 @dataclass
 class Siege:
-    """One database, a provider, and a file that is run and killed until it is done; then the next file."""
+    """One database and a provider; each file is run and killed until it is done."""
 
     kind: RunKind
     url: str
@@ -100,18 +100,18 @@ class Siege:
     rows: int
     workers: int
     rng: random.Random
-    # How long a worker may live, in seconds, from its start or from when something was done.
+    # Longest life of a worker in seconds, from its start or its first work.
     longest: float = 0.5
     sleepy: bool = False
     broken: list[str] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
     kills: int = 0
-    # Kills of workers that had done something by then.
+    # Kills of workers that had done some work.
     at_work: int = 0
     stops: int = 0
     files: int = 0
-    wishes: list[Wish] = field(default_factory=list)
-    # Refunds of the file at hand that something came in the way of while they were ready: what it was.
+    requested: list[RequestedRow] = field(default_factory=list)
+    # Ready refunds of the current file that were barred, and by what.
     meddled: dict[str, str] = field(default_factory=dict)
     spoilt: set[str] = field(default_factory=set)
     meddlings: int = 0
@@ -151,15 +151,15 @@ class Siege:
         self.sandbox.register_webhooks("adyen")
 
     def new_file(self) -> None:
-        """Every second one has rows that are refused: those are told, and not tried again by the same run."""
+        """Every second file has rows that are refused: the run reports them and does not attempt them again."""
         self.files += 1
         self.meddled, self.spoilt = {}, set()
         world = _World(f"{self.files}", self.rows, with_refusals=self.files % 2 == 0)
         marks = self.kind is RunKind.MARK_REFUNDED
         invoices = world.of_records() if marks else world.of_refunds(self.sandbox, self.rng)
         self._write(lambda tx: tx.import_invoices(invoices, source="kills.csv"))
-        self.wishes = world.wishes
-        lines = (f"{wish.invoice},{wish.amount},other,{wish.key}" for wish in self.wishes)
+        self.requested = world.requested
+        lines = (f"{row.invoice},{row.amount},other,{row.key}" for row in self.requested)
         self.file.write_text("\n".join(["invoice,amount,reason,key", *lines]) + "\n")
 
     def _write(self, work: Any) -> None:
@@ -170,7 +170,7 @@ class Siege:
     # --- the siege -----------------------------------------------------------------------------------------
 
     def press(self, most: int) -> None:
-        """Files are run until so many workers were killed, or stopped, and the last of them is done."""
+        """Runs files until enough workers were killed or stopped and the last file is done."""
         while self.kills + self.stops < most and not self.broken:
             self.new_file()
             if self.sleepy:
@@ -183,7 +183,7 @@ class Siege:
 
     def _run_and_kill(self, kills: int) -> None:
         workers = [self.start()]
-        # Two that have not seen each other's run may each begin one; the second finds all done.
+        # Two workers may each stage a run at the same time; the second finds all rows done.
         self._wait_until(workers[0], lambda: self.run_of_the_file() is not None)
         workers += [self.start() for _ in range(self.workers - 1)]
         while self.kills < kills:
@@ -193,7 +193,7 @@ class Siege:
                 self.note(workers[place].kill())
                 workers[place] = self.start(dies_with_ready_refunds=True)
                 self._wait_until(workers[place], lambda: False)
-            # Anywhere, or where something is being done: a worker takes longer to begin than to do much.
+            # At any instant or during work: starting takes a worker longer than working.
             elif self.rng.random() < _AT_WORK:
                 self._wait_until(workers[place], partial(self._more_than, before))
             time.sleep(self.rng.uniform(0, self.longest / self.workers))
@@ -222,12 +222,12 @@ class Siege:
     def _made(self) -> int:
         return int(self.query("SELECT count(*) AS made FROM refund")[0]["made"])
 
-    def _count(self, ended: Ended, made: int) -> None:
-        """A file is to last for several kills: where one of them came late, the next ones come sooner."""
+    def _count(self, ended: Ended, refunds: int) -> None:
+        """Adapts the kill times so that a file lasts for several kills."""
         if ended.code == -9:
             self.kills += 1
-            self.at_work += made > 0
-            self.longest *= 0.8 if made > self.rows / 10 else 1.1
+            self.at_work += refunds > 0
+            self.longest *= 0.8 if refunds > self.rows / 10 else 1.1
 
     def _run_and_stop(self, stops: int) -> None:
         workers = [self.start() for _ in range(self.workers)]
@@ -236,7 +236,7 @@ class Siege:
             asleep = self.rng.sample(workers, self.rng.randrange(1, self.workers))
             for worker in asleep:
                 worker.stop()
-            # One of them may have the store's lock, and then nobody can look at it meanwhile.
+            # A worker may hold the store's lock, which blocks reading.
             time.sleep(_ASLEEP_SECONDS)
             for worker in asleep:
                 worker.wake()
@@ -247,7 +247,7 @@ class Siege:
             self.note(worker.ended())
 
     def _still_at_work(self, worker: Command) -> Command:
-        """The worker, or another in its place."""
+        """The worker or its replacement."""
         ended = worker.ended_by_now()
         if ended is None:
             return worker
@@ -262,10 +262,10 @@ class Siege:
         self.broken.append(f"after {_MOST_TRIES} tries the run is {self.state()}: {self.items()}")
 
     def start(self, *, dies_with_ready_refunds: bool = False) -> Command:
-        """The same file again, or the run by its name; it finds out itself what is left to do."""
-        found = self.run_of_the_file()
+        """Starts a worker with the same file or with the run's id."""
+        begun = self.run_of_the_file()
         file = ["--from", str(self.file), "--reason", "other"]
-        how = ["--resume", str(found["id"])] if found and (self._has_refusals or self.rng.random() < 0.5) else file
+        how = ["--resume", str(begun["id"])] if begun and (self._has_refusals or self.rng.random() < 0.5) else file
         arguments = [str(self.kind), *how, "--yes", "-o", "json"]
         ahead = self.rng.choice(_CLOCKS)
 
@@ -274,7 +274,7 @@ class Siege:
             os.chdir(self.folder)
             patch.object(validation, "CHUNK", max(10, self.rows // 20)).start()
             if dies_with_ready_refunds:
-                # Its amounts are reserved, and nothing is claimed yet.
+                # Amounts are reserved, nothing is claimed yet.
                 patch.object(refund_run._Worker, "_claim", _die).start()
             if self.sleepy:
                 _have_short_leases()
@@ -285,13 +285,13 @@ class Siege:
 
     @property
     def _has_refusals(self) -> bool:
-        return bool(self.meddled) or any(wish.refused for wish in self.wishes)
+        return bool(self.meddled) or any(row.refused for row in self.requested)
 
     # --- what comes between reserve and claim --------------------------------------------------------------
 
     @property
     def _meddles(self) -> bool:
-        """Only where nobody else is at work, so that what is ready stays ready meanwhile."""
+        """Only while no worker runs, so that ready refunds stay ready."""
         return self.kind is RunKind.REFUND and self.workers == 1 and not self.sleepy
 
     def _ready(self) -> list[dict[str, Any]]:
@@ -300,8 +300,8 @@ class Siege:
         return self.query(f"SELECT {columns} FROM {joined} WHERE r.state = 'ready' ORDER BY r.id")
 
     def _meddle(self) -> None:
-        """Nobody is at work. A bank or somebody at the dashboard comes in the way of what is ready to be sent."""
-        ready = [each for each in self._ready() if each["id"] not in self.meddled] if self._meddles else []
+        """While no worker runs, a dispute or a dashboard refund bars a ready refund."""
+        ready = [entry for entry in self._ready() if entry["id"] not in self.meddled] if self._meddles else []
         for refund in self.rng.sample(ready, min(_MEDDLINGS, len(ready))):
             reference = refund["payment_intent"] or refund["psp_reference"]
             if refund["provider"] == Provider.STRIPE and self.rng.random() < 0.5:
@@ -318,11 +318,11 @@ class Siege:
             self.meddlings += 1
 
     def _store_deliveries(self) -> None:
-        """As the listener would: what Adyen sent is stored, and will be applied later."""
-        made = load(
+        """Stores Adyen's deliveries as the listener does; they are applied later."""
+        loaded = load(
             config=None, store_url=None, environ=self.environ, cwd=self.folder, user_config=self.folder / "none"
         )
-        services = Services(made.settings, self.environ)
+        services = Services(loaded.settings, self.environ)
         reader = services.delivery_readers(any_age=True)(Provider.ADYEN)
         for delivery in self.sandbox.deliveries("adyen", drain=True):
             verified = verify(Provider.ADYEN, reader, delivery["body"].encode(), delivery["headers"])
@@ -343,9 +343,9 @@ class Siege:
         if ended.code == 3 and "run-finished" not in ended.said:
             self.broken.append(f"a worker was refused: {ended}")
         if ended.code == 9 and not self._has_refusals and '"state": "finished"' in ended.said:
-            self.broken.append(f"rows were told as refused or unfinished, and none is: {ended}")
+            self.broken.append(f"rows were reported as refused or unfinished, and none is: {ended}")
         if ended.code == 0 and self._has_refusals and self.state() == "finished":
-            self.broken.append(f"told as done, and rows were refused: {ended}")
+            self.broken.append(f"reported as done, and rows were refused: {ended}")
 
     # --- what is so ----------------------------------------------------------------------------------------
 
@@ -358,21 +358,21 @@ class Siege:
             engine.dispose()
 
     def run_of_the_file(self) -> dict[str, Any] | None:
-        found = self.query(f"SELECT * FROM bulk_run WHERE source = '{self.file}'")
-        assert len(found) < 2, f"one file, and {len(found)} runs"
-        return found[0] if found else None
+        runs = self.query(f"SELECT * FROM bulk_run WHERE source = '{self.file}'")
+        assert len(runs) < 2, f"one file, and {len(runs)} runs"
+        return runs[0] if runs else None
 
     def state(self) -> str:
-        found = self.run_of_the_file()
-        return str(found["state"]) if found else ""
+        run = self.run_of_the_file()
+        return str(run["state"]) if run else ""
 
     def items(self) -> list[dict[str, Any]]:
-        found = self.run_of_the_file()
-        assert found
-        return self.query(f"SELECT * FROM bulk_item WHERE run_id = '{found['id']}' ORDER BY n")
+        run = self.run_of_the_file()
+        assert run
+        return self.query(f"SELECT * FROM bulk_item WHERE run_id = '{run['id']}' ORDER BY n")
 
     def books(self) -> Books:
-        # Of the file at hand: the ones before were judged.
+        # Only the current file; earlier ones were checked.
         prefix = f"F{self.files}-"
         invoices = f"SELECT id FROM invoice WHERE substr(number, 1, {len(prefix)}) = '{prefix}'"
         mine = f"SELECT id FROM refund WHERE invoice_id IN ({invoices})"
@@ -389,29 +389,29 @@ class Siege:
 
     def at_provider(self) -> AtProvider:
         state = self.sandbox.state()
-        mine = {reference for wish in self.wishes for reference in wish.gives}
+        mine = {reference for row in self.requested for reference in row.gives}
         refunds = [refund for refund in state["refunds"] if refund["payment"] in mine]
-        asked = [r for r in state["requests"] if r["provider"]]
-        return AtProvider(refunds, asked, state["requests"])
+        requests = [r for r in state["requests"] if r["provider"]]
+        return AtProvider(refunds, requests, state["requests"])
 
     def broken_now(self) -> Iterator[str]:
-        """What must hold at every instant: the worker is dead, and nothing was tidied up."""
+        """What must hold at every instant, with a dead worker and no clean-up."""
         if self.kind is RunKind.MARK_REFUNDED:
             yield from self._recorded_twice()
             return
-        # The provider is asked first: what other workers send meanwhile must be in the books that are read after it.
+        # Read the provider first: refunds sent meanwhile must then be in the books.
         provider = self.at_provider()
         books = self.books()
-        known = {refund["idempotency_key"] for refund in books.refunds}
-        mine = [r for r in provider.requests if r["headers"].get("idempotency-key") in known or _names(r, self.files)]
+        keys = {refund["idempotency_key"] for refund in books.refunds}
+        mine = [r for r in provider.requests if r["headers"].get("idempotency-key") in keys or _names(r, self.files)]
         yield from not_committed_first(books, AtProvider(provider.refunds, mine, []))
         yield from doubled(books, provider)
         yield from released_without_proof(books, provider)
-        given: Counter[str] = Counter()
-        for made in filter(gave_money, provider.refunds):
-            given[made["payment"]] += made["amount"]
+        refunded: Counter[str] = Counter()
+        for provider_refund in filter(gave_money, provider.refunds):
+            refunded[provider_refund["payment"]] += provider_refund["amount"]
         yield from self._sent_all_the_same(provider)
-        yield from (f"I1: {reference} gave {sum_}" for reference, sum_ in given.items() if sum_ > CAPTURED)
+        yield from (f"I1: {reference} gave {sum_}" for reference, sum_ in refunded.items() if sum_ > CAPTURED)
 
     def _recorded_twice(self) -> Iterator[str]:
         twice = "SELECT request_key, payment_id, count(*) AS times FROM refund GROUP BY 1, 2 HAVING count(*) > 1"
@@ -433,40 +433,42 @@ class Siege:
     def _records_made(self) -> Iterator[str]:
         books = self.books()
         numbers = {row["id"]: row["number"] for row in self.query("SELECT id, number FROM invoice")}
-        made = Counter((numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds)
-        wanted = Counter((wish.invoice, amount, "recorded") for wish in self.wishes for amount in wish.gives.values())
-        yield from (f"I4: {count} too many of {record}" for record, count in (made - wanted).items())
-        yield from (f"I6, lost: {count} too few of {record}" for record, count in (wanted - made).items())
+        records = Counter(
+            (numbers[refund["invoice_id"]], refund["amount"], refund["state"]) for refund in books.refunds
+        )
+        expected = Counter((row.invoice, amount, "recorded") for row in self.requested for amount in row.gives.values())
+        yield from (f"I4: {count} too many of {record}" for record, count in (records - expected).items())
+        yield from (f"I6, lost: {count} too few of {record}" for record, count in (expected - records).items())
         unnoted = [refund["id"] for refund in books.refunds if refund["id"] not in books.notes]
         yield from (f"R7: {refund} has no credit note" for refund in unnoted)
         entries = Counter((entry["subject"], entry["action"]) for entry in books.audit)
         for (refund, action), times in entries.items():
             if times > 1:
                 yield f"I10: the trail of {refund} tells {times} times of: {action}"
-        if len(entries) < len(made):
-            yield f"I10: {len(made)} records, and {len(entries)} entries"
+        if len(entries) < len(records):
+            yield f"I10: {len(records)} records, and {len(entries)} entries"
 
     def _refunds_made(self) -> Iterator[str]:
         books, provider = self.books(), self.at_provider()
-        yield from badly_kept_trail(books)
+        yield from broken_audit_trail(books)
         references = {row["id"]: row["payment_intent"] or row["psp_reference"] for row in books.payments}
-        for wish, item in zip(self.wishes, self.items(), strict=True):
-            row = f"row {item['n']} ({wish.invoice} {wish.amount}, {item['state']} {item['code']})"
-            if wish.invoice in self.spoilt:
-                # What was not sent because of it is refused; what had been sent before is done.
+        for request, item in zip(self.requested, self.items(), strict=True):
+            row = f"row {item['n']} ({request.invoice} {request.amount}, {item['state']} {item['code']})"
+            if request.invoice in self.spoilt:
+                # Rows not sent because of it are refused; rows sent before are done.
                 if item["state"] not in ("done", "refused"):
                     yield f"I6: {row} did not end: {item['message']}"
                 continue
-            if item["state"] != ("refused" if wish.refused else "done"):
+            if item["state"] != ("refused" if request.refused else "done"):
                 yield f"I6: {row} did not end as it should: {item['message']}"
-            made = [refund for refund in books.of_key(item["request_key"]) if refund["state"] != "failed"]
-            told = {references[refund["payment_id"]]: refund["amount"] for refund in made}
-            if told != ({} if wish.refused else wish.gives) or len(told) != len(made):
-                yield f"I6: {row} made {told} in the books"
-            if any(refund["state"] not in _ACCEPTED or refund["run_id"] != item["run_id"] for refund in made):
+            refunds = [refund for refund in books.of_key(item["request_key"]) if refund["state"] != "failed"]
+            amounts = {references[refund["payment_id"]]: refund["amount"] for refund in refunds}
+            if amounts != ({} if request.refused else request.gives) or len(amounts) != len(refunds):
+                yield f"I6: {row} made {amounts} in the books"
+            if any(refund["state"] not in _ACCEPTED or refund["run_id"] != item["run_id"] for refund in refunds):
                 yield f"I6: {row} has refunds that are not finished, or not of this run"
-        # One that was made in the dashboard has no name of ours.
-        names = Counter(name_of(made) for made in provider.refunds if gave_money(made) and name_of(made))
+        # A dashboard refund has no id of ours.
+        names = Counter(name_of(refund) for refund in provider.refunds if gave_money(refund) and name_of(refund))
         live = {refund["id"] for refund in books.refunds if refund["state"] in _ACCEPTED}
         if set(names) != live or any(times > 1 for times in names.values()):
             yield f"I6: the provider made {len(names)} refunds, and the books know {len(live)}"
@@ -476,8 +478,8 @@ class Siege:
         if self._has_refusals or self.broken:
             return
         before = len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")
-        found = self.run_of_the_file()
-        assert found
+        begun = self.run_of_the_file()
+        assert begun
         arguments = [str(self.kind), "--from", str(self.file), "--reason", "other", "--yes", "-o", "json"]
 
         def work() -> int:
@@ -485,14 +487,14 @@ class Siege:
             return run(arguments)
 
         ended = Command(forked(work), tuple(arguments), self.folder).ended()
-        if ended.code or json.loads(ended.said)["done_before"] != len(self.wishes):
+        if ended.code or json.loads(ended.said)["done_before"] != len(self.requested):
             yield f"I4: the same file again did not find all done: {ended}"
         if before != (len(self.sandbox.state()["requests"]), self.query("SELECT count(*) AS n FROM refund")):
             yield f"I4: the same file again did something: {ended}"
 
 
 def _have_short_leases() -> None:
-    """In a process of its own. What a worker that sleeps had is another's soon."""
+    """In a separate process. Another worker soon takes over from a suspended one."""
     patch.object(leases, "_MARGIN_SECONDS", 0.2).start()
     patch.object(refund_run, "_ROW_LEASE_SECONDS", 1.5).start()
     patch.object(refund_run, "_HOLD_SECONDS", 0.4).start()
@@ -504,24 +506,24 @@ def _die(*_: object) -> None:
 
 
 def _names(request: dict[str, Any], file: int) -> bool:
-    """Is this request about a payment of this file?"""
-    told = json.dumps(request["params"]) + request["path"]
-    # With what goes before it: a refund's own name, which is drawn, may have "F3X" in it.
-    return any(f"{before}F{file}X" in told for before in ("pi_", "PSP"))
+    """Whether the request is about a payment of this file."""
+    path = json.dumps(request["params"]) + request["path"]
+    # With its prefix: a random refund id may contain "F3X".
+    return any(f"{before}F{file}X" in path for before in ("pi_", "PSP"))
 
 
 @dataclass
 class _World:
-    """Invoices of one file, and the rows that ask for them."""
+    """The invoices of one file and its rows."""
 
     name: str
     rows: int
     with_refusals: bool
-    wishes: list[Wish] = field(default_factory=list)
+    requested: list[RequestedRow] = field(default_factory=list)
     invoices: list[NewInvoice] = field(default_factory=list)
 
     def of_records(self) -> list[NewInvoice]:
-        while len(self.wishes) < self.rows:
+        while len(self.requested) < self.rows:
             number = f"F{self.name}-{len(self.invoices)}"
             payment = NewPayment(CAPTURED, method="cash")
             match len(self.invoices) % 5:
@@ -534,7 +536,7 @@ class _World:
         return self.invoices
 
     def of_refunds(self, sandbox: Sandbox, rng: random.Random) -> list[NewInvoice]:
-        while len(self.wishes) < self.rows:
+        while len(self.requested) < self.rows:
             self._of_refund(sandbox, rng)
         return self.invoices
 
@@ -567,7 +569,7 @@ class _World:
         return f"PSP{name}" if provider is Provider.ADYEN else f"pi_{name}"
 
     def _ask(
-        self, number: str, payments: list[NewPayment], *wishes: tuple[str, dict[str, int]], refused: bool = False
+        self, number: str, payments: list[NewPayment], *amounts: tuple[str, dict[str, int]], refused: bool = False
     ) -> None:
         total = sum(payment.captured for payment in payments)
         self.invoices.append(
@@ -582,14 +584,14 @@ class _World:
                 payments=tuple(payments),
             )
         )
-        equal = len({amount for amount, _ in wishes}) < len(wishes)
-        keys = [f"{number}-{place}" if equal else "" for place in range(len(wishes))]
-        self.wishes += [Wish(number, *wish, refused, key) for wish, key in zip(wishes, keys, strict=True)]
+        equal = len({amount for amount, _ in amounts}) < len(amounts)
+        keys = [f"{number}-{place}" if equal else "" for place in range(len(amounts))]
+        self.requested += [RequestedRow(number, *pair, refused, key) for pair, key in zip(amounts, keys, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One siege, as it is asked for. `url` is an empty database, or "" for one that goes after."""
+    """The options of one siege. `url` is an empty database, or "" for a temporary one."""
 
     kind: RunKind
     database: str
@@ -602,16 +604,16 @@ class Plan:
 
 
 def besiege(plan: Plan) -> list[str]:
-    """Everything that was not as it must be."""
+    """The violations."""
     began = time.monotonic()
     with (
-        tempfile.TemporaryDirectory(prefix="refundcli-kills-") as made,
-        nullcontext(plan.url) if plan.url else database(plan.database, Path(made)) as url,
+        tempfile.TemporaryDirectory(prefix="refundcli-kills-") as directory,
+        nullcontext(plan.url) if plan.url else database(plan.database, Path(directory)) as url,
     ):
         sandbox = Sandbox()
         try:
             rng = random.Random(plan.seed)
-            siege = Siege(plan.kind, url, Path(made), sandbox, plan.rows, plan.workers, rng, sleepy=plan.sleepy)
+            siege = Siege(plan.kind, url, Path(directory), sandbox, plan.rows, plan.workers, rng, sleepy=plan.sleepy)
             siege.open()
             siege.press(plan.strikes)
         finally:
@@ -619,20 +621,20 @@ def besiege(plan: Plan) -> list[str]:
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(siege.codes.items()))
     struck = f"{siege.stops} stops" if plan.sleepy else f"{siege.kills} kills, {siege.at_work} of them at work"
     struck += f", {siege.meddlings} updates between reserve and claim" if siege.meddlings else ""
-    told = [
+    report = [
         f"bulk kills: {plan.kind} on {plan.database}, {plan.workers} at once: {struck}; {siege.files} files of "
         f"{plan.rows:,} rows, seed {plan.seed}, {time.monotonic() - began:.0f} s, ended with ({codes}), "
         f"{len(siege.broken)} violations: {summed(siege.broken)}"
     ]
-    told += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
-    # In one piece: others may be telling theirs.
-    sys.stdout.write("\n".join(told) + "\n")
+    report += [f"    {sentence[:_LONGEST_SENTENCE]}" for sentence in siege.broken[:20]]
+    # One write, since other processes print too.
+    sys.stdout.write("\n".join(report) + "\n")
     sys.stdout.flush()
     return siege.broken
 
 
 def _all(plans: Sequence[Plan], at_once: int) -> int:
-    """Each in a process of its own, so many at once; how many did not end as they must."""
+    """Each in a separate process, `at_once` in parallel; the number that failed."""
     waiting, running, failed = list(plans), set[int](), 0
     while waiting or running:
         while waiting and len(running) < at_once:
@@ -655,24 +657,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=2, help="sieges at the same time")
     parser.add_argument("--store", default="", help="an empty database, for one siege")
-    wanted = parser.parse_args(arguments)
-    databases = [wanted.store.partition(":")[0]] if wanted.store else wanted.database or ["sqlite", "postgresql"]
+    options = parser.parse_args(arguments)
+    databases = [options.store.partition(":")[0]] if options.store else options.database or ["sqlite", "postgresql"]
     plans = [
         Plan(
             kind,
             name,
             workers,
-            wanted.stops or wanted.kills,
-            wanted.rows or (1_000 if kind is RunKind.MARK_REFUNDED else 240),
-            bool(wanted.stops),
-            wanted.seed,
-            wanted.store,
+            options.stops or options.kills,
+            options.rows or (1_000 if kind is RunKind.MARK_REFUNDED else 240),
+            bool(options.stops),
+            options.seed,
+            options.store,
         )
-        for kind, name in product(wanted.kind or list(RunKind), databases)
-        # Rows of records are one worker's; those of refunds any number of them may share.
-        for workers in ((wanted.workers or [1, 3]) if kind is RunKind.REFUND else [1])
+        for kind, name in product(options.kind or list(RunKind), databases)
+        # Records are written by one worker; refund runs may have several.
+        for workers in ((options.workers or [1, 3]) if kind is RunKind.REFUND else [1])
     ]
-    return 1 if _all(plans, wanted.at_once) else 0
+    return 1 if _all(plans, options.at_once) else 0
 
 
 if __name__ == "__main__":

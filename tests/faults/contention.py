@@ -1,4 +1,4 @@
-"""Many processes at one store: refunds, resumes, a reader, writers killed with the lock, backends cut off.
+"""Many processes at one store: refunds, resumes, a reader, writers killed with the lock, backends terminated.
 
 python -m faults.contention [--database sqlite|postgresql] [--processes 16] [--payments 200] [--seed 1]
 """
@@ -39,14 +39,14 @@ from refundcli.store.unit_of_work import SqlBooks
 CAPTURED = 10_000
 AMOUNTS = ("--full", "--amount 15", "--amount 30", "--amount 45.50", "--amount 70")
 STRIPE_KEY = "sk_test_contention"
-# What a command may end with: done, refused, store in trouble, declined, not known, killed.
+# Allowed exit codes: done, refused, store error, declined, unknown, killed.
 ALLOWED = {0, 3, 4, 6, 8, -signal.SIGKILL}
 ROUNDS_OF_RESUME = 30
 
 
 @dataclass
 class Arena:
-    """One database, and what is done to it."""
+    """One database and the processes at it."""
 
     database: str
     url: str
@@ -105,7 +105,7 @@ class Arena:
     # --- those who work ------------------------------------------------------------------------------------
 
     def operator(self, place: int, start: int) -> Callable[[], int]:
-        """Wants part of every payment, in an order of its own; from `start` on, where an earlier one was killed."""
+        """Refunds part of every payment in a random order, from `start` on after a kill."""
 
         def work() -> int:
             gc.freeze()
@@ -113,11 +113,11 @@ class Arena:
             os.environ.update(self.environ)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             rng = random.Random(f"{self.seed}-{place}")
-            wishes = [(number, rng.choice(AMOUNTS)) for number in rng.sample(range(self.payments), self.payments)]
-            for at, (number, amount) in enumerate(wishes[start:], start):
+            requested = [(number, rng.choice(AMOUNTS)) for number in rng.sample(range(self.payments), self.payments)]
+            for at, (number, amount) in enumerate(requested[start:], start):
                 key = f"p{place}-{at}"
-                wish = f"refund INV-{number} {amount} --reason other --request-key {key} --yes -o json"
-                self.note(place, {"at": at, "key": key} | self.type(wish))
+                command = f"refund INV-{number} {amount} --reason other --request-key {key} --yes -o json"
+                self.note(place, {"at": at, "key": key} | self.type(command))
             return 0
 
         return work
@@ -137,7 +137,7 @@ class Arena:
         out, err = StringIO(), StringIO()
         with redirect_stdout(out), redirect_stderr(err):
             code = run(command.split())
-        # A command of its own process would be gone by now, with its connections.
+        # A separate process would have ended by now, with its connections.
         gc.collect()
         return {"code": int(code), "command": command, "err": "" if code in (0, 3) else err.getvalue()[-2000:]}
 
@@ -153,7 +153,7 @@ class Arena:
     # --- those who disturb ---------------------------------------------------------------------------------
 
     def holder(self) -> Callable[[], int]:
-        """Begins to write, and never ends: it is killed with the lock."""
+        """Begins a write transaction and is killed while it holds the lock."""
 
         def work() -> int:
             with store_engine(self.url).connect() as line:
@@ -168,7 +168,7 @@ class Arena:
         return work
 
     def reader(self) -> Callable[[], int]:
-        """Holds what it reads for half a second at a time: on SQLite nobody can commit meanwhile."""
+        """Keeps a read transaction open for half a second at a time, which blocks commits on SQLite."""
 
         def work() -> int:
             engine = store_engine(self.url)
@@ -185,15 +185,15 @@ class Arena:
         return work
 
     def kill_a_holder(self) -> None:
-        held = self.folder / "held"
-        held.unlink(missing_ok=True)
+        marker = self.folder / "held"
+        marker.unlink(missing_ok=True)
         pid = forked(self.holder())
         deadline = time.monotonic() + 10
-        while not held.exists() and time.monotonic() < deadline:
+        while not marker.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.3)
         kill(pid)
-        self.kills["lock holders"] += held.exists()
+        self.kills["lock holders"] += marker.exists()
 
     def cut_a_backend(self, admin: Any, rng: random.Random) -> None:
         rows = admin.exec_driver_sql(
@@ -208,20 +208,20 @@ class Arena:
     def fight(self) -> None:
         rng = random.Random(self.seed)
         operators = {place: forked(self.operator(place, 0)) for place in range(self.processes)}
-        others = [forked(self.resumer(1000)), forked(self.resumer(1001)), forked(self.reader())]
+        resumers = [forked(self.resumer(1000)), forked(self.resumer(1001)), forked(self.reader())]
         try:
             self._disturb(operators, rng)
         finally:
-            for pid in (*others, *operators.values()):
+            for pid in (*resumers, *operators.values()):
                 kill(pid)
 
     def _disturb(self, operators: dict[int, int], rng: random.Random) -> None:
-        """Until all operators have done what they want."""
+        """Until all operators are done."""
         with self._admin() as admin:
             next_holder = time.monotonic() + 3
             while operators:
                 time.sleep(rng.uniform(0.02, 0.2))
-                self._bury(operators)
+                self._reap(operators)
                 if operators and rng.random() < 0.05:
                     self._kill_an_operator(operators, rng)
                 if admin is not None and rng.random() < 0.4:
@@ -238,10 +238,10 @@ class Arena:
         with store_engine(self.url).connect().execution_options(isolation_level="AUTOCOMMIT") as line:
             yield line
 
-    def _bury(self, operators: dict[int, int]) -> None:
+    def _reap(self, operators: dict[int, int]) -> None:
         for place, pid in list(operators.items()):
-            done, status = os.waitpid(pid, os.WNOHANG)
-            if done:
+            exited, status = os.waitpid(pid, os.WNOHANG)
+            if exited:
                 del operators[place]
                 if os.waitstatus_to_exitcode(status) != 0:
                     self.broken.append(f"operator {place} ended with {os.waitstatus_to_exitcode(status)}")
@@ -271,25 +271,25 @@ class Arena:
         return 0
 
     def verdict(self) -> list[str]:
-        """Every promise that does not hold."""
+        """The violated invariants."""
         books = self.books
         self.broken += findings(books)
-        made = [r for r in self.sandbox.state()["refunds"] if r["provider"] == "adyen" or r["status"] == "succeeded"]
-        names = Counter(_name(refund) for refund in made)
+        refunds = [r for r in self.sandbox.state()["refunds"] if r["provider"] == "adyen" or r["status"] == "succeeded"]
+        names = Counter(_name(refund) for refund in refunds)
         self.broken += [f"I3: {name} was made {count} times" for name, count in names.items() if count > 1]
         with books.engine.connect() as line:
             rows = line.exec_driver_sql("SELECT id, state, request_key, amount FROM refund").all()
             changed = line.exec_driver_sql("SELECT count(*) FROM invoice WHERE customer_name <> ''").scalar()
         if changed:
             self.broken.append("what a killed writer had not committed is in the store")
-        known = {row[0]: row for row in rows}
+        by_id = {row[0]: row for row in rows}
         live = {row[0] for row in rows if row[1] in ("pending", "succeeded")}
         self.broken += [f"I6, lost: {name} was made, and is not in the books" for name in names.keys() - live]
-        self.broken += [f"I6: {name} is {known[name][1]} and was never made" for name in live - names.keys()]
+        self.broken += [f"I6: {name} is {by_id[name][1]} and was never made" for name in live - names.keys()]
         keys = Counter(row[2] for row in rows if row[1] != "failed")
         self.broken += [f"I4: {key} has {count} refunds" for key, count in keys.items() if count > 1]
         by_payment: Counter[str] = Counter()
-        for refund in made:
+        for refund in refunds:
             by_payment[refund["payment"]] += refund["amount"]
         self.broken += [f"I1: {name} gave back {sum_}" for name, sum_ in by_payment.items() if sum_ > CAPTURED]
         books.engine.dispose()
@@ -335,13 +335,16 @@ def database(name: str, folder: Path) -> Iterator[str]:
 
 def contend(name: str, *, processes: int, payments: int, seed: int) -> list[str]:
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="refundcli-contention-") as made, database(name, Path(made)) as url:
+    with (
+        tempfile.TemporaryDirectory(prefix="refundcli-contention-") as directory,
+        database(name, Path(directory)) as url,
+    ):
         engine = store_engine(url)
         ensure_schema(engine, at=datetime.now(UTC), writing=True)
         engine.dispose()
         sandbox = Sandbox()
         try:
-            arena = Arena(name, url, Path(made), sandbox, payments, processes, seed)
+            arena = Arena(name, url, Path(directory), sandbox, payments, processes, seed)
             arena.fill()
             arena.fight()
             arena.settle()
@@ -349,11 +352,11 @@ def contend(name: str, *, processes: int, payments: int, seed: int) -> list[str]
         finally:
             sandbox.stop()
         codes = Counter(note["code"] for note in arena.all_notes())
-    told = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()))
+    codes_text = ", ".join(f"{code}: {count}" for code, count in sorted(codes.items()))
     kills = ", ".join(f"{count} {what}" for what, count in sorted(arena.kills.items()))
     print(
         f"contention on {name}: {processes} processes × {payments} payments, seed {seed}, "
-        f"{time.monotonic() - began:.0f} s, {sum(codes.values())} commands by exit code ({told}), "
+        f"{time.monotonic() - began:.0f} s, {sum(codes.values())} commands by exit code ({codes_text}), "
         f"killed: {kills}, {len(broken)} violations"
     )
     print(f"    {summed(broken)}", flush=True)
@@ -368,14 +371,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=16)
     parser.add_argument("--payments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    wanted = parser.parse_args(arguments)
-    # So that nothing is left running by who ends this.
+    options = parser.parse_args(arguments)
+    # Ctrl-C must not leave processes running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     use_memory_for_temporary_files()
     share_compiled_statements()
     broken = 0
-    for name in wanted.database or ("sqlite", "postgresql"):
-        broken += len(contend(name, processes=wanted.processes, payments=wanted.payments, seed=wanted.seed))
+    for name in options.database or ("sqlite", "postgresql"):
+        broken += len(contend(name, processes=options.processes, payments=options.payments, seed=options.seed))
     return 1 if broken else 0
 
 

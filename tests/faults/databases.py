@@ -1,4 +1,4 @@
-"""New stores on either database, each a copy of one that was made with the schema."""
+"""New stores on either database, each a copy of one that has the schema."""
 
 import itertools
 import shutil
@@ -20,7 +20,7 @@ NewStore = Callable[[], str]
 
 @contextmanager
 def stores(database: str, folder: Path) -> Iterator[NewStore]:
-    """Gives a function that makes an empty store, and its URL."""
+    """A function that makes an empty store and returns its URL."""
     with _on_sqlite(folder) if database == "sqlite" else _on_postgresql(folder) as make:
         yield make
 

@@ -1,4 +1,4 @@
-"""The listener under load, killed again and again: whatever it acknowledged must be in the store.
+"""The listener under load, killed repeatedly: every acknowledged event must be in the store.
 
 PYTHONPATH=tests python -m faults.events_load --events 100000 --connections 8
 """
@@ -28,7 +28,7 @@ _LONGEST_SECONDS = 120.0
 
 
 @dataclass(slots=True)
-class Told:
+class Tally:
     """What one connection saw: the events that were acknowledged, and how long each took."""
 
     acknowledged: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Outcome:
 
 
 class Line:
-    """A kept-alive connection, made anew when the listener was killed."""
+    """A kept-alive connection, reopened after a kill."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -82,8 +82,8 @@ class Line:
 
 
 def post_all(connection: int, count: int, port: int, progress: Any, folder: Path) -> None:
-    """Each event is sent until it is acknowledged, and then never again."""
-    told, line = Told(), Line(port)
+    """Sends each event until it is acknowledged."""
+    tally, line = Tally(), Line(port)
     for number in range(count):
         name = f"LOAD{connection:03}X{number:09}"
         body = adyen(signed(item(pspReference=name))).body
@@ -92,14 +92,14 @@ def post_all(connection: int, count: int, port: int, progress: Any, folder: Path
         while not line.post(body):
             if time.monotonic() > deadline:
                 raise SystemExit(f"{name} was never acknowledged")
-            told.repeated += 1
+            tally.repeated += 1
             time.sleep(_RETRY_SECONDS)
             began = time.monotonic()
-        told.acknowledged.append(name)
-        told.seconds.append(time.monotonic() - began)
+        tally.acknowledged.append(name)
+        tally.seconds.append(time.monotonic() - began)
         progress[connection] = number + 1
-    found = {"acknowledged": told.acknowledged, "seconds": told.seconds, "repeated": told.repeated}
-    (folder / f"told-{connection}.json").write_text(json.dumps(found))
+    report = {"acknowledged": tally.acknowledged, "seconds": tally.seconds, "repeated": tally.repeated}
+    (folder / f"acknowledged-{connection}.json").write_text(json.dumps(report))
 
 
 # --- the run ------------------------------------------------------------------------------------------------
@@ -107,22 +107,22 @@ def post_all(connection: int, count: int, port: int, progress: Any, folder: Path
 
 def run(events: int, connections: int, kills: int, *, url: str, folder: Path, seed: int = 1) -> Outcome:
     listener = RunningListener(_settings(url), folder)
-    shares = [events // connections + (each < events % connections) for each in range(connections)]
+    shares = [events // connections + (number < events % connections) for number in range(connections)]
     fork = multiprocessing.get_context("fork")
     progress = fork.Array("q", connections)
     listener.start()
-    senders: list[BaseProcess] = []
+    processes: list[BaseProcess] = []
     try:
         started = time.monotonic()
-        for each, count in enumerate(shares):
-            senders.append(fork.Process(target=post_all, args=(each, count, listener.port, progress, folder)))
-            senders[-1].start()
-        killed = _kill_again_and_again(listener, senders, progress, _moments(events, kills, seed))
+        for number, count in enumerate(shares):
+            processes.append(fork.Process(target=post_all, args=(number, count, listener.port, progress, folder)))
+            processes[-1].start()
+        killed = _kill_again_and_again(listener, processes, progress, _moments(events, kills, seed))
         seconds = time.monotonic() - started
-        assert all(each.exitcode == 0 for each in senders), listener.told
-        assert listener.stop() == 0, listener.told
+        assert all(number.exitcode == 0 for number in processes), listener.output
+        assert listener.stop() == 0, listener.output
     finally:
-        for sender in senders:
+        for sender in processes:
             sender.kill()
         listener.__exit__()
     return _outcome(url, folder, connections, killed, seconds)
@@ -139,15 +139,15 @@ def _settings(url: str) -> dict[str, str]:
 
 
 def _moments(events: int, kills: int, seed: int) -> list[int]:
-    """After how many events the listener is killed."""
+    """The event counts at which the listener is killed."""
     return sorted(random.Random(seed).sample(range(1, max(events * 9 // 10, 2)), kills))
 
 
 def _kill_again_and_again(
-    listener: RunningListener, senders: Sequence[BaseProcess], progress: Any, moments: list[int]
+    listener: RunningListener, processes: Sequence[BaseProcess], progress: Any, moments: list[int]
 ) -> int:
     killed = 0
-    while any(sender.is_alive() for sender in senders):
+    while any(sender.is_alive() for sender in processes):
         if killed < len(moments) and sum(progress) >= moments[killed]:
             listener.process.kill()
             listener.process.wait()
@@ -161,11 +161,11 @@ def _outcome(url: str, folder: Path, connections: int, kills: int, seconds: floa
     acknowledged: list[str] = []
     took: list[float] = []
     repeated = 0
-    for each in range(connections):
-        told = json.loads((folder / f"told-{each}.json").read_text())
-        acknowledged += told["acknowledged"]
-        took += told["seconds"]
-        repeated += told["repeated"]
+    for number in range(connections):
+        answer = json.loads((folder / f"acknowledged-{number}.json").read_text())
+        acknowledged += answer["acknowledged"]
+        took += answer["seconds"]
+        repeated += answer["repeated"]
     engine = store_engine(url)
     with engine.connect() as line:
         stored = {about for (about,) in line.execute(text("SELECT about FROM provider_event"))}
@@ -192,13 +192,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--store", help="postgresql://… of an empty database; else a SQLite file that goes after")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="refundcli-load-") as made:
-        folder = Path(made)
-        url = given.store or f"sqlite:///{folder / 'store.db'}"
-        found = run(given.events, given.connections, given.kills, url=url, folder=folder, seed=given.seed)
-    print(found)
-    return 1 if found.lost else 0
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="refundcli-load-") as directory:
+        folder = Path(directory)
+        url = options.store or f"sqlite:///{folder / 'store.db'}"
+        outcome = run(options.events, options.connections, options.kills, url=url, folder=folder, seed=options.seed)
+    print(outcome)
+    return 1 if outcome.lost else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The model: any sequence of what people, providers, webhooks and clocks do, and every promise after each step.
+"""The model: any sequence of operators, providers, webhooks and clocks, with every invariant checked after each step.
 
 PYTHONPATH=tests python -m faults.model [--database sqlite|postgresql] [--examples 200] [--steps 40] [--seed 1]
 """
@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 from compiled import share_compiled_statements
 from desk import MERCHANT, Desk, new_invoice
 from faults.databases import DATABASES, NewStore, stores
-from faults.promises import badly_kept_trail, doubled, not_committed_first, released_without_proof, was_looked_at
+from faults.invariants import broken_audit_trail, doubled, not_committed_first, released_without_proof, was_looked_at
 from faults.rows import AtProvider, Books, gave_money, name_of, read_books, share_of
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
@@ -71,15 +71,15 @@ from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 FAULTS = ["drop_before", "drop_after", "500_before", "500_after", "409", "403", "malformed", "wrong_amount"]
 FAULTS += ["pending", "failed"]
 LOOKUP_FAULTS = ["", "", "drop_before", "500_before", "malformed"]
-# Between which transactions the sender dies: before T1 is kept, after it, before T4, after it.
+# Where the sender dies: before T1 is committed, after it, before T4, after it.
 DEATHS = ["before 1", "after 1", "after 2", "before 3", "after 3"]
 WHOLE = parse_money("100.00 EUR")
-# None is the whole of it; some are more than there is.
+# None is the full amount; some exceed it.
 AMOUNTS = st.one_of(st.none(), st.integers(1, 12_000))
 KEYS = st.sampled_from(["", "", "a", "b"])
 CASH = "CASH"
 MOST_INVOICES = 4
-# What a process sleeps through: less than its lease, more, more than Stripe's memory of keys, more than Adyen's.
+# Pauses: within the lease, beyond it, beyond Stripe's key window, beyond Adyen's.
 PAUSES = st.sampled_from([timedelta(seconds=5), timedelta(minutes=2), timedelta(hours=25), timedelta(hours=200)])
 FORGOTTEN_AFTER = {Provider.STRIPE: timedelta(hours=24), Provider.ADYEN: timedelta(days=7)}
 _ADYEN_WORDS = {"open": "NOTIFICATION_OF_CHARGEBACK", "won": "CHARGEBACK_REVERSED", "lost": "SECOND_CHARGEBACK"}
@@ -89,11 +89,11 @@ _MOST_RESUMES = 3
 
 
 class Died(BaseException):
-    """As a kill -9 would end it, as far as one process can play that."""
+    """Simulates kill -9 inside one process."""
 
 
 class Waited(BaseException):
-    """It would wait now, and look again."""
+    """Raised in place of a wait."""
 
 
 class MovingClock:
@@ -114,9 +114,9 @@ class MortalBooks:
     books: SqlBooks
     death: str
     writes: int = 0
-    # Where it stands still, and what passes meanwhile.
+    # Where it is suspended, and what happens meanwhile.
     pause: str = ""
-    stand_still: Callable[[], None] = lambda: None
+    suspend: Callable[[], None] = lambda: None
 
     def read(self, work: Callable[[Any], Any]) -> Any:
         return self.books.read(work)
@@ -124,20 +124,20 @@ class MortalBooks:
     def write(self, work: Callable[[Any], Any]) -> Any:
         self.writes += 1
         self._die_at(f"before {self.writes}")
-        done = self.books.write(work)
+        output = self.books.write(work)
         self._die_at(f"after {self.writes}")
-        return done
+        return output
 
     def _die_at(self, place: str) -> None:
         if place == self.death:
             raise Died(place)
         if place == self.pause:
-            self.stand_still()
+            self.suspend()
 
 
 @dataclass
 class WatchedProvider:
-    """A provider, and what must hold in the moment in which it is asked to move money (I2, I8, I12)."""
+    """A provider that checks I2, I8 and I12 at the moment of sending."""
 
     real: PaymentProvider
     check: Callable[[WireRequest, str], None]
@@ -148,7 +148,7 @@ class WatchedProvider:
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
         def checked() -> bool:
-            """Just before the first byte, after whatever time it took to connect."""
+            """Just before the first byte, after connecting."""
             self.connects()
             may = may_send()
             if may:
@@ -176,7 +176,7 @@ class WatchedProviders:
 
 @dataclass
 class Tally:
-    """How many sequences were played, and of which steps."""
+    """The number of sequences, and of each step."""
 
     sequences: int = 0
     steps: Counter[str] = field(default_factory=Counter)
@@ -198,29 +198,29 @@ class Refunding(RuleBasedStateMachine):
         self.desk = Desk(type(self).new_store(), self.sandbox, self.folder)
         settle_secrets(self.desk)
         self.clock = MovingClock()
-        # What Stripe reports is dated by when it was asked: by this clock, too.
+        # Stripe's snapshots are dated by this clock too.
         self.dated = patch.object(stripe_records, "datetime", _datetime_of(self.clock))
         self.dated.start()
         self.services = self._services(self.desk.environ)
         self.books = self.services.books
-        # The first use of a key writes down its mode and account: here before any step, whichever comes first.
+        # The first use of a key stores its mode and account; done here before any step.
         self.services.providers.of(Provider.STRIPE)
         self.policy = SendingPolicy(
             7, "CN-{seq}", sleep=lambda seconds: None, apply_updates=self.services.apply_waiting
         )
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
-        # Of each payment at Adyen the dispute that was opened first.
+        # The first dispute of each Adyen payment.
         self.disputed: dict[str, str] = {}
-        # Paid at a provider, which tells of the payments; the books do not have them yet.
+        # Paid at a provider, which reports the payments; the books do not have them yet.
         self.announced: list[NewInvoice] = []
         self.desk.paid_outside(CASH, str(WHOLE))
         self._bring_in(Provider.STRIPE)
         self._bring_in(Provider.ADYEN)
 
     def _services(self, environ: dict[str, str]) -> Services:
-        made = load(config=None, store_url=None, environ=environ, cwd=self.folder, user_config=self.folder / "none")
-        services = Services(made.settings, environ)
+        loaded = load(config=None, store_url=None, environ=environ, cwd=self.folder, user_config=self.folder / "none")
+        services = Services(loaded.settings, environ)
         services.__dict__["clock"] = self.clock
         return services
 
@@ -243,7 +243,7 @@ class Refunding(RuleBasedStateMachine):
         }
 
     def _try(self, step: str, work: Callable[[], object]) -> object:
-        """A refusal is a fine answer; whatever else goes wrong fails the test."""
+        """A refusal is allowed; any other error fails the test."""
         self.tally.steps[step] += 1
         with suppress(RefundcliError):
             return work()
@@ -267,42 +267,42 @@ class Refunding(RuleBasedStateMachine):
         self._refund(data, minor, key, fault=fault, death=death)
 
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, pause=PAUSES, at=st.sampled_from(["connecting", *DEATHS]))
-    def refund_and_stand_still(
+    def refund_while_suspended(
         self, data: st.DataObject, minor: int | None, key: str, pause: timedelta, at: str
     ) -> None:
-        """A process that is suspended, and then goes on as if nothing had happened."""
+        """A process that is suspended and then continues."""
         invoice = self._some(data, self.imported)
         pass_time = partial(self._time_passes, pause)
-        tools = self._tools | {"books": MortalBooks(self.books, "", pause=at, stand_still=pass_time)}
+        tools = self._tools | {"books": MortalBooks(self.books, "", pause=at, suspend=pass_time)}
         if at == "connecting":
             watched = WatchedProviders(self.services, self._check_before_sending, _once(pass_time))
             tools = self._tools | {"providers": watched}
-        request = _wish(invoice.number, minor, key)
-        self._check_told(self._try("stood still", lambda: issue_refund(request, confirmed=None, **tools)))
+        request = _request(invoice.number, minor, key)
+        self._check_reported(self._try("stood still", lambda: issue_refund(request, confirmed=None, **tools)))
 
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, death=st.sampled_from(["after 1", "after 2", "before 3"]))
     def a_colleague_refunds_and_dies(self, data: st.DataObject, minor: int | None, key: str, death: str) -> None:
-        """On another host: nobody here can tell that the process is gone, so its lease is waited for."""
+        """On another host, where a dead process cannot be detected, so its lease must expire."""
         invoice = self._some(data, self.imported)
         tools = self._tools | {"books": MortalBooks(self.books, death)}
         try:
             with patch.object(socket, "gethostname", lambda: "another-host"):
                 self._try(
-                    "other host", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools)
+                    "other host", lambda: issue_refund(_request(invoice.number, minor, key), confirmed=None, **tools)
                 )
         except Died:
             self._check_that_its_lease_is_waited_for()
             self._time_passes(_PAST_THE_LEASE)
 
     def _check_that_its_lease_is_waited_for(self) -> None:
-        asked = len(self.sandbox.refund_requests)
+        sent = len(self.sandbox.refund_requests)
         now = self.clock.now()
-        held = [refund for refund in unfinished(self.books, None) if _is_held_elsewhere(refund, now)]
-        for refund in held:
+        leased = [refund for refund in unfinished(self.books, None) if _is_leased_by_another(refund, now)]
+        for refund in leased:
             with suppress(Waited):
                 resume([refund], **self._tools | {"policy": replace(self.policy, sleep=_do_not_wait)})
                 raise AssertionError(f"the lease of another host on {refund.id} was not waited for")
-        assert len(self.sandbox.refund_requests) == asked, "I3: a refund was sent that another host may be sending"
+        assert len(self.sandbox.refund_requests) == sent, "I3: a refund was sent that another host may be sending"
 
     def _refund(self, data: st.DataObject, minor: int | None, key: str, *, fault: str = "", death: str = "") -> None:
         invoice = self._some(data, self.imported)
@@ -311,12 +311,14 @@ class Refunding(RuleBasedStateMachine):
             self.sandbox.faults(fault, provider=provider)
         tools = self._tools | {"books": MortalBooks(self.books, death)}
         try:
-            done = self._try("refund", lambda: issue_refund(_wish(invoice.number, minor, key), confirmed=None, **tools))
+            refunds = self._try(
+                "refund", lambda: issue_refund(_request(invoice.number, minor, key), confirmed=None, **tools)
+            )
         except Died:
-            # Its lease is this living process's, so it ends with its time.
+            # This live process holds its lease, so the lease must expire.
             self._time_passes(_PAST_THE_LEASE)
         else:
-            self._check_told(done)
+            self._check_reported(refunds)
         self.sandbox.clear_faults()
 
     @rule(minor=st.integers(1, 6_000), key=st.sampled_from(["", "c"]))
@@ -356,7 +358,7 @@ class Refunding(RuleBasedStateMachine):
     @rule()
     @precondition(lambda self: bool(self.announced))
     def its_invoice_comes(self) -> None:
-        """As `invoice import` ends: what was reported of its payments before is applied."""
+        """As at the end of `invoice import`: earlier events of its payments are applied."""
         invoice = self.announced.pop(0)
         self.imported.append(invoice)
         self.tally.steps["events before their invoice"] += 1
@@ -367,7 +369,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def import_it_again(self, data: st.DataObject) -> None:
-        """It never takes back what the books know better."""
+        """An import never overwrites newer facts in the books."""
         self._try("import", lambda: self.desk.bring_in(self._some(data, self.imported)))
 
     @rule()
@@ -387,30 +389,30 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def somebody_has_a_live_key(self, data: st.DataObject) -> None:
-        """It touches nothing of a test store, and nothing goes out (I12)."""
-        asked, kept = len(self.sandbox.refund_requests), self._rows()
+        """A live key changes nothing in a test store and sends nothing (I12)."""
+        sent, before = len(self.sandbox.refund_requests), self._rows()
         live = self._services(self.desk.environ | {"STRIPE_API_KEY": "sk_live_desk"})
-        wish = _wish(self._some(data, self.imported).number, 100, "")
+        request = _request(self._some(data, self.imported).number, 100, "")
         with suppress(RefundcliError):
             live.providers.of(Provider.STRIPE)
             live_tools = self._tools | {"providers": WatchedProviders(live, self._check_before_sending)}
-            issue_refund(wish, confirmed=None, **live_tools)
+            issue_refund(request, confirmed=None, **live_tools)
             raise AssertionError("I12: a live key was taken")
-        assert len(self.sandbox.refund_requests) == asked, "I12: a live key sent something"
-        assert not (changed := self._rows().unlike(kept)), f"I12: a live key changed something: {changed}"
+        assert len(self.sandbox.refund_requests) == sent, "I12: a live key sent something"
+        assert not (changed := self._rows().unlike(before)), f"I12: a live key changed something: {changed}"
 
     # --- what providers, banks and the post do -------------------------------------------------------------
 
     @rule(data=st.data(), minor=st.integers(1, 5_000))
     def refund_in_the_dashboard(self, data: st.DataObject, minor: int) -> None:
         payment = self._some(data, self.imported + self.announced).payments[0]
-        if minor <= WHOLE.minor - self._given(payment.reference):
+        if minor <= WHOLE.minor - self._refunded(payment.reference):
             self.tally.steps["dashboard"] += 1
             self.sandbox.dashboard_refund(payment.reference, minor)
 
     @rule(data=st.data(), well=st.booleans(), word=st.sampled_from(["REFUND_FAILED", "REFUNDED_REVERSED"]))
     def the_provider_decides(self, data: st.DataObject, well: bool, word: str) -> None:
-        """What was open ends; what had succeeded fails late, or comes back."""
+        """A pending refund ends; a succeeded one fails late or is reversed."""
         open_ = [refund for refund in self.sandbox.refunds if _may_change(refund)]
         if not open_:
             return
@@ -434,10 +436,10 @@ class Refunding(RuleBasedStateMachine):
         self._dispute_at_adyen(reference, status, dispute=self.disputed.get(reference))
 
     def _dispute_at_adyen(self, reference: str, status: str, **of: Any) -> None:
-        """Adyen's events have the time in seconds: of two in one second nobody can tell which came later."""
+        """Adyen's event times are in seconds, so two events in one second have no order."""
         self._time_passes(timedelta(minutes=1))
-        made = self.sandbox.adyen_dispute(reference, [_ADYEN_WORDS[status]], **of)
-        self.disputed.setdefault(reference, made)
+        dispute_id = self.sandbox.adyen_dispute(reference, [_ADYEN_WORDS[status]], **of)
+        self.disputed.setdefault(reference, dispute_id)
 
     @rule(data=st.data(), status=st.sampled_from(["open", "won", "lost"]), minor=st.integers(1, 3_000))
     def a_bank_disputes_a_part_once_more(self, data: st.DataObject, status: str, minor: int) -> None:
@@ -454,7 +456,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule()
     def the_providers_forget_old_keys(self) -> None:
-        """As soon as they may: the window that the program keeps to is shorter."""
+        """As early as they may: the program's key window is shorter."""
         for provider, age in FORGOTTEN_AFTER.items():
             self.sandbox.forget_keys(provider.value, age.total_seconds())
 
@@ -464,12 +466,12 @@ class Refunding(RuleBasedStateMachine):
 
     @rule(picks=st.lists(st.integers(0, 10_000), min_size=1, max_size=8), fault=st.sampled_from(LOOKUP_FAULTS))
     def the_post_comes(self, picks: list[int], fault: str) -> None:
-        """Some of what was ever sent, in any order, some of it for the second time; the rest is late."""
+        """Delivers some of the events in any order, some repeatedly; the rest is late."""
         self._collect()
         if self.mail:
             if fault:
                 self.sandbox.faults(fault, call="lookup")
-            self._take_in([self.mail[pick % len(self.mail)] for pick in picks])
+            self._ingest([self.mail[pick % len(self.mail)] for pick in picks])
             self.sandbox.clear_faults()
 
     @rule(pick=st.integers(0, 10_000))
@@ -477,49 +479,49 @@ class Refunding(RuleBasedStateMachine):
         self._collect()
         if not self.mail:
             return
-        # What waits from before is applied whenever something comes; here, what came counts.
-        self._take_in([])
-        true, kept = self.mail[pick % len(self.mail)], self._rows()
-        # The amount has one digit more; no signature was made for that.
+        # Every ingest also applies waiting events; apply them first, so that only this delivery counts.
+        self._ingest([])
+        true, before = self.mail[pick % len(self.mail)], self._rows()
+        # One more digit in the amount invalidates the signature.
         forged = re.sub(r'("(?:value|amount)": ?)(\d)', r"\g<1>1\2", true.body)
-        done = self._take_in([Delivery(true.provider, true.kind, true.headers, forged)])
-        assert done.new == 0, f"a forged delivery was believed: {forged}"
-        assert len(done.rejected) == 1, f"a forged delivery was not refused: {forged}"
-        assert not (changed := self._rows().unlike(kept)), f"a forged delivery changed something: {changed}"
+        summary = self._ingest([Delivery(true.provider, true.kind, true.headers, forged)])
+        assert summary.new == 0, f"a forged delivery was accepted: {forged}"
+        assert len(summary.rejected) == 1, f"a forged delivery was not refused: {forged}"
+        assert not (changed := self._rows().unlike(before)), f"a forged delivery changed something: {changed}"
 
     def _collect(self) -> None:
         for provider in Provider:
             self.mail += self.sandbox.deliveries(provider.value, drain=True)
 
-    def _take_in(self, deliveries: Sequence[Delivery]) -> IngestSummary:
+    def _ingest(self, deliveries: Sequence[Delivery]) -> IngestSummary:
         self.tally.steps["deliveries"] += len(deliveries)
         readers = self._delivery_readers()
-        kept = [
-            SavedDelivery(line, Provider(each.provider), each.headers, each.body.encode())
-            for line, each in enumerate(deliveries, 1)
+        stored = [
+            SavedDelivery(line, Provider(delivery.provider), delivery.headers, delivery.body.encode())
+            for line, delivery in enumerate(deliveries, 1)
         ]
-        meant = self.services.event_readers()
-        apply = partial(apply_stored, readers=meant, clock=self.clock, number_format=self.policy.number_format)
-        done = ingest(kept, books=self.books, readers=readers, apply=apply)
-        assert not done.applied.failed, done.applied.failed
-        self.tally.steps["deliveries refused"] += len(done.rejected)
-        return done
+        event_readers = self.services.event_readers()
+        apply = partial(apply_stored, readers=event_readers, clock=self.clock, number_format=self.policy.number_format)
+        summary = ingest(stored, books=self.books, readers=readers, apply=apply)
+        assert not summary.applied.failed, summary.applied.failed
+        self.tally.steps["deliveries refused"] += len(summary.rejected)
+        return summary
 
     def _delivery_readers(self) -> Callable[[Provider], Any]:
         real = self.services.delivery_readers(any_age=True)
 
         def reader(provider: Provider) -> Any:
-            made: Any = real(provider)
-            made._now = self.clock.now
-            return made
+            new_reader: Any = real(provider)
+            new_reader._now = self.clock.now
+            return new_reader
 
         return reader
 
     # --- what must hold ------------------------------------------------------------------------------------
 
     def _check_before_sending(self, request: WireRequest, key: str) -> None:
-        """In the very moment before the request leaves."""
-        (row,) = [each for each in self._rows().refunds if each["idempotency_key"] == key]
+        """Just before the request is sent."""
+        (row,) = [entry for entry in self._rows().refunds if entry["idempotency_key"] == key]
         refund = self.books.read(lambda tx: tx.refund(row["id"]))
         assert refund is not None, f"I2: {key} is not in the books"
         assert refund.sending is not None, f"I2: {key} is not in the books"
@@ -534,19 +536,21 @@ class Refunding(RuleBasedStateMachine):
         assert request.livemode is False, f"I12: {refund.id} is sent in live mode"
 
     def _check_first_send(self, row: dict[str, Any]) -> None:
-        """Nothing is sent for the first time beside what is known: the customer would be paid twice (R11, R13)."""
-        (payment,) = [each for each in self._rows().payments if each["id"] == row["payment_id"]]
+        """No first send while a dispute or an unreviewed event bars it (R11, R13)."""
+        (payment,) = [entry for entry in self._rows().payments if entry["id"] == row["payment_id"]]
         reference = payment["payment_intent"] or payment["psp_reference"]
         assert payment["dispute"] not in ("open", "unknown"), f"R11: {row['id']} is sent into a dispute"
         lost = payment["lost"] + payment["dispute_recorded"]
         if payment["provider"] == "stripe":
-            # It is asked just before: what it has by then is known, too.
+            # The provider was read just before the send, so its refunds are known too.
             disputes = self.sandbox.state.disputes_of(self.sandbox.state.find_charge(reference).id)
-            assert not [each for each in disputes if each.status == "needs_response"], f"R11: {row['id']} is disputed"
-            lost = sum(each.amount for each in disputes if each.status == "lost")
-        given = self._given(reference)
-        assert given + lost + row["amount"] <= WHOLE.minor, (
-            f"I13: {row['id']} of {row['amount']} is sent after {given} was given and {lost} lost to disputes"
+            assert not [entry for entry in disputes if entry.status == "needs_response"], (
+                f"R11: {row['id']} is disputed"
+            )
+            lost = sum(entry.amount for entry in disputes if entry.status == "lost")
+        refunded = self._refunded(reference)
+        assert refunded + lost + row["amount"] <= WHOLE.minor, (
+            f"I13: {row['id']} of {row['amount']} is sent after {refunded} was given and {lost} lost to disputes"
         )
         unapplied = self._events_of(reference, "waiting", "unreviewed") if payment["provider"] == "adyen" else []
         assert not unapplied, f"R13: {row['id']} is sent beside {unapplied}"
@@ -561,16 +565,18 @@ class Refunding(RuleBasedStateMachine):
             return [f"{row.event_key}: {row.note}" for row in line.exec_driver_sql(query)]
 
     def _age_of_key(self, key: str) -> timedelta:
-        """By the provider's own record of the first request with it, whatever the books say of that."""
-        first = next((each.first_seen for each in self.sandbox.keys if each.key == key), None)
+        """By the provider's record of the first request with it, not the books'."""
+        first = next((record.first_seen for record in self.sandbox.keys if record.key == key), None)
         return timedelta() if first is None else timedelta(seconds=self.sandbox.state.now() - first)
 
-    def _check_told(self, done: Any) -> None:
-        """What a command tells is what the books hold by then (I11)."""
-        for refund in done or ():
-            kept = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
-            assert kept is not None, f"I11: {refund.id} was told and is not kept"
-            assert kept.state is refund.state, f"I11: {refund.id} was told as {refund.state} and is {kept.state}"
+    def _check_reported(self, refunds: Any) -> None:
+        """A command reports what the books hold (I11)."""
+        for refund in refunds or ():
+            stored = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
+            assert stored is not None, f"I11: {refund.id} was reported and is not stored"
+            assert stored.state is refund.state, (
+                f"I11: {refund.id} was reported as {refund.state} and is {stored.state}"
+            )
 
     @invariant()
     def every_promise_holds(self) -> None:
@@ -585,7 +591,7 @@ class Refunding(RuleBasedStateMachine):
         yield from not_committed_first(books, provider)
         yield from doubled(books, provider)
         yield from released_without_proof(books, provider)
-        yield from badly_kept_trail(Books(ours, books.payments, books.invoices, books.notes, books.audit, []))
+        yield from broken_audit_trail(Books(ours, books.payments, books.invoices, books.notes, books.audit, []))
         yield from (f"I9, I10: {finding}" for finding in findings(self.books))
 
     def _over_refunded(self, books: Books) -> Iterator[str]:
@@ -593,20 +599,20 @@ class Refunding(RuleBasedStateMachine):
             if payment["reserved"] + payment["refunded"] > share_of(payment):
                 yield f"I1: {payment['reserved']} + {payment['refunded']} of {share_of(payment)}"
         for invoice in self.imported:
-            given = self._given(invoice.payments[0].reference)
-            if given > WHOLE.minor:
-                yield f"I1: the provider gave {given} of {WHOLE.minor} for {invoice.number}"
+            refunded = self._refunded(invoice.payments[0].reference)
+            if refunded > WHOLE.minor:
+                yield f"I1: the provider gave {refunded} of {WHOLE.minor} for {invoice.number}"
 
-    def _given(self, reference: str) -> int:
-        return sum(each["amount"] for each in self._at_provider().of_payment(reference) if gave_money(each))
+    def _refunded(self, reference: str) -> int:
+        return sum(refund["amount"] for refund in self._at_provider().of_payment(reference) if gave_money(refund))
 
     def _lost(self, reference: str) -> int:
         state = self.sandbox.state
         if reference in state.payments:
             adyens = state.adyen_disputes.naming(reference)
-            return sum(each.amount for each in adyens if each.story[-1][0] == _ADYEN_WORDS["lost"])
+            return sum(refund.amount for refund in adyens if refund.story[-1][0] == _ADYEN_WORDS["lost"])
         disputes = state.disputes_of(state.find_charge(reference).id)
-        return sum(each.amount for each in disputes if each.status == "lost")
+        return sum(refund.amount for refund in disputes if refund.status == "lost")
 
     def _rows(self) -> Books:
         with self.books.engine.connect() as line:
@@ -637,12 +643,12 @@ class Refunding(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def _settle(self) -> None:
-        """Faults stop, all the post arrives, twice and shuffled; what no machine can settle, a person does."""
+        """Faults stop, all deliveries arrive twice and shuffled, and an operator resolves the rest."""
         self.sandbox.clear_faults()
         self._collect()
         mail = self.mail * 2
         random.Random(len(mail)).shuffle(mail)
-        self._take_in(mail)
+        self._ingest(mail)
         while self.announced:
             self.its_invoice_comes()
         for _ in range(_MOST_RESUMES):
@@ -650,17 +656,17 @@ class Refunding(RuleBasedStateMachine):
         self._time_passes(_PAST_EVERY_WINDOW)
         for refund in unfinished(self.books, None):
             self._resolve(refund)
-        # What these replays and resolutions made is told, too.
+        # The provider reports the refunds of these replays and resolutions, too.
         self._collect()
-        self._take_in(self.mail)
+        self._ingest(self.mail)
         self._compare()
         self.acknowledge()
 
     def _resolve(self, refund: Refund) -> None:
-        """By the truth, which a person reads in the dashboard."""
-        made = [each["id"] for each in self._at_provider().of(refund.id)]
-        wanted = Resolution(refund.id, made[0] if made else "", "seen in the dashboard")
-        resolve(wanted, books=self.books, clock=self.clock, policy=self.policy)
+        """With the evidence from the dashboard."""
+        references = [provider_refund["id"] for provider_refund in self._at_provider().of(refund.id)]
+        resolution = Resolution(refund.id, references[0] if references else "", "seen in the dashboard")
+        resolve(resolution, books=self.books, clock=self.clock, policy=self.policy)
 
     def _compare(self) -> None:
         Comparison(
@@ -672,12 +678,14 @@ class Refunding(RuleBasedStateMachine):
         ).of_everything(since=None)
 
     def _disagreeing(self) -> Iterator[str]:
-        """Store and provider tell the same of every refund and every payment, both ways (I6)."""
+        """Store and provider agree on every refund and every payment, both ways (I6)."""
         books, provider = self._rows(), self._at_provider()
-        known = {refund["provider_reference"]: refund for refund in books.refunds if refund["provider_reference"]}
-        for made in provider.refunds:
-            yield from _one_disagreeing(made, known.pop(made["id"], None))
-        for refund in known.values():
+        by_reference = {
+            refund["provider_reference"]: refund for refund in books.refunds if refund["provider_reference"]
+        }
+        for provider_refund in provider.refunds:
+            yield from _one_disagreeing(provider_refund, by_reference.pop(provider_refund["id"], None))
+        for refund in by_reference.values():
             yield f"I6: {refund['id']} is {refund['provider_reference']}, which the provider does not have"
         for refund in books.refunds:
             if refund["kind"] == "provider" and not refund["provider_reference"] and refund["state"] != "failed":
@@ -688,9 +696,9 @@ class Refunding(RuleBasedStateMachine):
         for payment in books.payments:
             if payment["provider"]:
                 counted = payment["reserved"] + payment["refunded"] + payment["returned_elsewhere"]
-                given = self._given(payment["payment_intent"] or payment["psp_reference"])
-                if given != counted:
-                    yield f"I6: the provider gave {given}, the books say {counted}: {payment}"
+                refunded = self._refunded(payment["payment_intent"] or payment["psp_reference"])
+                if refunded != counted:
+                    yield f"I6: the provider gave {refunded}, the books say {counted}: {payment}"
                 lost = self._lost(payment["payment_intent"] or payment["psp_reference"])
                 if lost != payment["lost"] + payment["dispute_recorded"]:
                     yield f"I13: {lost} were lost to disputes, the books say otherwise: {payment}"
@@ -701,11 +709,11 @@ def _do_not_wait(seconds: float) -> None:
 
 
 def _once(work: Callable[[], None]) -> Callable[[], None]:
-    left = [work]
+    pending = [work]
 
     def do() -> None:
-        if left:
-            left.pop()()
+        if pending:
+            pending.pop()()
 
     return do
 
@@ -719,13 +727,13 @@ def _datetime_of(clock: MovingClock) -> type[datetime]:
     return Shifted
 
 
-def _is_held_elsewhere(refund: Refund, now: datetime) -> bool:
+def _is_leased_by_another(refund: Refund, now: datetime) -> bool:
     sending = refund.sending
     live = sending and sending.lease_until and sending.lease_until > now
     return bool(live and sending and sending.lease_owner.startswith("another-host|"))
 
 
-def _wish(number: str, minor: int | None, key: str) -> RefundRequest:
+def _request(number: str, minor: int | None, key: str) -> RefundRequest:
     amount = None if minor is None else Money(minor, WHOLE.currency)
     return RefundRequest(
         number=number,
@@ -742,24 +750,24 @@ def _may_change(refund: Any) -> bool:
     return refund.status not in ("failed", "canceled") if refund.provider == "stripe" else refund.success is not False
 
 
-def _one_disagreeing(made: dict[str, Any], known: dict[str, Any] | None) -> Iterator[str]:
-    if known is None:
-        # One that failed before anybody here heard of it need not be known.
-        if gave_money(made):
-            yield f"I6: the provider has {made['id']}, which the books do not know"
+def _one_disagreeing(provider_refund: dict[str, Any], refund: dict[str, Any] | None) -> Iterator[str]:
+    if refund is None:
+        # A refund that failed before it was reported need not be known.
+        if gave_money(provider_refund):
+            yield f"I6: the provider has {provider_refund['id']}, which the books do not know"
         return
     states = {"pending": ["pending"], "requires_action": ["pending"], "succeeded": ["succeeded"]}
-    if known["state"] not in states.get(made["status"], ["failed", "reversed"]):
-        yield f"I6: {known['id']} is {known['state']}, and the provider says {made['status']}"
-    if known["amount"] != made["amount"] or (name_of(made) or known["id"]) != known["id"]:
-        yield f"I6: {known['id']} of {known['amount']} is not {made['id']} of {made['amount']}"
+    if refund["state"] not in states.get(provider_refund["status"], ["failed", "reversed"]):
+        yield f"I6: {refund['id']} is {refund['state']}, and the provider says {provider_refund['status']}"
+    if refund["amount"] != provider_refund["amount"] or (name_of(provider_refund) or refund["id"]) != refund["id"]:
+        yield f"I6: {refund['id']} of {refund['amount']} is not {provider_refund['id']} of {provider_refund['amount']}"
 
 
 # --- a run ---------------------------------------------------------------------------------------------------
 
 
 def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int, shrinks: bool = True) -> Tally:
-    """Raises what the first sequence that breaks a promise raised, with its steps, made as short as can be.
+    """Raises the first violation with its shortest sequence of steps.
 
     `shrinks`: unless it is to be shown at once, as it was played.
     """
@@ -769,7 +777,7 @@ def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int, shrinks
         new_store = staticmethod(new_store_)
         tally = Tally()
 
-    wanted = settings(
+    run_settings = settings(
         max_examples=examples,
         stateful_step_count=steps,
         deadline=None,
@@ -777,31 +785,38 @@ def play(new_store_: NewStore, *, examples: int, steps: int, seed_: int, shrinks
         phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Machine, settings=wanted)
+    run_state_machine_as_test(Machine, settings=run_settings)
     return Machine.tally
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--database", choices=DATABASES, action="append")
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--as-played", action="store_true", help="a sequence that fails is not made shorter first")
-    wanted = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
     share_compiled_statements()
-    for database in wanted.database or DATABASES:
+    for database in options.database or DATABASES:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="refundcli-model-") as made, stores(database, Path(made)) as new_store:
+        with (
+            tempfile.TemporaryDirectory(prefix="refundcli-model-") as directory,
+            stores(database, Path(directory)) as new_store,
+        ):
             tally = play(
-                new_store, examples=wanted.examples, steps=wanted.steps, seed_=wanted.seed, shrinks=not wanted.as_played
+                new_store,
+                examples=options.examples,
+                steps=options.steps,
+                seed_=options.seed,
+                shrinks=not options.as_played,
             )
-        told = ", ".join(f"{count} {step}" for step, count in sorted(tally.steps.items()))
+        steps = ", ".join(f"{count} {step}" for step, count in sorted(tally.steps.items()))
         print(
-            f"model on {database}: {tally.sequences} sequences, seed {wanted.seed}, "
-            f"{time.monotonic() - began:.0f} s, 0 violations\n    {told}\n    {summed(())}",
+            f"model on {database}: {tally.sequences} sequences, seed {options.seed}, "
+            f"{time.monotonic() - began:.0f} s, 0 violations\n    {steps}\n    {summed(())}",
             flush=True,
         )
     return 0

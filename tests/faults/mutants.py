@@ -1,4 +1,4 @@
-"""Six wrong programs. The sweep must catch each: that is how we know that it can fail."""
+"""Six defective programs. The sweep must catch each, which proves that it can fail."""
 
 import uuid
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from refundcli.store.schema import PaymentRow
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`apply` spoils the program inside a forked child; `concerns` names the cases that should notice."""
+    """`apply` patches the program inside a forked child; `concerns` selects the cases that should catch it."""
 
     name: str
     apply: Callable[[], None]
@@ -33,7 +33,7 @@ class Mutant:
 
 
 def _a_new_key_on_replay() -> None:
-    """`resume` sends with a key that it makes up, as a program would that stores none."""
+    """`resume` sends with a new key, as if none were stored."""
 
     def send_again(refund: Refund, *, provider: Any, **rest: Any) -> Refund:
         made_up = str(uuid.uuid4())
@@ -65,11 +65,11 @@ def _released_on_a_replayed_403() -> None:
 
 
 def _no_guard_against_over_refunds() -> None:
-    """The UPDATE's, the CHECK's, and the rule's that is asked before them."""
+    """Removes the guards of the UPDATE, the CHECK and the rule."""
 
     def reserve(self: Any, payment: Payment, amount: Any) -> bool:
-        taken = {"reserved": col(PaymentRow.reserved) + amount.minor}
-        return bool(self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**taken)))
+        changes = {"reserved": col(PaymentRow.reserved) + amount.minor}
+        return bool(self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**changes)))
 
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
@@ -97,14 +97,14 @@ MUTANTS = (
     Mutant(
         "a new idempotency key on a replay",
         _a_new_key_on_replay,
-        lambda case: _plain(case) and case.left == "made" and case.provider == "adyen",
+        lambda case: _plain(case) and case.leftover == "made" and case.provider == "adyen",
     ),
     Mutant("failed on any error", _failed_on_any_error, lambda case: case.story == "refund" and case.fault is None),
     Mutant("no look-up before a replay", _no_look_up_before_replay, lambda case: case.story == "forgotten"),
     Mutant(
         "the reservation released on a replayed 403",
         _released_on_a_replayed_403,
-        lambda case: _plain(case) and case.left == "made" and case.behaviour == "403",
+        lambda case: _plain(case) and case.leftover == "made" and case.behaviour == "403",
     ),
     Mutant(
         "no guard against over-refunds",

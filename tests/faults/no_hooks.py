@@ -1,4 +1,4 @@
-"""A refund killed at each system call that matters, without a line of its code touched (needs strace).
+"""A refund killed at each system call that matters, with its code unpatched (needs strace).
 
 `python -m faults.no_hooks`: kill -9 at the Nth write, fsync, connect, send or unlink of one refund, N rising until
 a run ends clean. After each kill `resume` settles, the same command is given again, and store and provider agree.
@@ -32,11 +32,11 @@ KILLED = (-9, 137)
 
 
 class Violation(Exception):
-    """Something that must never be was."""
+    """A violated invariant."""
 
 
 def main() -> int:
-    """Exit 0 when every kill ended well, 1 on a violation; where strace cannot run, it says so and ends 0."""
+    """Exit 0 without a violation or without strace (with a message), else 1."""
     if not _strace_works():
         print("no-hook sweep: strace cannot run here, skipped")
         return 0
@@ -55,11 +55,13 @@ def main() -> int:
                     break
                 kills[call] += 1
                 _check(desk, f"{call} #{nth}")
-        # Where a tracer does not do what it is told, nothing would ever be found.
+        # A tracer that does not trace would never find a violation.
         if never := [call for call in CALLS_OF_ANY_REFUND if not kills[call]]:
             raise Violation(f"no kill at {', '.join(never)}: the tracer does not trace")
-    told = ", ".join(f"{times} {call}" for call, times in kills.items())
-    print(f"no-hook sweep: {kills.total()} kills ({told}), 0 violations; T1 and T2 are on the disk before the request")
+    counts = ", ".join(f"{times} {call}" for call, times in kills.items())
+    print(
+        f"no-hook sweep: {kills.total()} kills ({counts}), 0 violations; T1 and T2 are on the disk before the request"
+    )
     print(f"    {summed(())}")
     return 0
 
@@ -68,7 +70,7 @@ def _desk(sandbox: RunningSandbox, template: Path, folder: Path) -> Desk:
     folder.mkdir()
     desk = Desk(f"sqlite:///{shutil.copy(template, folder / 'books.db')}", sandbox, folder)
     desk.paid_by_card()
-    # The account and the mode are known from here on: what follows is the refund alone.
+    # Account and mode are known from here on; only the refund follows.
     desk.json("refund INV-1 --amount 1 --reason other --yes")
     return desk
 
@@ -86,11 +88,11 @@ def _check(desk: Desk, where: str) -> None:
     again = desk(" ".join(COMMAND))
     if again.exit_code != 0:
         raise Violation(f"{where}: the same command again ended {again.exit_code}: {again.err}")
-    made = sorted(desk.refunded_at_provider(reference))
+    amounts = sorted(desk.refunded_at_provider(reference))
     invoice = desk.invoice("INV-1")
-    found = findings(desk.books)
-    if made != [100, 6000] or invoice.refunded.minor != 6100 or invoice.reserved or found:
-        raise Violation(f"{where}: provider {made}, books {invoice.refunded} and {invoice.reserved}, {found}")
+    problems = findings(desk.books)
+    if amounts != [100, 6000] or invoice.refunded.minor != 6100 or invoice.reserved or problems:
+        raise Violation(f"{where}: provider {amounts}, books {invoice.refunded} and {invoice.reserved}, {problems}")
     desk.books.engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""Where a command is struck, and how: wrapped around the store and the provider inside one forked process.
+"""Fault points: where and how a command is interrupted, wrapped around the store and the provider in a forked process.
 
 Nothing of this is in the program. A process that is to be struck puts these wrappers around its own SQLite
 connections, around `SqlBooks.write`, around the providers and around urllib3's connection, and then runs the
@@ -27,7 +27,7 @@ from refundcli.providers.stripe.refunds import StripeProvider
 from refundcli.services.dispatch import send_refund
 from refundcli.store.unit_of_work import SqlBooks
 
-# A transaction is known by the function that asks for it.
+# A transaction is identified by the function that starts it.
 STEPS = {
     "issue_refund": "T1",
     "_drop_unsent": "drop",
@@ -46,7 +46,7 @@ STEPS = {
 CALLS = ("send", "lookup", "snapshot")
 
 # `statement`: at the first INSERT or UPDATE. `inside`: all statements are done, COMMIT is not.
-# `committed`: COMMIT is done, and nobody has been told.
+# `committed`: COMMIT is done, and nothing was printed yet.
 IN_A_TRANSACTION = {
     "before": ("kill", "exception", "sigint"),
     "statement": ("kill", "disk", "full"),
@@ -54,7 +54,7 @@ IN_A_TRANSACTION = {
     "committed": ("kill", "exception", "sigint", "disk", "dead"),
     "after": ("kill", "exception", "sigint"),
 }
-# `connected`: nothing is sent yet. `sent`: all of it is. `answered`: the answer has come and was not read.
+# `connected`: nothing sent yet. `sent`: all sent. `answered`: response arrived, not read.
 IN_A_CALL = {
     "before": ("kill", "exception", "sigint"),
     "connect": ("kill", "exception", "sigint", "unreachable"),
@@ -66,12 +66,12 @@ IN_A_CALL = {
 
 
 class Broken(Exception):
-    """What no one expects: a library's bug, or no memory."""
+    """An unexpected error, such as a library's bug."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The nth time `step` gets to `place`, `manner` happens."""
+    """`manner` happens the nth time that `step` reaches `place`."""
 
     step: str
     place: str
@@ -90,7 +90,7 @@ def faults_at(*steps: str, nth: int = 1) -> Iterator[Fault]:
 
 
 class Saboteur:
-    """Knows where the process is, and strikes each fault once."""
+    """Tracks the process's position and triggers each fault once."""
 
     def __init__(self, faults: Sequence[Fault], note: Callable[[str], None]) -> None:
         self._faults, self._note = list(faults), note
@@ -149,7 +149,7 @@ def disk_error() -> sqlite3.OperationalError:
 
 
 def install(saboteur: Saboteur) -> None:
-    """In a process of its own: there is no way back."""
+    """Only in a separate process: it cannot be undone."""
     _wrap_sqlite(saboteur)
     _wrap_books(saboteur)
     for provider in (StripeProvider, AdyenProvider):
@@ -157,7 +157,7 @@ def install(saboteur: Saboteur) -> None:
     _wrap_calls(StripeInvoiceCloser, {"close": "send"}, saboteur)
     _wrap_calls(StripeRecords, {"invoice": "lookup", "payment": "snapshot"}, saboteur)
     _wrap_connections(saboteur)
-    # Waits are part of the protocol, but nobody learns anything from sitting through them.
+    # Waits are skipped to save time.
     patch.object(send_refund, "SendingPolicy", partial(send_refund.SendingPolicy, sleep=nap)).start()
 
 
@@ -167,11 +167,11 @@ def nap(seconds: float) -> None:
 
 def _wrap_sqlite(saboteur: Saboteur) -> None:
     class Cursor(sqlite3.Cursor):
-        def execute(self, sql: str, *given: Any) -> "Cursor":
+        def execute(self, sql: str, *args: Any) -> "Cursor":
             saboteur.check_disk()
             if sql.startswith(("INSERT", "UPDATE")):
                 saboteur.reach(saboteur.transaction, "statement")
-            super().execute(sql, *given)
+            super().execute(sql, *args)
             return self
 
     class Connection(sqlite3.Connection):
@@ -215,20 +215,20 @@ def _step_of(work: Callable[[Any], Any]) -> str:
     return STEPS.get(function.__qualname__.partition(".")[0], "")
 
 
-def _wrap_calls(asked: type[Any], calls: dict[str, str], saboteur: Saboteur) -> None:
+def _wrap_calls(kind: type[Any], calls: dict[str, str], saboteur: Saboteur) -> None:
     def wrapped(call: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def method(self: Any, *given: Any, **options: Any) -> Any:
+        def method(self: Any, *args: Any, **options: Any) -> Any:
             saboteur.check_no_transaction_is_open()
             with _on_the_line(saboteur, call):
                 saboteur.reach(call, "before")
-                answer = original(self, *given, **options)
+                answer = original(self, *args, **options)
                 saboteur.reach(call, "after")
                 return answer
 
         return method
 
     for method, call in calls.items():
-        patch.object(asked, method, wrapped(call, getattr(asked, method))).start()
+        patch.object(kind, method, wrapped(call, getattr(kind, method))).start()
 
 
 @contextmanager
@@ -248,8 +248,8 @@ def _wrap_connections(saboteur: Saboteur) -> None:
         connect(line)
         saboteur.reach(saboteur.call, "connected")
 
-    def request_or_not(line: HTTPConnection, *given: Any, **options: Any) -> None:
-        request(line, *given, **options)
+    def request_or_not(line: HTTPConnection, *args: Any, **options: Any) -> None:
+        request(line, *args, **options)
         saboteur.reach(saboteur.call, "sent")
 
     def getresponse_or_not(line: HTTPConnection) -> Any:

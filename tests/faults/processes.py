@@ -20,7 +20,7 @@ from refundcli.cli.main import run
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.server import serve
 
-# A command that takes longer hangs.
+# A command that takes longer is hanging.
 LONGEST_SECONDS = 45
 BROKE_OUT = 99
 MERCHANT = "Shop"
@@ -51,7 +51,7 @@ class Ended:
 def operator_environ(
     folder: Path, url: str, sandbox: str, *, stripe_key: str, adyen_key: str, **settings: str
 ) -> dict[str, str]:
-    """All that an operator's process knows of the world: the store, the sandbox and its own settings."""
+    """The environment of an operator's process: the store, the sandbox and its settings."""
     return {
         "PATH": os.environ.get("PATH", ""),
         "HOME": str(folder),
@@ -72,7 +72,7 @@ def operator_environ(
 
 @dataclass(frozen=True, slots=True)
 class ShiftedClock:
-    """The time as it will be, or was, by so much."""
+    """A clock shifted by a fixed amount."""
 
     ahead: timedelta
 
@@ -85,7 +85,7 @@ class ShiftedClock:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command under way, in a process of its own."""
+    """A running command in a separate process."""
 
     pid: int
     arguments: tuple[str, ...]
@@ -93,44 +93,44 @@ class Command:
 
     def ended(self) -> Ended:
         _, status = os.waitpid(self.pid, 0)
-        return self._told(status)
+        return self._ended(status)
 
     def stopped(self) -> Ended | None:
-        """None once it stands still; how it ended where it never did."""
+        """None once it is suspended; its end if it ended first."""
         _, status = os.waitpid(self.pid, os.WUNTRACED)
-        return None if os.WIFSTOPPED(status) else self._told(status)
+        return None if os.WIFSTOPPED(status) else self._ended(status)
 
-    def go_on(self) -> Ended:
+    def continue_to_end(self) -> Ended:
         os.kill(self.pid, signal.SIGCONT)
         return self.ended()
 
     def ended_by_now(self) -> Ended | None:
         """None while it is at work."""
         pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return self._told(status) if pid else None
+        return self._ended(status) if pid else None
 
     def has_ended(self) -> bool:
-        """It may still be asked how."""
+        """Whether it has ended; its status can still be collected."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def stop(self) -> None:
-        """As a laptop that is closed: it knows nothing of it."""
+        """Suspends it, as closing a laptop does."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def wake(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> Ended:
-        """With -9, wherever it is; it may have ended just before."""
+        """With SIGKILL, at any point; it may have ended just before."""
         os.kill(self.pid, signal.SIGKILL)
         return self.ended()
 
-    def _told(self, status: int) -> Ended:
-        said, notes = self._kept("said"), self._kept("notes")
+    def _ended(self, status: int) -> Ended:
+        said, notes = self._read("said"), self._read("notes")
         return Ended(self.arguments, os.waitstatus_to_exitcode(status), said, tuple(notes.splitlines()))
 
-    def _kept(self, what: str) -> str:
-        """One that was killed at once may not have come to say anything."""
+    def _read(self, what: str) -> str:
+        """Empty where it was killed before any output."""
         path = self.folder / f"{self.pid}.{what}"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -145,7 +145,7 @@ def start(
     mutate: Callable[[], None] | None = None,
     host: str = "",
 ) -> Command:
-    """Type a command into a process of its own, struck by `faults` where it gets there; `host` is another machine."""
+    """Starts a command in a separate process with `faults`; `host` is another machine."""
 
     def work() -> int:
         become_an_operator(folder, environ)
@@ -162,14 +162,14 @@ def start(
 
 
 def become_an_operator(folder: Path, environ: dict[str, str], *, longest: int = LONGEST_SECONDS) -> None:
-    """This process, forked, has no terminal, what it says goes into a file, and its environment is this."""
+    """Gives this forked process the environment, no terminal, and files for its output."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     said = os.open(folder / f"{os.getpid()}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(said, 1)
     os.dup2(said, 2)
     os.environ.clear()
     os.environ.update(environ)
-    # A program that is started in the background may find Ctrl-C switched off.
+    # A background process may inherit an ignored SIGINT.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(longest)
@@ -203,7 +203,7 @@ def _run_and_leave(work: Callable[[], int]) -> NoReturn:
 
 
 class Sandbox:
-    """Stripe and Adyen in a process of their own, asked and told over their own port."""
+    """Stripe and Adyen in a process of their own, controlled over their own port."""
 
     def __init__(self) -> None:
         reading, writing = os.pipe()
@@ -232,12 +232,12 @@ class Sandbox:
         )
 
     def invoice(self, invoice_id: str, total: int, currency: str) -> None:
-        """Open, and to be paid."""
-        wanted = {"id": invoice_id, "number": "INV-1", "status": "open", "total": total, "currency": currency}
-        self._ask("POST", "invoices", wanted)
+        """An open, unpaid invoice."""
+        body = {"id": invoice_id, "number": "INV-1", "status": "open", "total": total, "currency": currency}
+        self._ask("POST", "invoices", body)
 
     def close_in_the_dashboard(self, invoice_id: str, action: str) -> None:
-        """By another hand, which knows nothing of us."""
+        """Closed in the dashboard, without our key."""
         verb = "void" if action == "void" else "mark_uncollectible"
         self._send("POST", f"/v1/invoices/{invoice_id}/{verb}", "", {"Authorization": "Bearer sk_test_dashboard"})
 
@@ -253,8 +253,8 @@ class Sandbox:
 
     def deliveries(self, provider: str, *, drain: bool = False) -> list[dict[str, Any]]:
         path = f"deliveries?provider={provider}" + ("&drain=true" if drain else "")
-        found: list[dict[str, Any]] = json.loads(self._ask("GET", path))
-        return found
+        answer: list[dict[str, Any]] = json.loads(self._ask("GET", path))
+        return answer
 
     def settle(self, refund_id: str, outcome: dict[str, Any]) -> None:
         self._ask("POST", f"refunds/{refund_id}", outcome)
@@ -269,21 +269,21 @@ class Sandbox:
         self._ask("POST", "clock", {"advance_seconds": by.total_seconds()})
 
     def state(self) -> dict[str, Any]:
-        """Everything it was asked and did."""
-        found: dict[str, Any] = json.loads(self._ask("GET", "state"))
-        return found
+        """Every request, and every record."""
+        answer: dict[str, Any] = json.loads(self._ask("GET", "state"))
+        return answer
 
     def _ask(self, method: str, path: str, body: Any = None) -> bytes:
         return self._send(method, f"/_sandbox/{path}", json.dumps(body) if body is not None else "", {})
 
     def _send(self, method: str, path: str, body: str, headers: dict[str, str]) -> bytes:
-        # A line of its own for each: on one that is kept, every answer's second half waits 40 ms for a receipt.
+        # A new connection each time: on a kept-alive one, delayed ACKs cost 40 ms per response.
         line = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=10)
         try:
             line.request(method, path, body, headers)
             answer = line.getresponse()
-            told = answer.read()
+            content = answer.read()
         finally:
             line.close()
-        assert answer.status < 300, told
-        return told
+        assert answer.status < 300, content
+        return content

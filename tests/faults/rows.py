@@ -1,4 +1,4 @@
-"""What the books hold and what the provider has, as plain rows: the promises are held against these."""
+"""What the books and the provider hold, as plain rows, for the invariants."""
 
 import json
 from collections import Counter
@@ -28,22 +28,22 @@ class Books:
         return [refund for refund in self.refunds if refund["request_key"] == request_key]
 
     def newest_of_key(self, request_key: str) -> list[dict[str, Any]]:
-        """Of each payment; a refund that failed may have been tried again."""
+        """The newest refund of each payment; a failed one may have been retried."""
         return list({refund["payment_id"]: refund for refund in self.of_key(request_key)}.values())
 
     def entries_of(self, refund_id: str) -> list[dict[str, Any]]:
-        found = (entry for entry in self.audit if entry["subject"] == refund_id)
-        return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in found]
+        entries = (entry for entry in self.audit if entry["subject"] == refund_id)
+        return [entry | {side: json.loads(entry[side]) for side in ("before", "after")} for entry in entries]
 
     def unlike(self, before: "Books") -> list[dict[str, Any]]:
-        """The rows that were not so before."""
+        """The rows that changed since `before`."""
         names = ("refunds", "payments", "invoices", "audit", "events", "closings")
         new = [row for name in names for row in getattr(self, name) if row not in getattr(before, name)]
         return new + [note for key, note in self.notes.items() if note != before.notes.get(key)]
 
 
 def read_books(ask: Callable[[str], Iterable[dict[str, Any]]]) -> Books:
-    """`ask` gives the rows of a query, on whichever database."""
+    """`ask` returns the rows of a query, on either database."""
     return Books(
         list(ask("SELECT * FROM refund ORDER BY created_at, id")),
         list(ask("SELECT * FROM payment ORDER BY invoice_id, position")),
@@ -57,7 +57,7 @@ def read_books(ask: Callable[[str], Iterable[dict[str, Any]]]) -> Books:
 
 @dataclass(frozen=True, slots=True)
 class AtProvider:
-    """What the provider has, and what it was asked."""
+    """The provider's records and the requests it received."""
 
     refunds: list[dict[str, Any]]
     requests: list[dict[str, Any]]
@@ -84,22 +84,22 @@ class AtProvider:
 
 
 def name_of(refund: dict[str, Any]) -> str:
-    """Our id of it, which travelled with it; empty where it was not sent from here."""
-    told = refund["reference"] if refund["provider"] == "adyen" else refund["metadata"].get("refundcli_refund")
-    return str(told) if str(told).startswith("rf_") else ""
+    """Our refund id from its metadata; empty for an external refund."""
+    name = refund["reference"] if refund["provider"] == "adyen" else refund["metadata"].get("refundcli_refund")
+    return str(name) if str(name).startswith("rf_") else ""
 
 
 def share_of(payment: dict[str, Any]) -> int:
-    """What was taken for its invoice: its share of the provider's payment, or less where less was captured."""
+    """The amount captured for its invoice, at most its share of the provider's payment."""
     captured, allocated = payment["captured"], payment["allocated"]
     return int(allocated if captured is None else min(allocated, captured))
 
 
 def holds_its_amount(refund: dict[str, Any]) -> bool:
-    """It is under way, or it failed and the provider may send it again by itself (R14)."""
+    """It is in flight, or it failed and the provider may retry it (R14)."""
     return refund["state"] in ("ready", "submitted", "awaiting-approval", "pending") or bool(refund["holding"])
 
 
 def gave_money(refund: dict[str, Any]) -> bool:
-    """Adyen accepts first, and tells later how it ended: to us that is one."""
+    """Adyen's accepted refunds count until a failure is reported."""
     return refund["status"] not in ("failed", "canceled")

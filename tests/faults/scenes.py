@@ -1,4 +1,4 @@
-"""A scene: one desk with its store and both providers, in this process; time passes as the story says."""
+"""A scene: one desk with its store and both providers, in this process, and a clock that the story moves."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 
 CAPTURED = 10_000
-# Between T1 and T2 the process is gone: the amount is reserved, and nothing was sent.
+# The process dies between T1 and T2: the amount is reserved, nothing was sent.
 _KILLED_AFTER_T1 = (
     "import os, sys; from refundcli.services.refunds import issue\n"
     "from refundcli.services.bulk import refund_run\nfrom refundcli.cli.main import run\n"
@@ -35,7 +35,7 @@ _KILLED_AFTER_T1 = (
 
 @dataclass
 class Time:
-    """As every process of the scene has it; this is the program's clock."""
+    """The program's clock, shared by every process of the scene."""
 
     ahead: timedelta = timedelta(0)
 
@@ -65,7 +65,7 @@ class Scene:
         self.desk.environ["REFUNDCLI_CREDIT_NOTES_NUMBER_FORMAT"] = "CN-{seq}"
         around.enter_context(patch.object(bootstrap, "books_clock", lambda services: self.time))
         for events in (adyen_events, stripe_events):
-            # What is dated later than this machine's clock is of the scene's time.
+            # Dates after this machine's clock come from the scene's clock.
             around.enter_context(patch.object(events, "_FUTURE", timedelta(days=3650)))
         self.reference = self.desk.paid_by_card(amount=amount, provider=self.provider, **of)
 
@@ -97,7 +97,7 @@ class Scene:
         self.sandbox.advance(by.total_seconds())
 
     def disputed(self, *codes: str, amount: int = CAPTURED) -> None:
-        """One dispute of its own at Adyen, which goes through these codes, a day after each other."""
+        """A new dispute at Adyen with these codes, one a day."""
         dispute = None
         for code in codes:
             self.time_passes(timedelta(days=1))
@@ -110,7 +110,7 @@ class Scene:
             self.sandbox.deliveries(provider.value, drain=True)
 
     def post_comes(self) -> None:
-        """Every delivery that both providers have queued so far is ingested."""
+        """Ingests every queued delivery of both providers."""
         deliveries = [
             delivery for provider in Provider for delivery in self.sandbox.deliveries(provider.value, drain=True)
         ]
@@ -126,34 +126,34 @@ class Scene:
         return self.desk.invoice("INV-1")
 
     @property
-    def given(self) -> int:
-        """What the provider gave back, in its minor units."""
-        made = self.sandbox.refunds_of(self.reference)
+    def refunded(self) -> int:
+        """The amount refunded at the provider, in its minor units."""
+        refunds = self.sandbox.refunds_of(self.reference)
         if self.provider == "adyen":
-            return sum(refund.amount for refund in made if refund.success is not False)
-        return sum(refund.amount for refund in made if refund.status not in ("failed", "canceled"))
+            return sum(refund.amount for refund in refunds if refund.success is not False)
+        return sum(refund.amount for refund in refunds if refund.status not in ("failed", "canceled"))
 
     @property
-    def asked(self) -> int:
-        """How many times a provider was asked for a refund."""
+    def refund_requests(self) -> int:
+        """The number of refund requests."""
         return len(self.sandbox.refund_requests)
 
     def unsound(self) -> Iterator[str]:
         yield from (f"I9, I10: {sentence}" for sentence in findings(self.desk.books))
 
     def paid_twice(self, by_the_bank: int = 0) -> Iterator[str]:
-        """The customer got more than was captured: from us, and through the bank (R11, I13)."""
-        if self.given + by_the_bank > CAPTURED:
-            yield f"I13: {self.given} were given and {by_the_bank} taken by the bank, of {CAPTURED}"
+        """The customer got more than was captured: by refunds and disputes (R11, I13)."""
+        if self.refunded + by_the_bank > CAPTURED:
+            yield f"I13: {self.refunded} were given and {by_the_bank} taken by the bank, of {CAPTURED}"
 
     def sent_into_a_dispute(self) -> Iterator[str]:
-        """The bank may take all of it; whether the provider would notice is not asked (R11)."""
-        if self.asked:
+        """A refund was sent into an open dispute, whether or not the provider would refuse it (R11)."""
+        if self.refund_requests:
             yield "I13: a refund was sent into a dispute"
 
     def old_keys(self) -> Iterator[str]:
         """By the provider's own record of the first request with each key (I8)."""
-        for known in self.sandbox.keys:
-            lasted = timedelta(seconds=known.last_seen - known.first_seen)
-            if lasted >= KEY_WINDOWS[Provider(known.provider)]:
-                yield f"I8: the key {known.key} was sent again after {lasted}"
+        for key in self.sandbox.keys:
+            lasted = timedelta(seconds=key.last_seen - key.first_seen)
+            if lasted >= KEY_WINDOWS[Provider(key.provider)]:
+                yield f"I8: the key {key.key} was sent again after {lasted}"

@@ -1,4 +1,4 @@
-"""Short stories, each about one mechanism: what is yielded is a promise that is broken, nothing if all is well.
+"""Short stories, each about one mechanism: yields the violated invariants.
 
 They are judged by what the sandbox did and by sums, never by how the program is made.
 """
@@ -38,7 +38,7 @@ class Story:
 
 
 def broken_promises(story: Story, desk: Desk, spoil: Callable[[ExitStack], None] | None = None) -> list[str]:
-    """Every promise that is broken; `spoil` makes it a story of a wrong program."""
+    """The violated invariants; `spoil` patches in a defect."""
     scene = Scene(desk, story.provider)
     with ExitStack() as around:
         scene.open(around, story.amount, **story.of)
@@ -55,8 +55,8 @@ def two_disputes_were_lost(scene: Scene) -> Broken:
         scene.disputed("CHARGEBACK", "SECOND_CHARGEBACK", amount=lost)
     scene.refund()
     yield from scene.paid_twice(by_the_bank=5000)
-    if scene.given != 5000:
-        yield f"I6: {scene.given} were refunded, and 5000 were left"
+    if scene.refunded != 5000:
+        yield f"I6: {scene.refunded} were refunded, and 5000 were left"
 
 
 def one_of_two_disputes_ended(scene: Scene) -> Broken:
@@ -74,8 +74,8 @@ def documents_were_supplied(scene: Scene) -> Broken:
 
 def a_record_of_a_lost_dispute_was_undone(scene: Scene) -> Broken:
     scene.disputed("CHARGEBACK", "SECOND_CHARGEBACK", amount=3000)
-    made = scene("mark-refunded INV-1 --full --reason chargeback --yes").json["refunds"][0]["id"]
-    undone = scene(f"mark-refunded --undo {made} --memo mistake --yes")
+    record = scene("mark-refunded INV-1 --full --reason chargeback --yes").json["refunds"][0]["id"]
+    undone = scene(f"mark-refunded --undo {record} --memo mistake --yes")
     if undone.exit_code:
         yield f"I11: the record could not be undone: {undone}"
     scene.refund()
@@ -105,7 +105,7 @@ def a_refund_in_another_currency(scene: Scene) -> Broken:
 
 def _sent_although_unreviewed(scene: Scene) -> Broken:
     scene.refund()
-    if scene.asked:
+    if scene.refund_requests:
         yield "R13: a refund was sent beside an update that nobody has reviewed"
     if scene("status").exit_code != 8:
         yield "R13: status says nothing of an update that nobody has reviewed"
@@ -118,8 +118,8 @@ def the_dashboard_refunded_what_was_ready(scene: Scene) -> Broken:
     scene.left_ready("--amount 40")
     scene.sandbox.dashboard_refund(scene.reference, 4000)
     scene("resume --yes")
-    if scene.given != 4000:
-        yield f"I3: 4000 were to be refunded, and {scene.given} were"
+    if scene.refunded != 4000:
+        yield f"I3: 4000 were to be refunded, and {scene.refunded} were"
 
 
 def a_dispute_came_after_it_was_ready(scene: Scene) -> Broken:
@@ -138,26 +138,26 @@ def a_dispute_came_before_a_run_claimed(scene: Scene) -> Broken:
 
 
 def another_host_holds_the_lease(scene: Scene) -> Broken:
-    """Nobody here knows whether that process lives: what it holds is waited for until its lease is over."""
+    """Whether that process lives is unknown, so its lease must expire."""
     scene.left_ready("--amount 40")
     with scene.desk.books.engine.begin() as line:
         line.execute(text("UPDATE refund SET lease_owner = 'another-host|1|1'"))
     waited = []
 
     def wait(seconds: float) -> None:
-        waited.append(scene.asked)
+        waited.append(scene.refund_requests)
         scene.time_passes(timedelta(minutes=10))
 
     with patch.object(send_refund, "SendingPolicy", partial(send_refund.SendingPolicy, sleep=wait)):
         scene("resume --yes")
     if waited != [0]:
         yield "I3: a refund was sent that another host may be sending"
-    if scene.given != 4000:
-        yield f"I6: 4000 were to be refunded, and {scene.given} were"
+    if scene.refunded != 4000:
+        yield f"I6: 4000 were to be refunded, and {scene.refunded} were"
 
 
 def a_backup_was_restored(scene: Scene) -> Broken:
-    """At Adyen, where nobody can ask: the same key must bring the same body."""
+    """At Adyen, which has no look-up: the same key must send the same body."""
     file, copy = Path(scene.desk.url.removeprefix("sqlite:///")), scene.desk.folder / "backup.db"
     scene.desk.books.engine.dispose()
     shutil.copy(file, copy)
@@ -165,23 +165,27 @@ def a_backup_was_restored(scene: Scene) -> Broken:
     scene.desk.books.engine.dispose()
     shutil.copy(copy, file)
     scene.refund("--amount 40", key="order-7")
-    if scene.given != 4000:
-        yield f"I4: the request key moved {scene.given}, and 4000 were asked for"
-    known = {refund.provider_reference for refund in scene.invoice.refunds}
-    lost = [made.id for made in scene.sandbox.refunds_of(scene.reference) if made.id not in known]
-    yield from (f"I6, lost: the books do not know {made}" for made in lost)
+    if scene.refunded != 4000:
+        yield f"I4: the request key moved {scene.refunded}, and 4000 were asked for"
+    references = {refund.provider_reference for refund in scene.invoice.refunds}
+    lost = [
+        provider_refund.id
+        for provider_refund in scene.sandbox.refunds_of(scene.reference)
+        if provider_refund.id not in references
+    ]
+    yield from (f"I6, lost: the books do not know {provider_refund}" for provider_refund in lost)
 
 
 # --- what an answer proves -------------------------------------------------------------------------------------
 
 
 def it_was_declined(scene: Scene) -> Broken:
-    """The bank disputes it in the moment in which it is sent: Stripe answers with a plain 400."""
+    """A dispute opens during the send: Stripe answers with a plain 400."""
     ask = StripeProvider.refund
 
-    def refund(provider: Any, *given: Any) -> Any:
+    def refund(provider: Any, *args: Any) -> Any:
         scene.sandbox.dispute(scene.reference)
-        return ask(provider, *given)
+        return ask(provider, *args)
 
     with patch.object(StripeProvider, "refund", refund):
         answer = scene.refund()
@@ -192,7 +196,7 @@ def it_was_declined(scene: Scene) -> Broken:
 
 
 def a_replay_is_declined(scene: Scene) -> Broken:
-    """It was made, and nobody heard. Sent again it is declined for a reason that is of today."""
+    """The refund was made and the response lost. The replay is declined for a newer reason."""
     scene.sandbox.faults("drop_after", provider="adyen")
     scene.refund()
     payment = scene.sandbox.state.payments
@@ -206,7 +210,7 @@ def a_replay_is_declined(scene: Scene) -> Broken:
 
 
 def it_is_sent_again_and_again(scene: Scene) -> Broken:
-    """Each try is lost; the first of them is what the provider's memory of the key counts from."""
+    """Every attempt is lost; the key window starts with the first."""
     scene.sandbox.faults("drop_after", provider="adyen")
     scene.refund()
     for _ in range(2):
@@ -216,8 +220,8 @@ def it_is_sent_again_and_again(scene: Scene) -> Broken:
     scene.sandbox.clear_faults()
     scene("resume --yes")
     yield from scene.old_keys()
-    if scene.given > CAPTURED:
-        yield f"I3: {scene.given} were given of {CAPTURED}"
+    if scene.refunded > CAPTURED:
+        yield f"I3: {scene.refunded} were given of {CAPTURED}"
 
 
 # --- late changes ----------------------------------------------------------------------------------------------
@@ -226,13 +230,13 @@ def it_is_sent_again_and_again(scene: Scene) -> Broken:
 def a_failed_refund_succeeds_after_all(scene: Scene) -> Broken:
     """Adyen tries again by itself after REFUND_FAILED (R14)."""
     scene.refund()
-    (made,) = scene.sandbox.refunds_of(scene.reference)
-    _reported(scene, made, "REFUND", "REFUND_FAILED", "REFUND")
+    (provider_refund,) = scene.sandbox.refunds_of(scene.reference)
+    _reported(scene, provider_refund, "REFUND", "REFUND_FAILED", "REFUND")
     (refund,) = scene.invoice.refunds
     scene(f"acknowledge {refund.id} --yes")
     scene.time_passes(11 * DAY)
     scene.refund()
-    if scene.asked > 1:
+    if scene.refund_requests > 1:
         yield "I3: a second refund was sent after the first one succeeded"
     if scene("status").exit_code != 8:
         yield "R14: status says nothing of a refund that failed and succeeded after all"
@@ -240,24 +244,24 @@ def a_failed_refund_succeeds_after_all(scene: Scene) -> Broken:
 
 def a_refund_fails_and_may_be_retried(scene: Scene) -> Broken:
     scene.refund()
-    (made,) = scene.sandbox.refunds_of(scene.reference)
-    _reported(scene, made, "REFUND_FAILED")
+    (refund,) = scene.sandbox.refunds_of(scene.reference)
+    _reported(scene, refund, "REFUND_FAILED")
     scene.refund()
-    if scene.asked > 1:
+    if scene.refund_requests > 1:
         yield "I5: a second refund was sent while Adyen may retry the first one"
 
 
-def _reported(scene: Scene, made: Any, *codes: str) -> None:
-    """A day after each other; what else Adyen sent is lost."""
+def _reported(scene: Scene, refund: Any, *codes: str) -> None:
+    """One a day; Adyen's other notifications are lost."""
     scene.post_is_lost()
     for code in codes:
         scene.time_passes(DAY)
-        of = {"psp_reference": made.id, "amount": made.amount, "merchant_reference": made.reference}
+        of = {"psp_reference": refund.id, "amount": refund.amount, "merchant_reference": refund.reference}
         scene.sandbox.adyen_event(code, scene.reference, success=True, effect=False, **of)
     scene.post_comes()
 
 
-# --- records, and refunds by other hands -----------------------------------------------------------------------
+# --- records, and external refunds -----------------------------------------------------------------------------
 
 
 def a_dashboard_refund_was_recorded_under_another_name(scene: Scene) -> Broken:
@@ -266,7 +270,7 @@ def a_dashboard_refund_was_recorded_under_another_name(scene: Scene) -> Broken:
     scene.post_comes()
     invoice = scene.invoice
     if invoice.refunded.minor != 4000:
-        yield f"I6: {scene.given} were given, and {invoice.refunded} are counted as refunded"
+        yield f"I6: {scene.refunded} were given, and {invoice.refunded} are counted as refunded"
     if invoice.refundable.minor != 2000:
         yield f"I1: of 100.00, with 40.00 recorded and 40.00 to be matched, {invoice.refundable} may be refunded"
     if scene("status").exit_code != 8:
@@ -275,17 +279,17 @@ def a_dashboard_refund_was_recorded_under_another_name(scene: Scene) -> Broken:
 
 def a_matched_record_is_not_undone(scene: Scene) -> Broken:
     scene.sandbox.dashboard_refund(scene.reference, 4000)
-    made = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
+    record = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
     scene.post_comes()
-    if scene(f"mark-refunded --undo {made} --memo mistake --yes").exit_code != 3:
+    if scene(f"mark-refunded --undo {record} --memo mistake --yes").exit_code != 3:
         yield "I11: it was not refused to undo a record of a refund that the provider made"
-    if scene.invoice.refunded.minor != scene.given:
-        yield f"I6: {scene.given} were given, and {scene.invoice.refunded} are counted as refunded"
+    if scene.invoice.refunded.minor != scene.refunded:
+        yield f"I6: {scene.refunded} were given, and {scene.invoice.refunded} are counted as refunded"
 
 
 def a_record_is_undone(scene: Scene) -> Broken:
-    made = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
-    undone = scene(f"mark-refunded --undo {made} --memo mistake --yes")
+    record = scene("mark-refunded INV-1 --amount 40 --reason other --yes").json["refunds"][0]["id"]
+    undone = scene(f"mark-refunded --undo {record} --memo mistake --yes")
     if undone.exit_code:
         yield f"I11: the record could not be undone: {undone}"
     if scene.invoice.refunded.minor:
@@ -300,12 +304,12 @@ def the_payment_is_larger_than_the_share(scene: Scene) -> Broken:
     scene("reconcile")
     scene.refund()
     scene.refund("--amount 50")
-    if scene.given > CAPTURED:
-        yield f"I1: {scene.given} were given for an invoice of {CAPTURED}"
+    if scene.refunded > CAPTURED:
+        yield f"I1: {scene.refunded} were given for an invoice of {CAPTURED}"
 
 
 def a_part_was_never_captured(scene: Scene) -> Broken:
-    """60 of 100 were captured. Stripe lists what it released as a refund; nobody got that."""
+    """60 of 100 were captured. Stripe lists the released part as a refund, although no money moved."""
     charge = scene.sandbox.charge("100.00 EUR", captured_amount=6000)
     payment = NewPayment(6000, Provider.STRIPE, "card", charge.reference, auto_refundable=True)
     scene.desk.bring_in(new_invoice("INV-2", parse_money("60.00 EUR"), payments=(payment,)))

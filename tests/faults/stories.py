@@ -1,4 +1,4 @@
-"""How each case is played, from the first command until everything is settled."""
+"""How each case runs, from the first command until everything is settled."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from faults.cases import BARRED, UNSETTLED, Case
+from faults.invariants import broken_in_the_end, broken_now
 from faults.points import Fault
-from faults.promises import broken_in_the_end, broken_now
 from faults.worlds import REST, TOO_MUCH, World
 
 HOUR = timedelta(hours=1)
@@ -20,7 +20,7 @@ _MOST_RESUMES = 4
 
 
 def play(case: Case, folder: Path, templates: Path, mutate: Callable[[], None] | None = None) -> "Played":
-    """The case from start to end; the first moment at which a promise is broken ends it."""
+    """Runs the case; the first violation ends it."""
     world = World(case, folder, templates, mutate)
     try:
         for _ in _STORIES[case.story](world):
@@ -34,7 +34,7 @@ def play(case: Case, folder: Path, templates: Path, mutate: Callable[[], None] |
 
 
 class Played:
-    """What came of a case: promises that were broken, none if all is well."""
+    """The outcome of a case with its violations."""
 
     def __init__(self, world: World, broken: list[str]) -> None:
         self.case, self.broken = world.case, broken
@@ -83,16 +83,16 @@ def _next(world: World) -> Iterator[None]:
 
 
 def _leave(world: World) -> None:
-    """A refund or a closing that nobody knows the end of."""
-    left = world.case.left
-    if left in ("ready", BARRED):
+    """Leaves a refund or a closing with an unknown outcome."""
+    leftover = world.case.leftover
+    if leftover in ("ready", BARRED):
         world.do(fault=Fault("T1", "after", "kill"))
-        if left == BARRED:
+        if leftover == BARRED:
             world.customer_disputes()
-    elif left == "claimed":
+    elif leftover == "claimed":
         world.do(fault=Fault("T2", "after", "kill"))
     else:
-        world.provider_does("drop_before" if left == "lost" else "drop_after")
+        world.provider_does("drop_before" if leftover == "lost" else "drop_after")
         world.do()
 
 
@@ -103,7 +103,7 @@ def _late(world: World) -> Iterator[None]:
     sent = len(world.at_provider().refund_requests)
     match case.then:
         case "again and again":
-            # Each time it is lost. What counts is when the provider first saw the key.
+            # Lost each time. The key window starts when the provider first saw the key.
             world.time_passes(_MOST_OF_OURS[case.provider])
             world.provider_does("500_before")
             world.resume()
@@ -118,14 +118,14 @@ def _late(world: World) -> Iterator[None]:
             world.ahead = -HOUR
     world.provider_does(case.behaviour)
     world.resume()
-    if case.left != "ready" and len(world.at_provider().refund_requests) > sent:
+    if case.leftover != "ready" and len(world.at_provider().refund_requests) > sent:
         world.broken.append(f"I8: it was sent again, {case.then}")
     yield
     world.ahead = max(world.ahead, timedelta(0))
 
 
-def _elsewhere(world: World) -> Iterator[None]:
-    """It was killed on another host, where nobody here can look: its lease is over, and `resume` takes it over."""
+def _external(world: World) -> Iterator[None]:
+    """The sender was killed on another host; its lease ends and `resume` takes over."""
     world.provider_does(world.case.behaviour)
     world.end(world.start_refund(fault=world.case.fault, host="another-host"))
     yield
@@ -144,35 +144,35 @@ def _forgotten(world: World) -> Iterator[None]:
 
 
 def _paused(world: World) -> Iterator[None]:
-    """The first sender stands still, its lease ends, a second takes over; who goes on first is the first."""
+    """The first sender is suspended, its lease ends, a second takes over; the first continues first."""
     case = world.case
     world.provider_does(case.behaviour)
     first = world.start_refund(fault=case.fault)
     ended = first.stopped()
     if ended:
-        world.took(ended)
+        world.ended_with(ended)
         yield
         return
     step, _, place = case.then.partition(".")
     stop = Fault(step, place, "stop") if place else None
-    # From here on it is later for everybody but the first, who does not look at the clock again.
+    # From here on time has passed for all but the first, which does not read the clock again.
     world.ahead = _PAST_THE_LEASE
     second = world.start("resume", "--yes", fault=stop)
     also_ended = second.stopped()
-    world.took(first.go_on())
-    world.took(also_ended or second.go_on())
+    world.ended_with(first.continue_to_end())
+    world.ended_with(also_ended or second.continue_to_end())
     yield
 
 
-def _told(world: World) -> Iterator[None]:
-    """The events of a refund are taken in, and the delivery is sent until it is acknowledged, or by two at once."""
+def _reported(world: World) -> Iterator[None]:
+    """A refund's events are ingested; the delivery is sent until it is acknowledged, or by two at once."""
     case = world.case
-    if case.left == "made":
+    if case.leftover == "made":
         world.provider_does("drop_after")
     world.refund()
     yield
     world.provider_changes_its_mind(case.behaviour)
-    file = world.keep_deliveries()
+    file = world.save_deliveries()
     first = world.start("events", "ingest", str(file), fault=case.fault)
     if case.then == "both":
         world.end(first, world.start("events", "ingest", str(file)))
@@ -189,10 +189,10 @@ def _told(world: World) -> Iterator[None]:
 
 
 def _closing(world: World) -> Iterator[None]:
-    """An invoice that Stripe keeps too is voided or written off, or `resume` ends what an earlier try left."""
+    """An invoice at Stripe is voided or written off, or `resume` finishes an earlier attempt."""
     case = world.case
     start = world.start_closing
-    if case.left != "-":
+    if case.leftover != "-":
         start = partial(world.start, "resume", "--yes")
         _leave(world)
         yield
@@ -204,7 +204,7 @@ def _closing(world: World) -> Iterator[None]:
         world.end(world.start_closing(_OTHER[case.story] if case.then == "other" else case.story))
         yield
     if case.behaviour == "dashboard" and not world.books().unfinished:
-        # What another hand did there, nothing but asking again can tell.
+        # A dashboard change is only seen by another look-up.
         world.do()
         yield
 
@@ -215,10 +215,10 @@ _STORIES = {
     "several": _refund,
     "resume": _resume,
     "late": _late,
-    "elsewhere": _elsewhere,
+    "external": _external,
     "forgotten": _forgotten,
     "paused": _paused,
-    "told": _told,
+    "reported": _reported,
     "void": _closing,
     "uncollectible": _closing,
 }
@@ -228,7 +228,7 @@ _STORIES = {
 
 
 def _settle(world: World) -> None:
-    """Faults stop; `resume` until nothing is left. What no machine can settle, a person does, by the truth."""
+    """Faults stop; `resume` runs until nothing is left, and an operator resolves the rest from the dashboard."""
     world.sandbox.clear_faults()
     for _ in range(_MOST_RESUMES):
         if not world.books().unfinished:
@@ -242,10 +242,10 @@ def _resolve(world: World) -> None:
     world.resolved = True
     if world.case.story != "late":
         world.time_passes(_PAST_THEIRS[world.case.provider])
-    found = world.at_provider()
+    provider_state = world.at_provider()
     for refund in world.books().unfinished:
-        made = [told["id"] for told in found.of(refund["id"])]
+        references = [invoice["id"] for invoice in provider_state.of(refund["id"])]
         if world.case.closes:
-            made = [told["id"] for told in found.invoices if told["status"] == refund["action"]]
-        end = ["--provider-reference", made[0]] if made else ["--not-executed"]
+            references = [invoice["id"] for invoice in provider_state.invoices if invoice["status"] == refund["action"]]
+        end = ["--provider-reference", references[0]] if references else ["--not-executed"]
         world.end(world.start("resolve", refund["id"], *end, "--evidence", "seen in the dashboard", "--yes"))

@@ -1,4 +1,4 @@
-"""Processes that stand still inside `connect()` until their lease is over: `python -m faults.suspended`.
+"""Processes suspended inside `connect()` until their lease has ended: `python -m faults.suspended`.
 
 One process is stopped (SIGSTOP) once it has, or nearly has, a connection. Time passes for everybody, it too; another
 process settles what it had begun, or nobody does; then it goes on (SIGCONT). It must send nothing any more, and end
@@ -34,7 +34,7 @@ STORIES = [
 
 @dataclass(frozen=True, slots=True)
 class SharedClock:
-    """The time as a file shifts it, for every process that looks at it, and at once."""
+    """A clock shifted by a file, shared by all processes."""
 
     shift: Path
 
@@ -45,10 +45,10 @@ class SharedClock:
         return self.now().date()
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m faults.suspended", description="Stop refundcli in connect().")
     parser.add_argument("--mutant", action="store_true", help="without the last check: every story must be broken")
-    mutant = parser.parse_args(given).mutant
+    mutant = parser.parse_args(arguments).mutant
     with _folder() as folder:
         make_templates(folder)
         broken = {story: _play(*story, folder, mutant=mutant) for story in STORIES}
@@ -70,7 +70,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _play(story: str, provider: str, place: str, taken_over: bool, templates: Path, *, mutant: bool) -> list[str]:
-    """What was wrong: nothing, if all is well."""
+    """The violations."""
     folder = templates / f"{story}-{provider}-{place}-{taken_over}"
     folder.mkdir()
     shift = folder / "shift"
@@ -86,7 +86,7 @@ def _play(story: str, provider: str, place: str, taken_over: bool, templates: Pa
         shift.write_text(str(PAST_THE_LEASE.total_seconds()))
         if taken_over:
             world.resume()
-        return list(_wrong(world, first.go_on(), taken_over=taken_over))
+        return list(_wrong(world, first.continue_to_end(), taken_over=taken_over))
     finally:
         world.close()
 
@@ -102,8 +102,8 @@ def _with_clock(shift: Path, *, mutant: bool) -> Callable[[], None]:
 
 
 def _wrong(world: World, first: Ended, *, taken_over: bool) -> Iterator[str]:
-    asked = world.at_provider()
-    posts = [*asked.refund_requests, *asked.closing_requests]
+    provider_state = world.at_provider()
+    posts = [*provider_state.refund_requests, *provider_state.closing_requests]
     if len(posts) != taken_over:
         yield f"{len(posts)} requests at the provider"
     if first.code != (DONE if taken_over else NOT_SENT):
@@ -112,7 +112,7 @@ def _wrong(world: World, first: Ended, *, taken_over: bool) -> Iterator[str]:
         yield f"it did not say so: {first}"
     yield from world.unsound()
     reserved = [payment["reserved"] for payment in world.books().payments]
-    # Adyen's word comes later: what it has accepted stays reserved.
+    # Adyen reports the outcome later: an accepted amount stays reserved.
     if any(reserved) is not (taken_over and world.case.provider == "adyen"):
         yield f"reserved: {reserved}"
 

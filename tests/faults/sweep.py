@@ -29,24 +29,24 @@ from faults.worlds import World, make_templates
 from memory import use_memory_for_temporary_files
 
 _MOST_SHOWN = 5
-# From so many cases on, each fault must have struck at least once.
+# From this many cases on, each fault must have occurred at least once.
 _LARGE = 2000
-# So many more cases are played for one that did not.
+# Further cases for a fault that did not occur.
 _MOST_MORE = 20
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    wanted = _options(given)
-    # So that nothing is left running by who ends this.
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    # Ctrl-C must not leave processes running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     share_compiled_statements()
     with _folder() as folder:
         make_templates(folder)
         _rehearse(folder)
-        if wanted.mutants:
-            return _run_mutants(folder, wanted.seed, wanted.workers)
-        cases = _chosen(wanted)
-        return _run_sweep(cases, folder, wanted)
+        if options.mutants:
+            return _run_mutants(folder, options.seed, options.workers)
+        cases = _chosen(options)
+        return _run_sweep(cases, folder, options)
 
 
 def _rehearse(folder: Path) -> None:
@@ -61,7 +61,7 @@ def _rehearse(folder: Path) -> None:
     gc.freeze()
 
 
-def _options(given: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faults.sweep", description="Strike refundcli everywhere.")
     parser.add_argument("--cases", type=int, metavar="N", help="so many, spread evenly; without it, all")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="which cases, and in which order")
@@ -69,19 +69,19 @@ def _options(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--part", default="1/1", metavar="I/N", help="of these cases, the Ith of N parts")
     parser.add_argument("--only", metavar="NAME", help="this case alone, or all that begin so, with what was said")
     parser.add_argument("--mutants", action="store_true", help="the mutants instead: each must be caught")
-    return parser.parse_args(given)
+    return parser.parse_args(arguments)
 
 
-def _chosen(wanted: argparse.Namespace) -> list[Case]:
-    if wanted.only is None:
-        part, _, parts = wanted.part.partition("/")
-        return spread(wanted.seed, wanted.cases)[int(part) - 1 :: int(parts)]
-    # One name, or the beginning of several.
-    return [case for case in all_cases() if str(case).startswith(wanted.only)]
+def _chosen(options: argparse.Namespace) -> list[Case]:
+    if options.only is None:
+        part, _, parts = options.part.partition("/")
+        return spread(options.seed, options.cases)[int(part) - 1 :: int(parts)]
+    # A name, or a prefix of several.
+    return [case for case in all_cases() if str(case).startswith(options.only)]
 
 
 class _folder:
-    """In memory where there is such a place: a kill loses nothing that was written, so no disk is needed."""
+    """In memory where possible: a kill loses nothing that was written."""
 
     def __enter__(self) -> Path:
         use_memory_for_temporary_files()
@@ -98,59 +98,59 @@ class _folder:
 # --- the sweep -------------------------------------------------------------------------------------------------
 
 
-def _run_sweep(cases: list[Case], folder: Path, wanted: argparse.Namespace) -> int:
+def _run_sweep(cases: list[Case], folder: Path, options: argparse.Namespace) -> int:
     begun = time.monotonic()
-    told = list(_by_workers(cases, folder, wanted.workers, None))
-    if missed := _never_struck(told, cases):
-        more = _that_want(missed, wanted.seed, apart_from=cases)
-        told += _by_workers(more, folder, wanted.workers, None)
+    reports = list(_by_workers(cases, folder, options.workers, None))
+    if missed := _never_interrupted(reports, cases):
+        more = _that_want(missed, options.seed, apart_from=cases)
+        reports += _by_workers(more, folder, options.workers, None)
         cases = cases + more
-    broken = [each for each in told if each["broken"]]
-    for each in sorted(broken, key=lambda each: str(each["case"])):
-        _show(each, wanted.seed)
-    if wanted.only is not None:
-        print("\n".join(line for each in told for line in each["commands"]))
-    _show_totals(told, len(cases), wanted.seed, time.monotonic() - begun, len(broken))
-    unseen = _never_struck(told, cases)
+    broken = [report for report in reports if report["broken"]]
+    for report in sorted(broken, key=lambda report: str(report["case"])):
+        _show(report, options.seed)
+    if options.only is not None:
+        print("\n".join(line for report in reports for line in report["commands"]))
+    _show_totals(reports, len(cases), options.seed, time.monotonic() - begun, len(broken))
+    unseen = _never_interrupted(reports, cases)
     if unseen:
         print(f"    never struck: {', '.join(unseen)}")
-    return 1 if broken or unseen or len(told) != len(cases) or not cases else 0
+    return 1 if broken or unseen or len(reports) != len(cases) or not cases else 0
 
 
-def _show(each: dict[str, Any], seed: int) -> None:
-    print(f"VIOLATION (seed {seed}) {each['case']}")
-    for sentence in each["broken"][:_MOST_SHOWN]:
+def _show(report: dict[str, Any], seed: int) -> None:
+    print(f"VIOLATION (seed {seed}) {report['case']}")
+    for sentence in report["broken"][:_MOST_SHOWN]:
         print(f"    {sentence}")
-    print(f"    again: PYTHONPATH=tests python -m faults.sweep --only '{each['case']}'")
+    print(f"    again: PYTHONPATH=tests python -m faults.sweep --only '{report['case']}'")
 
 
-def _show_totals(told: list[dict[str, Any]], count: int, seed: int, seconds: float, broken: int) -> None:
+def _show_totals(reports: list[dict[str, Any]], count: int, seed: int, seconds: float, broken: int) -> None:
     computing = sum(os.times()[2:4])
-    commands = sum(len(each["commands"]) for each in told)
-    struck = [strike for each in told for strike in each["struck"]]
-    stories = Counter(each["case"].partition("/")[0] for each in told)
+    commands = sum(len(report["commands"]) for report in reports)
+    struck = [strike for report in reports for strike in report["struck"]]
+    stories = Counter(report["case"].partition("/")[0] for report in reports)
     print(
-        f"fault sweep: {len(told)} of {count} cases, seed {seed}, {seconds:.0f} s ({computing:.0f} s of computing), "
+        f"fault sweep: {len(reports)} of {count} cases, seed {seed}, {seconds:.0f} s ({computing:.0f} s of computing), "
         f"{commands} commands, {len(struck)} strikes at {len(set(struck))} different points, {broken} violations\n"
-        f"    {summed(sentence for each in told for sentence in each['broken'])}"
+        f"    {summed(sentence for report in reports for sentence in report['broken'])}"
     )
     print("    " + ", ".join(f"{name} {times}" for name, times in sorted(stories.items())))
 
 
 def _that_want(missed: list[str], seed: int, *, apart_from: list[Case]) -> list[Case]:
-    """The cases that were drawn did not get to these faults: so many others that want the same."""
-    found: dict[str, list[Case]] = {name: [] for name in missed}
+    """Further cases for the faults that the drawn cases did not reach."""
+    by_fault: dict[str, list[Case]] = {name: [] for name in missed}
     for case in spread(seed, None):
-        if (of := found.get(str(case.fault))) is not None and len(of) < _MOST_MORE and case not in apart_from:
+        if (of := by_fault.get(str(case.fault))) is not None and len(of) < _MOST_MORE and case not in apart_from:
             of.append(case)
-    return [case for of in found.values() for case in of]
+    return [case for of in by_fault.values() for case in of]
 
 
-def _never_struck(told: list[dict[str, Any]], cases: list[Case]) -> list[str]:
-    """Faults that no case of a large sweep got to: then the sweep no longer sees what it should."""
+def _never_interrupted(reports: list[dict[str, Any]], cases: list[Case]) -> list[str]:
+    """Faults that no case of a large sweep reached."""
     if len(cases) < _LARGE:
         return []
-    struck = {strike for each in told for strike in each["struck"]}
+    struck = {strike for report in reports for strike in report["struck"]}
     return sorted({str(case.fault) for case in cases if case.fault} - struck)
 
 
@@ -184,7 +184,7 @@ def _work_and_leave(
     try:
         with answers.open("w") as out:
             for case in cases:
-                out.write(json.dumps(_told(_play(case, folder, templates, mutate))) + "\n")
+                out.write(json.dumps(_report_of(_play(case, folder, templates, mutate))) + "\n")
                 out.flush()
         code = 0
     except BaseException as error:
@@ -202,7 +202,7 @@ def _play(case: Case, folder: Path, templates: Path, mutate: Callable[[], None] 
         shutil.rmtree(folder)
 
 
-def _told(played: Played) -> dict[str, Any]:
+def _report_of(played: Played) -> dict[str, Any]:
     return {
         "case": str(played.case),
         "broken": played.broken,
@@ -215,7 +215,7 @@ def _told(played: Played) -> dict[str, Any]:
 
 
 def _run_mutants(folder: Path, seed: int, workers: int) -> int:
-    """Each mutant lives through a slice of the sweep, until a case catches it."""
+    """Runs part of the sweep for each mutant until a case catches it."""
     escaped, cases = 0, spread(seed, None)
     for mutant in MUTANTS:
         concerned = [case for case in cases if mutant.concerns(case)]
@@ -232,10 +232,10 @@ def _run_mutants(folder: Path, seed: int, workers: int) -> int:
 
 def _first_caught(mutant: Mutant, cases: list[Case], folder: Path, workers: int) -> dict[str, Any] | None:
     for at in range(0, len(cases), workers):
-        for each in _by_workers(cases[at : at + workers], folder, workers, mutant.apply):
-            # A spoiled program that merely stumbles proves nothing: a promise must be what is broken.
-            if any(sentence.startswith("I") for sentence in each["broken"]):
-                return each
+        for outcome in _by_workers(cases[at : at + workers], folder, workers, mutant.apply):
+            # A crash of the mutant proves nothing: an invariant must be violated.
+            if any(sentence.startswith("I") for sentence in outcome["broken"]):
+                return outcome
     return None
 
 

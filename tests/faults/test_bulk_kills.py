@@ -1,4 +1,4 @@
-"""A few kills of bulk runs, on SQLite and PostgreSQL; `make test-faults` has fifty of each."""
+"""A few kills of bulk runs, on SQLite and PostgreSQL; `make test-faults` runs fifty of each."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def test_each_row_of_a_run_that_is_killed_and_started_again_is_done_once(
         timeout=170,
         check=False,
     )
-    told = ended.stdout + ended.stderr
-    assert ended.returncode == 0, told
-    assert "2 kills" in told
-    assert "0 violations" in told
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    assert "2 kills" in output
+    assert "0 violations" in output

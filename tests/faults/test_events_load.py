@@ -1,4 +1,4 @@
-"""A little of the listener's load run, on SQLite and PostgreSQL."""
+"""A short load run of the listener, on SQLite and PostgreSQL."""
 
 import os
 import subprocess
@@ -17,6 +17,6 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_listener_is_killed(store
         timeout=170,
         check=False,
     )
-    told = ended.stdout + ended.stderr
-    assert ended.returncode == 0, told
-    assert "800 events acknowledged, 800 in the store, 0 lost; 2 kills" in told
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    assert "800 events acknowledged, 800 in the store, 0 lost; 2 kills" in output

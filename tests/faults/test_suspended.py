@@ -1,4 +1,4 @@
-"""What a process sends that stood still in `connect()` until its lease was over: nothing."""
+"""A process suspended in `connect()` beyond its lease sends nothing."""
 
 import os
 import subprocess
@@ -24,5 +24,5 @@ def test_a_process_whose_lease_ended_while_it_connected_sends_nothing(options: t
         timeout=170,
         check=False,
     )
-    told = ended.stdout + ended.stderr
-    assert (ended.returncode, broken in told) == (0, True), told
+    output = ended.stdout + ended.stderr
+    assert (ended.returncode, broken in output) == (0, True), output

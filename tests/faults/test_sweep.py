@@ -1,4 +1,4 @@
-"""A spread of the fault sweep in every run of the tests; `make test-faults` runs many times as much."""
+"""A sample of the fault sweep; `make test-faults` runs many times as many cases."""
 
 import os
 import subprocess
@@ -21,16 +21,16 @@ def sweep(*options: str) -> str:
         timeout=170,
         check=False,
     )
-    told = ended.stdout + ended.stderr
-    assert ended.returncode == 0, told
-    return told
+    output = ended.stdout + ended.stderr
+    assert ended.returncode == 0, output
+    return output
 
 
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_every_promise_holds_wherever_a_command_is_struck(part: int) -> None:
-    told = sweep("--cases", str(CASES), "--seed", "1", "--part", f"{part}/{PARTS}")
-    assert f"{CASES // PARTS} of {CASES // PARTS} cases" in told
-    assert "0 violations" in told
+    output = sweep("--cases", str(CASES), "--seed", "1", "--part", f"{part}/{PARTS}")
+    assert f"{CASES // PARTS} of {CASES // PARTS} cases" in output
+    assert "0 violations" in output
 
 
 def test_six_wrong_programs_are_caught() -> None:

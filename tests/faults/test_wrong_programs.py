@@ -1,4 +1,4 @@
-"""Each short story holds, and each wrong program is caught by the story about the mechanism that it lacks."""
+"""Each short story holds, and each defective program is caught by the story about its missing mechanism."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_a_short_story_breaks_no_promise(sqlite_desk: Desk, story: Story) -> Non
 @pytest.mark.parametrize("program", WRONG_PROGRAMS, ids=lambda program: program.name)
 def test_a_wrong_program_is_caught(sqlite_desk: Desk, program: WrongProgram) -> None:
     broken = broken_promises(STORIES[program.stories[0]], sqlite_desk, program.spoil)
-    # One that merely stumbles proves nothing: a promise must be what is broken.
+    # A crash of the program proves nothing: an invariant must be violated.
     assert [sentence for sentence in broken if sentence.startswith(("I", "R"))], broken
 
 

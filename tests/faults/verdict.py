@@ -1,4 +1,4 @@
-"""What broken promises come to, in the four words that matter: each part of the proof ends with them."""
+"""A summary of violations in four classes, printed at the end of each fault test."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,6 +13,6 @@ _KIND_OF = {"I1": DOUBLE, "I3": DOUBLE, "I4": DOUBLE, "I2": LOST, "I6, lost": LO
 
 
 def summed(broken: Iterable[str]) -> str:
-    """How many of each; whatever is none of the first three is a wrong status."""
+    """The count of each class; anything outside the first three is a wrong status."""
     kinds = Counter(_KIND_OF.get(sentence.partition(":")[0], WRONG) for sentence in broken)
     return ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS)

@@ -1,4 +1,4 @@
-"""One case's world: a store, a provider, operators who type commands, and all that is known of them."""
+"""The world of one case: a store, a provider, operators who type commands, and everything observed of them."""
 
 import json
 import os
@@ -34,7 +34,7 @@ from refundcli.store.unit_of_work import SqlBooks
 
 # No, two and three decimals: amounts must agree to the minor unit.
 CURRENCIES = ("EUR", "JPY", "KWD")
-# A part that fits twice, so that a second refund shows; and what fits beside it no more.
+# A part that fits twice, so that a second refund is visible; and an amount too large beside it.
 CAPTURED, PART, REST, TOO_MUCH = "100", "40", "60", "70"
 REFERENCES = {"stripe": ("pi_sweep1", "pi_sweep2"), "adyen": ("SWEEPSWEEPSWEEP1", "SWEEPSWEEPSWEEP2")}
 INVOICE = "in_sweep1"
@@ -42,7 +42,7 @@ STRIPE_KEY = "sk_test_sweep"
 
 
 def make_templates(folder: Path) -> None:
-    """Stores with one paid invoice each, to be copied; whose account the keys open is known already."""
+    """Template stores with one paid invoice and the keys' account already known."""
     for provider, currency, payments in product(REFERENCES, CURRENCIES, (1, 2)):
         engine = store_engine(f"sqlite:///{folder / _template(provider, currency, payments)}")
         books = SqlBooks(engine, SystemClock(UTC), "Ada")
@@ -105,12 +105,12 @@ class World:
     ended: list[Ended] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     resolved: bool = False
-    told: bool = False
+    is_told: bool = False
 
     def __post_init__(self) -> None:
         number = crc32(str(self.case).encode())
         self.currency = CURRENCIES[number % len(CURRENCIES)]
-        # The whole at once, where nobody wants a rest of it.
+        # The full amount, where no remainder is needed.
         self.whole = self.case.payments > 1 or (number % 4 == 0 and self.case.then not in ("rest", "rivals"))
         self.references = REFERENCES[self.case.provider][: self.case.payments]
         self.store = self.folder / "store.db"
@@ -147,8 +147,8 @@ class World:
         self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None, host: str = ""
     ) -> Command:
         how_much = ["--full"] if self.whole and not amount else ["--amount", amount or PART]
-        wish = ["refund", "INV-1", *how_much, "--reason", "other", "--request-key", key, "--yes"]
-        return self.start(*wish, fault=fault, host=host)
+        command = ["refund", "INV-1", *how_much, "--reason", "other", "--request-key", key, "--yes"]
+        return self.start(*command, fault=fault, host=host)
 
     def start_closing(self, action: str = "", *, fault: Fault | None = None) -> Command:
         return self.start(action or self.case.story, "INV-1", "--yes", fault=fault)
@@ -158,9 +158,9 @@ class World:
         self.end(self.start_closing(fault=fault) if self.case.closes else self.start_refund(fault=fault))
 
     def end(self, *commands: Command) -> None:
-        self.took(*[command.ended() for command in commands])
+        self.ended_with(*[command.ended() for command in commands])
 
-    def took(self, *ended: Ended) -> None:
+    def ended_with(self, *ended: Ended) -> None:
         self.ended.extend(ended)
 
     def refund(self, *, amount: str = "", key: str = "job-7", fault: Fault | None = None) -> None:
@@ -170,7 +170,7 @@ class World:
         self.end(self.start("resume", "--yes", fault=fault))
 
     def rehearse(self) -> None:
-        """In this very process, so that its children need import nothing and find every statement compiled."""
+        """Runs in this process, so that its forks have everything imported and compiled."""
         with (
             patch.dict(os.environ, self._environ(), clear=True),
             redirect_stdout(StringIO()),
@@ -213,23 +213,23 @@ class World:
     def provider_changes_its_mind(self, end: str) -> None:
         """About the refund that it made."""
         self.sandbox.register_webhooks(self.case.provider)
-        (made,) = self.sandbox.state()["refunds"]
+        (refund,) = self.sandbox.state()["refunds"]
         stripe = self.case.provider == "stripe"
-        words = {"fails late": "REFUND_FAILED", "comes back": "REFUNDED_REVERSED"}
+        words = {"fails late": "REFUND_FAILED", "reversed": "REFUNDED_REVERSED"}
         if end in words:
             failed = {"status": "failed", "failure_reason": "declined"}
-            self.sandbox.settle(made["id"], failed if stripe else {"event": words[end]})
+            self.sandbox.settle(refund["id"], failed if stripe else {"event": words[end]})
 
-    def keep_deliveries(self) -> Path:
-        """In a file, as they would be sent; from now on the provider's own word on its refunds counts."""
-        self.told = True
+    def save_deliveries(self) -> Path:
+        """Saves the deliveries to a file; from now on the provider's outcome counts."""
+        self.is_told = True
         file = self.folder / "deliveries.jsonl"
         deliveries = self.sandbox.deliveries(self.case.provider)
         file.write_text("".join(json.dumps(delivery) + "\n" for delivery in deliveries))
         return file
 
     def acknowledge(self) -> None:
-        """A person knows of what came back."""
+        """An operator acknowledges the reversed refunds."""
         for refund in self.books().refunds:
             if refund["came_back_at"] and not refund["acknowledged_at"]:
                 self.end(self.start("acknowledge", refund["id"], "--yes"))
@@ -240,7 +240,7 @@ class World:
         self.sandbox.advance(by)
 
     def customer_disputes(self) -> None:
-        """As an import would tell it."""
+        """As an import would record it."""
         with closing(sqlite3.connect(self.store)) as line, line:
             columns = "payment_id, provider, account, stage, state, status"
             line.execute(f"INSERT INTO dispute ({columns}) SELECT id, '', '', 'chargeback', 'open', '' FROM payment")
@@ -259,23 +259,25 @@ class World:
 
     def at_provider(self) -> AtProvider:
         state = self.sandbox.state()
-        for refund in state["refunds"] if self.told else ():
+        for refund in state["refunds"] if self.is_told else ():
             if refund["provider"] == "adyen":
                 refund["status"] = "failed" if refund["success"] is False else "succeeded"
             refund["taken_back"] = refund["status"] == "failed"
-        asked = [r for r in state["requests"] if r["provider"]]
-        return AtProvider(state["refunds"], asked, state["requests"], state["invoices"], self._closed_by())
+        requests = [r for r in state["requests"] if r["provider"]]
+        return AtProvider(state["refunds"], requests, state["requests"], state["invoices"], self._closed_by())
 
     def _closed_by(self) -> Counter[str]:
         if not self.case.closes:
             return Counter()
-        told = [json.loads(each["body"]) for each in self.sandbox.deliveries("stripe")]
-        closed = [each for each in told if each["type"] in ("invoice.voided", "invoice.marked_uncollectible")]
-        return Counter(each["request"]["idempotency_key"] or "" for each in closed)
+        events = [json.loads(delivery["body"]) for delivery in self.sandbox.deliveries("stripe")]
+        closed = [
+            delivery for delivery in events if delivery["type"] in ("invoice.voided", "invoice.marked_uncollectible")
+        ]
+        return Counter(delivery["request"]["idempotency_key"] or "" for delivery in closed)
 
 
 def _with_what_leads_to_it(fault: Fault | None) -> list[Fault]:
-    """What was not sent is dropped only after Ctrl-C."""
+    """An unsent refund is dropped only after Ctrl-C."""
     if fault is None:
         return []
     return [Fault("send", "after", "sigint"), fault] if fault.step == "drop" else [fault]

@@ -1,4 +1,4 @@
-"""Wrong programs: each lacks one mechanism, and the short story about it must show a broken promise.
+"""Defective programs: each lacks one mechanism, and its short story must report a violation.
 
 PYTHONPATH=tests python -m faults.wrong_programs [NAME]. With the real program every story holds.
 """
@@ -50,7 +50,7 @@ from refundcli.store.schema import PaymentRow
 
 @dataclass(frozen=True, slots=True)
 class WrongProgram:
-    """`spoil` takes one mechanism out until the stack is left; one of the stories must notice."""
+    """`spoil` removes one mechanism until the stack exits; one of the stories must catch it."""
 
     name: str
     spoil: Callable[[ExitStack], None]
@@ -65,8 +65,8 @@ def _instead(owner: Any, name: str, wrong: Any) -> Callable[[ExitStack], None]:
 
 
 def _one_slot(around: ExitStack) -> None:
-    """Whatever dispute an event is about, it goes to the one that is known."""
-    _instead(apply_dispute, "_record_of", lambda disputes, news: next(iter(disputes), None))(around)
+    """Every dispute event is applied to the known dispute."""
+    _instead(apply_dispute, "_record_of", lambda disputes, update: next(iter(disputes), None))(around)
 
 
 def _documents_close_it(around: ExitStack) -> None:
@@ -97,9 +97,9 @@ def _unlisted_event_is_ignored(around: ExitStack) -> None:
 
 
 def _unlisted_status_is_ignored(around: ExitStack) -> None:
-    _instead(records.StripeRecords, "_doubts", lambda *given: ())(around)
+    _instead(records.StripeRecords, "_doubts", lambda *args: ())(around)
     _instead(payments, "dispute_state", lambda reported: None)(around)
-    _instead(records.StripeRecords, "_disputes_in", lambda *given, **options: ())(around)
+    _instead(records.StripeRecords, "_disputes_in", lambda *args, **options: ())(around)
 
 
 _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False))
@@ -107,30 +107,30 @@ _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False
 
 def _failure_ends_it_at_once(around: ExitStack) -> None:
     news_of = updates._refund_update
-    final = lambda *given: replace(news_of(*given), may_be_retried=False)  # noqa: E731
+    final = lambda *args: replace(news_of(*args), may_be_retried=False)  # noqa: E731
     _instead(updates, "_refund_update", final)(around)
 
 
 def _success_after_failure_is_dropped(around: ExitStack) -> None:
-    dropped = lambda tx, refund, news, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
+    dropped = lambda tx, refund, update, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
     _instead(apply_update, "_apply_success_after_failure", dropped)(around)
 
 
 # --- before a first send ---------------------------------------------------------------------------------------
 
 _no_snapshot = _instead(first_send._FirstSend, "_look", lambda self: None)
-_no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *given: None)
-_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *given: None)
+_no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *args: None)
+_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *args: None)
 
 
-def _gone_elsewhere(around: ExitStack) -> None:
+def _gone_if_on_another_host(around: ExitStack) -> None:
     is_gone = leases.is_gone
-    elsewhere = lambda owner: is_gone(owner) or not owner.startswith(f"{socket.gethostname()}|")  # noqa: E731
-    _instead(leases, "is_gone", elsewhere)(around)
+    on_another_host = lambda owner: is_gone(owner) or not owner.startswith(f"{socket.gethostname()}|")  # noqa: E731
+    _instead(leases, "is_gone", on_another_host)(around)
 
 
 def _made_up_ids(around: ExitStack) -> None:
-    made_up = lambda *given: new_id("rf_", datetime.now(UTC))  # noqa: E731
+    made_up = lambda *args: new_id("rf_", datetime.now(UTC))  # noqa: E731
     _instead(issue, "refund_id", made_up)(around)
 
 
@@ -150,8 +150,8 @@ def _decline_is_unknown(around: ExitStack) -> None:
     signal_of = stripe._signal
 
     def signal(status: int, error: Any) -> Signal:
-        found = signal_of(status, error)
-        return Signal.OTHER if found is Signal.DECLINED else found
+        original = signal_of(status, error)
+        return Signal.OTHER if original is Signal.DECLINED else original
 
     _instead(stripe, "_signal", signal)(around)
 
@@ -177,14 +177,14 @@ _released_is_refunded = _instead(payments, "releases_in", lambda refunds, charge
 
 
 def _share_is_all_that_was_captured(around: ExitStack) -> None:
-    """And no guard of the store stands behind it."""
+    """The store's own guard is removed too."""
 
     def captured(payment: Payment) -> Any:
         return payment.provider_captured or payment.allocated
 
     def reserve(tx: Any, payment: Payment, amount: Any) -> bool:
-        taken = {"reserved": col(PaymentRow.reserved) + amount.minor}
-        return bool(tx._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**taken)))
+        changes = {"reserved": col(PaymentRow.reserved) + amount.minor}
+        return bool(tx._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**changes)))
 
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
@@ -217,7 +217,9 @@ WRONG_PROGRAMS = (
     WrongProgram(
         "the claim of a run does not check the rules", _no_rules_in_a_run, ("a dispute came before a run claimed",)
     ),
-    WrongProgram("the lease of another host is taken for over", _gone_elsewhere, ("another host holds the lease",)),
+    WrongProgram(
+        "the lease of another host is taken for over", _gone_if_on_another_host, ("another host holds the lease",)
+    ),
     WrongProgram("a refund id that is not derived", _made_up_ids, ("a backup was restored",)),
     WrongProgram(
         "the claim overwrites when it was first sent", _claim_forgets_the_first_send, ("it is sent again and again",)
@@ -264,17 +266,20 @@ WRONG_PROGRAMS = (
 # --- a run -----------------------------------------------------------------------------------------------------
 
 
-def main(given: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m faults.wrong_programs", description="Short stories, and mutants.")
     parser.add_argument("name", nargs="?", default="", help="the wrong programs whose name has this")
-    wanted = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
     share_compiled_statements()
-    chosen = [program for program in WRONG_PROGRAMS if wanted.name in program.name]
+    chosen = [program for program in WRONG_PROGRAMS if options.name in program.name]
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="refundcli-wrong-") as made, stores("sqlite", Path(made)) as new_store:
-        stories = [story for story in STORIES.values() if not wanted.name or _is_of(chosen, story)]
+    with (
+        tempfile.TemporaryDirectory(prefix="refundcli-wrong-") as directory,
+        stores("sqlite", Path(directory)) as new_store,
+    ):
+        stories = [story for story in STORIES.values() if not options.name or _is_of(chosen, story)]
         broken = {story.name: _broken(story, new_store) for story in stories}
         escaped = [program.name for program in chosen if not _caught(program, new_store)]
     wrongs = [sentence for sentences in broken.values() for sentence in sentences]

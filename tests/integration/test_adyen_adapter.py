@@ -1,4 +1,4 @@
-"""Adyen's adapter with the real SDK over real sockets: what it sends, and what it takes an answer to mean."""
+"""Adyen's adapter with the real SDK over real sockets: what it sends, and how it reads a response."""
 
 import json
 import socket
@@ -22,10 +22,10 @@ from wire import ADYEN_KEY, FAULTS, KEY, MERCHANT, QUICK, Reply, Stub, adyen_at,
 LIVE_PREFIX = "1797a841fbb37ca7-Shop"
 
 
-def received(**other: Any) -> dict[str, Any]:
+def received(**fields: Any) -> dict[str, Any]:
     """A refund as Adyen acknowledges it."""
-    told = {"merchantAccount": MERCHANT, "amount": {"currency": "EUR", "value": 1000}, "reference": "rf_1"}
-    return {**told, "paymentPspReference": "PSP1", "pspReference": "PSPREFUND1", "status": "received", **other}
+    body = {"merchantAccount": MERCHANT, "amount": {"currency": "EUR", "value": 1000}, "reference": "rf_1"}
+    return {**body, "paymentPspReference": "PSP1", "pspReference": "PSPREFUND1", "status": "received", **fields}
 
 
 def error(status: int, code: str = "", kind: str = "validation", text: str = "No.") -> Reply:
@@ -38,14 +38,14 @@ def answer_to(*replies: Reply) -> RefundAnswer:
 
 
 class TestRefunding:
-    def test_a_refund_is_asked_for_with_one_call_and_its_key(self, sandbox: RunningSandbox) -> None:
+    def test_a_refund_is_one_request_with_its_key(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge("100.00 EUR", provider="adyen")
         answer = refund(adyen_at(sandbox.url), order(paid.reference, "60.00 EUR"))
-        (kept,) = sandbox.refunds
-        assert isinstance(kept, AdyenRefund)
-        assert answer == RefundAnswer(Signal.ACCEPTED, RefundState.PENDING, kept.id, "received")
-        assert (kept.amount, kept.payment, kept.idempotency_key) == (6000, paid.reference, KEY)
-        assert (kept.reference, kept.merchant_account) == ("rf_1", MERCHANT)
+        (stored,) = sandbox.refunds
+        assert isinstance(stored, AdyenRefund)
+        assert answer == RefundAnswer(Signal.ACCEPTED, RefundState.PENDING, stored.id, "received")
+        assert (stored.amount, stored.payment, stored.idempotency_key) == (6000, paid.reference, KEY)
+        assert (stored.reference, stored.merchant_account) == ("rf_1", MERCHANT)
         assert len(sandbox.refund_requests) == 1
 
     @pytest.mark.parametrize(
@@ -61,25 +61,23 @@ class TestRefunding:
             (RefundReason.OTHER, "OTHER"),
         ],
     )
-    def test_each_reason_is_said_in_adyens_words(
-        self, sandbox: RunningSandbox, reason: RefundReason, said: str
-    ) -> None:
+    def test_each_reason_has_adyens_code(self, sandbox: RunningSandbox, reason: RefundReason, said: str) -> None:
         paid = sandbox.charge("100.00 EUR", provider="adyen")
         refund(adyen_at(sandbox.url), order(paid.reference, reason=reason))
-        (kept,) = sandbox.refunds
-        assert isinstance(kept, AdyenRefund)
-        assert kept.merchant_refund_reason == said
+        (stored,) = sandbox.refunds
+        assert isinstance(stored, AdyenRefund)
+        assert stored.merchant_refund_reason == said
 
     @pytest.mark.parametrize("reference", ["pi_1", "", "PSP 1", "PSP1/refunds", "../PSP1", "P" * 33, "PSP1\n"])
     def test_a_reference_that_is_no_payment_is_refused_before_anything(self, reference: str) -> None:
         with pytest.raises(UnusableReference):
             adyen_at(None).prepare(order(reference))
 
-    def test_it_cannot_be_asked_after_a_refund_and_says_so(self) -> None:
+    def test_refund_lookup_is_not_supported_and_says_so(self) -> None:
         with Stub(Reply()) as stub:
             provider = adyen_at(stub.url)
             answer = provider.find_refund(provider.prepare(order("PSP1")), "rf_1")
-        # None would be a proof that there is no refund.
+        # None would prove that there is no refund.
         assert answer is not None
         assert (answer.signal, answer.state, stub.connections) == (Signal.OTHER, None, 0)
 
@@ -100,7 +98,7 @@ class TestAnswers:
         assert len(sandbox.requests) == 1
 
     @pytest.mark.parametrize(
-        "told",
+        "body",
         [
             received(amount={"currency": "EUR", "value": 999}),
             received(amount={"currency": "EUR", "value": "1000"}),
@@ -124,14 +122,14 @@ class TestAnswers:
             b"\xff",
         ],
     )
-    def test_a_2xx_that_is_not_the_refund_asked_for_is_no_acceptance(self, told: object) -> None:
-        answer = answer_to(Reply(201, told))
+    def test_a_2xx_for_another_refund_is_not_an_acceptance(self, body: object) -> None:
+        answer = answer_to(Reply(201, body))
         assert (answer.signal, answer.state) == (Signal.MALFORMED, None)
 
-    def test_fields_that_adyen_may_leave_out_are_not_asked_for(self) -> None:
-        told = received()
-        del told["reference"]
-        assert answer_to(Reply(201, told)).signal == Signal.ACCEPTED
+    def test_optional_response_fields_may_be_missing(self) -> None:
+        body = received()
+        del body["reference"]
+        assert answer_to(Reply(201, body)).signal == Signal.ACCEPTED
 
     @pytest.mark.parametrize("status", [400, 422])
     @pytest.mark.parametrize("code", ["130", "137", "138", "139", "167", "702", "901", "905_1", "14_002", "new"])
@@ -143,7 +141,7 @@ class TestAnswers:
     @pytest.mark.parametrize(
         "reply",
         [
-            # Without an errorCode it cannot be told from a 704.
+            # Without an errorCode it may be a 704.
             error(422),
             error(400),
             error(402, "101"),
@@ -170,7 +168,7 @@ class TestAnswers:
     def test_703_never_proves_a_no(self, status: int) -> None:
         assert answer_to(error(status, "703")).signal == Signal.SERVER_ERROR
 
-    def test_a_payment_nobody_knows_is_declined(self, sandbox: RunningSandbox) -> None:
+    def test_an_unknown_payment_is_declined(self, sandbox: RunningSandbox) -> None:
         assert refund(adyen_at(sandbox.url), order("NOWHERE1")).signal == Signal.DECLINED
 
     def test_an_account_that_is_not_ours_is_not_allowed(self, sandbox: RunningSandbox) -> None:
@@ -179,13 +177,13 @@ class TestAnswers:
         assert refund(adyen_at(sandbox.url), order("PSP1")).signal == Signal.NOT_ALLOWED
         assert sandbox.refunds == []
 
-    def test_too_much_is_accepted_at_first_and_told_later(self, sandbox: RunningSandbox) -> None:
+    def test_an_excessive_refund_is_accepted_first_and_fails_later(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge("10.00 EUR", provider="adyen")
         answer = refund(adyen_at(sandbox.url), order(paid.reference, "11.00 EUR"))
         assert (answer.signal, answer.state) == (Signal.ACCEPTED, RefundState.PENDING)
 
     @pytest.mark.parametrize(("header", "seconds"), [("7", 7), ("999999", 3600), ("soon", None)])
-    def test_the_wait_asked_for_is_passed_on_in_seconds(self, header: str, seconds: float | None) -> None:
+    def test_retry_after_is_passed_on_in_seconds(self, header: str, seconds: float | None) -> None:
         answer = answer_to(Reply(429, headers={"Retry-After": header}))
         assert (answer.signal, answer.retry_after) == (Signal.RATE_LIMITED, seconds)
 
@@ -194,7 +192,7 @@ class TestAnswers:
             provider = adyen_at(stub.url)
             refund(provider, order("PSP1"))
             answer = refund(provider, order("PSP1"))
-            assert (answer.signal, len(stub.seen)) == (Signal.TOO_SOON, 1)
+            assert (answer.signal, len(stub.requests)) == (Signal.TOO_SOON, 1)
         assert answer.retry_after
         assert 50 < answer.retry_after <= 60
 
@@ -230,7 +228,7 @@ class TestNetwork:
         with Stub(Reply()) as stub:
             answer = refund(adyen_at(stub.url.replace("http:", "https:")), order("PSP1"))
         assert answer.signal == Signal.NOT_SENT
-        assert stub.seen == []
+        assert stub.requests == []
 
     @pytest.mark.parametrize(
         ("prefix", "host"),
@@ -239,17 +237,17 @@ class TestNetwork:
     def test_a_name_that_cannot_be_found_proves_that_nothing_was_sent(
         self, monkeypatch: pytest.MonkeyPatch, prefix: str | None, host: str
     ) -> None:
-        asked: list[tuple[object, object]] = []
+        lookups: list[tuple[object, object]] = []
 
         def fail(host: object, port: object, *rest: object, **more: object) -> None:
-            asked.append((host, port))
+            lookups.append((host, port))
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
         monkeypatch.setattr(socket, "getaddrinfo", fail)
         answer = refund(adyen_at(None, prefix=prefix), order("PSP1"))
         assert answer.signal == Signal.NOT_SENT
-        # The SDK has written the same address as the one that was stored.
-        assert [str(name).lower() for name, _ in asked] == [host.lower()]
+        # The SDK logs the stored address.
+        assert [str(name).lower() for name, _ in lookups] == [host.lower()]
 
     def test_an_address_the_sdk_would_write_otherwise_is_not_called(self) -> None:
         answer = refund(adyen_at(None, prefix="Shop-test"), order("PSP1"))
@@ -259,7 +257,7 @@ class TestNetwork:
     def test_a_redirect_is_not_followed(self) -> None:
         with Stub(Reply(201, received())) as elsewhere, Stub(Reply(307, headers={"Location": elsewhere.url})) as stub:
             assert refund(adyen_at(stub.url), order("PSP1")).signal == Signal.OTHER
-        assert (len(stub.seen), elsewhere.seen) == (1, [])
+        assert (len(stub.requests), elsewhere.requests) == (1, [])
 
     def test_proxies_of_the_environment_are_not_used(
         self, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
@@ -276,10 +274,10 @@ class TestNetwork:
             provider = adyen_at(stub.url)
             answers = list(pool.map(lambda _: refund(provider, order("PSP1")).signal, range(6)))
         assert answers == [Signal.ACCEPTED] * 6
-        assert (stub.connections, len(stub.seen)) == (6, 6)
+        assert (stub.connections, len(stub.requests)) == (6, 6)
 
     @pytest.mark.parametrize(
-        "other",
+        "changes",
         [
             {"account": "Another"},
             {"livemode": True},
@@ -287,15 +285,15 @@ class TestNetwork:
             {"endpoint": "https://checkout-test.adyen.com/v72/payments/PSP1/refunds"},
         ],
     )
-    def test_what_was_prepared_for_another_place_goes_nowhere(self, other: Any) -> None:
+    def test_what_was_prepared_for_another_place_goes_nowhere(self, changes: Any) -> None:
         with Stub(Reply(201, received())) as stub:
             provider = adyen_at(stub.url)
-            answer = provider.refund(replace(provider.prepare(order("PSP1")), **other), KEY, allowed)
+            answer = provider.refund(replace(provider.prepare(order("PSP1")), **changes), KEY, allowed)
         assert (answer.signal, stub.connections) == (Signal.NOT_SENT, 0)
 
 
 class NoAccounts:
-    """Adyen's account is in the settings: nobody is asked."""
+    """Adyen's account comes from the settings, without a request."""
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
         raise AssertionError
@@ -308,11 +306,11 @@ class NoAccounts:
 
 
 def connected(**adyen: Any) -> PaymentProvider:
-    wanted = {"api_key": "env:ADYEN_API_KEY", "merchant_account": MERCHANT, **adyen}
+    options = {"api_key": "env:ADYEN_API_KEY", "merchant_account": MERCHANT, **adyen}
     settings = Settings(
         store=StoreSettings(url="sqlite:////nowhere/refundcli.db"),
         operator=OperatorSettings(name="Ada", timezone="UTC"),
-        adyen=AdyenSettings(**wanted),
+        adyen=AdyenSettings(**options),
         refunds=QUICK,
     )
     environ = {"ADYEN_API_KEY": ADYEN_KEY}

@@ -1,4 +1,4 @@
-"""Benchmarks are measured elsewhere; here they only run, so that none is found broken on the day it is needed."""
+"""Every benchmark runs at a tiny size."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ from benchmarks.run import BENCHMARKS, page
 def test_every_benchmark_runs_at_a_tiny_size(name: str) -> None:
     if name == "importing" and shutil.which(SHELL[0]) is None:
         pytest.skip("its rival, the sqlite3 shell, is not on this machine")
-    found = list(BENCHMARKS[name](Scale.TINY))
-    assert found
-    for row in found:
+    rows = list(BENCHMARKS[name](Scale.TINY))
+    assert rows
+    for row in rows:
         assert all(row.cells()[:5])
-    assert page(found).count("\n| ") == len(found) + 2
+    assert page(rows).count("\n| ") == len(rows) + 2
 
 
 def test_a_figure_is_held_by_the_median_of_its_rounds() -> None:

@@ -1,4 +1,4 @@
-"""The time of the books: the database's on PostgreSQL, in the store's zone, and compared with the newest entry."""
+"""The clock of the books: the database's on PostgreSQL, in the store's zone, compared with the newest audit entry."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ FIVE_MINUTES = timedelta(minutes=5)
 
 @dataclass
 class Machine:
-    """A machine's clock that somebody has set wrong."""
+    """A machine clock that is wrong."""
 
     ahead: timedelta = timedelta(0)
     zone: tzinfo = UTC
@@ -45,16 +45,16 @@ class Machine:
 
 @contextmanager
 def machine_clock(ahead: timedelta) -> Iterator[None]:
-    """All commands at this machine meanwhile."""
+    """Commands at this machine use this clock meanwhile."""
     with patch.object(bootstrap, "SystemClock", lambda zone: Machine(ahead, zone)):
         yield
 
 
 @pytest.fixture
 def postgres_desk(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Any) -> Iterator[Desk]:
-    made = Desk(new_postgres(), sandbox, tmp_path)
-    yield made
-    made.books.engine.dispose()
+    new_desk = Desk(new_postgres(), sandbox, tmp_path)
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 def query(desk: Desk, statement: str) -> Any:
@@ -77,27 +77,27 @@ class Steady:
 
 def test_the_databases_time_does_not_depend_on_the_machines_clock(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
-    told: list[timedelta] = []
-    ours = DatabaseTime(engine, Machine(FIVE_MINUTES), told.append)
+    skews: list[timedelta] = []
+    ours = DatabaseTime(engine, Machine(FIVE_MINUTES), skews.append)
     before = datetime.now(UTC)
     assert before - timedelta(seconds=1) <= ours() <= datetime.now(UTC) + timedelta(seconds=1)
     assert abs(ours.skew() - FIVE_MINUTES) < timedelta(seconds=5)
     ours()
-    assert len(told) == 1
+    assert len(skews) == 1
     engine.dispose()
 
 
-def test_a_small_skew_is_no_news(new_postgres: NewStore) -> None:
+def test_a_small_clock_skew_is_not_reported(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
-    told: list[timedelta] = []
-    DatabaseTime(engine, Machine(timedelta(seconds=20)), told.append)()
-    assert told == []
+    skews: list[timedelta] = []
+    DatabaseTime(engine, Machine(timedelta(seconds=20)), skews.append)()
+    assert skews == []
     engine.dispose()
 
 
 @dataclass
-class Asked:
-    """A database's time, measured anew how often?"""
+class Remeasured:
+    """Counts how often a database's time is measured."""
 
     time: DatabaseTime
     measured: list[Any] = field(default_factory=list)
@@ -112,18 +112,18 @@ class Asked:
 def test_it_is_measured_anew_when_old_and_after_the_machine_slept(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
     steady, machine = Steady(), Machine()
-    asked = Asked(DatabaseTime(engine, machine, steady=steady))
-    assert asked.times() == 1
-    assert asked.times() == 1
+    measured = Remeasured(DatabaseTime(engine, machine, steady=steady))
+    assert measured.times() == 1
+    assert measured.times() == 1
     steady.seconds += 61
     machine.ahead += timedelta(seconds=61)
-    assert asked.times() == 2
+    assert measured.times() == 2
     machine.ahead += timedelta(hours=8)
-    assert asked.times() == 3
+    assert measured.times() == 3
     engine.dispose()
 
 
-def test_a_database_that_is_away_stops_nobody_who_knows_its_time() -> None:
+def test_a_measured_database_time_survives_an_unreachable_database() -> None:
     engine = store_engine("postgresql://nobody@127.0.0.1:9/none")
     with pytest.raises(StoreUnreachable):
         DatabaseTime(engine, SystemClock(UTC))()
@@ -131,13 +131,13 @@ def test_a_database_that_is_away_stops_nobody_who_knows_its_time() -> None:
 
 @dataclass
 class Measured(DatabaseTime):
-    """Its measurements as the test wants them: how far off each may be, in seconds; None for one that fails."""
+    """Scripted measurements: the error of each in seconds, None for a failure."""
 
     errors: list[float | None] = field(default_factory=list)
-    asked: int = 0
+    queries: int = 0
 
     def _measure(self) -> _Measured:
-        self.asked += 1
+        self.queries += 1
         error = self.errors.pop(0) if self.errors else 0.0
         if error is None:
             raise OperationalError("SELECT", {}, Exception("away"))
@@ -146,7 +146,7 @@ class Measured(DatabaseTime):
 
 @dataclass
 class Still:
-    """A machine whose clock goes as the steady one does."""
+    """A machine clock that follows the steady clock."""
 
     steady: Steady
 
@@ -162,15 +162,15 @@ def measured(*errors: float | None) -> tuple[Measured, Steady]:
     return Measured(Any, Still(steady), steady=steady, errors=list(errors)), steady  # type: ignore[arg-type]
 
 
-def test_nobody_measures_inside_a_transaction() -> None:
+def test_the_clock_is_not_measured_inside_a_transaction() -> None:
     ours, steady = measured()
     ours()
     steady.seconds += 61
     with in_transaction():
         assert ours() == NEWEST + timedelta(seconds=61)
-    assert ours.asked == 1
+    assert ours.queries == 1
     ours()
-    assert ours.asked == 2
+    assert ours.queries == 2
 
 
 def test_a_measurement_that_failed_is_not_tried_again_at_once() -> None:
@@ -179,10 +179,10 @@ def test_a_measurement_that_failed_is_not_tried_again_at_once() -> None:
     steady.seconds += 61
     for _ in range(3):
         assert ours() == NEWEST + timedelta(seconds=61)
-    assert ours.asked == 2
+    assert ours.queries == 2
     steady.seconds += 31
     ours()
-    assert ours.asked == 3
+    assert ours.queries == 3
 
 
 def test_a_measurement_that_took_long_replaces_none_that_is_known() -> None:
@@ -190,7 +190,7 @@ def test_a_measurement_that_took_long_replaces_none_that_is_known() -> None:
     ours()
     steady.seconds += 61
     assert ours() == NEWEST + timedelta(seconds=61)
-    assert ours.asked == 2
+    assert ours.queries == 2
 
 
 def test_while_one_thread_measures_the_others_go_on() -> None:
@@ -202,7 +202,7 @@ def test_while_one_thread_measures_the_others_go_on() -> None:
 
 
 def test_the_wait_for_a_connection_is_no_part_of_the_round_trip(new_postgres: NewStore) -> None:
-    """As behind a pooler, whose queue is at the first statement of a transaction."""
+    """Simulates a pooler that queues at the first statement of a transaction."""
     engine, steady = store_engine(new_postgres()), Steady()
 
     def wait(_connection: Any) -> None:
@@ -213,7 +213,7 @@ def test_the_wait_for_a_connection_is_no_part_of_the_round_trip(new_postgres: Ne
     engine.dispose()
 
 
-def test_the_best_of_a_few_round_trips_is_kept(new_postgres: NewStore) -> None:
+def test_the_shortest_round_trip_is_used(new_postgres: NewStore) -> None:
     engine, steady, trips = store_engine(new_postgres()), Steady(), [3.0, 0.2]
 
     def answer_late(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -234,16 +234,16 @@ def test_a_writer_behind_a_pooler_of_one_connection_does_not_wait_for_itself(new
     books.read(lambda tx: tx.livemode())
     steady.seconds += 61
     machine.ahead += timedelta(seconds=61)
-    taken: list[int] = []
+    checked_out: list[int] = []
 
     def count(*_given: Any) -> None:
-        taken.append(engine.pool.checkedout())  # type: ignore[attr-defined]
+        checked_out.append(engine.pool.checkedout())  # type: ignore[attr-defined]
 
     event.listen(engine, "checkout", count)
     before = ours._measured
     books.write(lambda tx: ours())
     assert ours._measured is not before
-    assert set(taken) <= {0, 1}
+    assert set(checked_out) <= {0, 1}
     engine.dispose()
 
 
@@ -295,11 +295,11 @@ def test_no_number_is_given_under_a_clock_that_cannot_be_right(sqlite_desk: Desk
     reference = desk.paid_by_card()
     desk.paid_outside()
     with machine_clock(shift):
-        told = desk.refused("refund INV-1 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
+        error = desk.refused("refund INV-1 --amount 10 --reason other --yes", "wrong-clock", exit_code=4)
         desk.refused("mark-refunded INV-2 --full --reason other --yes --allow-duplicate", "wrong-clock", exit_code=4)
-    assert "refundcli store clock --accept" in told["hint"]
-    assert str(datetime.now(UTC).year) in told["message"]
-    assert f"{datetime.now(UTC) + shift:%Y-%m-%d}" in told["message"]
+    assert "refundcli store clock --accept" in error["hint"]
+    assert str(datetime.now(UTC).year) in error["message"]
+    assert f"{datetime.now(UTC) + shift:%Y-%m-%d}" in error["message"]
     assert desk.refunded_at_provider(reference) == []
     assert desk.json("credit-notes list") == []
     assert desk.count("refund") == 0
@@ -313,9 +313,9 @@ def test_an_accepted_clock_is_the_newest_entry(sqlite_desk: Desk) -> None:
         desk.json("store clock --accept")
         (action, at) = query(desk, "SELECT action, at FROM audit_entry ORDER BY seq DESC LIMIT 1")[0]
         assert (action, str(at)[:4]) == ("clock accepted", str(year))
-        made = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
-        assert made["refunds"][0]["credit_note"]["number"] == f"CN-{year}-000001"
-    # And back: what is right now must be accepted as well.
+        answer = desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
+        assert answer["refunds"][0]["credit_note"]["number"] == f"CN-{year}-000001"
+    # Back again: the correct clock must be accepted as well.
     desk.refused("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate", "wrong-clock", exit_code=4)
     desk.json("store clock --accept")
     desk.json("mark-refunded INV-2 --amount 10 --reason other --yes --allow-duplicate")
@@ -324,7 +324,7 @@ def test_an_accepted_clock_is_the_newest_entry(sqlite_desk: Desk) -> None:
 
 @pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
 def test_what_was_sent_is_recorded_whatever_became_of_the_clock(sqlite_desk: Desk, shift: timedelta) -> None:
-    """Between T1 and T4 somebody sets the clock: the outcome is recorded, dated by the books' newest entry."""
+    """The clock is set back between T1 and T4: the outcome is recorded with the newest entry's date."""
     desk = sqlite_desk
     reference = desk.paid_by_card()
     machine = Machine()
@@ -344,14 +344,14 @@ def test_what_was_sent_is_recorded_whatever_became_of_the_clock(sqlite_desk: Des
 
 @pytest.mark.parametrize("shift", WRONG.values(), ids=WRONG)
 def test_what_the_provider_has_already_is_recorded_under_a_wrong_clock(sqlite_desk: Desk, shift: timedelta) -> None:
-    """It was sent before the books were restored: nothing is begun by taking it down."""
+    """It was sent before the books were restored; recording it starts nothing."""
     desk = sqlite_desk
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk)
     desk.sandbox.dashboard_refund(reference, 6000, metadata={"refundcli_refund": refund})
     with machine_clock(shift):
-        (told,) = desk.json("resume --yes")
-    assert (told["status"], told["step"]) == ("succeeded", "settled")
+        (outcome,) = desk.json("resume --yes")
+    assert (outcome["status"], outcome["step"]) == ("succeeded", "settled")
     assert desk.sandbox.refund_requests == []
     assert findings(desk.books) == []
 
@@ -376,8 +376,8 @@ def _after_the_answer(happens: Callable[[], None]) -> Iterator[None]:
 
     real = StripeProvider.refund
 
-    def refund(*given: Any, **named: Any) -> Any:
-        answer = real(*given, **named)
+    def refund(*args: Any, **named: Any) -> Any:
+        answer = real(*args, **named)
         happens()
         return answer
 
@@ -396,8 +396,8 @@ def test_a_run_stops_under_a_wrong_clock_and_refuses_no_row(sqlite_desk: Desk, t
     assert stopped.exit_code in (4, 9), stopped
     assert desk.count("refund") == 0
     assert {state for (state,) in query(desk, "SELECT DISTINCT state FROM bulk_item")} <= {"waiting"}
-    done = desk(f"refund --from {file} --yes -o json")
-    assert done.exit_code == 0, done
+    answer = desk(f"refund --from {file} --yes -o json")
+    assert answer.exit_code == 0, answer
     assert desk.count("refund") == 3
 
 
@@ -415,10 +415,10 @@ def test_two_operators_in_different_zones_keep_one_day(
     new_years_eve = _next_new_years_eve(23, ZoneInfo("Europe/Stockholm"))
     with books_time(new_years_eve):
         numbers = [
-            each.json("mark-refunded INV-1 --amount 10 --reason other --yes --allow-duplicate")["refunds"][0][
+            operator.json("mark-refunded INV-1 --amount 10 --reason other --yes --allow-duplicate")["refunds"][0][
                 "credit_note"
             ]["number"]
-            for each in (ada, emi, ada)
+            for operator in (ada, emi, ada)
         ]
     year = new_years_eve.astimezone(ZoneInfo("Europe/Stockholm")).year
     assert numbers == [f"CN-{year}-00000{n}" for n in (1, 2, 3)]
@@ -433,7 +433,7 @@ def _next_new_years_eve(hour: int, zone: ZoneInfo) -> datetime:
 
 @contextmanager
 def books_time(at: datetime) -> Iterator[None]:
-    """The time of the books stands still, wherever it comes from."""
+    """Freezes the time of the books, whatever its source."""
     from refundcli.services.clock import BooksClock
 
     with patch.object(bootstrap, "books_clock", lambda services: BooksClock(lambda: at, lambda: services.books.zone)):
@@ -474,10 +474,10 @@ def test_no_zone_is_pinned_in_which_the_newest_credit_notes_day_has_not_begun(sq
         assert desk.json("store upgrade --timezone UTC --force")["timezone"] == "UTC"
 
 
-def test_a_file_that_nobody_trusts_gives_the_books_no_zone(
+def test_an_untrusted_file_does_not_set_the_zone(
     sqlite_desk: Desk, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may set the operator's own for what is shown."""
+    """It may set the operator's display zone."""
     desk = sqlite_desk
     desk.environ |= {"REFUNDCLI_STORE_URL": f"sqlite:///{tmp_path}/own.db", "TZ": "Asia/Tokyo"}
     del desk.environ["REFUNDCLI_OPERATOR_TIMEZONE"]

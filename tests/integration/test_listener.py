@@ -1,4 +1,4 @@
-"""The listener, by real sockets: what is acknowledged is stored, what is not believed changes nothing, it stays up."""
+"""The listener over real sockets: it stores what it acknowledges, ignores what it cannot verify, and stays up."""
 
 import gzip
 import json
@@ -41,7 +41,7 @@ def _secrets(desk: Desk) -> None:
 
 
 def books_now(desk: Desk) -> tuple[int, ...]:
-    """How much there is of everything that money and events could change."""
+    """Row counts and sums of everything that a delivery could change."""
     return tuple(desk.count(table) for table in ("provider_event", "refund", "credit_note", "audit_entry"))
 
 
@@ -57,7 +57,7 @@ REJECTED: dict[str, tuple[Callable[[], Post], int, str]] = {
         401,
         "forged",
     ),
-    # The signed text joins the fields by colons: it is the same for both of these.
+    # The signed text joins fields by colons, so both have the same signature.
     "a field shifted into the next": (lambda: shifted("EVENT00000000001:PAYMENT000000001", None), 401, "forged"),
     "a field shifted out of the next": (lambda: shifted("EVENT00000000001", ":PAYMENT000000001"), 401, "forged"),
     "a list for a field": (lambda: adyen(signed(item()) | {"success": ["true"]}), 401, "forged"),
@@ -80,9 +80,9 @@ REJECTED: dict[str, tuple[Callable[[], Post], int, str]] = {
 
 
 def shifted(reference: str, original: str | None) -> Post:
-    """Signed as it should be, then its fields moved so that the signed text stays the same."""
-    told = signed(item())
-    moved = told | {"pspReference": reference, "originalReference": original}
+    """Signed, then its fields shifted so that the signed text stays the same."""
+    original_item = signed(item())
+    moved = original_item | {"pspReference": reference, "originalReference": original}
     return adyen({name: value for name, value in moved.items() if value is not None})
 
 
@@ -95,8 +95,8 @@ def test_a_delivery_that_is_not_verified_changes_nothing_and_is_counted(desk: De
     with listening(desk) as listener:
         before = books_now(desk)
         expected: dict[str, int] = {}
-        for name, (made, status, reason) in REJECTED.items():
-            assert listener.post(made()) == (status, reason), name
+        for name, (make, status, reason) in REJECTED.items():
+            assert listener.post(make()) == (status, reason), name
             expected[reason] = expected.get(reason, 0) + 1
         assert listener.health()["rejected"] == expected
         assert listener.stop() == 0
@@ -109,14 +109,14 @@ def test_a_delivery_that_is_not_verified_changes_nothing_and_is_counted(desk: De
         (Provider.STRIPE, False),
     }
     assert all(count.first_at and count.last_at and count.first_at <= count.last_at for count in counts)
-    assert "Rejected deliveries: " in listener.told
-    assert "forged" in listener.told
-    assert "Traceback" not in listener.told
+    assert "Rejected deliveries: " in listener.output
+    assert "forged" in listener.output
+    assert "Traceback" not in listener.output
     for secret in (ADYEN_KEY, STRIPE_SECRET):
-        assert secret not in listener.told
+        assert secret not in listener.output
 
 
-# Verified, and not for these books or of a shape that is not known. Each is stored under its own id.
+# Verified, but not for these books or of an unknown shape. Each is stored under its own id.
 NOT_APPLIED: dict[str, tuple[Callable[[str], Post], str]] = {
     "live": (lambda id_: adyen(signed(item(pspReference=id_)), live="true"), "other-mode"),
     "of no mode": (lambda id_: adyen(signed(item(pspReference=id_)), live="perhaps"), "unreadable"),
@@ -190,12 +190,12 @@ def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: 
     with listening(desk) as listener:
         before = books_now(desk)[1:]
         expected: dict[str, int] = {}
-        for place, (name, (made, reason)) in enumerate(NOT_APPLIED.items()):
-            told = made(f"ODD{place:013}")
+        for place, (name, (make, reason)) in enumerate(NOT_APPLIED.items()):
+            post = make(f"ODD{place:013}")
             for _ in range(2):
-                assert listener.post(told) == (200, "[accepted]"), name
+                assert listener.post(post) == (200, "[accepted]"), name
             expected[reason] = expected.get(reason, 0) + 1
-        until(lambda: {each["state"] for each in desk.json("events list")} == {"noted"})
+        until(lambda: {event["state"] for event in desk.json("events list")} == {"noted"})
         assert listener.stop() == 0
     counts = desk.books.read(lambda tx: tx.delivery_counts())
     assert count_by_reason(counts, stored=True) == expected
@@ -204,16 +204,16 @@ def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: 
         lambda s: s.connection().exec_driver_sql("SELECT action, subject, after FROM audit_entry").all()
     )
     assert "Stored, not applied: " in desk("events list").err
-    for each in desk.json("events list"):
-        assert each["not_applied"]
-        assert desk(f"events show {each['id']}").exit_code == 0
-        assert desk(f"events show {each['id']} -o json").exit_code == 0
+    for event in desk.json("events list"):
+        assert event["not_applied"]
+        assert desk(f"events show {event['id']}").exit_code == 0
+        assert desk(f"events show {event['id']} -o json").exit_code == 0
     for number in ("INV-1", "INV-2"):
         desk.json(f"refund {number} --full --reason other --yes")
-    assert "Traceback" not in listener.told
+    assert "Traceback" not in listener.output
 
 
-def test_what_is_not_applied_blocks_a_payment_that_it_names_until_a_person_looks(desk: Desk) -> None:
+def test_an_unapplied_event_blocks_its_payment_until_it_is_acknowledged(desk: Desk) -> None:
     ours = {"originalReference": desk.paid_by_card("INV-1", provider="adyen")}
     intent = desk.paid_by_card("INV-2")
     thin = {"id": "evt_1", "object": "v2.core.event", "type": "v2.refund", "related_object": {"id": intent}}
@@ -224,8 +224,8 @@ def test_what_is_not_applied_blocks_a_payment_that_it_names_until_a_person_looks
         assert listener.stop() == 0
     for number in ("INV-1", "INV-2"):
         desk.refused(f"refund {number} --full --reason other --yes", "unreviewed-event")
-    for found in desk.json("events list --state unreviewed"):
-        desk.json(f"events acknowledge {found['id']} --memo seen")
+    for event in desk.json("events list --state unreviewed"):
+        desk.json(f"events acknowledge {event['id']} --memo seen")
     for number in ("INV-1", "INV-2"):
         desk.json(f"refund {number} --full --reason other --yes")
 
@@ -244,22 +244,22 @@ def test_each_item_of_a_batch_is_judged_by_itself(desk: Desk) -> None:
         assert desk.count("provider_event") == 1_001
         assert listener.stop() == 0
     assert rejected_so_far(desk) == {"forged": 2, "unsigned": 2}
-    assert [each["about"] for each in desk.json("events list --limit 2000") if each["not_applied"]] == ["FOREIGN"]
+    assert [event["about"] for event in desk.json("events list --limit 2000") if event["not_applied"]] == ["FOREIGN"]
 
 
 def test_what_is_acknowledged_is_in_the_store_and_twice_is_once(desk: Desk) -> None:
-    told = adyen(signed(item()), signed(item("CAPTURE", pspReference="EVENT00000000002")))
+    post = adyen(signed(item()), signed(item("CAPTURE", pspReference="EVENT00000000002")))
     with listening(desk) as listener:
         for _ in range(3):
-            assert listener.post(told) == (200, "[accepted]")
+            assert listener.post(post) == (200, "[accepted]")
             assert desk.count("provider_event") == 2
         assert listener.post(stripe(stripe_event("customer.created")))[0] == 200
         assert desk.count("provider_event") == 3
         health = listener.health()
         assert (health["ok"], health["stored"], health["already_stored"]) == (True, 3, 4)
-        until(lambda: {each["state"] for each in desk.json("events list")} == {"unmatched", "noted"})
+        until(lambda: {event["state"] for event in desk.json("events list")} == {"unmatched", "noted"})
         assert listener.stop(signal.SIGINT) == 0
-    assert "Stopped: 3 events stored, 4 already known." in listener.told
+    assert "Stopped: 3 events stored, 4 already known." in listener.output
 
 
 def test_a_thousand_fuzzed_deliveries_leave_it_up_and_the_books_as_they_were(desk: Desk) -> None:
@@ -277,12 +277,12 @@ def test_a_thousand_fuzzed_deliveries_leave_it_up_and_the_books_as_they_were(des
     assert books_now(desk)[1:] == before[1:]
     assert desk.count("provider_event") == 1
     assert sum(rejected_so_far(desk).values()) == refused
-    assert "Traceback" not in listener.told
-    assert all(character.isprintable() or character == "\n" for character in listener.told)
+    assert "Traceback" not in listener.output
+    assert all(character.isprintable() or character == "\n" for character in listener.output)
 
 
 def fuzzed(chance: random.Random, good: Post) -> bytes:
-    """A delivery with something wrong, as bytes on the wire."""
+    """An invalid delivery as raw bytes."""
     body, headers = bytearray(good.body), dict(good.headers)
     kind = chance.choice(["bytes", "cut", "noise", "headers", "json", "signature"])
     if kind == "bytes":
@@ -306,7 +306,7 @@ def fuzzed(chance: random.Random, good: Post) -> bytes:
 
 
 def send_raw(listener: RunningListener, data: bytes) -> bool:
-    """Whether it was answered, which it must be: with a refusal."""
+    """Whether it got a response, which must be a refusal."""
     with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as line:
         line.sendall(data)
         answer = b""
@@ -335,15 +335,15 @@ def test_a_client_that_dribbles_does_not_hold_the_others(desk: Desk) -> None:
 
 
 def test_a_store_that_cannot_be_written_is_answered_with_503_and_then_taken(desk: Desk) -> None:
-    told = adyen(signed(item()))
+    post = adyen(signed(item()))
     with listening(desk) as listener:
         with desk.books.engine.begin() as line:
             line.exec_driver_sql("ALTER TABLE provider_event RENAME TO away")
-        assert listener.post(told)[0] == 503
+        assert listener.post(post)[0] == 503
         assert listener.health()["ok"] is False
         with desk.books.engine.begin() as line:
             line.exec_driver_sql("ALTER TABLE away RENAME TO provider_event")
-        assert listener.post(told) == (200, "[accepted]")
+        assert listener.post(post) == (200, "[accepted]")
         assert listener.health()["ok"] is True
         assert listener.stop() == 0
     assert desk.count("provider_event") == 1
@@ -354,8 +354,8 @@ def test_sigterm_in_the_middle_of_deliveries_loses_none_that_was_answered(desk: 
         lines = [listener.connection() for _ in range(8)]
         acknowledged = []
         for number, line in enumerate(lines):
-            told = adyen(signed(item(pspReference=f"EVENT{number:011}")))
-            line.request("POST", told.path, told.body, told.headers)
+            post = adyen(signed(item(pspReference=f"EVENT{number:011}")))
+            line.request("POST", post.path, post.body, post.headers)
         listener.process.send_signal(signal.SIGTERM)
         for number, line in enumerate(lines):
             with suppress(OSError):
@@ -363,17 +363,17 @@ def test_sigterm_in_the_middle_of_deliveries_loses_none_that_was_answered(desk: 
                     acknowledged.append(f"EVENT{number:011}")
             line.close()
         assert listener.process.wait(timeout=30) == 0
-    kept = {each["about"] for each in desk.json("events list")}
-    assert set(acknowledged) <= kept
+    stored = {event["about"] for event in desk.json("events list")}
+    assert set(acknowledged) <= stored
 
 
-def test_a_path_without_a_secret_is_not_there_and_without_any_there_is_no_listener(desk: Desk) -> None:
+def test_a_path_needs_a_secret_and_the_listener_needs_one_path(desk: Desk) -> None:
     del desk.environ["REFUNDCLI_STRIPE_WEBHOOK_SECRET"]
     with listening(desk) as listener:
         assert listener.post(stripe(stripe_event()))[0] == 404
         assert listener.post(adyen(signed(item())))[0] == 200
         assert listener.stop() == 0
-    assert "Stripe has no webhook secret in the settings, so /stripe is not served." in listener.told
+    assert "Stripe has no webhook secret in the settings, so /stripe is not served." in listener.output
     del desk.environ["REFUNDCLI_ADYEN_HMAC_KEY"]
     desk.refused("events listen --port 0", "no-webhooks-configured", exit_code=4)
 
@@ -394,15 +394,15 @@ def test_the_sandbox_delivers_and_the_books_follow(desk: Desk, sandbox: RunningS
         assert listener.stop() == 0
 
 
-def test_basic_auth_is_asked_for_where_it_is_set(desk: Desk, sandbox: RunningSandbox) -> None:
+def test_basic_auth_is_required_where_it_is_set(desk: Desk, sandbox: RunningSandbox) -> None:
     desk.environ |= {
         "REFUNDCLI_ADYEN_WEBHOOK_USERNAME": "adyen",
         "REFUNDCLI_ADYEN_WEBHOOK_PASSWORD": "env:ADYEN_WEBHOOK_WORD",
         "ADYEN_WEBHOOK_WORD": "open-sesame",
     }
     with listening(desk) as listener:
-        told = adyen(signed(item()))
-        assert listener.post(told) == (401, "unauthorized")
+        post = adyen(signed(item()))
+        assert listener.post(post) == (401, "unauthorized")
         assert desk.count("provider_event") == 0
         sandbox.webhooks(
             "adyen", url=f"{listener.url}/adyen", hmac_key=ADYEN_KEY, username="adyen", password="open-sesame"
@@ -416,7 +416,7 @@ def test_a_listener_beyond_this_machine_is_warned_about(desk: Desk) -> None:
     with listening(desk, "--host", "0.0.0.0") as listener:
         assert listener.post(adyen(signed(item())))[0] == 200
         assert listener.stop() == 0
-    assert "Listening on 0.0.0.0" in listener.told
+    assert "Listening on 0.0.0.0" in listener.output
 
 
 def test_webhooks_of_the_other_mode_are_not_listened_to(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Connections of the listener, by real sockets: half-open, slow, malformed and without end; a delivery gets through."""
+"""Connections of the listener: half-open, slow, malformed or endless ones do not keep a delivery out."""
 
 import socket
 import sqlite3
@@ -32,13 +32,13 @@ def numbered(number: int) -> Post:
 @contextmanager
 def half_open(listener: RunningListener, count: int, start: bytes) -> Iterator[list[socket.socket]]:
     with ExitStack() as open_ones:
-        made = []
+        lines = []
         for _ in range(count):
             line = open_ones.enter_context(socket.create_connection(("127.0.0.1", listener.port), timeout=60))
             with suppress(OSError):  # it was dropped for a newer one
                 line.sendall(start)
-            made.append(line)
-        yield made
+            lines.append(line)
+        yield lines
 
 
 @pytest.mark.parametrize("kind", HALF_OPEN)
@@ -51,7 +51,7 @@ def test_six_hundred_half_open_connections_do_not_keep_out_a_delivery(sqlite_des
         assert listener.health()["ok"]
         assert listener.stop() == 0
     assert sqlite_desk.count("provider_event") == 3
-    assert "Traceback" not in listener.told
+    assert "Traceback" not in listener.output
 
 
 def test_few_open_files_are_enough(sqlite_desk: Desk) -> None:
@@ -63,26 +63,26 @@ def test_few_open_files_are_enough(sqlite_desk: Desk) -> None:
             assert listener.post(numbered(number)) == (200, "[accepted]")
         assert listener.stop() == 0
     assert sqlite_desk.count("provider_event") == 20
-    assert "Traceback" not in listener.told
+    assert "Traceback" not in listener.output
 
 
 def test_a_connection_that_is_being_answered_is_not_dropped_for_new_ones(sqlite_desk: Desk) -> None:
     with listening(sqlite_desk) as listener:
         line = listener.connection()
-        with closing(sqlite3.connect(sqlite_desk.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            told = numbered(1)
-            line.request("POST", told.path, told.body, told.headers)
+        with closing(sqlite3.connect(sqlite_desk.url.removeprefix("sqlite:///"), isolation_level=None)) as blocker:
+            blocker.execute("BEGIN EXCLUSIVE")
+            post = numbered(1)
+            line.request("POST", post.path, post.body, post.headers)
             with half_open(listener, 600, HALF_OPEN["half a head"]):
                 pass
-            other.execute("ROLLBACK")
+            blocker.execute("ROLLBACK")
         assert line.getresponse().status == 200
         line.close()
         assert listener.stop() == 0
 
 
 def exchange(listener: RunningListener, data: bytes) -> bytes:
-    """Everything that comes back until the listener ends the connection."""
+    """Everything the listener sends until it ends the connection."""
     with socket.create_connection(("127.0.0.1", listener.port), timeout=60) as line:
         line.sendall(data)
         answer = b""
@@ -123,20 +123,20 @@ MALFORMED = {
 def test_malformed_requests_are_rejected_and_end_their_connection(sqlite_desk: Desk) -> None:
     with listening(sqlite_desk) as listener:
         for name, data in MALFORMED.items():
-            # What follows may be taken for a second request by one program and for a body by another.
-            told = numbered(1)
-            smuggled = head(f"Content-Length: {len(told.body)}") + told.body
+            # Request smuggling: programs may disagree where the body ends.
+            post = numbered(1)
+            smuggled = head(f"Content-Length: {len(post.body)}") + post.body
             answer = exchange(listener, data + smuggled)
             assert answer.count(b"HTTP/1.1 ") == 1, (name, answer)
             assert answer.split(b" ", 2)[1][:1] in (b"4", b"5"), (name, answer)
             assert b"Connection: close" in answer or b"connection: close" in answer.lower(), name
         assert listener.post(numbered(2))[0] == 200
         assert listener.stop() == 0
-    assert [each["about"] for each in sqlite_desk.json("events list")] == ["EVENT00000000002"]
+    assert [event["about"] for event in sqlite_desk.json("events list")] == ["EVENT00000000002"]
     counts = count_by_reason(sqlite_desk.books.read(lambda tx: tx.delivery_counts()), stored=False)
     assert sum(counts.values()) == len(MALFORMED)
     assert set(counts) == {"unreadable", "too-large"}
-    assert "Traceback" not in listener.told
+    assert "Traceback" not in listener.output
 
 
 def test_slow_clients_are_given_up_and_chunks_without_end_too(sqlite_desk: Desk) -> None:
@@ -145,7 +145,7 @@ def test_slow_clients_are_given_up_and_chunks_without_end_too(sqlite_desk: Desk)
         lines = {kind: socket.create_connection(("127.0.0.1", listener.port), timeout=60) for kind in HALF_OPEN}
         for kind, start in HALF_OPEN.items():
             lines[kind].sendall(start)
-        # One byte now and then is no progress.
+        # A few single bytes are no progress.
         more = {"half a head": b"a", "half a body": b" ", "half a chunk": b" "}
         ended: dict[str, bytes] = {}
         while len(ended) < len(lines):
@@ -175,7 +175,7 @@ def test_slow_clients_are_given_up_and_chunks_without_end_too(sqlite_desk: Desk)
 
 def test_requests_in_a_row_chunked_and_expecting_are_answered_in_their_order(sqlite_desk: Desk) -> None:
     first, second, third = numbered(1), numbered(2), numbered(3)
-    chunks = b"".join(b"%x\r\n%s\r\n" % (1, bytes([each])) for each in second.body) + b"0\r\n\r\n"
+    chunks = b"".join(b"%x\r\n%s\r\n" % (1, bytes([byte])) for byte in second.body) + b"0\r\n\r\n"
     data = head(f"Content-Length: {len(first.body)}", "Content-Type: text/html") + first.body
     data += head("Transfer-Encoding: chunked") + chunks
     data += b"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -183,8 +183,8 @@ def test_requests_in_a_row_chunked_and_expecting_are_answered_in_their_order(sql
     data += head(f"Content-Length: {len(third.body)}", "Connection: close")
     with listening(sqlite_desk) as listener:
         answer = exchange(listener, data + third.body)
-        found = [part.split(b" ", 1)[0] for part in answer.split(b"HTTP/1.1 ")[1:]]
-        assert found == [b"200", b"200", b"200", b"405", b"404", b"200"]
+        statuses = [part.split(b" ", 1)[0] for part in answer.split(b"HTTP/1.1 ")[1:]]
+        assert statuses == [b"200", b"200", b"200", b"405", b"404", b"200"]
         with socket.create_connection(("127.0.0.1", listener.port), timeout=60) as line:
             line.sendall(head(f"Content-Length: {len(first.body)}", "Expect: 100-continue", "Connection: close"))
             assert line.recv(1000).startswith(b"HTTP/1.1 100")
@@ -195,15 +195,15 @@ def test_requests_in_a_row_chunked_and_expecting_are_answered_in_their_order(sql
 
 
 def test_a_client_that_goes_away_at_any_byte_leaves_nothing_behind(sqlite_desk: Desk) -> None:
-    told = numbered(1)
-    data = head(f"Content-Length: {len(told.body)}") + told.body
+    post = numbered(1)
+    data = head(f"Content-Length: {len(post.body)}") + post.body
     with listening(sqlite_desk) as listener:
         for cut in range(0, len(data), 7):
             with socket.create_connection(("127.0.0.1", listener.port), timeout=60) as line:
                 line.sendall(data[:cut])
-        assert listener.post(told)[0] == 200
+        assert listener.post(post)[0] == 200
         until(lambda: listener.health()["ok"])
         assert listener.stop() == 0
     assert sqlite_desk.count("provider_event") == 1
     assert count_by_reason(sqlite_desk.books.read(lambda tx: tx.delivery_counts()), stored=False) == {}
-    assert "Traceback" not in listener.told
+    assert "Traceback" not in listener.output

@@ -1,4 +1,4 @@
-"""The listener while Stripe is away, and the store is in use or full: 200 only for what is stored, and it stays up."""
+"""The listener while Stripe is unreachable or the store is locked or full: 200 only for stored events."""
 
 import random
 import sqlite3
@@ -25,16 +25,16 @@ def numbered(number: int, **changes: str) -> Post:
 
 @contextmanager
 def locked(desk: Desk) -> Iterator[None]:
-    with closing(sqlite3.connect(desk.url.removeprefix("sqlite:///"), isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+    with closing(sqlite3.connect(desk.url.removeprefix("sqlite:///"), isolation_level=None)) as blocker:
+        blocker.execute("BEGIN EXCLUSIVE")
         try:
             yield
         finally:
-            other.execute("ROLLBACK")
+            blocker.execute("ROLLBACK")
 
 
 def states(desk: Desk) -> dict[str, str]:
-    return {each["key"]: each["state"] for each in desk.json("events list")}
+    return {event["key"]: event["state"] for event in desk.json("events list")}
 
 
 def test_it_starts_and_stores_everything_while_stripe_was_never_reached(sqlite_desk: Desk) -> None:
@@ -44,31 +44,31 @@ def test_it_starts_and_stores_everything_while_stripe_was_never_reached(sqlite_d
     desk.sandbox.dashboard_refund(reference, 2500)
     there = desk.environ["REFUNDCLI_STRIPE_API_BASE"]
     desk.environ["REFUNDCLI_STRIPE_API_BASE"] = "http://127.0.0.1:9"
-    made = stripe_event(data={"object": {"id": "re_x", "object": "refund", "payment_intent": reference}})
+    event = stripe_event(data={"object": {"id": "re_x", "object": "refund", "payment_intent": reference}})
     connected = stripe_event(id="evt_other", account="acct_other")
     with listening(desk) as listener:
-        assert listener.post(stripe(made)) == (200, "[accepted]")
+        assert listener.post(stripe(event)) == (200, "[accepted]")
         assert listener.post(stripe(connected)) == (200, "[accepted]")
         ten = {"currency": "EUR", "value": 1000}
         assert listener.post(adyen(signed(item(originalReference=payment, amount=ten))))[0] == 200
         until(lambda: desk.invoice("INV-2").refunded.number == "10.00", 60)
-        until(lambda: "Stripe cannot be reached" in listener.told, 60)
+        until(lambda: "Stripe cannot be reached" in listener.output, 60)
         assert states(desk)["evt_desk1"] == "waiting"
         assert desk.json("status", exit_code=8)["events"]["waiting"] == 1
         assert listener.stop() == 0
-    assert listener.told.count("Stripe cannot be reached") == 1, listener.told
-    # The account is known from here on, and so is whose events these are.
+    assert listener.output.count("Stripe cannot be reached") == 1, listener.output
+    # The account is known from here on, so its events are ours.
     desk.environ["REFUNDCLI_STRIPE_API_BASE"] = there
     with listening(desk) as listener:
         until(lambda: desk.invoice("INV-1").refundable.number == "75.00", 60)
-        assert listener.post(stripe(made)) == (200, "[accepted]")
+        assert listener.post(stripe(event)) == (200, "[accepted]")
         assert listener.health()["already_stored"] == 1
         assert listener.stop() == 0
-    (account,) = [each["account"] for each in desk.json("status", exit_code=8)["accounts"]]
-    assert {each["account"] for each in desk.json("events list --provider stripe")} == {account, "acct_other"}
+    (account,) = [row["account"] for row in desk.json("status", exit_code=8)["accounts"]]
+    assert {row["account"] for row in desk.json("events list --provider stripe")} == {account, "acct_other"}
 
 
-def test_an_event_of_the_own_account_that_was_not_known_yet_is_applied_after_all(sqlite_desk: Desk) -> None:
+def test_an_event_is_applied_once_its_account_is_known_as_ours(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     own = desk.sandbox.state.account_id
     there = desk.environ["REFUNDCLI_STRIPE_API_BASE"]
@@ -91,13 +91,13 @@ def test_it_waits_for_a_store_that_is_in_use_and_then_starts(sqlite_desk: Desk) 
 
     def hold() -> None:
         with locked(desk):
-            held.set()
+            is_locked.set()
             release_lease.wait(60)
 
-    held = threading.Event()
+    is_locked = threading.Event()
     holder = threading.Thread(target=hold)
     holder.start()
-    held.wait(20)
+    is_locked.wait(20)
     threading.Timer(2, release_lease.set).start()
     with listening(desk) as listener:
         assert release_lease.is_set()
@@ -111,15 +111,15 @@ def test_a_full_disk_is_answered_with_503_and_nothing_acknowledged_is_lost(sqlit
     desk.paid_by_card(provider="adyen")
     chance = random.Random(1)
     acknowledged = []
-    # In blocks of 512 bytes, as sh counts: the store has room for some deliveries more.
+    # In blocks of 512 bytes for sh: room for a few more deliveries.
     path = desk.url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as store:
         ((size,),) = store.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
     with listening(desk, limit=f"ulimit -f {(size + 200_000) // 512}") as listener:
         statuses = []
         for number in range(60):
-            told = numbered(number, reason=chance.randbytes(10_000).hex())
-            status, _ = listener.post(told)
+            post = numbered(number, reason=chance.randbytes(10_000).hex())
+            status, _ = listener.post(post)
             statuses.append(status)
             if status == 200:
                 acknowledged.append(f"EVENT{number:011}")
@@ -127,10 +127,10 @@ def test_a_full_disk_is_answered_with_503_and_nothing_acknowledged_is_lost(sqlit
         assert listener.health()["ok"] is False
         assert listener.post(adyen(item()))[0] == 401
         listener.stop()
-    stored = {each["about"] for each in desk.json("events list --limit 1000")}
+    stored = {event["about"] for event in desk.json("events list --limit 1000")}
     assert set(acknowledged) <= stored
-    assert "Traceback" not in listener.told
-    # With room again it goes on where it was.
+    assert "Traceback" not in listener.output
+    # With room again it continues.
     with listening(desk) as listener:
         assert listener.post(numbered(99))[0] == 200
         assert listener.stop() == 0
@@ -155,6 +155,6 @@ def test_a_flood_of_forged_deliveries_costs_few_writes_and_is_counted_in_full(sq
 
 
 def _changes(desk: Desk) -> int:
-    """How often the store was written, as its file counts."""
+    """The store file's change counter."""
     with open(desk.url.removeprefix("sqlite:///"), "rb") as store:
         return int.from_bytes(store.read(28)[24:], "big")

@@ -1,4 +1,4 @@
-"""Many refunds in one run: each row once, none in another's way, and a stop that loses nothing."""
+"""Many refunds in one run: each row once, rows independent of each other, and a stop that loses nothing."""
 
 import itertools
 import json
@@ -33,7 +33,7 @@ from refundcli.services.ports.records import NewPayment
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.recovery.resume_refunds import resume, unfinished
 from refundcli.store.integrity import findings
-from runs import Runner, Wish, services_of
+from runs import RequestedRow, Runner, services_of
 
 
 @pytest.fixture
@@ -47,21 +47,21 @@ def paid(desk: Desk, count: int, *, amount: str = "100.00 EUR", provider: str = 
     return [desk.paid_by_card(f"INV-{n}", amount, provider=provider) for n in range(start, start + count)]
 
 
-def wishes(count: int, expected: str = "100.00 EUR", amount: str = "") -> list[Wish]:
-    return [Wish(f"INV-{n}", expected, amount) for n in range(1, count + 1)]
+def rows_of(count: int, expected: str = "100.00 EUR", amount: str = "") -> list[RequestedRow]:
+    return [RequestedRow(f"INV-{n}", expected, amount) for n in range(1, count + 1)]
 
 
 def test_every_row_is_refunded_once(runner: Runner, desk: Desk) -> None:
     references = [*paid(desk, 12), *paid(desk, 8, provider="adyen", start=13)]
-    run = runner.stage(*wishes(20))
+    run = runner.stage(*rows_of(20))
     report = runner.work(run)
     assert (report.done, report.refused, report.unknown, report.stopped) == (20, 0, 0, None)
     assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 20
     assert (report.refunded, str(report.totals["EUR"])) == (12, "1200.00 EUR")
-    # Adyen's result comes later.
+    # Adyen reports the outcome later.
     assert (report.accepted, str(report.accepted_totals["EUR"])) == (8, "800.00 EUR")
     assert (report.state, runner.run_state(run)) == (RunState.FINISHED, RunState.FINISHED)
-    assert sorted(item.n for item, _ in runner.told) == list(range(1, 21))
+    assert sorted(item.n for item, _ in runner.reported) == list(range(1, 21))
     assert desk.invoice("INV-1").refunds[0].run_id == run.id
     assert findings(desk.books) == []
 
@@ -79,17 +79,17 @@ def two_payments(desk: Desk, number: str = "INV-1") -> list[str]:
 # --- rows that are refused -----------------------------------------------------------------------------------
 
 
-def test_rows_that_are_refused_stand_in_nobody_s_way(runner: Runner, desk: Desk) -> None:
+def test_refused_rows_do_not_block_the_others(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 4)
     desk.sandbox.dispute(references[1])
     desk.paid_outside("INV-9")
     run = runner.stage(
-        Wish("INV-1", "100.00 EUR"),
-        Wish("INV-2", "100.00 EUR"),
-        Wish("INV-8", "100.00 EUR"),
-        Wish("INV-9", "100.00 EUR"),
-        Wish("INV-3", "900.00 EUR", "900"),
-        Wish("INV-4", "100.00 EUR"),
+        RequestedRow("INV-1", "100.00 EUR"),
+        RequestedRow("INV-2", "100.00 EUR"),
+        RequestedRow("INV-8", "100.00 EUR"),
+        RequestedRow("INV-9", "100.00 EUR"),
+        RequestedRow("INV-3", "900.00 EUR", "900"),
+        RequestedRow("INV-4", "100.00 EUR"),
     )
     report = runner.work(run)
     assert runner.states(run) == [
@@ -108,7 +108,7 @@ def test_rows_that_are_refused_stand_in_nobody_s_way(runner: Runner, desk: Desk)
 
 def test_a_row_whose_amount_is_not_what_was_confirmed_is_not_sent(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
-    run = runner.stage(Wish("INV-1", "60.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "60.00 EUR"))
     runner.work(run)
     assert runner.states(run) == ["changed-meanwhile"]
     assert desk.refunded_at_provider(reference) == []
@@ -118,12 +118,12 @@ def test_a_row_whose_amount_is_not_what_was_confirmed_is_not_sent(runner: Runner
 def test_what_the_provider_declines_is_refused_and_its_amount_free(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 2)
     desk.sandbox.faults("failed", payment=references[0])
-    run = runner.stage(*wishes(2))
+    run = runner.stage(*rows_of(2))
     report = runner.work(run)
     assert runner.states(run) == ["provider-declined", "done"]
     assert (report.done, report.refused) == (1, 1)
     assert desk.invoice("INV-1").refundable.number == "100.00"
-    # The same run does not try it again.
+    # The same run does not attempt it again.
     runner.work(run)
     assert len(desk.sandbox.refunds) == 2
 
@@ -131,15 +131,15 @@ def test_what_the_provider_declines_is_refused_and_its_amount_free(runner: Runne
 def test_a_row_that_is_fed_back_after_it_failed_is_a_new_try_under_the_same_key(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("failed", payment=reference)
-    runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="mine")))
-    again = runner.stage(Wish("INV-1", "100.00 EUR", key="mine"), fingerprint="f2")
+    runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR", key="mine")))
+    again = runner.stage(RequestedRow("INV-1", "100.00 EUR", key="mine"), fingerprint="f2")
     report = runner.work(again)
     assert (report.done, report.done_before) == (1, 0)
     assert [(refund.state, refund.attempt) for refund in desk.invoice("INV-1").refunds] == [
         (RefundState.FAILED, 1),
         (RefundState.SUCCEEDED, 2),
     ]
-    third = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="mine"), fingerprint="f3"))
+    third = runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR", key="mine"), fingerprint="f3"))
     assert (third.done, third.done_before, third.totals) == (1, 1, {})
     assert findings(desk.books) == []
 
@@ -148,10 +148,10 @@ def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Run
     references = paid(desk, 12)
     for reference in references[:6]:
         desk.sandbox.dispute(reference)
-    run = runner.stage(*wishes(12))
+    run = runner.stage(*rows_of(12))
     report = runner.work(run, in_flight=1, max_errors=2)
     assert (report.stopped, report.state) == (Stopped.MAX_ERRORS, RunState.STOPPED)
-    # Rows under way by then are finished: no more than are begun for each request at once.
+    # Rows in flight are finished: at most the number begun at once.
     assert 2 <= report.refused <= 4
     assert report.waiting == 12 - report.refused - report.done
     rest = runner.work(run)
@@ -164,7 +164,7 @@ def test_a_run_that_goes_wrong_stops_at_so_many_errors_and_can_go_on(runner: Run
 
 def test_both_payments_of_an_invoice_are_refunded_by_one_row(runner: Runner, desk: Desk) -> None:
     references = two_payments(desk)
-    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "200.00 EUR"))
     report = runner.work(run)
     assert runner.states(run) == ["done"]
     assert str(report.totals["EUR"]) == "200.00 EUR"
@@ -172,18 +172,18 @@ def test_both_payments_of_an_invoice_are_refunded_by_one_row(runner: Runner, des
     assert desk.invoice("INV-1").status == "refunded"
 
 
-def test_where_one_of_two_payments_is_declined_the_row_says_so_and_the_other_stands(runner: Runner, desk: Desk) -> None:
+def test_a_row_with_one_of_two_payments_declined_is_partly_refunded(runner: Runner, desk: Desk) -> None:
     references = two_payments(desk)
     desk.sandbox.faults("failed", payment=references[1])
-    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "200.00 EUR"))
     report = runner.work(run)
     assert (report.partly, report.refused, str(report.totals["EUR"])) == (1, 0, "100.00 EUR")
     assert runner.states(run) == ["partly-refunded"]
     assert desk.invoice("INV-1").refunded.number == "100.00"
-    # Its key has a refund that stands: fed back as it is, it is told again, and not done again.
-    fed_back = runner.work(runner.stage(Wish("INV-1", "100.00 EUR"), fingerprint="f2"))
+    # Its key has a refund that succeeded: the same row again reports it and sends nothing.
+    fed_back = runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR"), fingerprint="f2"))
     assert (fed_back.partly, fed_back.refused, fed_back.totals) == (1, 0, {})
-    again = runner.work(runner.stage(Wish("INV-1", "100.00 EUR", key="another"), fingerprint="f3"))
+    again = runner.work(runner.stage(RequestedRow("INV-1", "100.00 EUR", key="another"), fingerprint="f3"))
     assert (again.done, desk.invoice("INV-1").status) == (1, "refunded")
     assert len(desk.refunded_at_provider(references[0])) == 1
     assert findings(desk.books) == []
@@ -192,9 +192,9 @@ def test_where_one_of_two_payments_is_declined_the_row_says_so_and_the_other_sta
 def test_rows_of_one_invoice_are_done_one_after_the_other(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     run = runner.stage(
-        *[Wish("INV-1", f"{amount}.00 EUR", amount) for amount in ("30", "30", "20")],
-        Wish("INV-1", "30.00 EUR", "30"),
-        Wish("INV-1", "20.00 EUR"),
+        *[RequestedRow("INV-1", f"{amount}.00 EUR", amount) for amount in ("30", "30", "20")],
+        RequestedRow("INV-1", "30.00 EUR", "30"),
+        RequestedRow("INV-1", "20.00 EUR"),
     )
     report = runner.work(run, in_flight=16)
     assert runner.states(run) == ["done", "done", "done", "over-refund", "done"]
@@ -203,9 +203,9 @@ def test_rows_of_one_invoice_are_done_one_after_the_other(runner: Runner, desk: 
     assert findings(desk.books) == []
 
 
-def test_rows_with_one_key_are_one_wish(runner: Runner, desk: Desk) -> None:
+def test_rows_with_one_key_are_one_request(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
-    run = runner.stage(*[Wish("INV-1", "30.00 EUR", "30", key="same")] * 3)
+    run = runner.stage(*[RequestedRow("INV-1", "30.00 EUR", "30", key="same")] * 3)
     report = runner.work(run, in_flight=16)
     assert (report.done, report.done_before) == (3, 2)
     assert desk.refunded_at_provider(reference) == [3000]
@@ -216,12 +216,12 @@ def test_rows_with_one_key_are_one_wish(runner: Runner, desk: Desk) -> None:
 
 @pytest.mark.parametrize("provider", ["stripe", "adyen"])
 @pytest.mark.parametrize("behaviour", ["drop_before", "drop_after", "500_after", "malformed"])
-def test_an_outcome_that_is_not_known_is_settled_when_the_run_goes_on(
+def test_an_unknown_outcome_is_settled_when_the_run_resumes(
     runner: Runner, desk: Desk, provider: str, behaviour: str
 ) -> None:
     references = paid(desk, 3, provider=provider)
     desk.sandbox.faults(behaviour, provider=provider, payment=references[1])  # type: ignore[arg-type]
-    run = runner.stage(*wishes(3))
+    run = runner.stage(*rows_of(3))
     report = runner.work(run)
     assert (report.done, report.unknown, report.state) == (2, 1, RunState.STOPPED)
     assert runner.states(run) == ["done", "outcome-unknown", "done"]
@@ -236,7 +236,7 @@ def test_an_outcome_that_is_not_known_is_settled_when_the_run_goes_on(
 def test_a_provider_that_answers_nothing_clear_gets_no_more_refunds(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 12)
     desk.sandbox.faults("drop_before", times=100)
-    run = runner.stage(*wishes(12))
+    run = runner.stage(*rows_of(12))
     report = runner.work(run, in_flight=1, unknown_in_a_row=3)
     assert (report.stopped, report.state) == (Stopped.UNKNOWN_IN_A_ROW, RunState.STOPPED)
     assert len(desk.sandbox.refund_requests) == 3
@@ -248,19 +248,19 @@ def test_a_provider_that_answers_nothing_clear_gets_no_more_refunds(runner: Runn
     assert findings(desk.books) == []
 
 
-def test_a_clear_answer_in_between_keeps_a_run_going(runner: Runner, desk: Desk) -> None:
+def test_a_definite_response_in_between_keeps_a_run_going(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 9)
-    for place, each in enumerate(references):
+    for place, reference in enumerate(references):
         if place % 3:
-            desk.sandbox.faults("drop_after", payment=each)
-    run = runner.stage(*wishes(9))
+            desk.sandbox.faults("drop_after", payment=reference)
+    run = runner.stage(*rows_of(9))
     report = runner.work(run, in_flight=1, unknown_in_a_row=3)
     assert (report.stopped, report.done, report.unknown) == (None, 3, 6)
 
 
-def test_a_provider_that_nobody_reaches_stops_a_run_and_nothing_was_sent(runner: Runner, desk: Desk) -> None:
+def test_an_unreachable_provider_stops_a_run_and_nothing_was_sent(runner: Runner, desk: Desk) -> None:
     paid(desk, 8, provider="adyen")
-    run = runner.stage(*wishes(8))
+    run = runner.stage(*rows_of(8))
     away = {"REFUNDCLI_ADYEN_API_BASE": "http://127.0.0.1:9"}
     report = runner.work(run, environ=away, in_flight=1, unknown_in_a_row=3)
     assert report.stopped is Stopped.UNKNOWN_IN_A_ROW
@@ -273,12 +273,12 @@ def test_a_provider_that_nobody_reaches_stops_a_run_and_nothing_was_sent(runner:
 
 
 def most_within(seconds: float, times: Sequence[float]) -> int:
-    return max(sum(1 for other in times if began <= other < began + seconds) for began in times)
+    return max(sum(1 for time in times if began <= time < began + seconds) for began in times)
 
 
 @contextmanager
 def sandbox_of_its_own(seed: Path) -> Iterator[str]:
-    """In another process, as a provider is: what this one is busy with does not hold up its clock. Its address."""
+    """The sandbox in another process, so that this one's load does not delay its clock; its address."""
     command = [sys.executable, "-m", "refundcli", "sandbox", "--seed", str(seed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as running:
         assert running.stdout
@@ -289,27 +289,27 @@ def sandbox_of_its_own(seed: Path) -> Iterator[str]:
 
 
 def arrivals(url: str) -> list[float]:
-    """When each request came, by the sandbox's own log."""
+    """The arrival time of each request in the sandbox's log."""
     with urllib.request.urlopen(f"{url}/_sandbox/state") as answer:
         return sorted(request["time"] for request in json.load(answer)["requests"])
 
 
-def test_a_rate_is_kept_in_every_second_where_the_requests_arrive(runner: Runner, desk: Desk) -> None:
+def test_the_rate_limit_holds_in_every_second_at_the_provider(runner: Runner, desk: Desk) -> None:
     file = desk.folder / "invoices.csv"
     header = "number,customer,currency,total,status,issued_on,paid_amount,provider,payment_reference"
     lines = [f"INV-{n},cus_1,EUR,100.00,paid,2026-09-01,100.00,stripe,pi_rate{n}" for n in range(1, 91)]
     file.write_text("\n".join([header, *lines]) + "\n")
     assert desk(f"invoice import {file}").exit_code == 0
     most = []
-    # Where the machine stands still, requests that came apart are seen together: then it is tried again.
+    # On a stalled machine requests sent apart arrive together: then the measurement is repeated.
     for nth in range(3):
-        rows = [Wish(f"INV-{n}", "100.00 EUR", key=f"rate-{n}") for n in range(30 * nth + 1, 30 * nth + 31)]
+        rows = [RequestedRow(f"INV-{n}", "100.00 EUR", key=f"rate-{n}") for n in range(30 * nth + 1, 30 * nth + 31)]
         run = runner.stage(*rows, fingerprint=f"f{nth}")
         with sandbox_of_its_own(file) as url:
             rated = {"REFUNDCLI_STRIPE_API_BASE": url, "REFUNDCLI_REFUNDS_STRIPE_RATE": "25"}
             report = runner.work(run, environ=rated, in_flight=16)
             times = arrivals(url)
-        # Whose account the key opens is asked too, the first time.
+        # The first use also retrieves the key's account.
         assert (report.done, len(times)) == (30, 61 if nth == 0 else 60)
         most.append(most_within(1.0, times))
         if most[-1] <= 25:
@@ -317,10 +317,10 @@ def test_a_rate_is_kept_in_every_second_where_the_requests_arrive(runner: Runner
     pytest.fail(f"{most} requests came within one second")
 
 
-def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lost(runner: Runner, desk: Desk) -> None:
+def test_a_429_is_waited_out_and_no_row_is_lost(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 10)
     desk.sandbox.faults("429", "429", "429", retry_after=1)
-    run = runner.stage(*wishes(10))
+    run = runner.stage(*rows_of(10))
     report = runner.work(run, in_flight=4)
     assert (report.done, report.refused, report.unknown) == (10, 0, 0)
     times = sorted(request.time for request in desk.sandbox.requests)
@@ -329,7 +329,7 @@ def test_too_many_requests_are_waited_for_as_long_as_was_asked_and_nothing_is_lo
     assert findings(desk.books) == []
 
 
-# A provider that wants to be left alone for longer than a refund is one worker's to send.
+# A provider that asks for a pause longer than a worker's lease.
 QUICK = {"REFUNDCLI_REFUNDS_CONNECT_TIMEOUT": "0.5", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "0.5"}
 PAUSE = 4
 
@@ -343,21 +343,21 @@ def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1, provider="adyen")
     desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
 
-    def resume_it_and_hear_nothing() -> None:
-        # It waits until the lease is over. The refund is made, and neither of the two is told.
+    def resume_and_lose_the_response() -> None:
+        # It waits until the lease has ended. The refund is made, and both responses are lost.
         desk.sandbox.faults("drop_after", "403", provider="adyen")
-        others = services_of(desk.environ | QUICK)
+        services = services_of(desk.environ | QUICK)
         resume(
-            unfinished(others.books, None),
-            books=others.books,
-            providers=others.providers,
-            clock=others.clock,
-            policy=others.policy,
+            unfinished(services.books, None),
+            books=services.books,
+            providers=services.providers,
+            clock=services.clock,
+            policy=services.policy,
         )
 
-    with once(lambda: bool(desk.sandbox.refund_requests), resume_it_and_hear_nothing):
+    with once(lambda: bool(desk.sandbox.refund_requests), resume_and_lose_the_response):
         report = runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == [10_000]
     assert len([request for request in desk.sandbox.requests if request.path.endswith("/refunds")]) == 3
@@ -367,34 +367,34 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
 
 
 @pytest.mark.usefixtures("short_leases")
-def test_after_a_long_pause_the_rules_are_asked_again(runner: Runner, desk: Desk) -> None:
+def test_after_a_long_pause_the_rules_are_checked_again(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1, provider="adyen")
     desk.sandbox.faults("429", provider="adyen", retry_after=PAUSE)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
 
     def open_a_dispute() -> None:
         about = ((reference,), DisputeState.OPEN, DisputeStage.CHARGEBACK, "Undefended", datetime.now(UTC))
-        news = DisputeUpdate(Provider.ADYEN, "PSPDISPUTE1", *about)
-        assert desk.books.write(lambda tx: apply_dispute(tx, news, evidence="a chargeback")).changed
+        update = DisputeUpdate(Provider.ADYEN, "PSPDISPUTE1", *about)
+        assert desk.books.write(lambda tx: apply_dispute(tx, update, evidence="a chargeback")).changed
 
     with once(lambda: bool(desk.sandbox.refund_requests), open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == []
-    # Refused where it is still this worker's, and not known to be unsent where its lease is over.
+    # Refused while the lease is this worker's; unknown once the lease has ended.
     assert (report.done, report.unknown + report.refused) == (0, 1)
-    assert "dispute" in runner.told[0][0].message
+    assert "dispute" in runner.reported[0][0].message
 
 
 @pytest.mark.usefixtures("short_leases")
-def test_after_a_pause_longer_than_its_lease_the_provider_is_asked_again(runner: Runner, desk: Desk) -> None:
+def test_after_a_pause_beyond_its_lease_the_provider_is_checked_again(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=PAUSE)
-    run = runner.stage(Wish("INV-1", "40.00 EUR", "40"))
+    run = runner.stage(RequestedRow("INV-1", "40.00 EUR", "40"))
 
-    def refund_by_hand() -> None:
+    def refund_in_the_dashboard() -> None:
         desk.sandbox.dashboard_refund(reference, 4000)
 
-    with once(lambda: bool(desk.sandbox.refund_requests), refund_by_hand):
+    with once(lambda: bool(desk.sandbox.refund_requests), refund_in_the_dashboard):
         runner.work(run, environ=QUICK, in_flight=1)
     assert desk.refunded_at_provider(reference) == [4000]
     assert runner.states(run) == ["never-sent"]
@@ -406,12 +406,12 @@ def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
     runner: Runner, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     references = paid(desk, 2)
-    run = runner.stage(*wishes(2))
+    run = runner.stage(*rows_of(2))
     claim = group_commit._claim
     groups: list[int] = []
 
     def late(tx: Writing, group: group_commit.Group, *more: Any) -> None:
-        # A store that holds up the first transaction that would claim something.
+        # The store delays the first claiming transaction.
         if group.to_claim and not groups:
             groups.append(len(group.to_claim))
             for part in group.to_claim:
@@ -424,7 +424,7 @@ def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
     assert runner.work(run).done == 2
     assert groups
     assert [desk.refunded_at_provider(reference) for reference in references] == [[10_000]] * 2
-    # Whose account the key opens, and twice two requests, and one for each snapshot that was taken again.
+    # The account, twice two requests, and one for each repeated snapshot.
     assert len(desk.sandbox.requests) - before == 5 + groups[0]
 
 
@@ -432,7 +432,7 @@ def test_a_store_that_is_always_too_slow_sends_nothing(
     runner: Runner, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (reference,) = paid(desk, 1)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
     monkeypatch.setattr(first_send, "FRESH", timedelta(0))
     report = runner.work(run)
     assert (report.stopped, report.waiting) == (Stopped.STORE, 1)
@@ -442,16 +442,16 @@ def test_a_store_that_is_always_too_slow_sends_nothing(
     assert desk.refunded_at_provider(reference) == []
 
 
-def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner: Runner, desk: Desk) -> None:
+def test_nothing_is_sent_if_the_provider_cannot_be_checked_after_a_pause(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
     worker: Any = refund_run._Worker
     answered = worker._answered
 
-    def then(self: Any, *given: Any) -> None:
+    def then(self: Any, *args: Any) -> None:
         desk.sandbox.faults("500_before", call="lookup", times=9)
-        answered(self, *given)
+        answered(self, *args)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(worker, "_answered", then)
@@ -465,13 +465,13 @@ def test_where_the_provider_cannot_be_asked_after_a_pause_nothing_is_sent(runner
 def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(runner: Runner, desk: Desk) -> None:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
-    run = runner.stage(*wishes(1))
+    run = runner.stage(*rows_of(1))
     worker: Any = refund_run._Worker
     ask = worker._ask_provider
 
-    def then(self: Any, *given: Any) -> None:
+    def then(self: Any, *args: Any) -> None:
         desk.sandbox.faults("delay_ms", call="lookup", delay_ms=1000)
-        ask(self, *given)
+        ask(self, *args)
         runner.stop.set()
 
     with pytest.MonkeyPatch.context() as patched:
@@ -484,14 +484,14 @@ def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(ru
     assert findings(desk.books) == []
 
 
-def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runner: Runner, desk: Desk) -> None:
+def test_a_half_done_row_is_finished_by_the_resumed_run(runner: Runner, desk: Desk) -> None:
     charges = [desk.sandbox.charge("100.00 EUR", provider=provider) for provider in ("stripe", "adyen")]
     payments = tuple(
         NewPayment(10_000, Provider(charge.provider), "card", charge.reference, auto_refundable=True)
         for charge in charges
     )
     desk.bring_in(new_invoice("INV-1", parse_money("200.00 EUR"), payments=payments))
-    run = runner.stage(Wish("INV-1", "200.00 EUR"))
+    run = runner.stage(RequestedRow("INV-1", "200.00 EUR"))
 
     def half_is_done() -> bool:
         return any(refund.state is RefundState.SUCCEEDED for refund in desk.invoice("INV-1").refunds)
@@ -506,43 +506,41 @@ def test_half_a_row_is_no_row_and_the_other_half_is_done_by_whoever_goes_on(runn
     assert findings(desk.books) == []
 
 
-def test_a_worker_that_stood_still_does_not_take_its_own_rows_again(runner: Runner, desk: Desk) -> None:
+def test_a_suspended_worker_does_not_lease_its_own_rows_again(runner: Runner, desk: Desk) -> None:
     paid(desk, 2)
-    run = runner.stage(*wishes(2))
+    run = runner.stage(*rows_of(2))
     now = datetime.now(UTC)
 
-    def taken_by(worker: str, at: datetime) -> list[int]:
+    def leased_by(worker: str, at: datetime) -> list[int]:
         took = desk.books.write(
             lambda tx: tx.lease_items(run.id, worker=worker, until=at + timedelta(minutes=2), at=at, limit=9)
         )
         return [item.n for item in took]
 
     ours = this_process()
-    assert taken_by(ours, now) == [1, 2]
-    assert taken_by(ours, now + timedelta(hours=1)) == []
-    assert taken_by("elsewhere|1|1", now + timedelta(hours=1)) == [1, 2]
+    assert leased_by(ours, now) == [1, 2]
+    assert leased_by(ours, now + timedelta(hours=1)) == []
+    assert leased_by("elsewhere|1|1", now + timedelta(hours=1)) == [1, 2]
 
 
 # --- stopped -------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the_rest(
-    runner: Runner, desk: Desk
-) -> None:
+def test_a_stopped_run_finishes_requests_on_the_wire_and_no_others(runner: Runner, desk: Desk) -> None:
     references = paid(desk, 20)
     desk.sandbox.faults("delay_ms", times=100, delay_ms=30)
-    run = runner.stage(*wishes(20))
+    run = runner.stage(*rows_of(20))
 
     def stop_at_the_third(item: RunItem, refunds: Sequence[Refund]) -> None:
-        if len(runner.told) == 3:
+        if len(runner.reported) == 3:
             runner.stop.set()
 
     report = runner.work(run, in_flight=2, tell=stop_at_the_third)
     assert (report.stopped, report.state) == (Stopped.ASKED, RunState.STOPPED)
     assert 3 <= report.done < 12
     assert (report.unknown, report.refused, report.waiting) == (0, 0, 20 - report.done)
-    made = [desk.refunded_at_provider(reference) for reference in references]
-    assert made.count([10_000]) == report.done
+    amounts = [desk.refunded_at_provider(reference) for reference in references]
+    assert amounts.count([10_000]) == report.done
     assert sum(desk.invoice(f"INV-{n}").reserved.minor for n in range(1, 21)) == 0
     runner.stop.clear()
     rest = runner.work(run)
@@ -551,10 +549,10 @@ def test_a_run_that_is_asked_to_stop_finishes_what_is_on_the_wire_and_leaves_the
     assert findings(desk.books) == []
 
 
-def test_a_run_that_is_to_stop_while_it_is_told_to_wait_stops_soon(runner: Runner, desk: Desk) -> None:
+def test_a_run_stops_soon_while_a_429_makes_it_wait(runner: Runner, desk: Desk) -> None:
     paid(desk, 3)
     desk.sandbox.faults(*["429"] * 30, retry_after=60)
-    run = runner.stage(*wishes(3))
+    run = runner.stage(*rows_of(3))
     began = time.monotonic()
     runner.stop_after(0.5)
     report = runner.work(run, in_flight=2)
@@ -568,7 +566,7 @@ def test_a_run_that_is_to_stop_while_it_is_told_to_wait_stops_soon(runner: Runne
 
 def test_settings_that_cannot_be_used_stop_the_run_and_every_row_waits_again(runner: Runner, desk: Desk) -> None:
     paid(desk, 3)
-    run = runner.stage(*wishes(3))
+    run = runner.stage(*rows_of(3))
     report = runner.work(run, environ={"STRIPE_API_KEY": ""})
     assert (report.stopped, report.waiting, report.state) == (Stopped.SETTINGS, 3, RunState.STOPPED)
     assert report.trouble

@@ -1,4 +1,4 @@
-"""The sandbox as the vendors' own SDKs find it."""
+"""The sandbox, used through the vendors' own SDKs."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ def control(sandbox: RunningSandbox, path: str, body: Any = None, method: str | 
 
 
 def post_refund(sandbox: RunningSandbox, form: str, **headers: str) -> requests.Response:
-    told = {"Authorization": "Bearer sk_test_1", "Content-Type": "application/x-www-form-urlencoded"}
+    default_headers = {"Authorization": "Bearer sk_test_1", "Content-Type": "application/x-www-form-urlencoded"}
     return requests.post(
         f"{sandbox.url}/v1/refunds",
         data=form,
-        headers=told | {name.replace("_", "-"): value for name, value in headers.items()},
+        headers=default_headers | {name.replace("_", "-"): value for name, value in headers.items()},
         timeout=10,
         allow_redirects=False,
     )
@@ -89,7 +89,7 @@ class TestStripeRefunds:
         self, sandbox: RunningSandbox, client: stripe.StripeClient
     ) -> None:
         paid = sandbox.charge("100.00 EUR")
-        made = client.v1.refunds.create(
+        created = client.v1.refunds.create(
             {
                 "payment_intent": paid.reference,
                 "amount": 6000,
@@ -98,17 +98,17 @@ class TestStripeRefunds:
             },
             {"idempotency_key": "key-1"},
         )
-        assert (made.status, made.amount, made.currency) == ("succeeded", 6000, "eur")
-        assert made.payment_intent == paid.payment_intent
-        assert made.charge == paid.charge
+        assert (created.status, created.amount, created.currency) == ("succeeded", 6000, "eur")
+        assert created.payment_intent == paid.payment_intent
+        assert created.charge == paid.charge
         listed = list(client.v1.refunds.list({"payment_intent": paid.reference}).auto_paging_iter())
-        assert [refund.id for refund in listed] == [made.id]
-        found = client.v1.refunds.retrieve(made.id)
-        assert found.metadata is not None
-        assert found.metadata.to_dict() == {"refund": "rf_1", "reason": "returned-goods"}
-        (kept,) = sandbox.refunds
-        assert isinstance(kept, StripeRefund)
-        assert kept.idempotency_key == "key-1"
+        assert [refund.id for refund in listed] == [created.id]
+        retrieved = client.v1.refunds.retrieve(created.id)
+        assert retrieved.metadata is not None
+        assert retrieved.metadata.to_dict() == {"refund": "rf_1", "reason": "returned-goods"}
+        (stored,) = sandbox.refunds
+        assert isinstance(stored, StripeRefund)
+        assert stored.idempotency_key == "key-1"
 
     def test_without_an_amount_what_is_left_is_refunded(
         self, sandbox: RunningSandbox, client: stripe.StripeClient
@@ -133,7 +133,7 @@ class TestStripeRefunds:
         assert sandbox.refunds == []
 
     @pytest.mark.parametrize(
-        ("made", "code"),
+        ("options", "code"),
         [
             ({"refunded": 1000}, "charge_already_refunded"),
             ({"dispute": "open"}, "charge_disputed"),
@@ -144,10 +144,10 @@ class TestStripeRefunds:
         ],
     )
     def test_a_charge_that_cannot_be_refunded_says_which_rule_it_broke(
-        self, sandbox: RunningSandbox, client: stripe.StripeClient, made: dict[str, Any], code: str
+        self, sandbox: RunningSandbox, client: stripe.StripeClient, options: dict[str, Any], code: str
     ) -> None:
-        paid = sandbox.charge(1000, **made)
-        params = {"charge": "ch_held"} if "charge" in made else {"payment_intent": paid.reference}
+        paid = sandbox.charge(1000, **options)
+        params = {"charge": "ch_held"} if "charge" in options else {"payment_intent": paid.reference}
         with pytest.raises(stripe.InvalidRequestError) as refusal:
             client.v1.refunds.create(params)  # type: ignore[arg-type]
         assert (refusal.value.http_status, refusal.value.code) == (400, code)
@@ -202,12 +202,12 @@ class TestStripeRefunds:
         self, sandbox: RunningSandbox, client: stripe.StripeClient
     ) -> None:
         paid = sandbox.charge(1000)
-        made = client.v1.refunds.create({"payment_intent": paid.reference, "metadata": {"a": "1", "b": "2"}})
-        changed = client.v1.refunds.update(made.id, {"metadata": {"b": "", "c": "3"}})
+        refund = client.v1.refunds.create({"payment_intent": paid.reference, "metadata": {"a": "1", "b": "2"}})
+        changed = client.v1.refunds.update(refund.id, {"metadata": {"b": "", "c": "3"}})
         assert changed.metadata is not None
         assert changed.metadata.to_dict() == {"a": "1", "c": "3"}
         with pytest.raises(stripe.InvalidRequestError):
-            client.v1.refunds.update(made.id, {"amount": 5})  # type: ignore[arg-type]
+            client.v1.refunds.update(refund.id, {"amount": 5})  # type: ignore[arg-type]
 
     def test_only_a_refund_that_requires_action_can_be_canceled(
         self, sandbox: RunningSandbox, client: stripe.StripeClient
@@ -217,18 +217,18 @@ class TestStripeRefunds:
         waiting = client.v1.refunds.create({"payment_intent": paid.reference, "amount": 1000})
         assert waiting.status == "requires_action"
         assert client.v1.refunds.cancel(waiting.id).status == "canceled"
-        done = client.v1.refunds.create({"payment_intent": paid.reference, "amount": 1000})
+        refund = client.v1.refunds.create({"payment_intent": paid.reference, "amount": 1000})
         with pytest.raises(stripe.InvalidRequestError):
-            client.v1.refunds.cancel(done.id)
+            client.v1.refunds.cancel(refund.id)
 
 
 class TestStripeReads:
     def test_lists_are_paged_newest_first(self, sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
         paid = sandbox.charge(10_000)
-        other = sandbox.charge(10_000)
+        charge = sandbox.charge(10_000)
         for amount in range(1, 8):
             client.v1.refunds.create({"payment_intent": paid.reference, "amount": amount})
-        client.v1.refunds.create({"payment_intent": other.reference})
+        client.v1.refunds.create({"payment_intent": charge.reference})
         first = client.v1.refunds.list({"charge": str(paid.charge), "limit": 3})
         assert first.has_more
         assert [refund.amount for refund in first.auto_paging_iter()] == [7, 6, 5, 4, 3, 2, 1]
@@ -268,29 +268,29 @@ class TestStripeReads:
         paid = sandbox.charge(1000)
         dispute = sandbox.dispute(paid.reference)
         assert [d.id for d in client.v1.disputes.list({"charge": str(paid.charge)}).data] == [dispute]
-        (found,) = client.v1.disputes.list({"payment_intent": paid.reference}).data
-        assert (found.status, found.is_charge_refundable) == ("needs_response", False)
+        (listed_dispute,) = client.v1.disputes.list({"payment_intent": paid.reference}).data
+        assert (listed_dispute.status, listed_dispute.is_charge_refundable) == ("needs_response", False)
         sandbox.dispute(str(paid.charge), "won")
         assert client.v1.disputes.retrieve(dispute).is_charge_refundable
 
-    def test_the_account_can_be_asked_for(self, client: stripe.StripeClient) -> None:
+    def test_the_account_can_be_retrieved(self, client: stripe.StripeClient) -> None:
         assert client.v1.accounts.retrieve_current().id.startswith("acct_")
 
     @pytest.mark.parametrize("key", ["sk_live_1", "rk_live_1", "pk_test_1", "nonsense"])
-    def test_only_test_keys_open_the_door(self, sandbox: RunningSandbox, key: str) -> None:
+    def test_only_test_keys_are_accepted(self, sandbox: RunningSandbox, key: str) -> None:
         with pytest.raises(stripe.AuthenticationError) as refusal:
             stripe_client(sandbox.url, key).v1.accounts.retrieve_current()
         assert key not in str(refusal.value)
 
     def test_a_restricted_key_and_basic_credentials_are_taken_too(self, sandbox: RunningSandbox) -> None:
         assert stripe_client(sandbox.url, "rk_test_1").v1.accounts.retrieve_current().id
-        told = requests.get(f"{sandbox.url}/v1/account", auth=("sk_test_1", ""), timeout=10)
-        assert told.status_code == 200
+        response = requests.get(f"{sandbox.url}/v1/account", auth=("sk_test_1", ""), timeout=10)
+        assert response.status_code == 200
         assert requests.get(f"{sandbox.url}/v1/account", timeout=10).status_code == 401
 
-    def test_an_unknown_url_is_told_in_stripes_shape(self, sandbox: RunningSandbox) -> None:
-        told = requests.get(f"{sandbox.url}/v1/refund", auth=("sk_test_1", ""), timeout=10)
-        assert (told.status_code, told.json()["error"]["type"]) == (404, "invalid_request_error")
+    def test_an_unknown_url_returns_stripes_error_shape(self, sandbox: RunningSandbox) -> None:
+        response = requests.get(f"{sandbox.url}/v1/refund", auth=("sk_test_1", ""), timeout=10)
+        assert (response.status_code, response.json()["error"]["type"]) == (404, "invalid_request_error")
 
 
 class TestStripeKeys:
@@ -319,7 +319,7 @@ class TestStripeKeys:
         with pytest.raises(stripe.IdempotencyError):
             client.v1.refunds.create({"payment_intent": paid.reference, "amount": 301}, {"idempotency_key": "k"})
 
-    def test_a_refusal_by_the_endpoint_is_kept_and_replayed(self, sandbox: RunningSandbox) -> None:
+    def test_an_endpoint_refusal_is_stored_and_replayed(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge(1000, dispute="open")
         form = f"payment_intent={paid.reference}"
         post_refund(sandbox, form, Idempotency_Key="k")
@@ -328,7 +328,7 @@ class TestStripeKeys:
         assert again.json()["error"]["code"] == "charge_disputed"
         assert again.headers["Idempotent-Replayed"] == "true"
 
-    def test_what_comes_before_the_endpoint_is_not_kept(self, sandbox: RunningSandbox) -> None:
+    def test_errors_before_the_endpoint_are_not_stored(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge(1000)
         assert post_refund(sandbox, f"payment_intent={paid.reference}&x=1", Idempotency_Key="k").status_code == 400
         sandbox.faults("429", "401", retry_after=7)
@@ -375,22 +375,22 @@ class TestStripeKeys:
 
 
 class TestStripeFaults:
-    @pytest.mark.parametrize(("behaviour", "made"), [("drop_before", 0), ("drop_after", 1)])
+    @pytest.mark.parametrize(("behaviour", "count"), [("drop_before", 0), ("drop_after", 1)])
     def test_a_dropped_connection_is_no_answer(
-        self, sandbox: RunningSandbox, client: stripe.StripeClient, behaviour: str, made: int
+        self, sandbox: RunningSandbox, client: stripe.StripeClient, behaviour: str, count: int
     ) -> None:
         paid = sandbox.charge(1000)
         sandbox.faults(behaviour)
         with pytest.raises(stripe.APIConnectionError):
             client.v1.refunds.create({"payment_intent": paid.reference}, {"idempotency_key": "k"})
-        assert len(sandbox.refunds) == made
+        assert len(sandbox.refunds) == count
         assert sandbox.requests[-1].status is None
         client.v1.refunds.create({"payment_intent": paid.reference}, {"idempotency_key": "k"})
         assert len(sandbox.refunds) == 1
-        assert sandbox.requests[-1].replayed is bool(made)
+        assert sandbox.requests[-1].replayed is bool(count)
 
     @pytest.mark.parametrize(
-        ("behaviour", "status", "made"),
+        ("behaviour", "status", "count"),
         [
             ("401", 401, 0),
             ("403", 403, 0),
@@ -403,14 +403,14 @@ class TestStripeFaults:
         ],
     )
     def test_an_error_answer_says_nothing_of_whether_it_was_processed(
-        self, sandbox: RunningSandbox, client: stripe.StripeClient, behaviour: str, status: int, made: int
+        self, sandbox: RunningSandbox, client: stripe.StripeClient, behaviour: str, status: int, count: int
     ) -> None:
         paid = sandbox.charge(1000)
         sandbox.faults(behaviour)
         with pytest.raises(stripe.StripeError) as error:
             client.v1.refunds.create({"payment_intent": paid.reference})
         assert error.value.http_status == status
-        assert len(sandbox.refunds) == made
+        assert len(sandbox.refunds) == count
 
     @pytest.mark.parametrize("behaviour", ["500_after", "500_stuck"])
     def test_a_stored_500_is_replayed(self, sandbox: RunningSandbox, behaviour: str) -> None:
@@ -452,13 +452,13 @@ class TestStripeFaults:
     ) -> None:
         paid = sandbox.charge(1000)
         sandbox.faults(status)
-        made = client.v1.refunds.create({"payment_intent": paid.reference})
-        assert made.status == status
-        left = 0 if status in ("pending", "requires_action") else 1000
+        refund = client.v1.refunds.create({"payment_intent": paid.reference})
+        assert refund.status == status
+        remaining = 0 if status in ("pending", "requires_action") else 1000
         charge = client.v1.charges.retrieve(str(paid.charge))
-        assert charge.amount - charge.amount_refunded == left
-        sandbox.settle(made.id, status="failed", failure_reason="declined")
-        assert client.v1.refunds.retrieve(made.id).failure_reason == "declined"
+        assert charge.amount - charge.amount_refunded == remaining
+        sandbox.settle(refund.id, status="failed", failure_reason="declined")
+        assert client.v1.refunds.retrieve(refund.id).failure_reason == "declined"
 
     def test_a_delayed_answer_comes_after_the_refund_was_made(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge(1000)
@@ -469,11 +469,11 @@ class TestStripeFaults:
         assert len(sandbox.refunds) == 1
 
     def test_a_fault_waits_for_its_payment_and_lasts_its_times(self, sandbox: RunningSandbox) -> None:
-        one, two = sandbox.charge(1000), sandbox.charge(1000)
-        sandbox.faults("503", payment=two.reference, times=2)
+        first, second = sandbox.charge(1000), sandbox.charge(1000)
+        sandbox.faults("503", payment=second.reference, times=2)
         answers = [
             post_refund(sandbox, f"payment_intent={paid.reference}&amount=1").status_code
-            for paid in (one, two, two, two)
+            for paid in (first, second, second, second)
         ]
         assert answers == [200, 503, 503, 200]
 
@@ -487,7 +487,7 @@ class TestStripeFaults:
 
 
 class TestAdyenRefunds:
-    def test_a_refund_is_received_and_its_end_is_kept(self, sandbox: RunningSandbox, adyen: Any) -> None:
+    def test_a_refund_is_received_and_its_outcome_stored(self, sandbox: RunningSandbox, adyen: Any) -> None:
         paid = sandbox.charge("100.00 EUR", provider="adyen")
         answer = adyen.refund_captured_payment(
             order(6000, reference="rf_1", merchantRefundReason="CUSTOMER REQUEST"),
@@ -495,21 +495,21 @@ class TestAdyenRefunds:
             idempotency_key="k",
         )
         assert answer.status_code == 201
-        (kept,) = sandbox.refunds
+        (refund,) = sandbox.refunds
         assert answer.message == {
             "merchantAccount": "Shop",
             "amount": {"currency": "EUR", "value": 6000},
             "reference": "rf_1",
             "merchantRefundReason": "CUSTOMER REQUEST",
             "paymentPspReference": paid.reference,
-            "pspReference": kept.id,
+            "pspReference": refund.id,
             "status": "received",
         }
-        assert isinstance(kept, AdyenRefund)
-        assert (kept.success, kept.reference, kept.idempotency_key) == (True, "rf_1", "k")
+        assert isinstance(refund, AdyenRefund)
+        assert (refund.success, refund.reference, refund.idempotency_key) == (True, "rf_1", "k")
 
     @pytest.mark.parametrize(
-        ("made", "why"),
+        ("options", "why"),
         [
             ({"refunded": 500}, "Insufficient balance on payment"),
             ({"captured": False}, "Transaction hasn't been captured, refund not possible"),
@@ -518,13 +518,13 @@ class TestAdyenRefunds:
         ],
     )
     def test_a_refund_that_cannot_be_is_received_all_the_same_and_fails_later(
-        self, sandbox: RunningSandbox, adyen: Any, made: dict[str, Any], why: str
+        self, sandbox: RunningSandbox, adyen: Any, options: dict[str, Any], why: str
     ) -> None:
-        paid = sandbox.charge(1000, provider="adyen", **made)
+        paid = sandbox.charge(1000, provider="adyen", **options)
         assert adyen.refund_captured_payment(order(1000), paid.reference).status_code == 201
-        kept = sandbox.refunds[-1]
-        assert isinstance(kept, AdyenRefund)
-        assert (kept.success, kept.outcome_reason) == (False, why)
+        sandbox_refund = sandbox.refunds[-1]
+        assert isinstance(sandbox_refund, AdyenRefund)
+        assert (sandbox_refund.success, sandbox_refund.outcome_reason) == (False, why)
 
     @pytest.mark.parametrize(
         ("body", "status", "code"),
@@ -578,8 +578,8 @@ class TestAdyenRefunds:
         paid = sandbox.charge(10_000, provider="adyen")
         sandbox.faults("delay_ms", provider="adyen", delay_ms=600)
         with ThreadPoolExecutor() as pool:
-            other = adyen_modifications(sandbox.url)
-            slow = pool.submit(other.refund_captured_payment, order(), paid.reference, idempotency_key="k")
+            second = adyen_modifications(sandbox.url)
+            slow = pool.submit(second.refund_captured_payment, order(), paid.reference, idempotency_key="k")
             while not sandbox.refunds:
                 pass
             with pytest.raises(AdyenAPIResponseError) as refusal:
@@ -588,7 +588,7 @@ class TestAdyenRefunds:
             assert slow.result().status_code == 201
 
     @pytest.mark.parametrize(
-        ("behaviour", "status", "made"),
+        ("behaviour", "status", "count"),
         [
             ("401", 401, 0),
             ("403", 403, 0),
@@ -601,27 +601,27 @@ class TestAdyenRefunds:
             ("500_after", 500, 1),
         ],
     )
-    def test_an_error_answer_and_then_the_truth_under_the_same_key(
-        self, sandbox: RunningSandbox, adyen: Any, behaviour: str, status: int, made: int
+    def test_an_error_response_then_the_real_outcome_under_the_same_key(
+        self, sandbox: RunningSandbox, adyen: Any, behaviour: str, status: int, count: int
     ) -> None:
         paid = sandbox.charge(1000, provider="adyen")
         sandbox.faults(behaviour, provider="adyen")
         with pytest.raises(AdyenAPIResponseError) as error:
             adyen.refund_captured_payment(order(), paid.reference, idempotency_key="k")
         assert error.value.status_code == status
-        assert len(sandbox.refunds) == made
+        assert len(sandbox.refunds) == count
         assert adyen.refund_captured_payment(order(), paid.reference, idempotency_key="k").psp
         assert len(sandbox.refunds) == 1
 
-    @pytest.mark.parametrize(("behaviour", "made"), [("drop_before", 0), ("drop_after", 1)])
+    @pytest.mark.parametrize(("behaviour", "count"), [("drop_before", 0), ("drop_after", 1)])
     def test_a_dropped_connection_is_no_answer(
-        self, sandbox: RunningSandbox, adyen: Any, behaviour: str, made: int
+        self, sandbox: RunningSandbox, adyen: Any, behaviour: str, count: int
     ) -> None:
         paid = sandbox.charge(1000, provider="adyen")
         sandbox.faults(behaviour, provider="adyen")
         with pytest.raises(requests.exceptions.ConnectionError):
             adyen.refund_captured_payment(order(), paid.reference, idempotency_key="k")
-        assert len(sandbox.refunds) == made
+        assert len(sandbox.refunds) == count
 
     @pytest.mark.parametrize(("behaviour", "success"), [("pending", None), ("failed", False)])
     def test_the_end_can_be_planned(
@@ -630,27 +630,27 @@ class TestAdyenRefunds:
         paid = sandbox.charge(1000, provider="adyen")
         sandbox.faults(behaviour, provider="adyen")
         adyen.refund_captured_payment(order(), paid.reference)
-        (kept,) = sandbox.refunds
-        assert isinstance(kept, AdyenRefund)
-        assert kept.success is success
-        sandbox.settle(kept.id, success=True)
-        assert kept.success is True
+        (refund,) = sandbox.refunds
+        assert isinstance(refund, AdyenRefund)
+        assert refund.success is success
+        sandbox.settle(refund.id, success=True)
+        assert refund.success is True
 
 
 class TestControl:
-    def test_the_state_tells_all_there_is(self, sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-        made = control(sandbox, "charges", {"provider": "stripe", "amount": 1000, "currency": "EUR"})
+    def test_the_state_shows_every_record(self, sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+        charge = control(sandbox, "charges", {"provider": "stripe", "amount": 1000, "currency": "EUR"})
         control(sandbox, "charges", {"provider": "adyen", "reference": "PSP1", "amount": 5, "currency": "EUR"})
         control(sandbox, "disputes", {"charge": "PSP1", "status": "open"})
-        client.v1.refunds.create({"charge": made["charge"], "metadata": {"refund": "rf_1"}}, {"idempotency_key": "k"})
+        client.v1.refunds.create({"charge": charge["charge"], "metadata": {"refund": "rf_1"}}, {"idempotency_key": "k"})
         state = control(sandbox, "state")
         (refund,) = state["refunds"]
-        assert refund["payment"] == made["payment_intent"] == made["reference"]
+        assert refund["payment"] == charge["payment_intent"] == charge["reference"]
         assert (refund["provider"], refund["idempotency_key"]) == ("stripe", "k")
         assert state["payments"][0]["dispute"] == "needs_response"
         (request,) = state["requests"]
         assert (request["method"], request["path"], request["status"]) == ("POST", "/v1/refunds", 200)
-        assert request["params"] == {"charge": made["charge"], "metadata": {"refund": "rf_1"}}
+        assert request["params"] == {"charge": charge["charge"], "metadata": {"refund": "rf_1"}}
         assert request["headers"]["idempotency-key"] == "k"
         assert request["headers"]["stripe-version"]
         assert "authorization" not in request["headers"]
@@ -674,7 +674,7 @@ class TestControl:
             ("clock", {}),
         ],
     )
-    def test_what_control_does_not_understand_it_says(self, sandbox: RunningSandbox, path: str, body: Any) -> None:
+    def test_control_rejects_unknown_input_with_a_message(self, sandbox: RunningSandbox, path: str, body: Any) -> None:
         with pytest.raises(urllib.error.HTTPError) as refusal:
             control(sandbox, path, body)
         assert refusal.value.code == 400
@@ -697,7 +697,7 @@ class TestSeeding:
         )
         state = SandboxState()
         report = seed_file(state, path)
-        assert [made.reference for made in report.made] == ["pi_1", "ch_2", "PSP3", "pi_5", "pi_6"]
+        assert [payment.reference for payment in report.payments] == ["pi_1", "ch_2", "PSP3", "pi_5", "pi_6"]
         assert len(report.skipped) == 1
         assert report.skipped[0].startswith("row 7:")
         assert state.unrefunded(state.find_charge("pi_1")) == 7000

@@ -1,4 +1,4 @@
-"""What docs/sandbox.md says of Stripe and of Adyen is done, line by line."""
+"""docs/sandbox.md, line by line: the sandbox does what it says of Stripe and Adyen."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="u
 
 
 def rows(heading: str) -> list[tuple[str, str, list[str]]]:
-    """Path, body and methods of each line of the table under a heading."""
+    """Path, body and methods of each line of a table."""
     section = DOCS.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return [(row[0].strip("`"), row[1].strip("`"), re.findall(r"\w+", row[-1])) for row in cells[2:]]
@@ -25,18 +25,18 @@ def rows(heading: str) -> list[tuple[str, str, list[str]]]:
 @pytest.mark.parametrize("heading", ["Stripe", "Adyen"])
 def test_each_line_of_the_page_works(monkeypatch: pytest.MonkeyPatch, heading: str) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    made = ""
+    report = ""
     with RunningSandbox(merchant_account="Shop") as sandbox:
         for path, body, methods in rows(heading):
             if "APPROVAL" in path:
                 order = {"payment_intent": "pi_both", "amount": "100"}
                 requests.post(f"{sandbox.url}/v1/refunds", order, auth=("sk_test_1", ""), timeout=10)
                 path = path.replace("APPROVAL", sandbox.approvals[-1].id)
-            url, sent = sandbox.url + path.replace("REFUND", made), body.replace('"REFUND"}', f'"{made}"}}')
-            sent = sent.replace('"psp_reference": "REFUND"', f'"psp_reference": "{made}"')
+            url, sent = sandbox.url + path.replace("REFUND", report), body.replace('"REFUND"}', f'"{report}"}}')
+            sent = sent.replace('"psp_reference": "REFUND"', f'"psp_reference": "{report}"')
             answer = requests.post(url, data=sent, timeout=10)
             assert answer.status_code == 200, (path, answer.text)
-            made = answer.json()["id"] if path == "/_sandbox/refunds" else made
+            report = answer.json()["id"] if path == "/_sandbox/refunds" else report
             for method in methods:
                 assert hasattr(sandbox, method), method
             if "behaviour" in body and "approval" not in body:

@@ -1,4 +1,4 @@
-"""What the sandbox tells by Stripe events and by Adyen notifications, checked with the vendors' own SDKs."""
+"""The sandbox's Stripe events and Adyen notifications, checked with the vendors' own SDKs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def adyen(sandbox: RunningSandbox) -> Any:
 
 
 class Receiver:
-    """Takes what is posted to it, and answers as it is told."""
+    """Stores every POST and answers with `status`."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -83,16 +83,16 @@ def receiver() -> Iterator[Receiver]:
         yield running
 
 
-def types(client: stripe.StripeClient, **asked: Any) -> list[str]:
+def types(client: stripe.StripeClient, **fields: Any) -> list[str]:
     """Oldest first."""
-    wanted: Any = {"limit": 2, **asked}
-    return [str(event.type) for event in client.v1.events.list(wanted).auto_paging_iter()][::-1]
+    params: Any = {"limit": 2, **fields}
+    return [str(event.type) for event in client.v1.events.list(params).auto_paging_iter()][::-1]
 
 
 def items(sandbox: RunningSandbox, *, drain: bool = True) -> list[dict[str, Any]]:
-    told = [json.loads(delivery.body) for delivery in sandbox.deliveries("adyen", drain=drain)]
-    assert all(each["live"] == "false" for each in told)
-    return [each["NotificationRequestItem"] for one in told for each in one["notificationItems"]]
+    bodies = [json.loads(delivery.body) for delivery in sandbox.deliveries("adyen", drain=drain)]
+    assert all(notification["live"] == "false" for notification in bodies)
+    return [notification["NotificationRequestItem"] for body in bodies for notification in body["notificationItems"]]
 
 
 def codes(sandbox: RunningSandbox) -> list[str]:
@@ -104,14 +104,14 @@ def codes(sandbox: RunningSandbox) -> list[str]:
 
 def test_a_refund_makes_events_that_hold_it_as_it_was(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     paid = sandbox.charge("100.00 EUR")
-    made = client.v1.refunds.create({"payment_intent": paid.reference, "amount": 3000}, {"idempotency_key": "k-1"})
-    client.v1.refunds.update(made.id, {"metadata": {"a": "1"}})
-    sandbox.settle(made.id, status="failed", failure_reason="declined")
+    created = client.v1.refunds.create({"payment_intent": paid.reference, "amount": 3000}, {"idempotency_key": "k-1"})
+    client.v1.refunds.update(created.id, {"metadata": {"a": "1"}})
+    sandbox.settle(created.id, status="failed", failure_reason="declined")
     changed = ["refund.updated", "charge.refund.updated"]
     assert types(client) == ["refund.created", "charge.refunded", *changed, *changed, "refund.failed"]
     (first,) = client.v1.events.list({"type": "refund.created"}).data
     refund: Any = first.data.object
-    assert (refund["id"], refund["status"], refund["metadata"].to_dict()) == (made.id, "succeeded", {})
+    assert (refund["id"], refund["status"], refund["metadata"].to_dict()) == (created.id, "succeeded", {})
     assert first.request is not None
     assert first.request.idempotency_key == "k-1"
     failed = client.v1.events.list({"types": ["refund.failed", "refund.lost"]}).data[0]
@@ -121,7 +121,7 @@ def test_a_refund_makes_events_that_hold_it_as_it_was(sandbox: RunningSandbox, c
     assert types(client, type="charge.*", created={"gte": 0}) == ["charge.refunded", changed[1], changed[1]]
 
 
-def test_a_refund_that_never_was_tells_nothing(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+def test_a_refund_that_was_never_made_emits_no_event(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     paid = sandbox.charge(1000)
     with pytest.raises(stripe.InvalidRequestError):
         client.v1.refunds.create({"payment_intent": paid.reference, "amount": 2000})
@@ -132,7 +132,7 @@ def test_a_refund_that_never_was_tells_nothing(sandbox: RunningSandbox, client: 
 
 
 @pytest.mark.parametrize(
-    ("statuses", "told"),
+    ("statuses", "kinds"),
     [
         (["open", "under_review", "lost"], ["created", "funds_withdrawn", "updated", "closed"]),
         (["open", "won"], ["created", "funds_withdrawn", "closed", "funds_reinstated"]),
@@ -140,16 +140,16 @@ def test_a_refund_that_never_was_tells_nothing(sandbox: RunningSandbox, client: 
         (["warning_needs_response", "open"], ["created", "updated", "funds_withdrawn"]),
     ],
 )
-def test_a_dispute_is_told_step_by_step(
-    sandbox: RunningSandbox, client: stripe.StripeClient, statuses: list[str], told: list[str]
+def test_each_step_of_a_stripe_dispute_emits_an_event(
+    sandbox: RunningSandbox, client: stripe.StripeClient, statuses: list[str], kinds: list[str]
 ) -> None:
     paid = sandbox.charge(1000)
     for status in statuses:
         sandbox.dispute(paid.reference, status)
-    assert types(client) == [f"charge.dispute.{each}" for each in told]
+    assert types(client) == [f"charge.dispute.{kind}" for kind in kinds]
 
 
-def test_invoices_tell_of_their_end(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
+def test_closed_invoices_emit_events(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     sandbox.invoice(100, "SEK")
     opened = sandbox.invoice(100, "SEK", status="open")
     client.v1.invoices.mark_uncollectible(opened.id)
@@ -161,21 +161,21 @@ def test_a_pending_refund_ends_as_planned_when_a_day_has_passed(
     sandbox: RunningSandbox, client: stripe.StripeClient
 ) -> None:
     paid = sandbox.charge(1000)
-    made = []
+    refunds = []
     for ends in ("succeeded", "failed", None):
         sandbox.faults("pending", ends=ends)
-        made.append(client.v1.refunds.create({"payment_intent": paid.reference, "amount": 100}).id)
+        refunds.append(client.v1.refunds.create({"payment_intent": paid.reference, "amount": 100}).id)
     sandbox.advance(DAY - 60)
-    assert {client.v1.refunds.retrieve(each).status for each in made} == {"pending"}
+    assert {client.v1.refunds.retrieve(refund_id).status for refund_id in refunds} == {"pending"}
     sandbox.advance(120)
-    assert [client.v1.refunds.retrieve(each).status for each in made] == ["succeeded", "failed", "pending"]
+    assert [client.v1.refunds.retrieve(refund_id).status for refund_id in refunds] == ["succeeded", "failed", "pending"]
     assert types(client)[-1] == "refund.failed"
 
 
 def test_a_refund_made_in_the_dashboard_has_no_key(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     paid = sandbox.charge(1000)
-    made = sandbox.dashboard_refund(paid.reference, 400, status="pending", metadata={"by": "hand"})
-    assert client.v1.refunds.retrieve(made).status == "pending"
+    refund_id = sandbox.dashboard_refund(paid.reference, 400, status="pending", metadata={"by": "hand"})
+    assert client.v1.refunds.retrieve(refund_id).status == "pending"
     (event,) = client.v1.events.list({"type": "refund.created"}).data
     assert event.request is not None
     assert (event.request.id, event.request.idempotency_key) == (None, None)
@@ -215,36 +215,38 @@ def test_the_signature_is_adyens() -> None:
     assert adyen_signature(item, key) == "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="
 
 
-def test_a_refund_is_told_with_its_own_reference(sandbox: RunningSandbox, adyen: Any) -> None:
+def test_a_refund_notification_has_its_own_reference(sandbox: RunningSandbox, adyen: Any) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen", merchant_reference="INV-7")
     order = {"merchantAccount": "Shop", "amount": {"currency": "EUR", "value": 700}, "reference": "rf_1"}
-    made = [adyen.refund_captured_payment(order, paid.reference).psp for _ in range(2)]
+    references = [adyen.refund_captured_payment(order, paid.reference).psp for _ in range(2)]
     authorised, captured, first, second = items(sandbox)
     assert (authorised["eventCode"], authorised["merchantReference"]) == ("AUTHORISATION", "INV-7")
     assert (captured["eventCode"], captured["originalReference"]) == ("CAPTURE", paid.reference)
-    assert [(each["eventCode"], each["success"], each["reason"]) for each in (first, second)] == [
+    assert [
+        (notification["eventCode"], notification["success"], notification["reason"]) for notification in (first, second)
+    ] == [
         ("REFUND", "true", ""),
         ("REFUND", "false", "Insufficient balance on payment"),
     ]
-    assert [first["pspReference"], second["pspReference"]] == made
+    assert [first["pspReference"], second["pspReference"]] == references
     assert first["originalReference"] == paid.reference
     assert (first["merchantReference"], first["merchantAccountCode"]) == ("rf_1", "Shop")
     assert first["amount"] == {"value": 700, "currency": "EUR"}
     assert first["eventDate"][-6:] in ("+01:00", "+02:00")
 
 
-def test_a_refund_may_come_back_later(sandbox: RunningSandbox) -> None:
+def test_a_refund_may_be_reversed_later(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
-    made = sandbox.dashboard_refund(paid.reference, 1000)
-    sandbox.settle(made, event="REFUND_FAILED", reason="Refused by the scheme")
-    sandbox.settle(made, event="REFUNDED_REVERSED")
+    refund_id = sandbox.dashboard_refund(paid.reference, 1000)
+    sandbox.settle(refund_id, event="REFUND_FAILED", reason="Refused by the scheme")
+    sandbox.settle(refund_id, event="REFUNDED_REVERSED")
     assert codes(sandbox)[2:] == ["REFUND", "REFUND_FAILED", "REFUNDED_REVERSED"]
     assert sandbox.state.adyen_balance(sandbox.state.payments[paid.reference]) == 1000
     with pytest.raises(ValueError, match="unknown event"):
-        sandbox.settle(made, event="REFUND_LOST")
+        sandbox.settle(refund_id, event="REFUND_LOST")
 
 
-def test_a_pending_refund_is_told_when_it_ends(sandbox: RunningSandbox, adyen: Any) -> None:
+def test_a_pending_refund_emits_a_notification_when_it_ends(sandbox: RunningSandbox, adyen: Any) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
     order = {"merchantAccount": "Shop", "amount": {"currency": "EUR", "value": 100}}
     for ends in (None, "succeeded", "failed"):
@@ -258,7 +260,7 @@ def test_a_pending_refund_is_told_when_it_ends(sandbox: RunningSandbox, adyen: A
 
 
 @pytest.mark.parametrize(
-    ("statuses", "told"),
+    ("statuses", "codes"),
     [
         (["open", "lost"], ["NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"]),
         (
@@ -269,24 +271,31 @@ def test_a_pending_refund_is_told_when_it_ends(sandbox: RunningSandbox, adyen: A
         (["lost"], ["NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"]),
     ],
 )
-def test_a_dispute_at_adyen_is_told_step_by_step(sandbox: RunningSandbox, statuses: list[str], told: list[str]) -> None:
+def test_each_step_of_an_adyen_dispute_sends_a_notification(
+    sandbox: RunningSandbox, statuses: list[str], codes: list[str]
+) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
     items(sandbox)
     for status in statuses:
         sandbox.dispute(paid.reference, status, 400)
-    heard = items(sandbox)
-    assert [item["eventCode"] for item in heard] == told
-    assert {(item["amount"]["value"], item["originalReference"]) for item in heard} == {(400, paid.reference)}
+    notifications = items(sandbox)
+    assert [item["eventCode"] for item in notifications] == codes
+    assert {(item["amount"]["value"], item["originalReference"]) for item in notifications} == {(400, paid.reference)}
 
 
-def test_other_items_can_be_told_of_a_payment(sandbox: RunningSandbox) -> None:
+def test_other_notifications_of_a_payment_can_be_sent(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen", captured=False)
     sandbox.dashboard_refund(paid.reference, 1000, event="CANCEL_OR_REFUND")
     sandbox.capture(paid.reference)
     sandbox.notify(paid.reference, "CAPTURE_FAILED", success=False, reason="Balance")
-    told = items(sandbox)
-    assert [item["eventCode"] for item in told] == ["AUTHORISATION", "CANCEL_OR_REFUND", "CAPTURE", "CAPTURE_FAILED"]
-    assert told[1]["additionalData"]["modification.action"] == "cancel"
+    notifications = items(sandbox)
+    assert [item["eventCode"] for item in notifications] == [
+        "AUTHORISATION",
+        "CANCEL_OR_REFUND",
+        "CAPTURE",
+        "CAPTURE_FAILED",
+    ]
+    assert notifications[1]["additionalData"]["modification.action"] == "cancel"
 
 
 def test_every_item_passes_the_check_of_adyens_sdk(sandbox: RunningSandbox) -> None:
@@ -294,9 +303,9 @@ def test_every_item_passes_the_check_of_adyens_sdk(sandbox: RunningSandbox) -> N
     sandbox.dashboard_refund(paid.reference, 100)
     sandbox.dispute(paid.reference, "lost")
     sandbox.webhooks("adyen", hmac_key=HMAC_KEY)
-    heard = items(sandbox, drain=False)
-    assert len(heard) == 5
-    for item in heard:
+    notifications = items(sandbox, drain=False)
+    assert len(notifications) == 5
+    for item in notifications:
         assert is_valid_hmac_notification(item, HMAC_KEY)
         assert not is_valid_hmac_notification(item | {"success": "false"}, HMAC_KEY)
 
@@ -309,26 +318,26 @@ def refund_three(sandbox: RunningSandbox) -> list[str]:
     return [sandbox.dashboard_refund(paid.reference, amount) for amount in (1, 2, 3)]
 
 
-def heard(receiver: Receiver) -> list[Any]:
+def received(receiver: Receiver) -> list[Any]:
     bodies = [json.loads(body) for _, body in receiver.taken]
     return [body["data"]["object"]["amount"] for body in bodies if body["type"] == "refund.created"]
 
 
-def test_what_is_queued_is_sent_when_asked(
+def test_queued_deliveries_are_sent_on_request(
     sandbox: RunningSandbox, client: stripe.StripeClient, receiver: Receiver
 ) -> None:
     sandbox.webhooks("stripe", url=receiver.url, secret=SECRET)
     refund_three(sandbox)
     assert receiver.taken == []
     assert sandbox.deliver() == [200] * 6
-    assert heard(receiver) == [1, 2, 3]
+    assert received(receiver) == [1, 2, 3]
     for headers, body in receiver.taken:
         assert client.construct_event(body, headers["Stripe-Signature"], SECRET)
     assert sandbox.deliver() == []
 
 
 @pytest.mark.parametrize(
-    ("wanted", "amounts"),
+    ("options", "amounts"),
     [
         ({"order": "reverse"}, [3, 2, 1]),
         ({"times": 2}, [1, 2, 3, 1, 2, 3]),
@@ -336,16 +345,16 @@ def test_what_is_queued_is_sent_when_asked(
     ],
 )
 def test_deliveries_come_twice_and_in_any_order(
-    sandbox: RunningSandbox, receiver: Receiver, wanted: Any, amounts: list[int]
+    sandbox: RunningSandbox, receiver: Receiver, options: Any, amounts: list[int]
 ) -> None:
     sandbox.webhooks("stripe", url=receiver.url, secret=SECRET)
     refund_three(sandbox)
-    sandbox.deliver(**wanted)
-    if wanted.get("order") == "shuffled":
-        assert heard(receiver) != amounts
-        assert sorted(heard(receiver)) == amounts
+    sandbox.deliver(**options)
+    if options.get("order") == "shuffled":
+        assert received(receiver) != amounts
+        assert sorted(received(receiver)) == amounts
     else:
-        assert heard(receiver) == amounts
+        assert received(receiver) == amounts
 
 
 def test_what_was_not_taken_is_sent_again(sandbox: RunningSandbox, receiver: Receiver) -> None:
@@ -361,23 +370,23 @@ def test_what_was_not_taken_is_sent_again(sandbox: RunningSandbox, receiver: Rec
     assert receiver.taken[0][0]["Authorization"].startswith("Basic ")
 
 
-def test_nobody_there_is_no_answer(sandbox: RunningSandbox) -> None:
+def test_an_unreachable_endpoint_is_recorded_as_no_response(sandbox: RunningSandbox) -> None:
     sandbox.webhooks("adyen", url=refused_url())
     sandbox.charge(1000, provider="adyen", captured=False)
     assert sandbox.deliver() == sandbox.deliver() == [0]
 
 
-def test_an_endpoint_may_be_told_at_once(sandbox: RunningSandbox, receiver: Receiver) -> None:
+def test_an_endpoint_may_receive_deliveries_at_once(sandbox: RunningSandbox, receiver: Receiver) -> None:
     sandbox.webhooks("stripe", url=receiver.url, secret=SECRET, auto=True)
     refund_three(sandbox)
     deadline = time.monotonic() + 5
     while len(receiver.taken) < 6 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert sorted(heard(receiver)) == [1, 2, 3]
+    assert sorted(received(receiver)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "options",
     [
         {"provider": "stripe", "url": "http://example.com/hook"},
         {"provider": "paypal", "url": "http://127.0.0.1:1/hook"},
@@ -385,9 +394,9 @@ def test_an_endpoint_may_be_told_at_once(sandbox: RunningSandbox, receiver: Rece
         {"provider": "stripe", "auto": True},
     ],
 )
-def test_an_endpoint_is_on_this_machine(sandbox: RunningSandbox, wanted: Any) -> None:
+def test_an_endpoint_is_on_this_machine(sandbox: RunningSandbox, options: Any) -> None:
     with pytest.raises(ValueError, match=r"machine|provider|hex|url"):
-        sandbox.webhooks(**wanted)
+        sandbox.webhooks(**options)
 
 
 def test_control_does_the_same_over_http(sandbox: RunningSandbox, receiver: Receiver) -> None:
@@ -408,7 +417,7 @@ def test_control_does_the_same_over_http(sandbox: RunningSandbox, receiver: Rece
     paid = post("charges", {"provider": "adyen", "amount": 1000, "currency": "EUR", "captured": False})
     post("captures", {"payment": paid["reference"]})
     post("notifications", {"payment": paid["reference"], "event_code": "EXPIRE"})
-    assert [each["kind"] for each in get("deliveries?provider=adyen&drain=true")][1:] == ["CAPTURE", "EXPIRE"]
+    assert [delivery["kind"] for delivery in get("deliveries?provider=adyen&drain=true")][1:] == ["CAPTURE", "EXPIRE"]
     assert get("deliveries?provider=adyen") == []
     queued = get("deliveries?provider=stripe")
     assert set(queued[0]) == {"provider", "kind", "headers", "body"}

@@ -1,4 +1,4 @@
-"""The sandbox's invoices, their payments and its long lists, as Stripe's own SDK finds them."""
+"""The sandbox's invoices, their payments and its long lists, through Stripe's SDK."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ def client(sandbox: RunningSandbox) -> stripe.StripeClient:
     return stripe.StripeClient("sk_test_1", base_addresses={"api": sandbox.url}, http_client=transport)
 
 
-def test_an_invoice_tells_what_it_is_about(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.invoice(
+def test_an_invoice_has_its_customer_lines_and_subscription(
+    sandbox: RunningSandbox, client: stripe.StripeClient
+) -> None:
+    stripe_invoice = sandbox.invoice(
         "100.01 EUR",
         number="INV-7",
         customer="cus_204",
@@ -36,26 +38,26 @@ def test_an_invoice_tells_what_it_is_about(sandbox: RunningSandbox, client: stri
         created=1_790_000_000,
         due_date=1_790_864_000,
     )
-    found = client.v1.invoices.retrieve(made.id)
-    assert (found.number, found.status, found.currency, found.total) == ("INV-7", "paid", "eur", 10001)
-    assert (found.amount_due, found.amount_paid, found.amount_remaining) == (10001, 10001, 0)
-    assert (found.customer, found.customer_name) == ("cus_204", "Ada Lovelace")
-    assert (found.created, found.due_date, found.livemode) == (1_790_000_000, 1_790_864_000, False)
-    assert found.status_transitions.paid_at == 1_790_000_000
-    assert [(line.description, line.amount) for line in found.lines.data] == [
+    invoice = client.v1.invoices.retrieve(stripe_invoice.id)
+    assert (invoice.number, invoice.status, invoice.currency, invoice.total) == ("INV-7", "paid", "eur", 10001)
+    assert (invoice.amount_due, invoice.amount_paid, invoice.amount_remaining) == (10001, 10001, 0)
+    assert (invoice.customer, invoice.customer_name) == ("cus_204", "Ada Lovelace")
+    assert (invoice.created, invoice.due_date, invoice.livemode) == (1_790_000_000, 1_790_864_000, False)
+    assert invoice.status_transitions.paid_at == 1_790_000_000
+    assert [(line.description, line.amount) for line in invoice.lines.data] == [
         ("Season pass", 5001),
         ("Training kit", 5000),
     ]
-    assert found.parent is not None
-    assert found.parent.subscription_details is not None
-    assert found.parent.subscription_details.subscription == "sub_88"
-    assert "payments" not in found
+    assert invoice.parent is not None
+    assert invoice.parent.subscription_details is not None
+    assert invoice.parent.subscription_details.subscription == "sub_88"
+    assert "payments" not in invoice
 
 
 def test_the_payments_of_an_invoice_are_found_with_what_was_charged(
     sandbox: RunningSandbox, client: stripe.StripeClient
 ) -> None:
-    made = sandbox.invoice(
+    stripe_invoice = sandbox.invoice(
         "100.00 EUR",
         payments=[
             {"amount": "60.00 EUR", "refunded": 500},
@@ -65,28 +67,36 @@ def test_the_payments_of_an_invoice_are_found_with_what_was_charged(
     )
     expanded = ["data.payment.payment_intent.latest_charge", "data.payment.charge", "data.payment.payment_record"]
     record, charge, intent = (
-        each.payment
-        for each in client.v1.invoice_payments.list({"invoice": made.id, "expand": expanded}).auto_paging_iter()
+        invoice_payment.payment
+        for invoice_payment in client.v1.invoice_payments.list(
+            {"invoice": stripe_invoice.id, "expand": expanded}
+        ).auto_paging_iter()
     )
     assert isinstance(record.payment_record, stripe.PaymentRecord)
     assert isinstance(charge.charge, stripe.Charge)
-    assert (charge.charge.id, charge.charge.payment_intent) == (made.payments[1], None)
+    assert (charge.charge.id, charge.charge.payment_intent) == (stripe_invoice.payments[1], None)
     assert isinstance(intent.payment_intent, stripe.PaymentIntent)
     assert isinstance(intent.payment_intent.latest_charge, stripe.Charge)
     assert intent.payment_intent.latest_charge.amount_refunded == 500
-    whole = client.v1.invoices.retrieve(made.id, {"expand": ["payments.data.payment.payment_intent"]})
+    whole = client.v1.invoices.retrieve(stripe_invoice.id, {"expand": ["payments.data.payment.payment_intent"]})
     assert whole.payments is not None
-    assert [each.payment.type for each in whole.payments.data] == ["payment_record", "charge", "payment_intent"]
+    assert [invoice_payment.payment.type for invoice_payment in whole.payments.data] == [
+        "payment_record",
+        "charge",
+        "payment_intent",
+    ]
     assert whole.amount_paid_off_stripe == 1000
 
 
 def test_an_invoice_is_found_by_its_payment(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     sandbox.invoice(500, "SEK")
-    made = sandbox.invoice(700, "SEK")
-    asked: Any = {"payment": {"type": "payment_intent", "payment_intent": made.payments[0]}}
-    (found,) = client.v1.invoice_payments.list(asked).data
-    assert found.invoice == made.id
-    again = client.v1.invoice_payments.retrieve(found.id, {"expand": ["payment.payment_intent.latest_charge.refunds"]})
+    stripe_invoice = sandbox.invoice(700, "SEK")
+    params: Any = {"payment": {"type": "payment_intent", "payment_intent": stripe_invoice.payments[0]}}
+    (invoice_payment,) = client.v1.invoice_payments.list(params).data
+    assert invoice_payment.invoice == stripe_invoice.id
+    again = client.v1.invoice_payments.retrieve(
+        invoice_payment.id, {"expand": ["payment.payment_intent.latest_charge.refunds"]}
+    )
     assert isinstance(again.payment.payment_intent, stripe.PaymentIntent)
     charge = again.payment.payment_intent.latest_charge
     assert isinstance(charge, stripe.Charge)
@@ -94,7 +104,7 @@ def test_an_invoice_is_found_by_its_payment(sandbox: RunningSandbox, client: str
 
 
 @pytest.mark.parametrize(
-    ("asked", "param"),
+    ("params", "param"),
     [
         ({"payment": {"type": "charge"}}, "type"),
         ({"payment": {"payment_intent": "pi_1"}}, "payment[type]"),
@@ -104,11 +114,11 @@ def test_an_invoice_is_found_by_its_payment(sandbox: RunningSandbox, client: str
     ],
 )
 def test_what_stripe_does_not_take_of_a_list_is_refused(
-    sandbox: RunningSandbox, client: stripe.StripeClient, asked: Any, param: str
+    sandbox: RunningSandbox, client: stripe.StripeClient, params: Any, param: str
 ) -> None:
     sandbox.invoice(500, "SEK")
     with pytest.raises(stripe.InvalidRequestError) as refusal:
-        client.v1.invoice_payments.list(asked)
+        client.v1.invoice_payments.list(params)
     assert refusal.value.param == param
 
 
@@ -129,48 +139,48 @@ def test_only_some_invoices_can_be_voided_or_given_up(
         (void, client.v1.invoices.void_invoice, "void"),
         (uncollectible, client.v1.invoices.mark_uncollectible, "uncollectible"),
     ]:
-        made = sandbox.invoice(500, "SEK", status=status)
+        stripe_invoice = sandbox.invoice(500, "SEK", status=status)
         if allowed:
-            found = act(made.id)
-            assert (found.status, found.amount_remaining) == (ends, 500)
+            invoice = act(stripe_invoice.id)
+            assert (invoice.status, invoice.amount_remaining) == (ends, 500)
             continue
         with pytest.raises(stripe.InvalidRequestError) as refusal:
-            act(made.id)
+            act(stripe_invoice.id)
         assert refusal.value.http_status == 400
-        assert client.v1.invoices.retrieve(made.id).status == status
+        assert client.v1.invoices.retrieve(stripe_invoice.id).status == status
 
 
 def test_voiding_again_with_the_same_key_gives_the_same_answer(
     sandbox: RunningSandbox, client: stripe.StripeClient
 ) -> None:
-    made = sandbox.invoice(500, "SEK", status="open")
+    stripe_invoice = sandbox.invoice(500, "SEK", status="open")
     sandbox.faults("drop_after", call="invoice")
     with pytest.raises(stripe.APIConnectionError):
-        client.v1.invoices.void_invoice(made.id, {}, {"idempotency_key": "k", "max_network_retries": 0})
-    found = client.v1.invoices.void_invoice(made.id, {}, {"idempotency_key": "k"})
-    assert (found.status, found.status_transitions.voided_at is None) == ("void", False)
+        client.v1.invoices.void_invoice(stripe_invoice.id, {}, {"idempotency_key": "k", "max_network_retries": 0})
+    invoice = client.v1.invoices.void_invoice(stripe_invoice.id, {}, {"idempotency_key": "k"})
+    assert (invoice.status, invoice.status_transitions.voided_at is None) == ("void", False)
     assert sandbox.requests[-1].replayed
     assert [event.type for event in client.v1.events.list({"type": "invoice.*"}).data] == ["invoice.voided"]
 
 
-def test_invoices_are_listed_newest_first_by_what_is_asked(
-    sandbox: RunningSandbox, client: stripe.StripeClient
-) -> None:
+def test_invoices_are_listed_newest_first_and_filtered(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     for day in (3, 1, 2):
         sandbox.invoice(day, "SEK", customer="cus_1", created=1_790_000_000 + day, status="open", payments=[])
-    other = sandbox.invoice(9, "SEK", created=1_790_000_002, subscription="sub_1", collection_method="send_invoice")
+    stripe_invoice = sandbox.invoice(
+        9, "SEK", created=1_790_000_002, subscription="sub_1", collection_method="send_invoice"
+    )
 
-    def totals(**asked: Any) -> list[int]:
-        wanted: Any = {"limit": 2, **asked}
-        return [each.total for each in client.v1.invoices.list(wanted).auto_paging_iter()]
+    def totals(**fields: Any) -> list[int]:
+        params: Any = {"limit": 2, **fields}
+        return [invoice.total for invoice in client.v1.invoices.list(params).auto_paging_iter()]
 
     assert totals() == [3, 9, 2, 1]
     assert totals(customer="cus_1") == [3, 2, 1]
     assert totals(status="paid") == totals(subscription="sub_1") == totals(collection_method="send_invoice") == [9]
     assert totals(created={"gt": 1_790_000_001, "lt": 1_790_000_003}) == [9, 2]
     assert totals(created={"gte": 1_790_000_002, "lte": 1_790_000_003}) == [3, 9, 2]
-    before = client.v1.invoices.list({"ending_before": other.id})
-    assert [each.total for each in before.data] == [3]
+    before = client.v1.invoices.list({"ending_before": stripe_invoice.id})
+    assert [listed_invoice.total for listed_invoice in before.data] == [3]
     with pytest.raises(stripe.InvalidRequestError):
         totals(starting_after="in_nowhere")
 
@@ -178,27 +188,29 @@ def test_invoices_are_listed_newest_first_by_what_is_asked(
 def test_thousands_are_paged_without_a_wait(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
     count = 3000
     for number in range(count):
-        made = sandbox.charge(1000, created=1_790_000_000 + number)
-        refund = StripeRefund(f"re_{number}", str(made.charge), made.payment_intent, 1, "eur", 1_790_000_000 + number)
+        charge = sandbox.charge(1000, created=1_790_000_000 + number)
+        refund = StripeRefund(
+            f"re_{number}", str(charge.charge), charge.payment_intent, 1, "eur", 1_790_000_000 + number
+        )
         sandbox.state.refunds[refund.id] = refund
-    # Ninety pages: a list that is built anew for each would take minutes, longer than a test may.
+    # Ninety pages: rebuilding the list for each would exceed the test's timeout.
     for service in (client.v1.refunds, client.v1.charges, client.v1.payment_intents):
         listed: Any = service.list({"limit": 100})
-        assert len({each.id for each in listed.auto_paging_iter()}) == count
+        assert len({entry.id for entry in listed.auto_paging_iter()}) == count
     late = client.v1.charges.list({"created": {"gte": 1_790_000_000 + count - 5}})
     assert len(late.data) == 5
 
 
 def test_a_payment_record_is_nothing_that_can_be_refunded(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.invoice(500, "SEK", payments=[{"amount": 500, "kind": "payment_record"}])
+    stripe_invoice = sandbox.invoice(500, "SEK", payments=[{"amount": 500, "kind": "payment_record"}])
     with pytest.raises(stripe.InvalidRequestError) as refusal:
-        client.v1.refunds.create({"payment_intent": made.payments[0]})
+        client.v1.refunds.create({"payment_intent": stripe_invoice.payments[0]})
     assert refusal.value.code == "resource_missing"
 
 
 def test_a_payment_under_way_leaves_the_invoice_open(sandbox: RunningSandbox, client: stripe.StripeClient) -> None:
-    made = sandbox.invoice(500, "SEK", status="open", payments=[{"amount": 500, "processing": True}])
-    found = client.v1.invoices.retrieve(made.id, {"expand": ["payments"]})
-    assert found.payments is not None
-    (payment,) = found.payments.data
-    assert (found.amount_remaining, payment.status, payment.amount_paid) == (500, "open", None)
+    stripe_invoice = sandbox.invoice(500, "SEK", status="open", payments=[{"amount": 500, "processing": True}])
+    invoice = client.v1.invoices.retrieve(stripe_invoice.id, {"expand": ["payments"]})
+    assert invoice.payments is not None
+    (payment,) = invoice.payments.data
+    assert (invoice.amount_remaining, payment.status, payment.amount_paid) == (500, "open", None)

@@ -1,4 +1,4 @@
-"""The sandbox's own record of idempotency keys, which outlives what the vendor remembers of them."""
+"""The sandbox's own record of idempotency keys, which outlives the vendor's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
 
 
 def post(sandbox: RunningSandbox, payment: str, key: str, amount: int = 100) -> requests.Response:
-    """A refund at Stripe, in a request of our own: the headers of the answer are looked at."""
+    """A refund request without the SDK, to read the response headers."""
     form = {"payment_intent": payment, "amount": str(amount)}
     return requests.post(
         f"{sandbox.url}/v1/refunds", form, auth=("sk_test_1", ""), headers={"Idempotency-Key": key}, timeout=10
@@ -66,7 +66,7 @@ def test_adyens_keys_are_on_record(sandbox: RunningSandbox) -> None:
     assert (record.provider, record.count, record.params) == ("adyen", 2, [order])
 
 
-def test_the_vendor_forgets_when_it_is_told_to(sandbox: RunningSandbox) -> None:
+def test_the_vendor_forgets_keys_on_request(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge(1000).reference
     post(sandbox, paid, "old")
     first_seen = sandbox.keys[0].first_seen
@@ -84,10 +84,10 @@ def test_the_vendor_forgets_when_it_is_told_to(sandbox: RunningSandbox) -> None:
         assert json.load(answer) == {"forgotten": 2}
 
 
-@pytest.mark.parametrize(("hours", "made"), [(23, 1), (25, 2)])
-def test_stripe_forgets_after_a_day_of_its_own_clock(sandbox: RunningSandbox, hours: int, made: int) -> None:
+@pytest.mark.parametrize(("hours", "count"), [(23, 1), (25, 2)])
+def test_stripe_forgets_after_a_day_of_its_own_clock(sandbox: RunningSandbox, hours: int, count: int) -> None:
     paid = sandbox.charge(1000).reference
     post(sandbox, paid, "k")
     sandbox.advance(hours * 3600)
     post(sandbox, paid, "k")
-    assert len(sandbox.refunds) == made
+    assert len(sandbox.refunds) == count

@@ -28,28 +28,30 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def steps(sandbox: RunningSandbox, refund: str) -> list[str]:
-    told = rows(sandbox.report("payment-accounting"))
-    return [row["Record Type"] for row in told if row["Modification Psp Reference"] == refund]
+    report = rows(sandbox.report("payment-accounting"))
+    return [row["Record Type"] for row in report if row["Modification Psp Reference"] == refund]
 
 
 def test_amounts_are_in_major_units_with_adyens_decimals(sandbox: RunningSandbox) -> None:
     for amount in ("10 CLP", "10 JPY", "12.34 EUR", "1.234 KWD", "10 ISK"):
         sandbox.charge(amount, provider="adyen")
-    told = [row["Main Amount"] for row in rows(sandbox.report("payment-accounting")) if row["Record Type"] == "Settled"]
-    assert sorted(told) == ["1.234", "10", "10.00", "10.00", "12.34"]
+    amounts = [
+        row["Main Amount"] for row in rows(sandbox.report("payment-accounting")) if row["Record Type"] == "Settled"
+    ]
+    assert sorted(amounts) == ["1.234", "10", "10.00", "10.00", "12.34"]
 
 
 def test_a_refund_is_sent_and_then_made(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen", merchant_reference="INV-7")
-    made = sandbox.dashboard_refund(paid.reference, 400)
-    assert steps(sandbox, made) == ["SentForRefund", "Refunded"]
+    refund_id = sandbox.dashboard_refund(paid.reference, 400)
+    assert steps(sandbox, refund_id) == ["SentForRefund", "Refunded"]
     (row,) = (row for row in rows(sandbox.report("settlement-details")) if row["Type"] == "Refunded")
-    assert (row["Psp Reference"], row["Modification Reference"]) == (paid.reference, made)
+    assert (row["Psp Reference"], row["Modification Reference"]) == (paid.reference, refund_id)
     assert (row["Gross Debit (GC)"], row["Gross Credit (GC)"], row["Net Debit (NC)"]) == ("4.00", "", "4.00")
     assert (row["Merchant Account"], row["Merchant Reference"]) == ("Shop", "INV-7")
 
 
-def test_a_refund_that_came_back_says_how(sandbox: RunningSandbox) -> None:
+def test_a_reversed_refund_has_its_record_type(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
     failed, turned = (sandbox.dashboard_refund(paid.reference, 400) for _ in range(2))
     sandbox.settle(failed, event="REFUND_FAILED")
@@ -69,10 +71,10 @@ def test_disputes_are_in_both_reports(sandbox: RunningSandbox) -> None:
     paid = sandbox.charge("10.00 EUR", provider="adyen")
     sandbox.dispute(paid.reference, "under_review", 600)
     sandbox.dispute(paid.reference, "won")
-    wanted = [("Chargeback", "6.00", ""), ("ChargebackReversed", "", "6.00")]
-    told = rows(sandbox.report("settlement-details"))
-    assert [(row["Type"], row["Gross Debit (GC)"], row["Gross Credit (GC)"]) for row in told][1:] == wanted
-    assert [row["Record Type"] for row in rows(sandbox.report("payment-accounting"))][4:] == [w[0] for w in wanted]
+    expected = [("Chargeback", "6.00", ""), ("ChargebackReversed", "", "6.00")]
+    report = rows(sandbox.report("settlement-details"))
+    assert [(row["Type"], row["Gross Debit (GC)"], row["Gross Credit (GC)"]) for row in report][1:] == expected
+    assert [row["Record Type"] for row in rows(sandbox.report("payment-accounting"))][4:] == [w[0] for w in expected]
 
 
 @pytest.mark.parametrize("kind", ["payment-accounting", "settlement-details"])
@@ -84,27 +86,27 @@ def test_a_report_is_served(sandbox: RunningSandbox, kind: Kind) -> None:
         assert answer.read().decode() == sandbox.report(kind)
 
 
-def test_a_time_is_told_with_its_zone(tmp_path: Path) -> None:
+def test_times_have_their_zone(tmp_path: Path) -> None:
     summer, winter = 1_783_000_000, 1_795_000_000
-    known = [Entry("Refunded", at, "Shop", "P" * 16, "INV-1", 1000, "EUR", "R" * 16) for at in (summer, winter)]
+    entries = [Entry("Refunded", at, "Shop", "P" * 16, "INV-1", 1000, "EUR", "R" * 16) for at in (summer, winter)]
     path = tmp_path / "report.csv"
-    write_report(path, "settlement-details", 2, known=known)
-    told = [(row["Creation Date"], row["TimeZone"]) for row in rows(path.read_text())]
-    assert told == [("2026-07-02 15:46:40", "CEST"), ("2026-11-18 12:06:40", "CET")]
+    write_report(path, "settlement-details", 2, first=entries)
+    dates = [(row["Creation Date"], row["TimeZone"]) for row in rows(path.read_text())]
+    assert dates == [("2026-07-02 15:46:40", "CEST"), ("2026-11-18 12:06:40", "CET")]
 
 
 @pytest.mark.parametrize("kind", ["payment-accounting", "settlement-details"])
 def test_a_report_of_many_rows_is_written(tmp_path: Path, kind: Kind) -> None:
     path = tmp_path / "report.csv"
-    known = [Entry("Refunded", 1_795_000_000, "Shop", "P" * 16, "INV-1", 1000, "EUR", "R" * 16)]
-    write_report(path, kind, 5000, merchant="Shop", known=known)
-    told = rows(path.read_text())
-    assert len(told) == 5000
-    assert {row["Merchant Account"] for row in told} == {"Shop"}
-    assert told[0]["Psp Reference"] == "P" * 16
+    entries = [Entry("Refunded", 1_795_000_000, "Shop", "P" * 16, "INV-1", 1000, "EUR", "R" * 16)]
+    write_report(path, kind, 5000, merchant="Shop", first=entries)
+    report = rows(path.read_text())
+    assert len(report) == 5000
+    assert {row["Merchant Account"] for row in report} == {"Shop"}
+    assert report[0]["Psp Reference"] == "P" * 16
 
 
 def test_answers_are_not_held_back() -> None:
-    """asyncio turns Nagle's delay off only where it sees that the protocol is TCP."""
+    """asyncio disables Nagle's algorithm only if it knows that the protocol is TCP."""
     with bind(0) as listener:
         assert listener.proto == socket.IPPROTO_TCP

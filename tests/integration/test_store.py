@@ -1,4 +1,4 @@
-"""The store by itself, on both databases."""
+"""The store on both databases."""
 
 import os
 import sqlite3
@@ -35,9 +35,9 @@ def books_at(url: str) -> SqlBooks:
 def run_sql(url: str, statement: str) -> Any:
     with store_engine(url).connect() as connection:
         result = connection.execution_options(writes=True).execute(text(statement))
-        found = result.all() if result.returns_rows else None
+        rows = result.all() if result.returns_rows else None
         connection.commit()
-        return found
+        return rows
 
 
 def test_the_migrations_make_what_the_models_say(store_url: str) -> None:
@@ -55,14 +55,14 @@ def test_an_index_of_some_rows_is_one_in_either_database(store_url: str) -> None
     }
     with store_engine(store_url).connect() as connection:
         looked = inspect(connection)
-        found = {
+        indexes = {
             index["name"]
             for table in SQLModel.metadata.tables
             for index in looked.get_indexes(table)
             if f"{connection.dialect.name}_where" in index.get("dialect_options", {})
         }
     assert "ux_refund_request_key" in partial
-    assert found == partial
+    assert indexes == partial
 
 
 def test_head_is_the_newest_revision(store_url: str) -> None:
@@ -107,10 +107,10 @@ def test_a_postgresql_store_is_upgraded_only_on_request(new_postgres: NewStore) 
 
 def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
-    with sqlite3.connect(path) as other:
-        other.execute("PRAGMA journal_mode=WAL")
-        other.execute("CREATE TABLE theirs (id INTEGER)")
-    other.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE theirs (id INTEGER)")
+    connection.close()
     before = path.read_bytes()
     with pytest.raises(NotAStore):
         books_at(f"sqlite:///{path}").write(lambda tx: None)
@@ -132,7 +132,7 @@ def test_a_text_file_is_no_store(tmp_path: Path) -> None:
         books_at(f"sqlite:///{path}").read(lambda tx: tx.livemode())
 
 
-def test_sqlite_keeps_what_it_was_told_through_a_power_cut(new_sqlite: NewStore) -> None:
+def test_committed_sqlite_writes_survive_a_power_cut(new_sqlite: NewStore) -> None:
     with store_engine(new_sqlite()).connect() as connection:
         pragma = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in PRAGMAS}
     assert pragma == PRAGMAS
@@ -180,20 +180,20 @@ def test_two_payments_never_share_a_providers_id(desk: Desk) -> None:
         run_sql(desk.url, "UPDATE payment SET payment_intent = 'pi_same'")
 
 
-def test_sound_books_are_told_from_tampered_ones(desk: Desk) -> None:
+def test_store_check_finds_tampered_rows(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 10 --reason other --yes")
     assert findings(desk.books) == []
     run_sql(desk.url, "UPDATE payment SET refunded = refunded + 1")
     run_sql(desk.url, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 2")
     run_sql(desk.url, "DELETE FROM credit_note")
-    found = "\n".join(findings(desk.books))
-    assert "the refunded amount does not match its refunds" in found
-    assert "audit entry 2" in found
-    assert "no credit note" in found
+    problems = "\n".join(findings(desk.books))
+    assert "the refunded amount does not match its refunds" in problems
+    assert "audit entry 2" in problems
+    assert "no credit note" in problems
 
 
-# What somebody changed by hand, and what is said of it.
+# A manual change, and its finding.
 TAMPERED = {
     "UPDATE payment SET dispute = '' WHERE dispute = 'open'": "payment 1: the dispute state does not match",
     "UPDATE payment SET dispute = 'won' WHERE dispute = 'lost'": "payment 2: the dispute state does not match",
@@ -233,16 +233,16 @@ def test_a_captured_amount_above_the_share_is_sound(desk: Desk) -> None:
 
 @pytest.mark.parametrize(("query", "seconds"), [("", 10), ("?connect_timeout=3", "3")])
 def test_a_postgresql_host_that_does_not_answer_is_given_up(query: str, seconds: int | str) -> None:
-    engine, given = store_engine(f"postgresql://ada@localhost/x{query}"), dict[str, object]()
+    engine, connect_options = store_engine(f"postgresql://ada@localhost/x{query}"), dict[str, object]()
 
     def connect(_dialect: object, _record: object, _arguments: object, options: dict[str, object]) -> None:
-        given.update(options)
+        connect_options.update(options)
         raise ConnectionError
 
     event.listen(engine, "do_connect", connect)
     with pytest.raises(ConnectionError):
         engine.connect()
-    assert given["connect_timeout"] == seconds
+    assert connect_options["connect_timeout"] == seconds
 
 
 def test_an_engine_never_shows_a_password() -> None:

@@ -1,4 +1,4 @@
-"""`store check` in pages: it finds what one look would find, holds nobody up, and gives way to writers."""
+"""`store check` page by page: the same findings as in one pass, without blocking writers."""
 
 import sqlite3
 import subprocess
@@ -23,7 +23,7 @@ from refundcli.store.page_size import PageSize
 
 @pytest.fixture
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows a page, however fast the machine is."""
+    """Two rows per page, whatever the machine's speed."""
     monkeypatch.setattr(page_size, "_MOST", 2)
     monkeypatch.setattr(page_size, "_FEWEST", 2)
     monkeypatch.setattr(integrity, "PageSize", lambda: PageSize(rows=2))
@@ -45,12 +45,12 @@ def test_what_is_wrong_is_found_on_whatever_page_it_is(desk: Desk, small_pages: 
     run_sql(desk, "UPDATE invoice SET paid = paid + 1 WHERE number = 'INV-7'")
     run_sql(desk, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 9")
     run_sql(desk, "DELETE FROM credit_note WHERE number LIKE '%000003'")
-    told = desk.refused("store check", "store-unsound", exit_code=4)["context"]["problems"]
-    assert "payment 5: the refunded amount does not match its refunds" in told
-    assert "invoice INV-7: the sums do not match its payments" in told
-    assert "audit entry 9 was changed, or one before it is missing" in told
-    assert sum("has no credit note" in each for each in told) == 1
-    assert "7 credit-note numbers were counted, but 6 were issued" in told
+    problems = desk.refused("store check", "store-unsound", exit_code=4)["context"]["problems"]
+    assert "payment 5: the refunded amount does not match its refunds" in problems
+    assert "invoice INV-7: the sums do not match its payments" in problems
+    assert "audit entry 9 was changed, or one before it is missing" in problems
+    assert sum("has no credit note" in problem for problem in problems) == 1
+    assert "7 credit-note numbers were counted, but 6 were issued" in problems
 
 
 def test_a_page_is_a_transaction_of_its_own(desk: Desk, small_pages: None) -> None:
@@ -64,7 +64,7 @@ def test_a_page_is_a_transaction_of_its_own(desk: Desk, small_pages: None) -> No
 
 
 def test_refunds_beside_it_are_no_false_alarm(desk: Desk, small_pages: None) -> None:
-    """Between any two pages a refund is recorded: of payments before and after the place of the check."""
+    """Between two pages a refund is recorded, for payments before and after the check's position."""
     for n in range(1, 9):
         desk.paid_outside(f"INV-{n}")
     pages = iter(range(1, 9))
@@ -77,10 +77,10 @@ def test_refunds_beside_it_are_no_false_alarm(desk: Desk, small_pages: None) -> 
         engine = desk.books.engine
 
         def inspect(self, look: Callable[[Session], Any]) -> Any:
-            found = desk.books.inspect(look)
+            inspected = desk.books.inspect(look)
             if (n := next(pages, None)) is not None:
                 record(n)
-            return found
+            return inspected
 
     assert findings(Beside()) == []  # type: ignore[arg-type]
     assert desk.count("refund") == 8
@@ -89,19 +89,19 @@ def test_refunds_beside_it_are_no_false_alarm(desk: Desk, small_pages: None) -> 
 def test_what_was_wrong_only_for_a_moment_is_not_reported(
     sqlite_desk: Desk, small_pages: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, seen = integrity._wrong_rows, list[Any]()
+    real, pages = integrity._wrong_rows, list[Any]()
 
     def once(session: Session, **page: Any) -> Any:
-        upto, found = real(session, **page)
-        if page["table"] == "payment" and upto is not None and not seen:
-            seen.append(upto)
+        upto, problems = real(session, **page)
+        if page["table"] == "payment" and upto is not None and not pages:
+            pages.append(upto)
             return upto, ["payment 1 is wrong"]
-        return upto, found
+        return upto, problems
 
     sqlite_desk.paid_outside()
     monkeypatch.setattr(integrity, "_wrong_rows", once)
     assert findings(sqlite_desk.books) == []
-    assert seen
+    assert pages
 
 
 def test_a_page_grows_and_shrinks_with_the_time_it_takes() -> None:
@@ -132,9 +132,9 @@ def test_sqlites_check_does_not_keep_a_writer_waiting(sqlite_desk: Desk, monkeyp
     wrote: list[str] = []
 
     def write() -> str:
-        """Another process commits a change while the check goes on."""
-        done = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=True, capture_output=True, text=True)
-        wrote.extend(done.stdout.split())
+        """Another process commits a change during the check."""
+        process = subprocess.run([sys.executable, "-c", WRITER, str(path)], check=True, capture_output=True, text=True)
+        wrote.extend(process.stdout.split())
         return "ok"
 
     def copy_to_check_slowly(source: Path, copy: sqlite3.Connection) -> None:
@@ -172,7 +172,7 @@ def test_a_damaged_page_is_found(sqlite_desk: Desk) -> None:
 
 
 def test_a_backup_beside_a_writer_is_whole(sqlite_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each change begins the copy anew; its steps grow until it is done between two changes."""
+    """Each change restarts the copy; its steps grow until it finishes between two changes."""
     monkeypatch.setattr(copying, "_STEPS", (1, 5, 100_000))
     sqlite_desk.paid_outside()
     real, changed = copying._Progress.__call__, list[int]()

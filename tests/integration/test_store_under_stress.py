@@ -1,4 +1,4 @@
-"""A store that is full, read-only, corrupt, locked or away: a clear error with its code, and nothing lost."""
+"""A store that is full, read-only, corrupt, locked or unreachable: a clear error code, and nothing lost."""
 
 import gc
 import sqlite3
@@ -49,7 +49,7 @@ def books_at(url: str) -> SqlBooks:
 
 
 def with_pragma(books: SqlBooks, pragma: str) -> SqlBooks:
-    """The same books on connections where the pragma holds."""
+    """The same books on connections with the pragma."""
 
     @event.listens_for(books.engine, "connect")
     def _set(connection: sqlite3.Connection, _record: Any) -> None:
@@ -63,7 +63,7 @@ def audit_entries(url: str) -> int:
         return int(connection.execute(text("SELECT count(*) FROM audit_entry")).scalar() or 0)
 
 
-def test_a_full_disk_is_told_and_nothing_is_kept(new_sqlite: NewStore) -> None:
+def test_a_full_disk_is_reported_and_nothing_is_stored(new_sqlite: NewStore) -> None:
     url = new_sqlite()
     books = with_pragma(books_at(url), "max_page_count=1")
     with pytest.raises(StoreFull) as raised:
@@ -72,20 +72,20 @@ def test_a_full_disk_is_told_and_nothing_is_kept(new_sqlite: NewStore) -> None:
     assert findings(books_at(url)) == []
 
 
-def test_a_read_only_store_is_told(new_sqlite: NewStore) -> None:
+def test_a_read_only_store_is_reported(new_sqlite: NewStore) -> None:
     books = with_pragma(books_at(new_sqlite()), "query_only=ON")
     with pytest.raises(StoreReadOnly):
         books.write(lambda tx: tx.pin_livemode(False))
 
 
-def test_a_read_only_server_is_told(new_postgres: NewStore) -> None:
+def test_a_read_only_server_is_reported(new_postgres: NewStore) -> None:
     url = new_postgres()
     books = books_at(f"{url}&options=-c%20default_transaction_read_only%3Don")
     with pytest.raises(StoreReadOnly):
         books.write(lambda tx: tx.pin_livemode(False))
 
 
-def test_a_corrupt_store_is_told_and_left_as_it_is(new_sqlite: NewStore) -> None:
+def test_a_corrupt_store_is_reported_and_left_unchanged(new_sqlite: NewStore) -> None:
     url = new_sqlite()
     path = Path(url.removeprefix("sqlite:///"))
     with open(path, "r+b") as file:
@@ -97,7 +97,9 @@ def test_a_corrupt_store_is_told_and_left_as_it_is(new_sqlite: NewStore) -> None
     assert path.read_bytes() == before
 
 
-def test_a_store_that_another_holds_is_told_as_busy(new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_locked_by_another_program_is_reported_as_busy(
+    new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.1)
     url = new_sqlite()
     holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
@@ -109,13 +111,13 @@ def test_a_store_that_another_holds_is_told_as_busy(new_sqlite: NewStore, monkey
     assert books_at(url).write(lambda tx: tx.pin_livemode(False)) is False
 
 
-def test_a_server_that_is_not_there_is_told() -> None:
+def test_an_unreachable_server_is_reported() -> None:
     with pytest.raises(StoreUnreachable):
         books_at("postgresql://nobody@127.0.0.1:9/none").read(lambda tx: tx.livemode())
 
 
 class Said(Exception):
-    """What a driver says, with the server's code if it sent one."""
+    """A driver's error, with the server's code if any."""
 
     def __init__(self, words: str, sqlstate: str | None = None) -> None:
         super().__init__(words)
@@ -134,7 +136,7 @@ class Said(Exception):
         (Said("out of memory", "53200"), False, StoreUnusable),
     ],
 )
-def test_a_connection_that_ends_in_the_middle_may_come_back(said: Said, invalidated: bool, kind: type) -> None:
+def test_a_connection_that_breaks_may_recover(said: Said, invalidated: bool, kind: type) -> None:
     error = OperationalError("UPDATE", {}, said, connection_invalidated=invalidated)
     assert type(store_error(error)) is kind
 
@@ -150,7 +152,7 @@ def test_a_backend_that_dies_in_the_middle_of_a_change_is_out_of_reach(new_postg
 
 
 def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore) -> None:
-    """A writer that dies in the middle leaves its journal; the next one to open the store undoes the half."""
+    """A killed writer leaves its journal; the next open rolls its transaction back."""
     url = new_sqlite()
     path = Path(url.removeprefix("sqlite:///"))
     script = (
@@ -170,12 +172,12 @@ def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore)
 
 @pytest.fixture
 def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Commits raise: after the database kept them, or before."""
+    """Commits raise, after or before the database committed."""
     real = Session.commit
 
-    def fail(*, kept: bool) -> None:
+    def fail(*, commits: bool) -> None:
         def commit(session: Any) -> None:
-            if kept:
+            if commits:
                 real(session)
             raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
 
@@ -184,7 +186,7 @@ def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
     return fail
 
 
-def test_a_commit_that_raised_and_was_kept_is_read_again_and_believed(store_url: str, failing_commit: Any) -> None:
+def test_a_commit_that_raised_but_succeeded_is_read_again(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
     books.read(lambda tx: tx.livemode())
     failing_commit(kept=True)
@@ -192,7 +194,7 @@ def test_a_commit_that_raised_and_was_kept_is_read_again_and_believed(store_url:
     assert audit_entries(store_url) == 1
 
 
-def test_a_commit_that_raised_and_was_not_kept_is_an_error(store_url: str, failing_commit: Any) -> None:
+def test_a_commit_that_raised_and_failed_is_an_error(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
     books.read(lambda tx: tx.livemode())
     failing_commit(kept=False)
@@ -201,7 +203,7 @@ def test_a_commit_that_raised_and_was_not_kept_is_an_error(store_url: str, faili
     assert audit_entries(store_url) == 0
 
 
-def test_a_commit_nobody_can_read_again_is_told_as_unknown(
+def test_a_commit_that_cannot_be_read_again_is_reported_as_unknown(
     store_url: str, failing_commit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     books = books_at(store_url)
@@ -219,7 +221,7 @@ def test_a_commit_nobody_can_read_again_is_told_as_unknown(
 def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """T4 meets a full disk: exit 8 with the provider's reference, and resume takes it down later."""
+    """T4 fails on a full disk: exit 8 with the provider's reference, and resume records it later."""
     reference = desk.paid_by_card()
 
     def full(*_: Any, **__: Any) -> Any:
@@ -228,9 +230,9 @@ def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
     with monkeypatch.context() as broken:
         broken.setattr(SqlWriting, "settle", full)
         answer = desk("refund INV-1 --amount 60 --reason other --yes -o json")
-    (made,) = desk.sandbox.refunds_of(reference)
+    (stripe_refund,) = desk.sandbox.refunds_of(reference)
     assert (answer.exit_code, answer.error["code"]) == (8, "outcome-not-written")
-    assert answer.error["context"]["provider_reference"] == made.id
+    assert answer.error["context"]["provider_reference"] == stripe_refund.id
     assert desk.invoice("INV-1").reserved.number == "60.00"
 
 
@@ -252,46 +254,46 @@ def _run_and_expect_a_kill(script: str) -> None:
 
 
 @contextmanager
-def held_after_the_answer(desk: Desk, *, until_told: bool) -> Iterator[list[str]]:
-    """Another program takes the store once the provider has answered; until the operator is told that it is awaited."""
+def held_after_the_answer(desk: Desk, *, until_notified: bool) -> Iterator[list[str]]:
+    """Another program locks the store once the provider has answered, until the operator is notified of the wait."""
     holder = sqlite3.connect(desk.url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
-    told: list[str] = []
+    notices: list[str] = []
     real = StripeProvider.refund
 
-    def refund(*given: Any, **named: Any) -> Any:
-        answer = real(*given, **named)
+    def refund(*args: Any, **named: Any) -> Any:
+        answer = real(*args, **named)
         holder.execute("BEGIN IMMEDIATE")
         return answer
 
-    def tell(_app: App, asked: Any, reference: str) -> None:
-        told.append(f"{asked.id} {reference}")
-        if until_told:
+    def notify(_app: App, waiting: Any, reference: str) -> None:
+        notices.append(f"{waiting.id} {reference}")
+        if until_notified:
             holder.execute("ROLLBACK")
 
     with (
         patch.object(engines, "BUSY_TIMEOUT_SECONDS", 0.1),
         patch.object(StripeProvider, "refund", refund),
-        patch.object(App, "_tell_unwritten", tell),
+        patch.object(App, "_tell_unwritten", notify),
     ):
-        yield told
+        yield notices
     holder.close()
 
 
 def test_an_answer_waits_for_a_store_that_others_use(sqlite_desk: Desk) -> None:
     reference = sqlite_desk.paid_by_card()
-    with held_after_the_answer(sqlite_desk, until_told=True) as told:
+    with held_after_the_answer(sqlite_desk, until_notified=True) as notices:
         refunded = sqlite_desk.json("refund INV-1 --amount 60 --reason other --yes")
-    (made,) = sqlite_desk.sandbox.refunds_of(reference)
-    assert told == [f"{refunded['refunds'][0]['id']} {made.id}"]
+    (stripe_refund,) = sqlite_desk.sandbox.refunds_of(reference)
+    assert notices == [f"{refunded['refunds'][0]['id']} {stripe_refund.id}"]
     assert refunded["refunds"][0]["status"] == "succeeded"
 
 
 def test_an_answer_waits_no_longer_than_it_may(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StoreBusy, "passes_within", 0.3)
     sqlite_desk.paid_by_card()
-    with held_after_the_answer(sqlite_desk, until_told=False) as told:
+    with held_after_the_answer(sqlite_desk, until_notified=False) as notices:
         answer = sqlite_desk("refund INV-1 --amount 60 --reason other --yes -o json")
-    assert (answer.exit_code, answer.error["code"], len(told)) == (8, "outcome-not-written", 1)
+    assert (answer.exit_code, answer.error["code"], len(notices)) == (8, "outcome-not-written", 1)
     assert sqlite_desk("resume --all").exit_code == 0
     assert sqlite_desk.json("invoice show INV-1")["refunded"]["amount"] == "60.00"
 
@@ -360,7 +362,7 @@ def test_every_command_that_reads_says_what_is_wrong_with_a_store(
 @pytest.mark.parametrize(
     "command", ["status", "store check", "invoice list", "mark-refunded INV-1 --full --reason other --yes"]
 )
-def test_a_server_that_is_away_is_told_without_its_password(
+def test_an_unreachable_server_is_reported_without_its_password(
     command: str, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
     answer = Desk("postgresql://ada:hunter2@127.0.0.1:9/none", sandbox, tmp_path)(f"{command} -o json")
@@ -368,7 +370,7 @@ def test_a_server_that_is_away_is_told_without_its_password(
     assert "hunter2" not in answer.err
 
 
-def test_a_locked_store_is_told_as_busy(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_store_is_reported_as_busy(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.1)
     holder = sqlite3.connect(sqlite_desk.url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")

@@ -1,4 +1,4 @@
-"""Stripe's adapter with the real SDK over real sockets: what it sends, and what it takes an answer to mean."""
+"""Stripe's adapter with the real SDK over real sockets: what it sends, and how it reads a response."""
 
 import inspect
 import io
@@ -41,17 +41,17 @@ STRIPE_CODES = re.findall(
 )
 
 
-def made(**other: Any) -> dict[str, Any]:
-    """A refund as Stripe tells it."""
-    told = {"id": "re_1", "object": "refund", "status": "succeeded", "amount": 1000, "currency": "eur"}
-    return {**told, "payment_intent": "pi_1", "charge": "ch_1", "metadata": {"refundcli_refund": "rf_1"}, **other}
+def refund_body(**fields: Any) -> dict[str, Any]:
+    """A refund as Stripe returns it."""
+    body = {"id": "re_1", "object": "refund", "status": "succeeded", "amount": 1000, "currency": "eur"}
+    return {**body, "payment_intent": "pi_1", "charge": "ch_1", "metadata": {"refundcli_refund": "rf_1"}, **fields}
 
 
 def error(
     status: int, code: str = "", param: str = "", kind: str = "invalid_request_error", text: str = "No."
 ) -> Reply:
-    told = {"type": kind, "message": text, "code": code or None, "param": param or None}
-    return Reply(status, {"error": {name: value for name, value in told.items() if value}})
+    fields = {"type": kind, "message": text, "code": code or None, "param": param or None}
+    return Reply(status, {"error": {name: value for name, value in fields.items() if value}})
 
 
 def answer_to(*replies: Reply) -> RefundAnswer:
@@ -74,18 +74,18 @@ class TestRefunding:
     def test_a_refund_is_made_with_one_call_and_its_key(self, sandbox: RunningSandbox, named: dict[str, Any]) -> None:
         paid = sandbox.charge("100.00 EUR", **named)
         answer = refund(stripe_at(sandbox.url), order(paid.reference, "60.00 EUR"))
-        (kept,) = sandbox.refunds
+        (stored,) = sandbox.refunds
         assert (answer.signal, answer.state) == (Signal.ACCEPTED, RefundState.SUCCEEDED)
-        assert (answer.reference, answer.status, answer.replayed) == (kept.id, "succeeded", False)
-        assert (kept.amount, kept.payment, kept.idempotency_key) == (6000, paid.reference, KEY)
+        assert (answer.reference, answer.status, answer.replayed) == (stored.id, "succeeded", False)
+        assert (stored.amount, stored.payment, stored.idempotency_key) == (6000, paid.reference, KEY)
         assert len(sandbox.refund_requests) == 1
 
     def test_our_names_travel_as_metadata(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge("100.00 EUR")
         refund(stripe_at(sandbox.url), order(paid.reference))
-        (kept,) = sandbox.refunds
-        assert isinstance(kept, StripeRefund)
-        assert kept.metadata == {
+        (stored,) = sandbox.refunds
+        assert isinstance(stored, StripeRefund)
+        assert stored.metadata == {
             "refundcli_refund": "rf_1",
             "refundcli_reason": "returned-goods",
             "refundcli_invoice": "INV-1",
@@ -113,7 +113,7 @@ class TestRefunding:
             ("canceled", RefundState.FAILED),
         ],
     )
-    def test_a_status_is_told_as_our_state(self, sandbox: RunningSandbox, status: str, state: RefundState) -> None:
+    def test_each_status_maps_to_our_state(self, sandbox: RunningSandbox, status: str, state: RefundState) -> None:
         paid = sandbox.charge("100.00 EUR")
         sandbox.faults(status, failure_reason="declined" if status == "failed" else None)
         answer = refund(stripe_at(sandbox.url), order(paid.reference))
@@ -126,11 +126,11 @@ class TestRefunding:
             stripe_at(None).prepare(order(reference))
 
     def test_the_stored_api_version_is_the_one_that_is_sent(self) -> None:
-        with Stub(Reply(body=made())) as stub:
+        with Stub(Reply(body=refund_body())) as stub:
             provider = stripe_at(stub.url)
             stored = replace(provider.prepare(order("pi_1")), api_version="2026-01-28.older")
             assert provider.refund(stored, KEY, allowed).signal == Signal.ACCEPTED
-        assert stub.seen[0].headers["stripe-version"] == "2026-01-28.older"
+        assert stub.requests[0].headers["stripe-version"] == "2026-01-28.older"
 
 
 class TestAnswers:
@@ -146,22 +146,22 @@ class TestAnswers:
         assert len(sandbox.requests) == 1
 
     @pytest.mark.parametrize(
-        "told",
+        "body",
         [
-            made(amount=999),
-            made(amount=True),
-            made(amount="1000"),
-            made(amount=1000.0),
-            made(amount=None),
-            made(currency="sek"),
-            made(currency=None),
-            made(payment_intent="pi_2"),
-            made(payment_intent=None),
-            made(id=""),
-            made(id=None),
-            made(object="charge"),
-            made(status=None),
-            made(status="refunded"),
+            refund_body(amount=999),
+            refund_body(amount=True),
+            refund_body(amount="1000"),
+            refund_body(amount=1000.0),
+            refund_body(amount=None),
+            refund_body(currency="sek"),
+            refund_body(currency=None),
+            refund_body(payment_intent="pi_2"),
+            refund_body(payment_intent=None),
+            refund_body(id=""),
+            refund_body(id=None),
+            refund_body(object="charge"),
+            refund_body(status=None),
+            refund_body(status="refunded"),
             {},
             [],
             "refund",
@@ -169,8 +169,8 @@ class TestAnswers:
             b"<html>",
         ],
     )
-    def test_a_2xx_that_is_not_the_refund_asked_for_is_no_acceptance(self, told: object) -> None:
-        answer = answer_to(Reply(body=told))
+    def test_a_2xx_for_another_refund_is_not_an_acceptance(self, body: object) -> None:
+        answer = answer_to(Reply(body=body))
         assert answer.signal in (Signal.MALFORMED, Signal.OTHER)
         assert answer.state is None
 
@@ -242,8 +242,8 @@ class TestAnswers:
         assert (answer.status, answer.replayed) == ("approval_required areq_123", replayed)
 
     def test_an_approval_request_in_the_place_of_the_refund_is_waited_for(self) -> None:
-        told = {"id": "areq_123", "object": "v2.core.approval_request", "status": "requires_review"}
-        answer = answer_to(Reply(body=told))
+        body = {"id": "areq_123", "object": "v2.core.approval_request", "status": "requires_review"}
+        answer = answer_to(Reply(body=body))
         assert (answer.signal, answer.state, answer.reference) == (Signal.AWAITING_APPROVAL, None, "")
 
     @pytest.mark.parametrize("code", ["idempotency_key_in_use", "lock_timeout"])
@@ -267,10 +267,10 @@ class TestAnswers:
         assert code in answer.message
         assert answer.message.startswith("Stripe: ")
 
-    def test_a_payment_nobody_knows_is_declined(self, sandbox: RunningSandbox) -> None:
+    def test_an_unknown_payment_is_declined(self, sandbox: RunningSandbox) -> None:
         assert refund(stripe_at(sandbox.url), order("pi_nowhere")).signal == Signal.DECLINED
 
-    def test_the_wait_asked_for_is_passed_on(self, sandbox: RunningSandbox) -> None:
+    def test_retry_after_is_passed_on(self, sandbox: RunningSandbox) -> None:
         paid = sandbox.charge("100.00 EUR")
         sandbox.faults("429", retry_after=7)
         assert refund(stripe_at(sandbox.url), order(paid.reference)).retry_after == 7
@@ -278,7 +278,7 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("header", "seconds"), [("1.5", 1.5), ("999999", 3600), ("soon", None), ("-1", None), ("Mon, 1 Jan", None)]
     )
-    def test_a_wait_is_believed_only_in_seconds(self, header: str, seconds: float | None) -> None:
+    def test_retry_after_counts_only_in_seconds(self, header: str, seconds: float | None) -> None:
         assert answer_to(replace(error(429), headers={"Retry-After": header})).retry_after == seconds
 
     def test_while_it_wants_to_be_left_alone_for_long_nothing_is_sent(self) -> None:
@@ -286,7 +286,7 @@ class TestAnswers:
             provider = stripe_at(stub.url)
             refund(provider, order("pi_1"))
             answer = refund(provider, order("pi_1"))
-            assert (answer.signal, len(stub.seen)) == (Signal.TOO_SOON, 1)
+            assert (answer.signal, len(stub.requests)) == (Signal.TOO_SOON, 1)
         assert answer.retry_after
         assert 50 < answer.retry_after <= 60
 
@@ -306,7 +306,7 @@ class TestAnswers:
     def test_a_stored_decline_is_flagged_as_such(self, sandbox: RunningSandbox) -> None:
         paid, provider = sandbox.charge("5.00 EUR"), stripe_at(sandbox.url)
         first, again = (refund(provider, order(paid.reference)) for _ in range(2))
-        assert [(each.signal, each.replayed) for each in (first, again)] == [
+        assert [(decline.signal, decline.replayed) for decline in (first, again)] == [
             (Signal.DECLINED, False),
             (Signal.DECLINED, True),
         ]
@@ -332,48 +332,53 @@ class TestNetwork:
         with Stub(Reply()) as stub:
             answer = refund(stripe_at(stub.url.replace("http:", "https:")), order("pi_1"))
         assert answer.signal == Signal.NOT_SENT
-        assert stub.seen == []
+        assert stub.requests == []
 
     @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
-    def test_a_server_nobody_vouches_for_gets_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_server_with_an_untrusted_certificate_is_sent_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
         make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
         names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
         subprocess.run([*make.split(), *names], check=True, capture_output=True)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
-        with Stub(Reply(body=made())) as stub:
+        with Stub(Reply(body=refund_body())) as stub:
             stub.secure(context)
             provider = stripe_at(stub.url.replace("http:", "https:"))
             assert refund(provider, order("pi_1")).signal == Signal.NOT_SENT
-            assert stub.seen == []
+            assert stub.requests == []
             monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
             assert refund(provider, order("pi_1")).signal == Signal.ACCEPTED
 
     def test_certificates_that_are_not_there_stop_it_before_it_is_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
-        with Stub(Reply(body=made())) as stub:
+        with Stub(Reply(body=refund_body())) as stub:
             answer = refund(stripe_at(stub.url), order("pi_1"))
         assert answer.signal == Signal.NOT_SENT
         assert "/nowhere/ca.pem" in answer.message
         assert stub.connections == 0
 
     def test_a_name_that_cannot_be_found_proves_that_nothing_was_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[tuple[object, object]] = []
+        lookups: list[tuple[object, object]] = []
 
         def fail(host: object, port: object, *rest: object, **more: object) -> None:
-            asked.append((host, port))
+            lookups.append((host, port))
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
         monkeypatch.setattr(socket, "getaddrinfo", fail)
         answer = refund(stripe_at(None), order("pi_1"))
-        assert (answer.signal, asked) == (Signal.NOT_SENT, [("api.stripe.com", 443)])
+        assert (answer.signal, lookups) == (Signal.NOT_SENT, [("api.stripe.com", 443)])
         assert answer.message == "No connection to Stripe: Name or service not known"
 
     def test_a_redirect_is_not_followed(self) -> None:
-        with Stub(Reply(body=made())) as elsewhere, Stub(Reply(307, headers={"Location": elsewhere.url})) as stub:
+        with (
+            Stub(Reply(body=refund_body())) as elsewhere,
+            Stub(Reply(307, headers={"Location": elsewhere.url})) as stub,
+        ):
             assert refund(stripe_at(stub.url), order("pi_1")).signal == Signal.OTHER
-        assert (len(stub.seen), elsewhere.seen) == (1, [])
+        assert (len(stub.requests), elsewhere.requests) == (1, [])
 
     def test_proxies_of_the_environment_are_not_used(
         self, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch
@@ -386,14 +391,14 @@ class TestNetwork:
         assert refund(stripe_at(sandbox.url), order(paid.reference)).signal == Signal.ACCEPTED
 
     def test_each_call_has_a_connection_of_its_own(self) -> None:
-        with Stub(Reply(body=made())) as stub:
+        with Stub(Reply(body=refund_body())) as stub:
             provider = stripe_at(stub.url)
             for _ in range(3):
                 refund(provider, order("pi_1"))
-        assert (stub.connections, len(stub.seen)) == (3, 3)
+        assert (stub.connections, len(stub.requests)) == (3, 3)
 
     def test_threads_may_share_it(self) -> None:
-        with Stub(Reply(body=made())) as stub:
+        with Stub(Reply(body=refund_body())) as stub:
             provider = stripe_at(stub.url)
             answers: list[str] = []
             threads = [
@@ -407,17 +412,17 @@ class TestNetwork:
         assert answers == [Signal.ACCEPTED] * 6
 
     @pytest.mark.parametrize(
-        "other",
+        "changes",
         [{"account": "acct_2"}, {"livemode": True}, {"endpoint": "https://api.stripe.com/v1/refunds"}],
     )
-    def test_what_was_prepared_for_another_place_goes_nowhere(self, other: Any) -> None:
-        with Stub(Reply(body=made())) as stub:
+    def test_what_was_prepared_for_another_place_goes_nowhere(self, changes: Any) -> None:
+        with Stub(Reply(body=refund_body())) as stub:
             provider = stripe_at(stub.url)
-            stored = replace(provider.prepare(order("pi_1")), **other)
+            stored = replace(provider.prepare(order("pi_1")), **changes)
             assert provider.refund(stored, KEY, allowed).signal == Signal.NOT_SENT
-            found = provider.find_refund(stored, "rf_1")
-        assert found is not None
-        assert (found.signal, stub.connections) == (Signal.OTHER, 0)
+            match = provider.find_refund(stored, "rf_1")
+        assert match is not None
+        assert (match.signal, stub.connections) == (Signal.OTHER, 0)
 
 
 class TestLookingUp:
@@ -427,12 +432,12 @@ class TestLookingUp:
         ours = provider.refund(request, KEY, allowed)
         assert paid.charge
         for number in range(230):
-            other = StripeRefund(f"re_{number}", paid.charge, paid.reference, 1, "eur", int(sandbox.state.now()))
-            sandbox.state.refunds[other.id] = other
-        found = provider.find_refund(request, "rf_1")
-        assert found == ours
+            foreign = StripeRefund(f"re_{number}", paid.charge, paid.reference, 1, "eur", int(sandbox.state.now()))
+            sandbox.state.refunds[foreign.id] = foreign
+        match = provider.find_refund(request, "rf_1")
+        assert match == ours
         assert provider.find_refund(request, "rf_2") is None
-        assert len([each for each in sandbox.requests if each.method == "GET"]) == 6
+        assert len([logged for logged in sandbox.requests if logged.method == "GET"]) == 6
 
     def test_no_refund_is_none(self, sandbox: RunningSandbox) -> None:
         paid, provider = sandbox.charge("100.00 EUR"), stripe_at(sandbox.url)
@@ -479,31 +484,31 @@ class TestLookingUp:
         assert answer.signal in (Signal.OTHER, Signal.MALFORMED)
 
     def test_a_second_page_that_fails_is_no_proof(self) -> None:
-        others = page(made(id="re_0", metadata={}), more=True)
-        answer = looked_up(others, error(500))
+        first_page = page(refund_body(id="re_0", metadata={}), more=True)
+        answer = looked_up(first_page, error(500))
         assert answer is not None
         assert answer.state is None
 
-    def test_what_is_found_must_be_what_was_asked_for(self) -> None:
-        found = looked_up(page(made(amount=2000)))
-        assert found is not None
-        assert found.signal == Signal.MALFORMED
+    def test_a_found_refund_must_match_the_request(self) -> None:
+        match = looked_up(page(refund_body(amount=2000)))
+        assert match is not None
+        assert match.signal == Signal.MALFORMED
 
     def test_ours_twice_is_for_a_person_to_see(self) -> None:
-        found = looked_up(page(made(id="re_1"), made(id="re_2")))
-        assert found is not None
-        assert found.signal == Signal.MALFORMED
-        assert "re_1, re_2" in found.message
+        match = looked_up(page(refund_body(id="re_1"), refund_body(id="re_2")))
+        assert match is not None
+        assert match.signal == Signal.MALFORMED
+        assert "re_1, re_2" in match.message
 
-    def test_a_failed_one_is_told_as_failed(self) -> None:
-        found = looked_up(page(made(status="failed", failure_reason="lost_or_stolen_card")))
-        assert found is not None
-        assert (found.signal, found.state) == (Signal.ACCEPTED, RefundState.FAILED)
-        assert "lost_or_stolen_card" in found.message
+    def test_a_failed_refund_is_found_as_failed(self) -> None:
+        match = looked_up(page(refund_body(status="failed", failure_reason="lost_or_stolen_card")))
+        assert match is not None
+        assert (match.signal, match.state) == (Signal.ACCEPTED, RefundState.FAILED)
+        assert "lost_or_stolen_card" in match.message
 
 
 class Accounts:
-    """A cache that can be looked into."""
+    """An inspectable cache."""
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
@@ -533,7 +538,7 @@ def connected(
 
 
 class TestConnecting:
-    def test_the_account_is_asked_for_once_per_key(self, sandbox: RunningSandbox) -> None:
+    def test_the_account_is_retrieved_once_per_key(self, sandbox: RunningSandbox) -> None:
         accounts = Accounts()
         first, again = (connected(accounts, api_base=sandbox.url) for _ in range(2))
         account = sandbox.state.account_id
@@ -543,12 +548,12 @@ class TestConnecting:
         assert [request.path for request in sandbox.requests] == ["/v1/account"]
         assert STRIPE_KEY not in fingerprint(STRIPE_KEY)
 
-    def test_a_restricted_key_stands_for_its_account_itself(self) -> None:
+    def test_a_restricted_key_identifies_its_own_account(self) -> None:
         with Stub(error(403)) as stub:
             provider = connected(Accounts(), api_base=stub.url, key="rk_test_" + "sandbox")
         assert provider.account == f"key-{fingerprint('rk_test_' + 'sandbox')}"
 
-    def test_a_practice_server_that_tells_of_no_account_is_known_by_the_key(self) -> None:
+    def test_a_sandbox_without_accounts_is_identified_by_its_key(self) -> None:
         with Stub(error(404)) as stub:
             provider = connected(Accounts(), api_base=stub.url)
         assert provider.account == f"key-{fingerprint(STRIPE_KEY)}"
@@ -558,13 +563,13 @@ class TestConnecting:
             connected(Accounts(), api_base=stub.url)
 
     @pytest.mark.parametrize("reply", [error(500), error(400), Reply(429), Reply(body={}), Reply(body=b"<html>")])
-    def test_an_account_that_is_not_told_is_not_guessed(self, reply: Reply) -> None:
+    def test_a_missing_account_is_not_guessed(self, reply: Reply) -> None:
         accounts = Accounts()
         with Stub(reply) as stub, pytest.raises(ProviderUnreachable):
             connected(accounts, api_base=stub.url)
         assert accounts.put_calls == []
 
-    def test_nobody_there_is_said(self) -> None:
+    def test_an_unreachable_server_is_reported(self) -> None:
         with pytest.raises(ProviderUnreachable, match="Connection refused"):
             connected(Accounts(), api_base=refused_url())
 
@@ -605,8 +610,8 @@ class TestSecrets:
             error(401, text=f"Invalid API Key provided: {STRIPE_KEY}"),
             error(400, "charge_disputed", text=f"seen with {STRIPE_KEY} and whsec_abcdef"),
             error(500, text=f"Authorization: Bearer {STRIPE_KEY}"),
-            Reply(body=made(status=STRIPE_KEY)),
-            Reply(body=made(failure_reason=STRIPE_KEY, status="failed")),
+            Reply(body=refund_body(status=STRIPE_KEY)),
+            Reply(body=refund_body(failure_reason=STRIPE_KEY, status="failed")),
             Reply(body=STRIPE_KEY),
             Reply(body=None),
         ],
@@ -625,7 +630,7 @@ class TestSecrets:
         monkeypatch.setattr("stripe._util.STRIPE_LOG", "debug")
         caplog.set_level(logging.DEBUG, logger="stripe")
         with redirect_stderr(io.StringIO()) as printed:
-            answer_to(Reply(body=made()))
+            answer_to(Reply(body=refund_body()))
         assert (printed.getvalue(), [record for record in caplog.records if record.name == "stripe"]) == ("", [])
 
     def test_the_key_is_not_in_what_is_stored(self) -> None:

@@ -1,4 +1,4 @@
-"""Stripe's invoices closed with the real SDK over real sockets: what is sent, and what an answer is taken to mean."""
+"""Stripe's invoices closed with the real SDK over real sockets: what is sent, and how a response is read."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ from refundcli.settings import StripeSettings
 from wire import KEY, QUICK, STRIPE_KEY, Reply, Stub, allowed, refused_url
 
 VOID, UNCOLLECTIBLE = InvoiceStatus.VOID, InvoiceStatus.UNCOLLECTIBLE
-# What the sandbox does with the call, the signal it gives, and whether the invoice is closed after it.
+# The fault, its signal, and whether the invoice is closed afterwards.
 FAULTS = [
     ("malformed", Signal.MALFORMED, True),
     ("empty_object", Signal.MALFORMED, True),
@@ -43,59 +43,59 @@ def closer_at(url: str) -> StripeInvoiceCloser:
     return StripeInvoiceCloser(STRIPE_KEY, StripeSettings(api_base=url), QUICK, "acct_1")
 
 
-def close(closer: StripeInvoiceCloser, reference: str, wanted: InvoiceStatus = VOID, key: str = KEY) -> ClosingAnswer:
-    return closer.close(closer.prepare(reference, wanted), key, allowed)
+def close(closer: StripeInvoiceCloser, reference: str, status: InvoiceStatus = VOID, key: str = KEY) -> ClosingAnswer:
+    return closer.close(closer.prepare(reference, status), key, allowed)
 
 
-def answer_to(reply: Reply, wanted: InvoiceStatus = VOID) -> ClosingAnswer:
+def answer_to(reply: Reply, status: InvoiceStatus = VOID) -> ClosingAnswer:
     with Stub(reply) as stub:
-        return close(closer_at(stub.url), "in_1", wanted)
+        return close(closer_at(stub.url), "in_1", status)
 
 
 def error(status: int, code: str = "", param: str = "", kind: str = "invalid_request_error", **headers: str) -> Reply:
-    told: dict[str, Any] = {"type": kind, "message": "No.", "code": code or None, "param": param or None}
-    body = {"error": {name: value for name, value in told.items() if value}}
+    fields: dict[str, Any] = {"type": kind, "message": "No.", "code": code or None, "param": param or None}
+    body = {"error": {name: value for name, value in fields.items() if value}}
     return Reply(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-@pytest.mark.parametrize(("wanted", "verb"), [(VOID, "void"), (UNCOLLECTIBLE, "mark_uncollectible")])
-def test_one_request_with_its_key_and_no_parameters(wanted: InvoiceStatus, verb: str) -> None:
-    with Stub(Reply(200, {"id": "in_1", "object": "invoice", "status": wanted.value})) as stub:
+@pytest.mark.parametrize(("status", "verb"), [(VOID, "void"), (UNCOLLECTIBLE, "mark_uncollectible")])
+def test_one_request_with_its_key_and_no_parameters(status: InvoiceStatus, verb: str) -> None:
+    with Stub(Reply(200, {"id": "in_1", "object": "invoice", "status": status.value})) as stub:
         closer = closer_at(stub.url)
-        request = closer.prepare("in_1", wanted)
+        request = closer.prepare("in_1", status)
         assert request.endpoint == f"{stub.url}/v1/invoices/in_1/{verb}"
         assert closer.close(request, KEY, allowed) == ClosingAnswer(Signal.ACCEPTED)
-    (seen,) = stub.seen
-    assert (seen.method, seen.path, seen.body) == ("POST", f"/v1/invoices/in_1/{verb}", b"")
-    assert (seen.headers["idempotency-key"], seen.headers["stripe-version"]) == (KEY, request.api_version)
+    (sent,) = stub.requests
+    assert (sent.method, sent.path, sent.body) == ("POST", f"/v1/invoices/in_1/{verb}", b"")
+    assert (sent.headers["idempotency-key"], sent.headers["stripe-version"]) == (KEY, request.api_version)
 
 
 @pytest.mark.parametrize(("behaviour", "signal", "closed"), FAULTS)
-def test_each_fault_is_told_as_what_it_proves(
+def test_each_fault_maps_to_the_signal_that_it_proves(
     sandbox: RunningSandbox, behaviour: str, signal: Signal, closed: bool
 ) -> None:
-    made = sandbox.invoice("10.00 EUR", status="open")
+    stripe_invoice = sandbox.invoice("10.00 EUR", status="open")
     sandbox.faults(behaviour, call="invoice")
-    answer = close(closer_at(sandbox.url), made.id)
+    answer = close(closer_at(sandbox.url), stripe_invoice.id)
     assert answer.signal == signal, answer
-    assert (sandbox.state.invoices[made.id].status == "void") == closed
+    assert (sandbox.state.invoices[stripe_invoice.id].status == "void") == closed
     assert len([request for request in sandbox.requests if request.method == "POST"]) == 1
 
 
 def test_a_slow_answer_is_none(sandbox: RunningSandbox) -> None:
-    made = sandbox.invoice("10.00 EUR", status="open")
+    stripe_invoice = sandbox.invoice("10.00 EUR", status="open")
     sandbox.faults("delay_ms", call="invoice", delay_ms=1500)
-    assert close(closer_at(sandbox.url), made.id).signal == Signal.NO_ANSWER
+    assert close(closer_at(sandbox.url), stripe_invoice.id).signal == Signal.NO_ANSWER
 
 
 def test_one_whose_lease_ended_while_it_connected_is_not_sent() -> None:
     with Stub(Reply(200, {"id": "in_1", "object": "invoice", "status": "void"})) as stub:
         closer = closer_at(stub.url)
         answer = closer.close(closer.prepare("in_1", VOID), KEY, lambda: False)
-    assert (answer.signal, stub.seen) == (Signal.NOT_SENT, [])
+    assert (answer.signal, stub.requests) == (Signal.NOT_SENT, [])
 
 
-def test_nobody_there_was_sent_nothing() -> None:
+def test_an_unreachable_server_is_sent_nothing() -> None:
     assert close(closer_at(refused_url()), "in_1").signal == Signal.NOT_SENT
 
 
@@ -112,10 +112,10 @@ def test_the_same_key_is_the_same_answer_and_for_another_invoice_an_error(sandbo
 def test_what_may_not_be_closed_is_a_definite_no(sandbox: RunningSandbox) -> None:
     closer = closer_at(sandbox.url)
     for status in ("paid", "void", "draft"):
-        made = sandbox.invoice("10.00 EUR", status=status)
-        answer = close(closer, made.id, key=f"{KEY}{status}")
+        stripe_invoice = sandbox.invoice("10.00 EUR", status=status)
+        answer = close(closer, stripe_invoice.id, key=f"{KEY}{status}")
         assert (answer.signal, answer.replayed) == (Signal.DECLINED, False)
-        again = close(closer, made.id, key=f"{KEY}{status}")
+        again = close(closer, stripe_invoice.id, key=f"{KEY}{status}")
         assert (again.signal, again.replayed) == (Signal.DECLINED, True)
     assert close(closer, "in_nowhere").signal == Signal.DECLINED
 
@@ -156,8 +156,8 @@ def test_any_other_answer_proves_nothing(reply: Reply) -> None:
     "changed", [{"id": "in_2"}, {"status": "open"}, {"status": "uncollectible"}, {"object": "refund"}, {"id": None}]
 )
 def test_another_object_or_status_is_no_acceptance(changed: dict[str, Any]) -> None:
-    told = {"id": "in_1", "object": "invoice", "status": "void"} | changed
-    assert answer_to(Reply(200, told)).signal == Signal.MALFORMED
+    body = {"id": "in_1", "object": "invoice", "status": "void"} | changed
+    assert answer_to(Reply(200, body)).signal == Signal.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -174,10 +174,10 @@ def test_another_object_or_status_is_no_acceptance(changed: dict[str, Any]) -> N
 def test_what_was_prepared_otherwise_is_not_sent(changed: dict[str, Any]) -> None:
     with Stub(Reply()) as stub:
         closer = closer_at(stub.url)
-        told: dict[str, Any] = {
+        changes: dict[str, Any] = {
             name: value.format(url=stub.url) if isinstance(value, str) else value for name, value in changed.items()
         }
-        request = replace(closer.prepare("in_1", VOID), **told)
+        request = replace(closer.prepare("in_1", VOID), **changes)
         assert closer.close(request, KEY, allowed).signal == Signal.NOT_SENT
     assert stub.connections == 0
 
@@ -185,5 +185,5 @@ def test_what_was_prepared_otherwise_is_not_sent(changed: dict[str, Any]) -> Non
 def test_a_reference_that_is_no_id_stays_in_its_place() -> None:
     with Stub(error(404, "resource_missing", "invoice")) as stub:
         assert close(closer_at(stub.url), "in_1/../../refunds").signal in (Signal.DECLINED, Signal.NOT_SENT)
-    paths = [seen.path.split("/") for seen in stub.seen]
+    paths = [request.path.split("/") for request in stub.requests]
     assert all((path[:3], len(path), path[-1]) == (["", "v1", "invoices"], 5, "void") for path in paths)

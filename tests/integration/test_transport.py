@@ -1,4 +1,4 @@
-"""One request on one connection: the last check before its first byte, and the limits of its answer."""
+"""One request on one connection: the last check before its first byte, and the limits of its response."""
 
 import gzip
 import socket
@@ -34,7 +34,7 @@ def refunded(provider: str, url: str, *, may_send: Callable[[], bool] = lambda: 
 
 @contextmanager
 def served(answer: Callable[[Line], None]) -> Iterator[str]:
-    """Each connection is answered so; the address. What a client that has left does not take is nobody's concern."""
+    """Answers each connection with `answer` and ignores clients that have left; the address."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -53,7 +53,7 @@ def served(answer: Callable[[Line], None]) -> Iterator[str]:
 
 
 def drip(begin: bytes, more: bytes) -> Callable[[Line], None]:
-    """A byte now and then, each well within the read timeout, for longer than any deadline."""
+    """Single bytes, each within the read timeout, beyond any deadline."""
 
     def answer(line: Line) -> None:
         line.sendall(begin)
@@ -80,7 +80,7 @@ def test_an_answer_that_drips_is_given_up_at_the_deadline(provider: str, begin: 
     with served(drip(begin, more)) as url:
         began = time.monotonic()
         answer = refunded(provider, url)
-        # The server would go on for twenty seconds.
+        # The server would continue for twenty seconds.
         assert DEADLINE_SECONDS * 0.9 < time.monotonic() - began < 10 * DEADLINE_SECONDS
     assert (answer.signal, answer.state) == (Signal.NO_ANSWER, None)
 
@@ -103,7 +103,7 @@ def test_an_answer_without_end_is_not_read_to_its_end(
         answer = refunded(provider, url)
     assert (answer.signal, answer.state) == (Signal.NO_ANSWER, None)
     assert "larger than 1 MiB" in answer.message
-    # What lies in the buffers of both ends counts as sent.
+    # Bytes in the socket buffers count as sent.
     assert sent < 32 * 1024 * 1024
 
 
@@ -169,7 +169,7 @@ def test_a_name_that_is_looked_up_for_ever_is_given_up_and_nothing_was_sent(
 @BOTH
 def test_a_handshake_that_never_ends_proves_that_nothing_was_sent(provider: str) -> None:
     def drip_handshake(line: Line) -> None:
-        # The head of a record of 16 KiB, and its bytes now and then.
+        # The header of a 16 KiB record, then its bytes slowly.
         line.sendall(b"\x16\x03\x03\x40\x00")
         for _ in range(200):
             line.sendall(b"\x02")
@@ -178,7 +178,7 @@ def test_a_handshake_that_never_ends_proves_that_nothing_was_sent(provider: str)
     with served(drip_handshake) as url:
         began = time.monotonic()
         answer = refunded(provider, url.replace("http:", "https:"))
-        # The server would go on for twenty seconds.
+        # The server would continue for twenty seconds.
         assert time.monotonic() - began < 15
     assert (answer.signal, answer.state) == (Signal.NOT_SENT, None)
 
@@ -187,7 +187,7 @@ def test_all_addresses_of_a_name_share_one_deadline(monkeypatch: pytest.MonkeyPa
     silent = socket.create_server(("127.0.0.1", 0), backlog=0)
     full = [socket.socket() for _ in range(4)]
     for line in full:
-        # Its queue is full: whoever connects now waits.
+        # Its queue is full, so connecting waits.
         line.setblocking(False)
         line.connect_ex(silent.getsockname())
     of_name = (socket.AF_INET, socket.SOCK_STREAM, 6, "", silent.getsockname())
@@ -216,7 +216,7 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(provider: str, 
             answer = refunded(provider, stub.url)
         assert elsewhere.connections == 0
     assert answer.state is None
-    assert len(stub.seen) == 1
+    assert len(stub.requests) == 1
 
 
 def test_a_list_of_a_hundred_charges_is_not_too_large() -> None:
@@ -238,7 +238,7 @@ def test_the_last_check_comes_after_the_connection_and_before_the_first_byte(pro
         answer = refunded(provider, stub.url, may_send=may_send)
     assert (answer.signal, answer.state) == (Signal.NOT_SENT, None)
     assert "not sent" in answer.message
-    assert (connections, stub.seen) == ([1], [])
+    assert (connections, stub.requests) == ([1], [])
 
 
 @BOTH
@@ -247,19 +247,19 @@ def test_once_a_part_is_on_its_way_the_last_check_proves_nothing(provider: str) 
     with Stub(StubReply(500)) as stub:
         answer = refunded(provider, stub.url, may_send=lambda: next(answers))
     assert answer.signal == Signal.NO_ANSWER
-    assert stub.seen == [] or stub.seen[0].body == b""
+    assert stub.requests == [] or stub.requests[0].body == b""
 
 
 @BOTH
-def test_a_look_at_the_records_is_not_kept_by_the_check_of_a_refund_before_it(provider: str) -> None:
+def test_a_lookup_is_not_bound_to_the_check_of_an_earlier_refund(provider: str) -> None:
     with Stub(StubReply(500)) as stub:
         assert refunded(provider, stub.url, may_send=lambda: False).signal == Signal.NOT_SENT
         assert refunded(provider, stub.url).signal == Signal.SERVER_ERROR
-    assert len(stub.seen) == 1
+    assert len(stub.requests) == 1
 
 
 @BOTH
-def test_where_nobody_listens_there_is_nothing_to_check(provider: str) -> None:
+def test_an_unreachable_port_skips_the_last_check(provider: str) -> None:
     answers = iter([True])
     answer = refunded(provider, refused_url(), may_send=lambda: next(answers))
     assert (answer.signal, list(answers)) == (Signal.NOT_SENT, [True])

@@ -1,4 +1,4 @@
-"""Stores that released programs wrote, upgraded by this one: nothing is lost, misreported or sent twice.
+"""Stores written by released programs, upgraded by this one: nothing is lost, misreported or sent twice.
 
 The stores and what their own programs said of them are in tests/stores/dumps; tests/stores/build.py makes them.
 """
@@ -21,13 +21,13 @@ from stores.build import brief
 from stores.loading import PLACEHOLDER, SCHEMAS, Released, rows, sent_lately
 from webhooks import Json, adyen, item, settle_secrets, signed
 
-# What `invoice show` may say otherwise after an upgrade, and why.
+# Allowed changes of `invoice show` after an upgrade, with the reason.
 MAY_CHANGE = {
     "actions": "rules grow; what matters of them has tests of its own here",
     "references": "later schemas know more ids of a payment",
     "dispute_amount": "disputes are records since 0006; their amounts are compared",
 }
-# Names in JSON that changed since.
+# JSON keys that were renamed since.
 RENAMED = {
     "came_back_at": "needs_acknowledgement_since",
     "held": "still_reserved",
@@ -37,7 +37,7 @@ RENAMED = {
     "why": "message",
     "word": "code",
 }
-# The parts of `status` that name refunds and closings, and what they were called.
+# The parts of `status` that list refunds and closings, and what they were called.
 ATTENTION = ("unfinished", "closings", "needs_acknowledgement", "pending", "external")
 OLD_ATTENTION = ("unfinished", "closings", "came_back", "pending", "elsewhere")
 DATABASES = ("sqlite", "postgresql")
@@ -46,21 +46,21 @@ NEW_DATABASE = Callable[[], str]
 
 @pytest.fixture(scope="module")
 def new_database(postgres: Any) -> Iterator[NEW_DATABASE]:
-    """Empty PostgreSQL databases: the old tables are made in them."""
+    """Empty PostgreSQL databases for the old tables."""
     admin = create_engine(
         postgres.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
     )
-    made: list[str] = []
+    names: list[str] = []
 
     def make() -> str:
-        made.append(f"released_{len(made)}")
+        names.append(f"released_{len(names)}")
         with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {made[-1]}"))
-        return str(postgres.get_uri(made[-1]))
+            connection.execute(text(f"CREATE DATABASE {names[-1]}"))
+        return str(postgres.get_uri(names[-1]))
 
     yield make
     with admin.connect() as connection:
-        for name in made:
+        for name in names:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     admin.dispose()
 
@@ -72,7 +72,7 @@ def released(request: pytest.FixtureRequest) -> Released:
 
 @pytest.fixture(params=DATABASES)
 def old_store(request: pytest.FixtureRequest, released: Released, sandbox: RunningSandbox, tmp_path: Path) -> str:
-    """A store as the old program left it, whose providers are this sandbox."""
+    """The old program's store, with this sandbox as its providers."""
     released.into_sandbox(sandbox)
     if request.param == "sqlite":
         return released.into_sqlite(tmp_path / "store.db", sandbox.url)
@@ -81,68 +81,68 @@ def old_store(request: pytest.FixtureRequest, released: Released, sandbox: Runni
 
 @pytest.fixture
 def desk(old_store: str, sandbox: RunningSandbox, tmp_path: Path) -> Iterator[Desk]:
-    """At an upgraded store. Its requests were sent ten minutes ago."""
+    """A desk with the upgraded store, whose requests were sent ten minutes ago."""
     sent_lately(old_store)
-    made = Desk(old_store, sandbox, tmp_path)
-    upgraded = made.json("store upgrade")
+    new_desk = Desk(old_store, sandbox, tmp_path)
+    upgraded = new_desk.json("store upgrade")
     assert upgraded["after"] == HEAD
-    # The stores grow older than a clock may be ahead.
-    made.json("store clock --accept")
-    yield made
-    made.books.engine.dispose()
+    # The stores may be older than the allowed clock skew.
+    new_desk.json("store clock --accept")
+    yield new_desk
+    new_desk.books.engine.dispose()
 
 
 # --- what is stored ---
 
 
 def test_the_books_report_what_the_old_program_reported(desk: Desk, released: Released) -> None:
-    for told in released.told["invoices"]:
-        shown = brief(desk.json(f"invoice show {told['number']}"))
-        assert _same(told, shown), told["number"]
+    for invoice in released.expectations["invoices"]:
+        answer = brief(desk.json(f"invoice show {invoice['number']}"))
+        assert _same(invoice, answer), invoice["number"]
     assert desk.json("store check")["sound"]
 
 
-def _same(told: Any, shown: Any, at: str = "") -> bool:
-    """Every field that the old program told is there with its value; new ones may have come."""
-    if isinstance(told, Mapping):
-        if "dispute_amount" in told and "disputes" in shown:
-            assert [dispute.get("amount") for dispute in shown["disputes"]] == [told["dispute_amount"]], at
-        for name, value in told.items():
+def _same(old: Any, new: Any, at: str = "") -> bool:
+    """Every field that the old program printed still has its value; new fields may exist."""
+    if isinstance(old, Mapping):
+        if "dispute_amount" in old and "disputes" in new:
+            assert [dispute.get("amount") for dispute in new["disputes"]] == [old["dispute_amount"]], at
+        for name, value in old.items():
             if name in MAY_CHANGE:
                 continue
-            now = shown.get(name, shown.get(RENAMED.get(name, name)))
+            now = new.get(name, new.get(RENAMED.get(name, name)))
             assert _same(value, now, f"{at}.{name}")
         return True
-    if isinstance(told, list):
-        assert len(told) == len(shown), at
-        return all(_same(*pair, f"{at}[{n}]") for n, pair in enumerate(zip(told, shown, strict=True)))
-    assert told == shown, f"{at}: {told!r} became {shown!r}"
+    if isinstance(old, list):
+        assert len(old) == len(new), at
+        return all(_same(*pair, f"{at}[{n}]") for n, pair in enumerate(zip(old, new, strict=True)))
+    assert old == new, f"{at}: {old!r} became {new!r}"
     return True
 
 
 def test_refunds_keep_their_keys_and_their_stored_requests(desk: Desk, released: Released) -> None:
     columns = "id, state, request_key, idempotency_key, endpoint, api_version, request"
     stored = rows(desk.url, f"SELECT {columns} FROM refund ORDER BY id")
-    assert stored == _filled_in(released.told["refunds"], desk.sandbox.url)
+    assert stored == _filled_in(released.expectations["refunds"], desk.sandbox.url)
     if released.has("0002"):
         columns = "id, action, state, idempotency_key, endpoint, api_version"
         stored = rows(desk.url, f"SELECT {columns} FROM closing ORDER BY id")
-        assert stored == _filled_in(released.told["closings"], desk.sandbox.url)
+        assert stored == _filled_in(released.expectations["closings"], desk.sandbox.url)
 
 
-def test_credit_notes_keep_their_numbers_and_the_series_goes_on(desk: Desk, released: Released) -> None:
-    told = released.told["credit_notes"]
-    assert _same(told, brief(desk.json("credit-notes list")))
-    numbers = [f"CN-2026-{n:06}" for n in range(1, len(told) + 1)]
-    assert sorted(note["number"] for note in told) == numbers
+def test_credit_notes_keep_their_numbers_and_the_series_continues(desk: Desk, released: Released) -> None:
+    credit_notes = released.expectations["credit_notes"]
+    assert _same(credit_notes, brief(desk.json("credit-notes list")))
+    numbers = [f"CN-2026-{n:06}" for n in range(1, len(credit_notes) + 1)]
+    assert sorted(note["number"] for note in credit_notes) == numbers
     desk.json("mark-refunded CASH --amount 1 --reason other --yes")
     (newest,) = {note["number"] for note in desk.json("credit-notes list")} - set(numbers)
-    assert newest.endswith(f"-{len(told) + 1:06}") or newest.endswith("-000001"), newest
+    assert newest.endswith(f"-{len(credit_notes) + 1:06}") or newest.endswith("-000001"), newest
     assert desk.json("store check")["sound"]
 
 
-def test_the_audit_chain_goes_on_from_its_old_head(desk: Desk, released: Released) -> None:
-    (head,) = released.told["audit_head"]
+def test_the_audit_chain_continues_from_its_old_head(desk: Desk, released: Released) -> None:
+    (head,) = released.expectations["audit_head"]
     desk.json("mark-refunded CASH --amount 1 --reason other --yes")
     chain = rows(desk.url, f"SELECT seq, hash, previous_hash FROM audit_entry WHERE seq >= {head['seq']} ORDER BY seq")
     assert chain[0]["hash"] == head["hash"]
@@ -151,13 +151,13 @@ def test_the_audit_chain_goes_on_from_its_old_head(desk: Desk, released: Release
 
 
 def test_status_lists_what_needed_someone(desk: Desk, released: Released) -> None:
-    told = released.told["status"][0]
-    shown = brief(desk.json("status", exit_code=told["exit_code"]))
-    # A refund made elsewhere that came back was listed in two places.
-    listed = {each["id"] for part in ATTENTION for each in shown.get(part, [])}
+    event = released.expectations["status"][0]
+    status = brief(desk.json("status", exit_code=event["exit_code"]))
+    # A reversed external refund was listed in two places.
+    listed = {entry["id"] for part in ATTENTION for entry in status.get(part, [])}
     for part in OLD_ATTENTION:
-        assert {each["id"] for each in told.get(part, [])} <= listed, part
-    assert set(told.get("disputed", [])) <= set(shown.get("disputed", []))
+        assert {entry["id"] for entry in event.get(part, [])} <= listed, part
+    assert set(event.get("disputed", [])) <= set(status.get("disputed", []))
 
 
 def test_runs_and_events_are_all_there(desk: Desk, released: Released) -> None:
@@ -169,12 +169,12 @@ def test_runs_and_events_are_all_there(desk: Desk, released: Released) -> None:
         if released.has(since):
             part = {"bulk_run": "runs", "bulk_item": "run_rows", "provider_event": "events"}[table]
             names = columns.split(", ")
-            told = [{name: each[name] for name in names} for each in released.told[part]]
-            assert rows(desk.url, f"SELECT {columns} FROM {table} ORDER BY {columns}") == told
+            recorded = [{name: row[name] for name in names} for row in released.expectations[part]]
+            assert rows(desk.url, f"SELECT {columns} FROM {table} ORDER BY {columns}") == recorded
 
 
-def _filled_in(told: Any, sandbox: str) -> Any:
-    return json.loads(json.dumps(told).replace(PLACEHOLDER, sandbox))
+def _filled_in(expectations: Any, sandbox: str) -> Any:
+    return json.loads(json.dumps(expectations).replace(PLACEHOLDER, sandbox))
 
 
 # --- what was under way ---
@@ -183,46 +183,54 @@ def _filled_in(told: Any, sandbox: str) -> Any:
 def test_unfinished_refunds_resume_with_their_own_keys_and_requests(desk: Desk, released: Released) -> None:
     apply_events(desk, released)
     unfinished = _of_single_refunds(desk)
-    assert {each["state"] for each in unfinished} == {"ready", "submitted"}
+    assert {entry["state"] for entry in unfinished} == {"ready", "submitted"}
     resume(desk)
-    stored = {each["idempotency_key"]: each for each in _filled_in(released.told["refunds"], desk.sandbox.url)}
+    stored = {
+        entry["idempotency_key"]: entry for entry in _filled_in(released.expectations["refunds"], desk.sandbox.url)
+    }
     for request in desk.sandbox.refund_requests:
         assert request.idempotency_key in stored
         _is_the_stored_request(request, stored[str(request.idempotency_key)], desk.sandbox.url)
-    for each in unfinished:
-        (refund,) = rows(desk.url, f"SELECT state, amount FROM refund WHERE id = '{each['id']}'")
-        assert refund["state"] == ("succeeded" if each["provider"] == "stripe" else "pending"), each["number"]
-        assert desk.refunded_at_provider(each["reference"]) == [refund["amount"]], each["number"]
+    for entry in unfinished:
+        (refund,) = rows(desk.url, f"SELECT state, amount FROM refund WHERE id = '{entry['id']}'")
+        assert refund["state"] == ("succeeded" if entry["provider"] == "stripe" else "pending"), entry["number"]
+        assert desk.refunded_at_provider(entry["reference"]) == [refund["amount"]], entry["number"]
     assert desk.json("store check")["sound"]
 
 
 def test_nothing_is_sent_again_once_the_providers_forgot_its_key(desk: Desk, released: Released) -> None:
     apply_events(desk, released)
     sent_lately(desk.url, minutes=60 * 24 * 30)
-    submitted = {each["id"]: each for each in _of_single_refunds(desk) if each["state"] == "submitted"}
+    submitted = {run["id"]: run for run in _of_single_refunds(desk) if run["state"] == "submitted"}
     before = len(desk.sandbox.refund_requests)
     resume(desk)
     sent = {str(request.idempotency_key) for request in desk.sandbox.refund_requests[before:]}
-    assert not sent & {each["idempotency_key"] for each in submitted.values()}
-    for each in submitted.values():
-        (now,) = rows(desk.url, f"SELECT state FROM refund WHERE id = '{each['id']}'")
-        # Stripe still lists the one that was made.
-        assert now["state"] == ("succeeded" if each["number"] == "S-LOST-ANSWER" else "submitted"), each["number"]
+    assert not sent & {run["idempotency_key"] for run in submitted.values()}
+    for run in submitted.values():
+        (now,) = rows(desk.url, f"SELECT state FROM refund WHERE id = '{run['id']}'")
+        # Stripe still lists the refund.
+        assert now["state"] == ("succeeded" if run["number"] == "S-LOST-ANSWER" else "submitted"), run["number"]
 
 
 def test_closings_resume_at_stripe(desk: Desk, released: Released) -> None:
-    unfinished = [each for each in released.told["closings"] if each["state"] in ("ready", "submitted")]
+    unfinished = [
+        closing for closing in released.expectations["closings"] if closing["state"] in ("ready", "submitted")
+    ]
     if not unfinished:
         pytest.skip("closings came with 0003's program")
     apply_events(desk, released)
     resume(desk)
-    keys = {each["idempotency_key"] for each in unfinished}
-    asked = [each for each in desk.sandbox.requests if each.method == "POST" and "/invoices/" in each.path]
-    assert {each.idempotency_key for each in asked} <= keys
+    keys = {closing["idempotency_key"] for closing in unfinished}
+    requests = [
+        closing for closing in desk.sandbox.requests if closing.method == "POST" and "/invoices/" in closing.path
+    ]
+    assert {closing.idempotency_key for closing in requests} <= keys
     for name in ("C-READY", "C-SENT", "C-LOST-ANSWER"):
-        shown = desk.json(f"invoice show {name}")
-        assert shown["status"] == "void", name
-    assert {str(each.status) for each in desk.sandbox.state.invoices.values() if "WRITTEN" not in each.number} == {
+        invoice = desk.json(f"invoice show {name}")
+        assert invoice["status"] == "void", name
+    assert {
+        str(closing.status) for closing in desk.sandbox.state.invoices.values() if "WRITTEN" not in closing.number
+    } == {
         "void",
         "open",  # the one that Stripe declined
     }
@@ -234,12 +242,12 @@ def test_unfinished_runs_resume_and_refund_each_row_once(desk: Desk, released: R
         pytest.skip("runs came with 0003")
     apply_events(desk, released)
     _write_files(desk, released)
-    runs = {each["state"]: each["id"] for each in released.told["runs"] if each["kind"] == "refund"}
+    runs = {run["state"]: run["id"] for run in released.expectations["runs"] if run["kind"] == "refund"}
     assert set(runs) == {"finished", "stopped", "running"}
     desk.json(f"refund --resume {runs['running']} --yes")
-    # The other one goes on with its file.
+    # The stopped run resumes with its file.
     assert desk("refund --from stopped.csv --yes").exit_code == 9
-    assert {each["state"] for each in rows(desk.url, "SELECT state FROM bulk_run")} == {"finished"}
+    assert {run["state"] for run in rows(desk.url, "SELECT state FROM bulk_run")} == {"finished"}
     for name in "FIJKLMNOPQ":
         assert desk.refunded_at_provider(_reference(desk, f"R-{name}")) == [2000], name
     for name in "GH":
@@ -250,8 +258,10 @@ def test_unfinished_runs_resume_and_refund_each_row_once(desk: Desk, released: R
 def test_the_same_files_again_do_nothing_twice(desk: Desk, released: Released) -> None:
     apply_events(desk, released)
     _write_files(desk, released)
-    # One of them has a test of its own.
-    numbers = [told["number"] for told in released.told["invoices"] if told["number"] != "A-CAPTURE-FAILED"]
+    # One of them has a separate test.
+    numbers = [
+        invoice["number"] for invoice in released.expectations["invoices"] if invoice["number"] != "A-CAPTURE-FAILED"
+    ]
     books = [brief(desk.json(f"invoice show {number}")) for number in numbers]
     for name in ("invoices.csv", "several.jsonl"):
         desk.json(f"invoice import {name}")
@@ -260,7 +270,7 @@ def test_the_same_files_again_do_nothing_twice(desk: Desk, released: Released) -
     if released.has("0003"):
         before = len(desk.sandbox.refund_requests)
         answer = desk.json("refund --from finished.csv --yes", exit_code=9)
-        # R-E was declined by the provider, so it is a new try; R-D was refused and is again.
+        # R-E was declined by the provider, so it is a new attempt; R-D is refused again.
         assert [_money_at(desk, f"R-{name}") for name in "ABCDE"] == [[2000], [5000], [1000], [], [500]]
         assert len(desk.sandbox.refund_requests) == before + 1, answer
         assert desk.json("mark-refunded --from transfers.csv --yes")["recorded"] == 0
@@ -268,21 +278,21 @@ def test_the_same_files_again_do_nothing_twice(desk: Desk, released: Released) -
 
 
 def apply_events(desk: Desk, released: Released) -> None:
-    """What an operator does first, as the events tell it."""
+    """The operator's first steps, as the events suggest."""
     settle_secrets(desk)
     if released.has("0002"):
         assert desk("events apply").exit_code in (0, 3, 8)
 
 
 def resume(desk: Desk) -> None:
-    """With the confirmation that first sends may need."""
+    """`resume` with the confirmation for first sends."""
     answer = desk("resume --all --yes")
-    # 9: a run is unfinished, which is finished by itself.
+    # 9: an unfinished run, which is finished separately.
     assert answer.exit_code in (0, 8, 9), answer
 
 
 def _of_single_refunds(desk: Desk) -> list[Mapping[str, Any]]:
-    """Unfinished ones that no run made."""
+    """Unfinished refunds outside runs."""
     return rows(
         desk.url,
         "SELECT r.id, r.state, r.idempotency_key, r.provider, i.number,"
@@ -298,7 +308,7 @@ def _is_the_stored_request(request: LoggedRequest, stored: Mapping[str, Any], sa
 
 
 def _texts(params: Any) -> Any:
-    """A form has only texts."""
+    """Form values are strings."""
     if isinstance(params, Mapping):
         return {name: _texts(value) for name, value in params.items()}
     return str(params)
@@ -322,20 +332,20 @@ def _money_at(desk: Desk, number: str) -> list[int]:
 
 def ingest(desk: Desk, *items: Json) -> Any:
     path = desk.folder / "deliveries.jsonl"
-    path.write_text("".join(f"{adyen(signed(each)).kept}\n" for each in items))
+    path.write_text("".join(f"{adyen(signed(entry)).as_line}\n" for entry in items))
     settle_secrets(desk)
     return json.loads(desk(f"events ingest {path} -o json").out)
 
 
 def refusal(desk: Desk, number: str) -> str:
-    """The code with which a refund of 1.00 is refused; empty where it is not."""
+    """The refusal code of a refund of 1.00; empty if allowed."""
     answer = desk(f"refund {number} --amount 1 --reason other --dry-run -o json")
     return "" if answer.exit_code == 0 else str(answer.error["code"])
 
 
 def payment_of(desk: Desk, number: str) -> Json:
-    found: Json = brief(desk.json(f"invoice show {number}"))["payments"][0]
-    return found
+    payment: Json = brief(desk.json(f"invoice show {number}"))["payments"][0]
+    return payment
 
 
 @pytest.mark.parametrize(
@@ -368,7 +378,7 @@ def test_a_chargeback_that_an_answer_had_cleared_is_open_again(desk: Desk, relea
 
 def test_a_capture_that_failed_is_applied_and_the_invoice_is_not_paid(desk: Desk, released: Released) -> None:
     _of_events(released)
-    # A program from 0006 on has applied it by itself.
+    # Programs from 0006 on have applied it already.
     assert refusal(desk, "A-CAPTURE-FAILED") == ("not-paid" if released.has("0006") else "unreviewed-event")
     apply_events(desk, released)
     assert refusal(desk, "A-CAPTURE-FAILED") == "not-paid"
@@ -381,7 +391,7 @@ def test_ordinary_events_block_nothing_after_the_upgrade(desk: Desk, released: R
     apply_events(desk, released)
     assert desk.json("refund A-ORDINARY --full --reason other --yes")["refunds"][0]["status"] == "pending"
     kinds = rows(desk.url, "SELECT DISTINCT state FROM provider_event WHERE kind IN ('AUTHORISATION', 'CAPTURE')")
-    # Before 0006 a capture was noted: it is read again, and applied where its payment is in the books.
+    # Before 0006 a capture was noted: it is read again, and applied a known payment is applied.
     assert {kind["state"] for kind in kinds} == {"noted", "applied", "unmatched"}
 
 
@@ -405,8 +415,8 @@ def test_a_stored_event_that_is_delivered_again_is_known(desk: Desk, released: R
     _of_events(released)
     apply_events(desk, released)
     stored = rows(desk.url, "SELECT payload FROM provider_event WHERE provider = 'adyen' ORDER BY id")
-    told = ingest(desk, *(json.loads(each["payload"]) for each in stored))
-    assert (told["new"], told["already_stored"]) == (0, len(stored))
+    summary = ingest(desk, *(json.loads(row["payload"]) for row in stored))
+    assert (summary["new"], summary["already_stored"]) == (0, len(stored))
 
 
 def test_a_chargeback_stored_before_its_invoice_is_applied_by_the_import(desk: Desk, released: Released) -> None:
@@ -449,7 +459,7 @@ def _of_events(released: Released) -> None:
 def test_deliveries_that_an_older_program_rejected_are_still_counted(
     old_store: str, released: Released, sandbox: RunningSandbox, tmp_path: Path
 ) -> None:
-    """They had no provider and no time; what is rejected from now on has both."""
+    """Old counts have no provider and no time; new ones have both."""
     if not released.has("0006"):
         pytest.skip("counted in the same way since 0002")
     engine = store_engine(old_store)
@@ -460,7 +470,7 @@ def test_deliveries_that_an_older_program_rejected_are_still_counted(
     settle_secrets(desk)
     desk.json("store upgrade")
     path = desk.folder / "forged.jsonl"
-    path.write_text(f"{adyen(signed(item(), 'ab' * 16)).kept}\n")
+    path.write_text(f"{adyen(signed(item(), 'ab' * 16)).as_line}\n")
     assert desk(f"events ingest {path}").exit_code == 3
     counts = desk.books.read(lambda tx: tx.delivery_counts())
     assert [(count.provider, count.reason, count.count) for count in counts] == [

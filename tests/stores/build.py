@@ -1,4 +1,4 @@
-"""Makes the stores in dumps/: each written by the last program whose schema it was, on an afternoon of its own.
+"""Makes the stores in dumps/: each written by the last program that had its schema, on a day of its own.
 
     PYTHONPATH=tests .venv/bin/python -m stores.build [SCHEMA…]
 
@@ -31,7 +31,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 DUMPS = HERE / "dumps"
-# The last commit at which each was the newest schema.
+# The last commit of each schema.
 COMMITS = {
     "0001": "cc1ecb5",
     "0002": "bd378ad",
@@ -44,13 +44,13 @@ BEGAN_AT = datetime(2026, 10, 5, 8, 0, tzinfo=UTC)
 PLACEHOLDER = "{{SANDBOX}}"
 
 
-def main(given: list[str]) -> None:
-    if given and given[0] == "--here":
-        _play(given[1], Path(given[2]))
+def main(schemas: list[str]) -> None:
+    if schemas and schemas[0] == "--here":
+        _play(schemas[1], Path(schemas[2]))
         return
-    for schema in given or COMMITS:
+    for schema in schemas or COMMITS:
         with _checked_out(COMMITS[schema]) as tree, tempfile.TemporaryDirectory() as folder:
-            # The story is told by this folder's own modules, with everything else of the old program.
+            # The story's modules come from this folder, everything else from the old program.
             (Path(folder) / "story").mkdir()
             (Path(folder) / "story" / "stores").symlink_to(HERE)
             path = os.pathsep.join(map(str, (Path(folder) / "story", tree / "src", tree / "tests")))
@@ -70,7 +70,7 @@ def _checked_out(commit: str) -> Iterator[Path]:
 
 
 class StoryTime:
-    """A clock that moves on a little whenever it is read, and random numbers that are the same each time."""
+    """A clock that advances at each reading, and reproducible random numbers."""
 
     def __init__(self) -> None:
         self.at, self.random, self._parted = BEGAN_AT, random.Random(0), 0
@@ -80,30 +80,30 @@ class StoryTime:
         return self.at.astimezone(zone)
 
     def later(self) -> None:
-        """Some seconds pass between one command and the next."""
+        """Some seconds pass between commands."""
         self.at += timedelta(seconds=7)
 
     def part(self) -> None:
-        """Before and after a fork: the two processes never have the same numbers or times."""
+        """Called around a fork, so that both processes have different numbers and times."""
         self._parted += 1
         self.random.seed(self._parted)
         self.at += timedelta(minutes=10)
 
 
 class StoryDatetime:
-    """Stands for `datetime` in the modules that ask it for the time."""
+    """Replaces `datetime` in the modules that read the time from it."""
 
     def __init__(self, story: StoryTime) -> None:
         self.now = story.now
 
-    def __call__(self, *given: Any, **how: Any) -> datetime:
-        return datetime(*given, **how)  # noqa: DTZ001 - the zone is given
+    def __call__(self, *args: Any, **how: Any) -> datetime:
+        return datetime(*args, **how)  # noqa: DTZ001 - the zone is given
 
     def __getattr__(self, name: str) -> Any:
         return getattr(datetime, name)
 
 
-# Modules that ask for the time, by today's name and by those that they had in released programs.
+# Modules that read the time, by their current and released names.
 _DATED = (
     ("services.clock",),
     ("providers.adyen.events", "providers.adyen_events"),
@@ -113,7 +113,7 @@ _DATED = (
 
 
 def first_module(*names: str) -> Any:
-    """The first of these modules that the program at hand has; None if it has none of them."""
+    """The first of these modules that the program has, or None."""
     from importlib import import_module
 
     for name in names:
@@ -139,7 +139,7 @@ def _use(story: StoryTime) -> None:
             "token_hex": lambda count=32: story.random.randbytes(count).hex(),
         },
     }
-    # A run stores where its file lay, in the audit trail, too.
+    # A run stores its file's path, in the audit trail too.
     resolve = Path.resolve
     replaced[Path] = {
         "resolve": lambda path, strict=False: (
@@ -168,10 +168,10 @@ def _play(schema: str, folder: Path) -> None:
         story = Story(desk, schema, time)
         tell(story)
         desk.json("store check")
-        told = _expectations(story)
+        expectations = _expectations(story)
         snapshot = sandbox.state.snapshot()
     here = f"http://{sandbox.url.partition('//')[2]}"
-    _write(DUMPS / f"{schema}.json", told, here)
+    _write(DUMPS / f"{schema}.json", expectations, here)
     there = {name: snapshot[name] for name in ("charges", "payments", "refunds", "disputes")}
     there |= {name: snapshot.get(name, []) for name in ("invoices", "invoice_payments")}
     _write(DUMPS / f"{schema}.sandbox.json", {"account": [{"id": sandbox.state.account_id}], **there}, here)
@@ -199,38 +199,38 @@ def _expectations(story: Any) -> dict[str, Any]:
 
 
 def _shown(desk: Any, number: str) -> dict[str, Any]:
-    shown: dict[str, Any] = desk.json(f"invoice show {number}")
-    # What may be done is compared; the words that say so may change with every version.
-    shown["actions"] = {
-        action["action"]: action["rule"] if not action["allowed"] else "" for action in shown["actions"]
+    invoice: dict[str, Any] = desk.json(f"invoice show {number}")
+    # Actions are compared; their texts may change with every version.
+    invoice["actions"] = {
+        action["action"]: action["rule"] if not action["allowed"] else "" for action in invoice["actions"]
     }
-    found: dict[str, Any] = brief(shown)
-    return found
+    shown_fields: dict[str, Any] = brief(invoice)
+    return shown_fields
 
 
-def brief(shown: Any) -> Any:
-    """Money as "12.00 EUR", and without what is empty: as the expectations are stored."""
-    if isinstance(shown, list):
-        return [brief(each) for each in shown]
-    if not isinstance(shown, dict):
-        return shown
-    if set(shown) == {"amount", "amount_minor", "currency"}:
-        return f"{shown['amount']} {shown['currency']}"
-    made = {name: brief(value) for name, value in shown.items()}
-    return {name: value for name, value in made.items() if value not in (None, [], {}, "")}
+def brief(answer: Any) -> Any:
+    """Money as "12.00 EUR", without empty fields: the format of the expectations."""
+    if isinstance(answer, list):
+        return [brief(entry) for entry in answer]
+    if not isinstance(answer, dict):
+        return answer
+    if set(answer) == {"amount", "amount_minor", "currency"}:
+        return f"{answer['amount']} {answer['currency']}"
+    fields = {name: brief(value) for name, value in answer.items()}
+    return {name: value for name, value in fields.items() if value not in (None, [], {}, "")}
 
 
 def _status(desk: Any) -> Any:
     answer = desk("status -o json")
     assert answer.exit_code in (0, 8), answer
-    shown = brief(json.loads(answer.out))
-    # Where the store lay, and how old things were that afternoon.
-    shown.pop("store", None)
-    for part in shown.values():
-        for each in part if isinstance(part, list) else []:
-            if isinstance(each, dict):
-                each.pop("age_seconds", None)
-    return {"exit_code": answer.exit_code, **shown}
+    status = brief(json.loads(answer.out))
+    # The store's path, and ages at that time.
+    status.pop("store", None)
+    for part in status.values():
+        for entry in part if isinstance(part, list) else []:
+            if isinstance(entry, dict):
+                entry.pop("age_seconds", None)
+    return {"exit_code": answer.exit_code, **status}
 
 
 def _table(desk: Any, table: str, columns: str) -> list[dict[str, Any]]:
@@ -244,12 +244,12 @@ def _rows(desk: Any, query: str) -> list[dict[str, Any]]:
         return [dict(row) for row in store.execute(query)]
 
 
-def _write(path: Path, told: dict[str, Any], here: str) -> None:
-    """A part a block, and of each part an object a line."""
+def _write(path: Path, expectations: dict[str, Any], here: str) -> None:
+    """One block per part, one object per line."""
     parts = []
-    for name, part in told.items():
+    for name, part in expectations.items():
         lines = ",\n".join(
-            json.dumps(each, ensure_ascii=False) for each in (part if isinstance(part, list) else [part])
+            json.dumps(entry, ensure_ascii=False) for entry in (part if isinstance(part, list) else [part])
         )
         parts.append(f"{json.dumps(name)}: [\n{lines}\n]" if lines else f"{json.dumps(name)}: []")
     path.write_text(("{\n" + ",\n".join(parts) + "\n}\n").replace(here, PLACEHOLDER))

@@ -1,4 +1,4 @@
-"""Stores of released schemas, as their programs wrote them, on either database; and the providers as they were left."""
+"""Stores of released schemas on either database, and the providers in the state they had then."""
 
 import json
 import sqlite3
@@ -23,7 +23,7 @@ from refundcli.store.engine import store_engine
 DUMPS = Path(__file__).parent / "dumps"
 SCHEMAS = tuple(sorted(path.stem for path in DUMPS.glob("*.sql")))
 PLACEHOLDER = "{{SANDBOX}}"
-# The first two stand for the last program that made the store; see 0001_first_schema.py.
+# The first two belong to the last program that made the store; see 0001_first_schema.py.
 _OLD_WORDS = (
     "ALTER TABLE invoice DROP CONSTRAINT invoice_status_known",
     "ALTER TABLE invoice ADD CONSTRAINT invoice_status_known"
@@ -40,21 +40,21 @@ _OLD_WORDS_UNTIL = "0003"
 
 @dataclass(frozen=True)
 class Released:
-    """The store of one released schema, what its program said about it, and the providers it dealt with."""
+    """The store of one released schema, its program's output, and its providers."""
 
     schema: str
 
     @cached_property
-    def told(self) -> Mapping[str, Any]:
-        """What the old program said of it; see build.py."""
-        found: dict[str, Any] = json.loads((DUMPS / f"{self.schema}.json").read_text())
-        return found
+    def expectations(self) -> Mapping[str, Any]:
+        """The old program's output; see build.py."""
+        answer: dict[str, Any] = json.loads((DUMPS / f"{self.schema}.json").read_text())
+        return answer
 
     @property
     def files(self) -> Mapping[str, str]:
         """The operator's own files, by name."""
-        (found,) = self.told["files"]
-        return dict(found)
+        (paths,) = self.expectations["files"]
+        return dict(paths)
 
     def has(self, schema: str) -> bool:
         return self.schema >= schema
@@ -65,13 +65,13 @@ class Released:
     # --- the store ---
 
     def into_sqlite(self, path: Path, sandbox: str) -> str:
-        """The address of a SQLite store as the old program left it."""
+        """The URL of a SQLite store as the old program left it."""
         with closing(sqlite3.connect(path)) as store:
             store.executescript(self.dump(sandbox))
         return f"sqlite:///{path}"
 
     def into_postgres(self, url: str, sandbox: str) -> str:
-        """The same rows in an empty database: its tables by the migrations up to this schema."""
+        """The same rows in an empty database, its tables made by the migrations up to this schema."""
         engine = store_engine(url)
         with engine.connect() as connection, connection.begin():
             _migrate(connection, self.schema)
@@ -99,38 +99,40 @@ class Released:
     # --- the providers ---
 
     def into_sandbox(self, sandbox: RunningSandbox) -> None:
-        """The payments, refunds, disputes and invoices that the old program's own sandbox held when it ended."""
+        """The payments, refunds, disputes and invoices of the old program's sandbox at its end."""
         there = json.loads((DUMPS / f"{self.schema}.sandbox.json").read_text())
         state = sandbox.state
         (account,) = there["account"]
         with state.lock:
             state.account_id = account["id"]
-            for shelf, kind, made in (
+            for shelf, kind, refunds in (
                 (state.charges, records.Charge, there["charges"]),
                 (state.payments, records.AdyenPayment, there["payments"]),
                 (state.disputes, records.Dispute, there["disputes"]),
                 (state.invoices, records.Invoice, there["invoices"]),
                 (state.invoice_payments, records.InvoicePayment, there["invoice_payments"]),
             ):
-                for each in made:
-                    key = each.get("id") or each["psp_reference"]
-                    shelf[key] = _record(kind, each)
-            for each in there["refunds"]:
-                if not self._is_remembered_by_its_key(each):
-                    of_stripe = each["provider"] == "stripe"
-                    made = _record(records.StripeRefund if of_stripe else records.AdyenRefund, each)
-                    state.refunds[each["id"]] = made
-        for each in filter(self._is_remembered_by_its_key, there["refunds"]):
-            self._ask_again(each["idempotency_key"], sandbox)
+                for refund in refunds:
+                    key = refund.get("id") or refund["psp_reference"]
+                    shelf[key] = _record(kind, refund)
+            for refund in there["refunds"]:
+                if not self._is_remembered_by_its_key(refund):
+                    of_stripe = refund["provider"] == "stripe"
+                    refunds = _record(records.StripeRefund if of_stripe else records.AdyenRefund, refund)
+                    state.refunds[refund["id"]] = refunds
+        for refund in filter(self._is_remembered_by_its_key, there["refunds"]):
+            self._ask_again(refund["idempotency_key"], sandbox)
 
     def _is_remembered_by_its_key(self, refund: Mapping[str, Any]) -> bool:
-        """Adyen tells of no refund when it is asked: that one was made is known by sending its key again."""
-        unfinished = {each["idempotency_key"] for each in self.told["refunds"] if each["state"] == "submitted"}
+        """Adyen has no refund look-up: only a replay of the key shows that the refund was made."""
+        unfinished = {
+            entry["idempotency_key"] for entry in self.expectations["refunds"] if entry["state"] == "submitted"
+        }
         return refund["provider"] == "adyen" and refund["idempotency_key"] in unfinished
 
     def _ask_again(self, key: str, sandbox: RunningSandbox) -> None:
-        """As the old program did when the answer was lost."""
-        (stored,) = [refund for refund in self.told["refunds"] if refund["idempotency_key"] == key]
+        """As the old program did when the response was lost."""
+        (stored,) = [refund for refund in self.expectations["refunds"] if refund["idempotency_key"] == key]
         request = urllib.request.Request(
             stored["endpoint"].replace(PLACEHOLDER, sandbox.url),
             data=stored["request"].encode(),
@@ -141,7 +143,7 @@ class Released:
 
 
 def sent_lately(url: str, *, minutes: float = 10) -> None:
-    """What is on the wire was sent a while ago, not months: the providers still know its keys."""
+    """Moves sent requests to a while ago, so that the providers still know their keys."""
     engine = store_engine(url)
     at = datetime.now(UTC) - timedelta(minutes=minutes)
     with engine.connect() as connection:
@@ -179,26 +181,26 @@ def _value(column: Column[Any], value: Any) -> Any:
 
 
 def _stored(column: Column[Any], at: datetime) -> datetime:
-    """SQLite's column keeps no zone."""
+    """SQLite stores no zone."""
     return at if getattr(column.type, "timezone", False) else at.replace(tzinfo=None)
 
 
-def _record(kind: type[Any], given: Mapping[str, Any]) -> Any:
-    known = {each.name for each in fields(kind) if each.init}
-    made = {name: value for name, value in given.items() if name in known}
+def _record(kind: type[Any], columns: Mapping[str, Any]) -> Any:
+    names = {field.name for field in fields(kind) if field.init}
+    arguments = {name: value for name, value in columns.items() if name in names}
     for name in ("lines", "story"):
-        if name in made:
-            made[name] = [tuple(each) for each in made[name]]
-    return kind(**made)
+        if name in arguments:
+            arguments[name] = [tuple(field) for field in arguments[name]]
+    return kind(**arguments)
 
 
 def rows(url: str, query: str) -> list[Mapping[str, Any]]:
-    """What a query finds, in either database."""
+    """The rows of a query, in either database."""
     engine = store_engine(url)
     with engine.connect() as connection:
-        found: Sequence[Any] = connection.execute(text(query)).mappings().all()
+        records: Sequence[Any] = connection.execute(text(query)).mappings().all()
     engine.dispose()
-    return [dict(each) for each in found]
+    return [dict(record) for record in records]
 
 
 def released() -> Iterator[Released]:

@@ -1,4 +1,4 @@
-"""What an operator does with a released program, so that its store holds a row of every kind it knows.
+"""What an operator does with a released program, so that its store holds a row of every kind.
 
 This runs on the old program (see build.py), so it uses only what every released version has: the command line, the
 sandbox and the fault points of the tests of that version.
@@ -62,10 +62,10 @@ class Story:
 
     def card(self, number: str, amount: str = "100.00 EUR", provider: str = "stripe", **columns: str) -> str:
         """An invoice paid through the sandbox; the reference of its payment."""
-        made = self.desk.sandbox.charge(amount, provider=provider)  # type: ignore[arg-type]
-        self.references[number] = made.reference
-        self.invoice(number, amount, provider=provider, payment_reference=made.reference, **columns)
-        return made.reference
+        charge = self.desk.sandbox.charge(amount, provider=provider)  # type: ignore[arg-type]
+        self.references[number] = charge.reference
+        self.invoice(number, amount, provider=provider, payment_reference=charge.reference, **columns)
+        return charge.reference
 
     def bring_in(self, name: str) -> None:
         lines = [",".join(COLUMNS), *(",".join(row.get(column, "") for column in COLUMNS) for row in self.rows)]
@@ -91,11 +91,11 @@ class Story:
         self.desk.sandbox.faults(*faults, provider=provider)  # type: ignore[arg-type]
         how = f"--amount {amount}" if amount else "--full"
         reason = "" if "--reason" in more else "--reason returned-goods"
-        told = self.do(f"refund {number} {how} {reason} --request-key key-{number} {more} --yes", exit_code)
-        return told["refunds"][0] if told else None
+        answer = self.do(f"refund {number} {how} {reason} --request-key key-{number} {more} --yes", exit_code)
+        return answer["refunds"][0] if answer else None
 
     def killed(self, command: str, arm: Callable[[], None]) -> None:
-        """The command in a process that `arm` makes kill itself."""
+        """The command in a process that kills itself where `arm` says."""
         self.ended_by_a_kill(self.forked(command, arm))
 
     def forked(self, command: str, arm: Callable[[], None] = lambda: None) -> int:
@@ -116,17 +116,17 @@ class Story:
     # --- Adyen's events ---
 
     def event(self, code: str, reference: str, at: str = "2026-10-04T10:00:00+02:00", **changes: Any) -> dict[str, Any]:
-        """An item about a payment, with a reference of its own; delivered by `ingest`."""
+        """An item about a payment, with its own reference; delivered by `ingest`."""
         from webhooks import item
 
         self._events += 1
-        given = {
+        fields = {
             "originalReference": reference,
             "pspReference": f"EVENT{self._events:011}",
             "eventDate": at,
             "amount": {"currency": "EUR", "value": 10000},
         }
-        return item(code, **(given | changes))
+        return item(code, **(fields | changes))
 
     _events: int = 0
 
@@ -134,12 +134,15 @@ class Story:
         from webhooks import adyen, signed
 
         path = self.desk.folder / "deliveries.jsonl"
-        path.write_text("".join(f"{adyen(signed(each)).kept}\n" for each in items))
+        posts = [adyen(signed(entry)) for entry in items]
+        # Old versions of Post call this property differently.
+        lines = (json.dumps({"headers": post.headers, "body": post.body.decode()}) for post in posts)
+        path.write_text("".join(f"{line}\n" for line in lines))
         return self.do(f"events ingest {path}", exit_code, 8)
 
 
 def strike(step: str, place: str) -> Callable[[], None]:
-    """Kills the process once it gets there; the fault points of the tests of that version."""
+    """Kills the process at this fault point of that version's tests."""
 
     def arm() -> None:
         from faults.points import Fault, Saboteur, install
@@ -150,7 +153,7 @@ def strike(step: str, place: str) -> Callable[[], None]:
 
 
 def kill_at(module: str, name: str) -> Callable[[], None]:
-    """Kills the process where it would call this function."""
+    """Kills the process instead of calling this function."""
 
     def arm() -> None:
         from importlib import import_module
@@ -225,10 +228,10 @@ def several_payments(story: Story) -> None:
            "total": "120.00", "status": "paid", "issued_on": "2026-09-01", "payments": payments}  # fmt: skip
     story.keep("several.jsonl", [json.dumps(row)])
     story.do("invoice import several.jsonl")
-    told = story.desk(f"refund SEVERAL --amount 10 --payment {stripe.reference} --reason other --yes")
-    assert told.exit_code == 0, told
-    told = story.desk(f"refund SEVERAL --amount 15 --payment {adyen.reference} --reason other --yes")
-    assert told.exit_code == 0, told
+    answer = story.desk(f"refund SEVERAL --amount 10 --payment {stripe.reference} --reason other --yes")
+    assert answer.exit_code == 0, answer
+    answer = story.desk(f"refund SEVERAL --amount 15 --payment {adyen.reference} --reason other --yes")
+    assert answer.exit_code == 0, answer
 
 
 def refunds_in_every_state(story: Story) -> None:

@@ -32,7 +32,7 @@ def news_of_refunds(story: Story) -> None:
     settle_secrets(story.desk)
     story.desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     story.desk.sandbox.webhooks("stripe", secret=STRIPE_SECRET)
-    # What was sent before there was an endpoint.
+    # Events from before there was an endpoint.
     story.desk.sandbox.deliveries("stripe", drain=True)
     for name in ("DONE", "DECLINED", "LATE", "LATE-KNOWN", "REVERSED", "WRONG", "WRONG-KNOWN"):
         story.refund(f"A-{name}", "40")
@@ -54,8 +54,8 @@ def news_of_refunds(story: Story) -> None:
     if story.has("0003"):
         state = "unreviewed" if story.has("0006") else "contradicts"
         listed = story.do(f"events list --state {state}")
-        (known,) = [each for each in listed if _about(story, each, "A-WRONG-KNOWN")]
-        story.do(f"events acknowledge {known['id']} --memo 'case 4711'")
+        (event,) = [entry for entry in listed if _about(story, entry, "A-WRONG-KNOWN")]
+        story.do(f"events acknowledge {event['id']} --memo 'case 4711'")
     _made_elsewhere(story)
     _late_at_stripe(story)
 
@@ -63,12 +63,12 @@ def news_of_refunds(story: Story) -> None:
 def _of_refund(story: Story) -> Any:
     def outcome(name: str, code: str, at: str = "2026-10-04T10:00:00+02:00", **changes: Any) -> dict[str, Any]:
         (refund,) = story.do(f"invoice show A-{name}")["refunds"]
-        given = {
+        fields = {
             "pspReference": refund["provider_reference"],
             "merchantReference": refund["id"],
             "amount": EUR_40,
         } | changes
-        return story.event(code, story.references[f"A-{name}"], at, **given)
+        return story.event(code, story.references[f"A-{name}"], at, **fields)
 
     return outcome
 
@@ -79,12 +79,12 @@ def _about(story: Story, event: dict[str, Any], number: str) -> bool:
 
 
 def _made_elsewhere(story: Story) -> None:
-    seen = [
+    notifications = [
         story.event("REFUND", story.references[f"A-{name}"], amount=EUR_30)
         for name in ("ELSEWHERE", "ADOPTED", "ELSEWHERE-BACK")
     ]
-    back = seen[2] | {"eventCode": "REFUNDED_REVERSED", "eventDate": "2026-10-04T12:00:00+02:00"}
-    story.ingest(*seen, back)
+    back = notifications[2] | {"eventCode": "REFUNDED_REVERSED", "eventDate": "2026-10-04T12:00:00+02:00"}
+    story.ingest(*notifications, back)
     for name in ("ELSEWHERE", "ADOPTED"):
         story.desk.sandbox.dashboard_refund(story.references[f"S-{name}"], 3000)
         story.do(f"reconcile --invoice S-{name}", 0, 3)
@@ -103,9 +103,9 @@ def _late_at_stripe(story: Story) -> None:
 
 
 def _ingest_stripe(story: Story) -> None:
-    made = story.desk.sandbox.deliveries("stripe", drain=True, signed_at=int(story.desk.sandbox.state.now()))
+    deliveries = story.desk.sandbox.deliveries("stripe", drain=True, signed_at=int(story.desk.sandbox.state.now()))
     path = story.desk.folder / "deliveries.jsonl"
-    path.write_text("".join(f"{json.dumps(asdict(each))}\n" for each in made))
+    path.write_text("".join(f"{json.dumps(asdict(delivery))}\n" for delivery in deliveries))
     story.do(f"events ingest {path}", 0, 3, 8)
 
 
@@ -138,14 +138,14 @@ def other_events(story: Story) -> None:
     ours = [story.references["A-ORDINARY"], story.references["A-PART"]]
     paid = [*ours, *(f"PAYMENT{n:09}" for n in range(ORDINARY - len(ours)))]
     story.ingest(
-        *(story.event("AUTHORISATION", "", originalReference=None, pspReference=each, **_SHORT) for each in paid),
-        *(story.event("CAPTURE", each, **_SHORT) for each in paid),
+        *(story.event("AUTHORISATION", "", originalReference=None, pspReference=payment, **_SHORT) for payment in paid),
+        *(story.event("CAPTURE", payment, **_SHORT) for payment in paid),
     )
 
 
 def event_that_waits(story: Story) -> None:
-    """Last of all: the next delivery would apply it, too."""
-    # Stripe's event names the refund only: while Stripe cannot be asked, it waits.
+    """Last, since the next delivery would apply it too."""
+    # Stripe's event only names the refund: it waits while Stripe is unreachable.
     story.desk.sandbox.dashboard_refund(story.references["S-WAITING"], 3000)
     there = story.desk.environ["REFUNDCLI_STRIPE_API_BASE"]
     story.desk.environ["REFUNDCLI_STRIPE_API_BASE"] = "http://127.0.0.1:9"

@@ -1,4 +1,4 @@
-"""Runs from a file, and closings that Stripe was asked for (schema 0003 and later)."""
+"""Runs from a file, and invoices closed at Stripe (schema 0003 and later)."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def runs(story: Story) -> None:
 
 def finished_run(story: Story) -> None:
     rows = ["R-A,20.00,other,,", "R-B,,duplicate,second parcel,of-the-shop", "R-C,10.00,other,,"]
-    # More than there is, and one that Stripe declines.
+    # More than refundable, and one that Stripe declines.
     rows += ["R-D,60.00,other,,", "R-E,5.00,other,,"]
     story.keep("finished.csv", [HEAD, *rows])
     _faulty(story, "R-E", "401")
@@ -45,7 +45,7 @@ def finished_run(story: Story) -> None:
 
 
 def stopped_run(story: Story) -> None:
-    """Two errors were allowed; a lost answer is among what was done before."""
+    """Two errors were allowed; a lost response is among the rows done before."""
     names = "FGHIJ"
     story.keep("stopped.csv", [HEAD, *(f"R-{name},20.00,other,," for name in names)])
     _faulty(story, "R-F", "drop_after")

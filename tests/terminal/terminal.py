@@ -1,4 +1,4 @@
-"""A real terminal: a pseudo-terminal that a command runs in, and a screen that shows what a person would see."""
+"""A real terminal: a pty that a command runs in, and the screen that an operator would see."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ import pyte
 
 
 def _heed_ctrl_c() -> None:
-    """As in a terminal, even where the tests run in the background: what is started there ignores it from birth."""
+    """Restores Ctrl-C, which processes started in the background ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
-    """`refundcli …` in a terminal of so many columns."""
+    """`refundcli …` in a terminal of `columns` columns."""
 
     def __init__(self, command: Sequence[str], environ: dict[str, str], *, columns: int = 100, lines: int = 60) -> None:
         # The size is the terminal's own.
@@ -41,14 +41,14 @@ class Terminal:
         self._feed(str(self._child.before) + words)
 
     def wait_for_any(self, *words: str) -> None:
-        found = self._child.expect_exact(list(words))
-        self._feed(str(self._child.before) + words[found])
+        index = self._child.expect_exact(list(words))
+        self._feed(str(self._child.before) + words[index])
 
     def type(self, words: str) -> None:
         self._child.sendline(words)
 
     def press_ctrl_c(self) -> None:
-        """Once it waits for something: just before that no Python program sees it, and a person presses again."""
+        """Sends Ctrl-C once the program sleeps; Python may miss one just before."""
         for _ in range(500):
             if self._is_asleep():
                 break
@@ -59,11 +59,11 @@ class Terminal:
         self._child.sendeof()
 
     def _is_asleep(self) -> bool:
-        told = Path(f"/proc/{self._child.pid}/stat")
-        return not told.exists() or told.read_text().rpartition(")")[2].split()[0] == "S"
+        stat = Path(f"/proc/{self._child.pid}/stat")
+        return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
 
     def ends(self) -> int:
-        """The exit code; everything that was shown is then on the screen."""
+        """The exit code; all output is then on the screen."""
         self._child.expect(pexpect.EOF)
         self._feed(str(self._child.before))
         self._child.close()
@@ -74,6 +74,6 @@ class Terminal:
     def text(self) -> str:
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
-    def _feed(self, shown: str) -> None:
-        self.raw += shown
-        self._stream.feed(shown)
+    def _feed(self, output: str) -> None:
+        self.raw += output
+        self._stream.feed(output)

@@ -1,4 +1,4 @@
-"""Events on a real terminal: what came is told whole, and nothing of it acts."""
+"""events on a real terminal: everything is shown, and no control sequence acts."""
 
 import json
 import shlex
@@ -22,13 +22,13 @@ def shown(desk: Desk, command: str, *, exit_code: int = 0) -> str:
     return str(terminal.text)
 
 
-def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
+def test_events_are_ingested_listed_and_shown(desk: Desk) -> None:
     settle_secrets(desk)
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
     path = desk.folder / "deliveries.jsonl"
     hostile = signed(item(reason="\x1b[2J\x1b]0;owned\x07 said the bank", pspReference="FIRST"))
     forged = signed(item(pspReference="SECOND"), "ab" * 16)
-    path.write_text("\n".join([adyen(hostile).kept, adyen(forged).kept, adyen(signed(item("NEWS"))).kept]))
+    path.write_text("\n".join([adyen(hostile).as_line, adyen(forged).as_line, adyen(signed(item("NEWS"))).as_line]))
 
     words = shown(desk, f"events ingest {path}", exit_code=8)
     assert "2 new events" in words
@@ -44,8 +44,8 @@ def test_events_are_taken_in_listed_and_shown(desk: Desk) -> None:
     assert "external refund, stored as rf_" in words
     assert "Rejected deliveries: 1 forged" in words
 
-    (found,) = desk.json("events list --state applied")
-    words = shown(desk, f"events show {found['id']}")
+    (event,) = desk.json("events list --state applied")
+    words = shown(desk, f"events show {event['id']}")
     assert "said the bank" in words
     assert r"\u001b[2J" in words
     assert ADYEN_KEY not in words

@@ -1,4 +1,4 @@
-"""Questions and screens in a real terminal (a pty); what a person sees is read off an emulated screen."""
+"""Prompts and screens in a real terminal (a pty), read off an emulated screen."""
 
 import shlex
 import socket
@@ -17,7 +17,7 @@ from terminal.terminal import Terminal
 
 @pytest.fixture
 def new_store(new_sqlite: object) -> object:
-    """One database is enough here: the rules were asked of both."""
+    """On one database: the rules are tested on both."""
     return new_sqlite
 
 
@@ -81,7 +81,7 @@ QUESTIONS = {
 
 @pytest.fixture
 def half_refunded(desk: Desk) -> Desk:
-    """Each question can be asked, and 5.00 EUR of two invoices was refunded just now."""
+    """A desk for every question, with 5.00 EUR of two invoices refunded just now."""
     desk.paid_by_card()
     desk.paid_outside()
     desk.unpaid()
@@ -93,7 +93,7 @@ def half_refunded(desk: Desk) -> Desk:
 
 
 @pytest.mark.parametrize(("command", "what"), QUESTIONS.items(), ids=list(QUESTIONS))
-def test_who_does_not_confirm_is_told_that_nothing_was_done(half_refunded: Desk, command: str, what: str) -> None:
+def test_declining_the_prompt_says_that_nothing_was_done(half_refunded: Desk, command: str, what: str) -> None:
     desk = half_refunded
     before, sent = desk.count("audit_entry"), len(desk.sandbox.refund_requests)
     command = command.replace("RECORD", desk.invoice("INV-2").refunds[0].id)
@@ -120,7 +120,7 @@ def test_who_does_not_confirm_is_told_that_nothing_was_done(half_refunded: Desk,
         ("mark-refunded INV-2 --amount 5 --reason overcharged", "Record it again? [y/N]"),
     ],
 )
-def test_the_same_amount_within_minutes_is_asked_about(half_refunded: Desk, command: str, question: str) -> None:
+def test_the_same_amount_within_minutes_needs_confirmation(half_refunded: Desk, command: str, question: str) -> None:
     terminal = sit_down(half_refunded, command)
     terminal.wait_for(question)
     assert "5.00 EUR of the same payment" in terminal.text
@@ -167,7 +167,7 @@ def test_an_answer_that_never_ends_holds_neither_the_refund_nor_ctrl_c(desk: Des
         for _ in range(presses):
             terminal.press_ctrl_c()
         if presses:
-            # At once: the server would drip on for longer than anybody waits.
+            # Ends at once, although the server keeps sending.
             terminal.wait_for("Waiting for the provider's response, 7 s at most")
         assert terminal.ends() == (130 if presses else 8)
         over.set()
@@ -177,10 +177,10 @@ def test_an_answer_that_never_ends_holds_neither_the_refund_nor_ctrl_c(desk: Des
     assert f"refundcli resume {refund.id}" in " ".join(terminal.text.split())
 
 
-def test_ctrl_c_while_the_payment_is_looked_at_ends_at_once_and_nothing_was_sent(desk: Desk) -> None:
+def test_ctrl_c_during_the_preflight_ends_at_once_and_sends_nothing(desk: Desk) -> None:
     desk.paid_by_card()
     desk.json("refund INV-1 --amount 1 --reason other --yes")
-    asked, over = len(desk.sandbox.refund_requests), threading.Event()
+    sent, over = len(desk.sandbox.refund_requests), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         desk.environ["REFUNDCLI_STRIPE_API_BASE"] = f"http://127.0.0.1:{listening.getsockname()[1]}"
         desk.environ["REFUNDCLI_REFUNDS_READ_TIMEOUT"] = "600"
@@ -192,7 +192,7 @@ def test_ctrl_c_while_the_payment_is_looked_at_ends_at_once_and_nothing_was_sent
         assert terminal.ends() == 130
         over.set()
         server.join()
-    assert len(desk.sandbox.refund_requests) == asked
+    assert len(desk.sandbox.refund_requests) == sent
     assert [refund.state for refund in desk.invoice("INV-1").refunds if refund.state == "submitted"] == []
 
 
@@ -263,7 +263,7 @@ def test_a_file_of_records_asks_for_the_number_of_rows(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-def test_every_screen_keeps_its_amounts_numbers_and_commands_whole(desk: Desk, columns: int) -> None:
+def test_no_screen_wraps_amounts_numbers_or_commands(desk: Desk, columns: int) -> None:
     desk.paid_by_card("INV-2026-000001", dispute=Dispute.NONE, products=("Season pass 2026", "Training kit"))
     desk.json("refund INV-2026-000001 --amount 30 --reason product-unsatisfactory --yes")
     note = desk.json("credit-notes list")[0]["number"]
@@ -290,13 +290,13 @@ def test_a_hostile_name_cannot_reach_the_terminal(desk: Desk) -> None:
     assert r"\x1b[2J" in terminal.text
 
 
-def test_a_large_import_shows_that_it_goes_on(desk: Desk) -> None:
+def test_a_large_import_shows_its_progress(desk: Desk) -> None:
     path = _large_file(desk.folder / "many.csv", 3000)
     terminal = sit_down(desk, f"invoice import {path}")
     assert terminal.ends() == 0
     assert "Checking" in terminal.raw
     assert "Writing" in terminal.raw
-    # The line is broken where the path is long.
+    # A long path wraps the line.
     assert "3000 new" in " ".join(terminal.text.split())
 
 
@@ -321,9 +321,9 @@ def test_a_lost_answer_is_reported_before_the_state_of_the_invoice(desk: Desk) -
     assert terminal.ends() == 8
     assert terminal.text.index("[outcome-unknown]") < terminal.text.index("INV-1 is now Paid")
     (refund,) = desk.invoice("INV-1").refunds
-    shown = sit_down(desk, "invoice show INV-1")
-    assert shown.ends() == 0
-    assert f"✓ resume         refundcli resume {refund.id}" in shown.text
+    screen = sit_down(desk, "invoice show INV-1")
+    assert screen.ends() == 0
+    assert f"✓ resume         refundcli resume {refund.id}" in screen.text
 
 
 def test_init_with_force_says_that_it_replaced_the_settings(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""The provider's truth on a real terminal: what differs, how far it has come, and the questions that are asked."""
+"""reconcile on a real terminal: differences, progress and questions."""
 
 import shlex
 
@@ -24,12 +24,12 @@ def shown(desk: Desk, command: str, *, exit_code: int = 0) -> str:
     return terminal.text
 
 
-def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for(desk: Desk) -> None:
+def test_a_dashboard_refund_is_adopted_with_a_prompted_reason(desk: Desk) -> None:
     reference = desk.paid_by_card()
     words = shown(desk, "refund INV-1 --full --reason other --dry-run")
     assert f"Asked Stripe: {reference} has 100.00 EUR captured, 0.00 refunded, no dispute. The books agree." in words
 
-    made = desk.sandbox.dashboard_refund(reference, 3000)
+    refund_id = desk.sandbox.dashboard_refund(reference, 3000)
     words = shown(desk, "refund INV-1 --full --reason other --dry-run", exit_code=3)
     assert "refund: nothing here, 30.00 EUR there" in words
     assert "refundcli reconcile --invoice INV-1" in words
@@ -39,10 +39,10 @@ def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for
     assert "Asking Stripe" in comparing.raw
     assert "1 payment compared with Stripe: 1 differs, 1 applied." in comparing.text
     assert "refund missing-here" in comparing.text
-    assert f"Next: refundcli reconcile --adopt {made} --reason REASON" in comparing.text
+    assert f"Next: refundcli reconcile --adopt {refund_id} --reason REASON" in comparing.text
 
     assert "refundcli reconcile --adopt rf_" in shown(desk, "status", exit_code=8)
-    adopting = at_terminal(desk, f"reconcile --adopt {made}")
+    adopting = at_terminal(desk, f"reconcile --adopt {refund_id}")
     adopting.wait_for("Reason")
     adopting.type("duplicate")
     assert adopting.ends() == 0
@@ -50,7 +50,7 @@ def test_a_dashboard_refund_is_found_and_adopted_with_a_reason_that_is_asked_for
     assert "the books agree" in shown(desk, "reconcile")
 
 
-def test_a_report_shows_how_far_it_has_come_and_what_came_back_is_acknowledged(desk: Desk) -> None:
+def test_report_progress_is_shown_and_a_reversed_refund_is_acknowledged(desk: Desk) -> None:
     desk.paid_by_card(provider="adyen")
     desk.json("refund INV-1 --full --reason other --yes")
     desk.sandbox.settle(desk.sandbox.refunds[-1].id, event="REFUND_FAILED", reason="account closed")

@@ -1,4 +1,4 @@
-"""What a person sees of a payment that pays several invoices."""
+"""The screen of a payment that pays several invoices."""
 
 import pytest
 
@@ -17,12 +17,12 @@ def test_an_invoice_names_the_others_that_its_payment_pays(desk: Desk) -> None:
     desk.sandbox.invoice("100.00 EUR", number="INV-A", payments=[share])
     desk.sandbox.invoice("50.00 EUR", number="INV-B", payments=[{"amount": "50.00", "reference": "pi_both"}])
     desk.json("invoice pull stripe")
-    made = desk.sandbox.dashboard_refund("pi_both", 3000)
+    refund_id = desk.sandbox.dashboard_refund("pi_both", 3000)
     desk("reconcile")
     first = next(number for number in ("INV-A", "INV-B") if desk.invoice(number).refunds)
     (second,) = {"INV-A", "INV-B"} - {first}
     looking = Terminal(["invoice", "show", second], desk.environ, columns=160)
     assert looking.ends() == 0
-    told = " ".join(looking.text.split())
-    assert f"shared with {first}" in told
-    assert f"30.00 EUR refunded externally ({made}), listed with {first}" in told
+    screen = " ".join(looking.text.split())
+    assert f"shared with {first}" in screen
+    assert f"30.00 EUR refunded externally ({refund_id}), listed with {first}" in screen

@@ -1,4 +1,4 @@
-"""The first look of the day, on a real terminal."""
+"""status on a real terminal."""
 
 import pytest
 
@@ -12,14 +12,14 @@ def new_store(new_sqlite: object) -> object:
     return new_sqlite
 
 
-def test_status_tells_how_far_an_unfinished_refund_got_and_what_to_do(desk: Desk) -> None:
+def test_status_shows_the_step_of_an_unfinished_refund_and_the_next_command(desk: Desk) -> None:
     desk.paid_by_card()
     desk.sandbox.faults("drop_after")
     assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8
-    (left,) = desk.json("status", exit_code=8)["unfinished"]
+    (refund,) = desk.json("status", exit_code=8)["unfinished"]
     looking = Terminal(["status"], desk.environ, columns=100)
     assert looking.ends() == 8
-    told = " ".join(looking.text.split())
-    assert "INV-1 40.00 EUR Stripe not confirmed since" in told
-    assert left["command"] in told
-    assert "Stripe: not compared yet; no delivery received yet" in told
+    screen = " ".join(looking.text.split())
+    assert "INV-1 40.00 EUR Stripe not confirmed since" in screen
+    assert refund["command"] in screen
+    assert "Stripe: not compared yet; no delivery received yet" in screen

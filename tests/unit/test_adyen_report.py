@@ -1,4 +1,4 @@
-"""Adyen's reports as they are read: every row of ours is understood, kept with its problem, or refuses the file."""
+"""Reading Adyen's reports: every row of ours is parsed, kept with its problem, or rejects the file."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -49,11 +49,11 @@ class Reader:
 
     def rows(self, header: Sequence[str], *rows: dict[str, str]) -> list[ReportRow]:
         with self.report(header, *rows) as report:
-            return [row for _, found in report.by_payment() for row in found]
+            return [row for _, group in report.by_payment() for row in group]
 
     def row(self, header: Sequence[str], row: dict[str, str]) -> ReportRow:
-        (found,) = self.rows(header, row)
-        return found
+        (parsed,) = self.rows(header, row)
+        return parsed
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_every_listed_type_is_read_in_both_reports(reader: Reader, word: str) ->
         assert (row.word, row.meaning, str(row.amount), row.problem) == (word, meaning, "10.00 EUR", "")
 
 
-def test_a_dispute_keeps_its_own_reference(reader: Reader) -> None:
+def test_a_dispute_has_its_own_reference(reader: Reader) -> None:
     row = reader.row(SETTLEMENT, settled("Chargeback", debit="10.00", **{"Modification Reference": "DISPUTE1"}))
     assert (row.effect, row.modification_reference) == (Effect.DISPUTE, "DISPUTE1")
 
@@ -112,7 +112,7 @@ def test_a_capture_that_names_only_its_payment_has_no_reference(reader: Reader) 
     assert row.modification_reference == ""
 
 
-def test_an_unlisted_type_is_kept_with_its_word(reader: Reader) -> None:
+def test_an_unlisted_type_is_read_with_its_name(reader: Reader) -> None:
     row = reader.row(SETTLEMENT, settled("RefundedByPigeon", credit="12;x", **{"Gross Currency": "?"}))
     assert (row.word, row.meaning, row.amount) == ("RefundedByPigeon", None, None)
     assert "RefundedByPigeon" in row.needs_review
@@ -124,8 +124,8 @@ def test_a_type_that_needs_a_person_needs_review(reader: Reader) -> None:
 
 
 def test_rows_of_others_are_counted_apart_and_may_be_unreadable(reader: Reader) -> None:
-    other = settled("RefundedByPigeon", debit="x", **{"Merchant Account": "Other", "TimeZone": "?"})
-    with reader.report(SETTLEMENT, other, other) as report:
+    foreign = settled("RefundedByPigeon", debit="x", **{"Merchant Account": "Other", "TimeZone": "?"})
+    with reader.report(SETTLEMENT, foreign, foreign) as report:
         assert (report.rows, report.account_rows, report.other_account_rows) == (0, 0, 2)
         assert (report.first, list(report.by_payment())) == (None, [])
 
@@ -141,7 +141,7 @@ def test_rows_come_by_payment_and_in_the_order_of_the_file(reader: Reader) -> No
     payments = ["B", "A", "B"]
     rows = [settled("Refunded", debit="1.00", **{"Psp Reference": payment}) for payment in payments]
     with reader.report(SETTLEMENT, *rows) as report:
-        assert [(payment, [row.line for row in found]) for payment, found in report.by_payment()] == [
+        assert [(payment, [row.line for row in group]) for payment, group in report.by_payment()] == [
             ("A", [3]),
             ("B", [2, 4]),
         ]
@@ -164,14 +164,18 @@ def test_a_row_says_which_part_of_a_capture_or_refund_it_is(reader: Reader, word
 # --- amounts and their direction -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", [word for word, each in REPORT_TYPES.items() if each.direction is Direction.DEBIT])
+@pytest.mark.parametrize(
+    "word", [word for word, report_type in REPORT_TYPES.items() if report_type.direction is Direction.DEBIT]
+)
 def test_money_going_out_in_the_credit_column_is_a_contradiction(reader: Reader, word: str) -> None:
     row = reader.row(SETTLEMENT, settled(word, credit="10.00"))
     assert word in row.problem
     assert "Gross Credit (GC)" in row.problem
 
 
-@pytest.mark.parametrize("word", [word for word, each in REPORT_TYPES.items() if each.direction is Direction.CREDIT])
+@pytest.mark.parametrize(
+    "word", [word for word, report_type in REPORT_TYPES.items() if report_type.direction is Direction.CREDIT]
+)
 def test_money_coming_in_in_the_debit_column_is_a_contradiction(reader: Reader, word: str) -> None:
     row = reader.row(SETTLEMENT, settled(word, debit="10.00"))
     assert word in row.problem
@@ -193,11 +197,11 @@ ODD: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("what", ODD)
-def test_an_odd_row_of_a_payment_is_kept_with_its_problem(reader: Reader, what: str) -> None:
+def test_an_odd_row_of_a_payment_is_read_with_its_problem(reader: Reader, what: str) -> None:
     cells, why = ODD[what]
     good = settled("Refunded", debit="1.00", **{"Psp Reference": "ANOTHERPAYMENT01"})
-    other, row = sorted(reader.rows(SETTLEMENT, cells, good), key=lambda each: each.payment_reference)
-    assert (row.payment_reference, other.problem) == (PAYMENT, "")
+    foreign, row = sorted(reader.rows(SETTLEMENT, cells, good), key=lambda parsed: parsed.payment_reference)
+    assert (row.payment_reference, foreign.problem) == (PAYMENT, "")
     assert why in row.problem
     assert row.needs_review == row.problem
 
@@ -332,7 +336,7 @@ def test_a_time_is_read_in_the_zone_that_is_named(reader: Reader, zone: str) -> 
     "name",
     ["", "IST", "XYZ", "Europe/Atlantis", "America", "America/Argentina", "../etc/passwd", "/etc/localtime", "+25"],
 )
-def test_a_zone_that_nobody_knows_is_none_and_not_utc(name: str) -> None:
+def test_an_unknown_zone_is_none_and_not_utc(name: str) -> None:
     assert time_zone(name) is None
 
 

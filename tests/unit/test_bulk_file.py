@@ -1,4 +1,4 @@
-"""Bulk files for mark-refunded: what was returned elsewhere, row by row."""
+"""Bulk files of mark-refunded: external refunds, row by row."""
 
 import io
 from contextlib import suppress
@@ -21,8 +21,8 @@ HEADER = "invoice,amount,reason,method,reference,refunded_on,memo,key\n"
 
 
 def _rows(content: str | bytes) -> list[BulkRow | BadRow]:
-    given = content.encode() if isinstance(content, str) else content
-    with open_source("-", io.BytesIO(given)) as source:
+    encoded = content.encode() if isinstance(content, str) else content
+    with open_source("-", io.BytesIO(encoded)) as source:
         return list(BulkFile(source, RunKind.MARK_REFUNDED, default_reason=None, today=TODAY).rows())
 
 
@@ -91,7 +91,7 @@ def test_a_refund_of_today_is_recorded() -> None:
     assert _row("INV-1,5,other,,,2026-10-31,,").refunded_on == TODAY
 
 
-def test_the_same_key_for_the_same_wish_is_no_mistake() -> None:
+def test_one_key_for_identical_rows_is_valid() -> None:
     assert all(
         isinstance(row, BulkRow) for row in _rows(HEADER + "INV-1,5,other,,,,,k\n" * 1 + "INV-1,5,other,,,,,k\n")
     )

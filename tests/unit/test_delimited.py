@@ -48,7 +48,7 @@ def test_tsv_shows_tabs_and_newlines_as_escapes() -> None:
     assert _written([("x\ty", "1\n2\x1b")], dialect="tsv") == "x\\ty\t1\\n2\\x1b\n"
 
 
-def test_csv_keeps_the_lines_of_a_memo_inside_quotes() -> None:
+def test_csv_quotes_the_lines_of_a_memo() -> None:
     assert _written([("1\r\n2", "\x1b[2K")]) == '"1\n2",\\x1b[2K\n'
 
 
@@ -116,6 +116,6 @@ def test_a_spreadsheet_reads_back_every_row_and_no_formula(
     assert not any(cell.lstrip().startswith(tuple("=+-@\t\r\n")) for row in back for cell in row)
 
 
-def test_a_quotation_mark_in_tsv_neither_uncovers_a_formula_nor_swallows_the_rows_after_it() -> None:
+def test_a_quotation_mark_in_tsv_exposes_no_formula_and_merges_no_rows() -> None:
     written = _written([('"=HYPERLINK(1)', "x"), ("y", "z")], dialect="tsv")
     assert list(csv.reader(io.StringIO(written), dialect="excel-tab")) == [["'\"=HYPERLINK(1)", "x"], ["y", "z"]]

@@ -1,4 +1,4 @@
-"""External refunds: what is suggested for one can be pasted into a shell, whatever its provider calls it."""
+"""External refunds: every suggested command can be pasted into a shell, whatever the provider's id."""
 
 import shlex
 

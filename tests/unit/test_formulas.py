@@ -1,4 +1,4 @@
-"""Cells that a spreadsheet would run, and those that only look so."""
+"""Cells that a spreadsheet would run, and cells that only look like it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Ctrl-C while money moves is held back, and never forgotten."""
+"""Ctrl-C while money moves is deferred, and takes effect afterwards."""
 
 import os
 import signal
@@ -34,20 +34,20 @@ def fail_after_ctrl_c(*_given: object, **_named: object) -> Any:
 
 
 def test_it_is_raised_once_the_work_is_done() -> None:
-    done = []
+    calls = []
 
     def work() -> None:
         with held_until_written(lambda: None):
             press_ctrl_c()
-            done.append(1)
+            calls.append(1)
 
     with pytest.raises(Interrupted):
         work()
-    assert done == [1]
+    assert calls == [1]
     assert not is_interrupted()
 
 
-def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
+def test_it_survives_failing_work_and_nothing_more_begins() -> None:
     with pytest.raises(OutcomeUnknown):
         fail_after_ctrl_c()
     begun = []
@@ -59,22 +59,22 @@ def test_it_is_kept_where_the_work_fails_and_nothing_more_is_begun() -> None:
 
 def test_resume_stops_before_the_next_refund(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume_refunds, "resume_one", fail_after_ctrl_c)
-    done: list[Any] = []
+    settled: list[Any] = []
     tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
     refunds: Any = ["rf_1", "rf_2"]
     with pytest.raises(Interrupted):
-        resume_refunds.resume(refunds, outcomes=done, **tools)
-    assert [each.refund for each in done] == ["rf_1"]
+        resume_refunds.resume(refunds, outcomes=settled, **tools)
+    assert [outcome.refund for outcome in settled] == ["rf_1"]
 
 
 def test_resume_stops_before_the_next_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resume_closings, "resume_closing", fail_after_ctrl_c)
     tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
     closings: Any = ["cl_1", "cl_2"]
-    done: list[Any] = []
+    settled: list[Any] = []
     with pytest.raises(Interrupted):
-        resume_closings.resume_closings(closings, outcomes=done, **tools)
-    assert [each.closing for each in done] == ["cl_1"]
+        resume_closings.resume_closings(closings, outcomes=settled, **tools)
+    assert [outcome.closing for outcome in settled] == ["cl_1"]
 
 
 def test_an_answer_waits_for_the_store_without_hurry_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +86,13 @@ def test_an_answer_waits_for_the_store_without_hurry_after_ctrl_c(monkeypatch: p
             raise BooksUnavailable("away")
         return "written"
 
-    given: Any = ("rf_1", "answer", "re_1", None)
+    args: Any = ("rf_1", "answer", "re_1", None)
     books: Any = SimpleNamespace(write=write)
 
     def send() -> None:
         with held_until_written(lambda: None):
             press_ctrl_c()
-            assert send_refund.write_outcome(*given, books=books, policy=SendingPolicy(7, "CN-{seq}")) == "written"
+            assert send_refund.write_outcome(*args, books=books, policy=SendingPolicy(7, "CN-{seq}")) == "written"
 
     with pytest.raises(Interrupted):
         send()

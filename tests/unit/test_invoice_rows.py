@@ -1,4 +1,4 @@
-"""Invoice files: each row is an invoice, or is told cell by cell what is wrong with it."""
+"""Invoice files: each row is an invoice, or is rejected with every bad cell named."""
 
 import io
 import json
@@ -34,8 +34,8 @@ PLAIN: dict[str, str] = {
 
 
 def _rows(content: str | bytes) -> list[NewInvoice | BadRow]:
-    given = content.encode() if isinstance(content, str) else content
-    with open_source("-", io.BytesIO(given)) as source:
+    encoded = content.encode() if isinstance(content, str) else content
+    with open_source("-", io.BytesIO(encoded)) as source:
         return list(_in_order(InvoiceFile(source)))
 
 
@@ -148,16 +148,16 @@ def test_a_free_invoice_has_no_payment() -> None:
     assert _invoice(status="paid", total="0").payments == ()
 
 
-def test_a_provider_with_its_payment_can_return_the_money_unless_it_is_said_not_to() -> None:
-    known = {"status": "paid", "provider": "stripe", "payment_reference": "ch_1"}
-    assert _payment(**known).auto_refundable
-    assert not _payment(**known, auto_refundable="false").auto_refundable
+def test_a_provider_payment_is_auto_refundable_unless_the_row_says_no() -> None:
+    cells = {"status": "paid", "provider": "stripe", "payment_reference": "ch_1"}
+    assert _payment(**cells).auto_refundable
+    assert not _payment(**cells, auto_refundable="false").auto_refundable
     assert not _payment(status="paid", provider="stripe").auto_refundable
     assert not _payment(status="paid").auto_refundable
 
 
 @pytest.mark.parametrize(("word", "means"), [("true", True), ("YES", True), ("1", True), ("no", False), ("0", False)])
-def test_yes_and_no_have_several_words(word: str, means: bool) -> None:
+def test_yes_and_no_have_several_spellings(word: str, means: bool) -> None:
     assert _payment(provider="adyen", payment_reference="ABC1", processing=word).processing is means
 
 
@@ -217,9 +217,11 @@ def test_a_wrong_cell_is_named_with_what_to_write(cells: dict[str, str], column:
     assert problem.message.endswith(".")
 
 
-def test_everything_that_is_wrong_in_a_row_is_told_at_once() -> None:
-    told = [(p.column, p.value) for p in _problems(total="x", status="y", issued_on="z", currency="Q", paid_amount="w")]
-    assert sorted(told) == [
+def test_all_problems_of_a_row_are_reported_at_once() -> None:
+    problems = [
+        (p.column, p.value) for p in _problems(total="x", status="y", issued_on="z", currency="Q", paid_amount="w")
+    ]
+    assert sorted(problems) == [
         ("currency", "Q"),
         ("issued_on", "z"),
         ("paid_amount", "w"),
@@ -228,7 +230,7 @@ def test_everything_that_is_wrong_in_a_row_is_told_at_once() -> None:
     ]
 
 
-def test_a_cell_that_is_wrong_for_the_invoice_and_its_payment_is_told_once() -> None:
+def test_a_cell_wrong_for_invoice_and_payment_is_reported_once() -> None:
     assert [p.column for p in _problems(status="paid", paid_on="x")] == ["paid_on"]
 
 
@@ -252,7 +254,7 @@ def test_a_bank_reference_may_come_twice() -> None:
     assert all(isinstance(row, NewInvoice) for row in _rows(_csv(paid, paid | {"number": "INV-2"})))
 
 
-def test_a_missing_required_column_is_told_before_any_row() -> None:
+def test_a_missing_required_column_is_reported_before_any_row() -> None:
     with pytest.raises(MissingColumn, match="issued_on"):
         _rows("number,customer,currency,total,status\n")
 
@@ -324,7 +326,7 @@ def test_payments_that_sum_up_past_what_the_books_hold_are_refused() -> None:
 @pytest.mark.parametrize(
     "line", ["[1]", "{", '{"a": 1} x', '{"number": "1", "number": "2"}', '{"total": NaN}', "[" * 100_000, '"x"', "\0"]
 )
-def test_a_line_that_is_no_object_is_told_and_the_next_one_read(line: str) -> None:
+def test_a_line_that_is_not_an_object_is_reported_and_the_next_one_read(line: str) -> None:
     first, bad, last = _rows(_jsonl(PLAIN) + line + "\n" + _jsonl(PLAIN | {"number": "INV-2"}))
     assert isinstance(first, NewInvoice)
     assert isinstance(last, NewInvoice)
@@ -332,7 +334,7 @@ def test_a_line_that_is_no_object_is_told_and_the_next_one_read(line: str) -> No
     assert (bad.line, bad.problems[0].code) == (2, "invalid-json")
 
 
-def test_a_line_of_many_megabytes_is_told_and_the_next_one_read() -> None:
+def test_a_line_of_many_megabytes_is_reported_and_the_next_one_read() -> None:
     bad, good = _rows('{"number": "' + "x" * 3_000_000 + '"}\n' + _jsonl(PLAIN))
     assert isinstance(bad, BadRow)
     assert bad.problems[0].code == "too-long"
@@ -340,7 +342,7 @@ def test_a_line_of_many_megabytes_is_told_and_the_next_one_read() -> None:
     assert good.line == 2
 
 
-def test_the_ending_of_its_name_tells_what_a_file_is(tmp_path: Path) -> None:
+def test_the_file_extension_decides_the_format(tmp_path: Path) -> None:
     path = tmp_path / "invoices.jsonl"
     path.write_text(" \n")
     with open_source(str(path), io.BytesIO()) as source, pytest.raises(EmptyFile):
@@ -361,7 +363,7 @@ _CELL = st.sampled_from(["", "INV-1", "EUR", "paid", "12.50", "x", "2026-01-01",
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(COLUMNS), _CELL | st.text(max_size=8)), max_size=4))
-def test_every_object_is_an_invoice_or_is_told_what_is_wrong(records: list[dict[str, str]]) -> None:
+def test_every_object_is_an_invoice_or_has_its_problems_reported(records: list[dict[str, str]]) -> None:
     with suppress(EmptyFile):
         for row, record in zip(_rows(_jsonl(*records)), records, strict=True):
             assert isinstance(row, NewInvoice) or row.problems
@@ -414,8 +416,8 @@ def test_of_many_rows_only_those_near_a_bad_one_are_read_cell_by_cell(monkeypatc
 
     monkeypatch.setattr(invoice_file, "invoice_in_table", noted)
     rows = [PLAIN | {"number": f"INV-{n}", "total": "x" if n == 700 else "12.50"} for n in range(1000)]
-    found = _rows(_csv(*rows))
-    assert [row.line for row in found if isinstance(row, BadRow)] == [702]
+    parsed = _rows(_csv(*rows))
+    assert [row.line for row in parsed if isinstance(row, BadRow)] == [702]
     assert 702 in read
     assert len(read) <= 25
 
@@ -435,7 +437,7 @@ def _reject(path: Path) -> Path:
     return written
 
 
-def test_rejected_rows_come_back_once_they_are_corrected(tmp_path: Path) -> None:
+def test_corrected_rejected_rows_can_be_imported(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(_csv(PLAIN, PLAIN | {"number": "INV-2", "total": "12,50", "customer_name": "=1+1"}), newline="")
     rejected = _reject(path)
@@ -457,7 +459,7 @@ def test_rejected_rows_that_were_not_corrected_are_rejected_again(tmp_path: Path
     assert [type(row) for row in _rows(again.read_bytes())] == [BadRow, BadRow, BadRow]
 
 
-def test_rejected_json_lines_come_back_as_json_lines(tmp_path: Path) -> None:
+def test_rejected_json_lines_are_written_as_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(_jsonl(PLAIN | {"total": "x", "payments": [{"paid_amount": "5"}]}) + "nothing\n")
     rejected = _reject(path)

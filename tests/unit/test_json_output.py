@@ -74,7 +74,7 @@ def test_a_time_without_a_zone_is_a_bug() -> None:
         _dumped(datetime(2026, 10, 2, 12, 3))  # noqa: DTZ001
 
 
-def test_words_of_an_enumeration_are_texts() -> None:
+def test_enum_members_are_strings() -> None:
     assert json.loads(_dumped({"family": Family.NOT_FOUND})) == {"family": "not-found"}
 
 
@@ -97,7 +97,7 @@ def test_letters_stay_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("\x1b", r"\u001b"),
         ("\x7f", r"\u007f"),
@@ -108,8 +108,8 @@ def test_letters_stay_readable() -> None:
         ("\U000e0041", r"\udb40\udc41"),
     ],
 )
-def test_what_would_act_on_a_terminal_is_escaped(text: str, shown: str) -> None:
-    assert _dumped(text) == f'"{shown}"\n'
+def test_what_would_act_on_a_terminal_is_escaped(text: str, escaped: str) -> None:
+    assert _dumped(text) == f'"{escaped}"\n'
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

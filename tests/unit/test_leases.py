@@ -1,4 +1,4 @@
-"""Who holds a lease, and when it is proved that the holder is gone."""
+"""Who holds a lease, and when the holder is proved gone."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from refundcli.services.dispatch.leases import Holder, holder_of, is_gone, this_
 
 @contextmanager
 def another_process(code: str = "input()") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A process that waits, and its name as it gives it itself."""
+    """A waiting process and its own name for itself."""
     script = f"from refundcli.services.dispatch.leases import this_process; print(this_process(), flush=True); {code}"
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
@@ -43,7 +43,7 @@ def test_a_living_process_is_not_gone_and_a_killed_one_is() -> None:
         assert is_gone(name)
 
 
-def test_a_dead_process_that_nobody_has_reaped_is_gone() -> None:
+def test_a_zombie_process_is_gone() -> None:
     with another_process() as (running, name):
         os.kill(running.pid, signal.SIGKILL)
         os.waitid(os.P_PID, running.pid, os.WEXITED | os.WNOWAIT)
@@ -75,7 +75,7 @@ def test_a_host_name_with_the_separator_does_not_shift_the_fields(monkeypatch: p
     assert not is_gone(this_process())
 
 
-def test_where_the_machine_cannot_be_told_each_process_has_a_name_and_none_is_gone(
+def test_without_a_machine_id_each_process_has_a_name_and_none_is_gone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(leases, "_BOOT_ID", tmp_path / "missing")
@@ -96,10 +96,10 @@ def test_processes_of_another_pid_namespace_are_another_machine_s() -> None:
         for _ in range(2)
     ]
     inside = [holder_of(name.strip()) for name in names]
-    assert [each.pid for each in inside] == ["1", "1"]
-    assert {each.host for each in inside} == {socket.gethostname()}
+    assert [holder.pid for holder in inside] == ["1", "1"]
+    assert {holder.host for holder in inside} == {socket.gethostname()}
     assert not any(is_gone(name.strip()) for name in names)
-    assert holder_of(this_process()).machine not in {each.machine for each in inside}
+    assert holder_of(this_process()).machine not in {holder.machine for holder in inside}
 
 
 def test_a_proc_of_another_namespace_proves_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The listener's threads, with books that fail as they are told to."""
+"""The listener's threads, with fake books that fail on demand."""
 
 import threading
 import time
@@ -34,14 +34,14 @@ class StoreDown(SettingsProblem):
 
 @dataclass
 class Memory:
-    """Books in memory; `gate` holds every transaction back, `fails` says which one does not come through."""
+    """Books in memory; `gate` delays every transaction, `fails` returns the error of a batch."""
 
-    kept: list[str] = field(default_factory=list)
+    stored: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     rejected: list[dict[str, int]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
-    fails: Callable[[Sequence[NewEvent]], Exception | None] = lambda told: None
+    fails: Callable[[Sequence[NewEvent]], Exception | None] = lambda events: None
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -54,20 +54,20 @@ class Memory:
         assert self.gate.wait(20)
         return work(self)
 
-    def store_events(self, told: Sequence[NewEvent]) -> int:
-        if failure := self.fails(told):
+    def store_events(self, events: Sequence[NewEvent]) -> int:
+        if failure := self.fails(events):
             raise failure
-        self.kept += [each.key for each in told]
-        self.batches.append(len(told))
-        return len(told)
+        self.stored += [event.key for event in events]
+        self.batches.append(len(events))
+        return len(events)
 
     def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         if failure := self.fails([]):
             raise failure
         self.rejected.append({reason.value: count for (_, reason), count in counts.items()})
 
-    def events(self, wanted: EventFilter) -> list[StoredEvent]:
-        assert wanted.limit == 1
+    def events(self, criteria: EventFilter) -> list[StoredEvent]:
+        assert criteria.limit == 1
         return [StoredEvent(7, event(), EventState.WAITING, "", datetime.now(UTC))]
 
 
@@ -75,13 +75,13 @@ class Memory:
 def running(books: Memory) -> Iterator[tuple[EventWriter, list[str]]]:
     troubles: list[str] = []
     rejections = Rejections(books, troubles.append)
-    made = EventWriter(books, rejections, stored=lambda new: None, trouble=lambda error: troubles.append(str(error)))
-    made.start()
+    keeper = EventWriter(books, rejections, stored=lambda new: None, trouble=lambda error: troubles.append(str(error)))
+    keeper.start()
     try:
-        yield made, troubles
+        yield keeper, troubles
     finally:
         books.gate.set()
-        made.stop()
+        keeper.stop()
 
 
 def test_what_comes_during_a_commit_goes_into_the_next_one() -> None:
@@ -90,41 +90,43 @@ def test_what_comes_during_a_commit_goes_into_the_next_one() -> None:
         books.gate.clear()
         first = keeper.store([event("first")])
         assert books.entered.wait(10)
-        others = [keeper.store([event(str(each))]) for each in range(30)]
+        waiting = [keeper.store([event(str(number))]) for number in range(30)]
         assert not first.done()
         books.gate.set()
-        for each in (first, *others):
-            each.result(timeout=10)
+        for number in (first, *waiting):
+            number.result(timeout=10)
     assert books.batches == [1, 30]
 
 
 def test_one_delivery_that_no_database_takes_does_not_keep_out_the_others() -> None:
-    books = Memory(fails=lambda told: ValueError("odd") if any(each.key == "odd" for each in told) else None)
+    books = Memory(
+        fails=lambda events: ValueError("odd") if any(stored_event.key == "odd" for stored_event in events) else None
+    )
     with running(books) as (keeper, troubles):
         books.gate.clear()
-        held = keeper.store([event("held")])
+        first = keeper.store([event("held")])
         assert books.entered.wait(10)
-        made = {key: keeper.store([event(key)]) for key in ("a", "odd", "b")}
+        futures = {key: keeper.store([event(key)]) for key in ("a", "odd", "b")}
         books.gate.set()
-        held.result(timeout=10)
-        assert made["a"].result(timeout=10) is None
-        assert isinstance(made["odd"].exception(timeout=10), ValueError)
-        assert made["b"].result(timeout=10) is None
+        first.result(timeout=10)
+        assert futures["a"].result(timeout=10) is None
+        assert isinstance(futures["odd"].exception(timeout=10), ValueError)
+        assert futures["b"].result(timeout=10) is None
         assert keeper.is_well
-    assert books.kept == ["held", "a", "b"]
+    assert books.stored == ["held", "a", "b"]
     assert troubles == ["odd"]
 
 
-def test_a_store_that_is_down_refuses_the_whole_batch_and_takes_it_when_it_is_back() -> None:
-    books = Memory(fails=lambda told: StoreDown("away"))
+def test_an_unreachable_store_rejects_the_batch_and_takes_it_later() -> None:
+    books = Memory(fails=lambda events: StoreDown("away"))
     with running(books) as (keeper, _):
         assert isinstance(keeper.store([event()]).exception(timeout=10), StoreDown)
         well = [keeper.is_well]
-        books.fails = lambda told: None
+        books.fails = lambda events: None
         assert keeper.store([event()]).result(timeout=10) is None
         well.append(keeper.is_well)
     assert well == [False, True]
-    assert books.kept == ["a"]
+    assert books.stored == ["a"]
 
 
 def test_who_gave_up_waiting_is_stored_all_the_same() -> None:
@@ -135,7 +137,7 @@ def test_who_gave_up_waiting_is_stored_all_the_same() -> None:
         assert not given_up.cancel()
         books.gate.set()
         keeper.store([event("next")]).result(timeout=10)
-    assert books.kept == ["given up", "next"]
+    assert books.stored == ["given up", "next"]
 
 
 def test_no_more_deliveries_and_no_more_bytes_wait_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,8 +157,8 @@ def test_no_more_deliveries_and_no_more_bytes_wait_than_may(monkeypatch: pytest.
 
 
 def test_rejections_are_written_at_most_once_a_second_and_none_is_forgotten() -> None:
-    books, told = Memory(fails=lambda events: StoreDown("away")), list[str]()
-    rejections = Rejections(books, told.append)
+    books, notices = Memory(fails=lambda events: StoreDown("away")), list[str]()
+    rejections = Rejections(books, notices.append)
     for _ in range(5):
         rejections.add(Provider.ADYEN, RejectionReason.FORGED)
     with pytest.raises(StoreDown):
@@ -167,13 +169,13 @@ def test_rejections_are_written_at_most_once_a_second_and_none_is_forgotten() ->
     rejections.add(Provider.STRIPE, RejectionReason.UNSIGNED)
     rejections.write(at_once=True)
     assert books.rejected == [{"forged": 5, "unsigned": 1}]
-    assert told == ["Rejected deliveries: 5 forged, 1 unsigned."]
+    assert notices == ["Rejected deliveries: 5 forged, 1 unsigned."]
     rejections.write(at_once=True)
     assert len(books.rejected) == 1
     assert rejections.by_reason() == {"forged": 5, "unsigned": 1}
 
 
-def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_applier_continues_after_a_failure_with_new_events_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refundcli.listener.event_worker._AFTER_TROUBLE_SECONDS", 0.01)
     calls: list[int] = []
     troubles: list[str] = []
@@ -187,23 +189,23 @@ def test_the_applier_goes_on_after_a_failure_first_with_what_is_new(monkeypatch:
 
     idle = threading.Event()
     idle.set()
-    made = EventWorker(
+    applier = EventWorker(
         apply,  # type: ignore[arg-type]
         Memory(),
         SystemClock(UTC),
         idle,
-        applied=lambda done: None,
+        applied=lambda summary: None,
         trouble=lambda error: troubles.append(repr(error)),
     )
-    made.start()
+    applier.start()
     deadline = time.monotonic() + 10
     while len(calls) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
-    # What is newer than the newest at the start, again after the failure, and then all that waits.
+    # Events newer than at the start, again after the failure, then all waiting ones.
     assert calls[:3] == [7, 7, 0]
-    made.wake(1)
+    applier.wake(1)
     while len(calls) < 4 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert calls[3] == 7
-    made.stop()
+    applier.stop()
     assert troubles == ["KeyError('a bug')"]

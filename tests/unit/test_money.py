@@ -49,7 +49,7 @@ def test_yen_have_no_decimals() -> None:
         parse_amount("1.5", JPY)
 
 
-def test_a_comma_is_answered_with_the_amount_that_was_meant() -> None:
+def test_a_comma_is_answered_with_the_likely_amount() -> None:
     with pytest.raises(InvalidAmount) as refusal:
         parse_amount("12,50", EUR)
     assert "12.50" in refusal.value.hint

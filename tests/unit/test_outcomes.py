@@ -1,4 +1,4 @@
-"""What each answer proves: a reservation is released only on proof of "no" (I5)."""
+"""What each response proves: a reserved amount is released only on proof that no money moved (I5)."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_an_answer_proves_what_the_table_says(signal: Signal) -> None:
 
 @pytest.mark.parametrize("first_send", [True, False])
 @pytest.mark.parametrize("state", [RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED])
-def test_what_the_provider_accepted_is_in_the_state_it_told(state: RefundState, first_send: bool) -> None:
+def test_an_accepted_refund_has_the_reported_state(state: RefundState, first_send: bool) -> None:
     assert outcome_of(RefundAnswer(Signal.ACCEPTED, state), first_send=first_send) == Outcome(state)
 
 
@@ -53,13 +53,13 @@ def test_of_a_replay_only_a_stored_decline_is_proof(signal: Signal) -> None:
 
 
 @pytest.mark.parametrize("signal", Signal)
-def test_a_state_is_believed_only_with_acceptance(signal: Signal) -> None:
-    told = outcome_of(RefundAnswer(signal, RefundState.SUCCEEDED), first_send=False).state
+def test_a_state_counts_only_with_an_acceptance(signal: Signal) -> None:
+    state = outcome_of(RefundAnswer(signal, RefundState.SUCCEEDED), first_send=False).state
     by_itself = RefundState.AWAITING_APPROVAL if signal is Signal.AWAITING_APPROVAL else None
-    assert told is (RefundState.SUCCEEDED if signal is Signal.ACCEPTED else by_itself)
+    assert state is (RefundState.SUCCEEDED if signal is Signal.ACCEPTED else by_itself)
 
 
-def test_a_signal_nobody_listed_proves_nothing() -> None:
+def test_an_unlisted_signal_proves_nothing() -> None:
     assert outcome_of(RefundAnswer("surprise"), first_send=True) == UNKNOWN
 
 
@@ -71,7 +71,7 @@ def test_only_what_provably_did_nothing_is_sent_again_at_once() -> None:
 @pytest.mark.parametrize("replayed", [True, False])
 @pytest.mark.parametrize("first_send", [True, False])
 @pytest.mark.parametrize("signal", Signal)
-def test_the_same_proof_is_asked_of_a_closing_as_of_a_refund(signal: Signal, first_send: bool, replayed: bool) -> None:
+def test_a_closing_needs_the_same_proof_as_a_refund(signal: Signal, first_send: bool, replayed: bool) -> None:
     refund = outcome_of(
         RefundAnswer(signal, RefundState.SUCCEEDED if signal is Signal.ACCEPTED else None, replayed=replayed),
         first_send=first_send,
@@ -79,7 +79,7 @@ def test_the_same_proof_is_asked_of_a_closing_as_of_a_refund(signal: Signal, fir
     same = {
         RefundState.SUCCEEDED: ClosingState.DONE,
         RefundState.FAILED: ClosingState.FAILED,
-        # No invoice waits for an approval that refundcli knows how to follow: its closing stays submitted.
+        # refundcli cannot follow an invoice's approval: its closing stays submitted.
         RefundState.AWAITING_APPROVAL: None,
         None: None,
     }

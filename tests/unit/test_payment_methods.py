@@ -1,4 +1,4 @@
-"""What each payment method allows: refused before sending where the vendor's page says so."""
+"""Limits of each payment method, checked before sending where the vendor documents them."""
 
 import pytest
 
@@ -69,5 +69,5 @@ def test_a_method_that_is_not_listed_allows_anything() -> None:
 
 @pytest.mark.parametrize("method", ["klarna", "boleto", "oxxo"])
 def test_a_rule_holds_for_its_own_provider_only(method: str) -> None:
-    other = STRIPE if method != "boleto" else ADYEN
-    assert why_not_this_way(other, method, is_partial=True) == ""
+    provider = STRIPE if method != "boleto" else ADYEN
+    assert why_not_this_way(provider, method, is_partial=True) == ""

@@ -43,22 +43,22 @@ def test_what_goes_wrong_leaves_nothing(tmp_path: Path) -> None:
 def test_what_is_there_already_is_left_as_it_is(
     tmp_path: Path, there: str, hard_links: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, other = tmp_path / "a", tmp_path / "other"
+    path, target = tmp_path / "a", tmp_path / "other"
     if there == "a file":
         path.write_text("mine")
     elif there == "a folder":
         path.mkdir()
     else:
-        path.symlink_to(other)
+        path.symlink_to(target)
         if there == "a link to a file":
-            other.write_text("mine")
+            target.write_text("mine")
     if not hard_links:
         monkeypatch.setattr(os, "link", no_links)
     before = names(tmp_path)
     with pytest.raises(FileExistsError), new_file(path) as file:
         file.write(b"theirs")
     assert names(tmp_path) == before
-    assert not other.exists() or other.read_text() == "mine"
+    assert not target.exists() or target.read_text() == "mine"
 
 
 def no_links(*_: object) -> None:
@@ -75,22 +75,22 @@ def test_where_there_are_no_hard_links_a_file_is_made_all_the_same(
 
 
 def test_a_link_is_replaced_itself_and_what_it_leads_to_stays(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.write_text("mine")
-    (tmp_path / "a").symlink_to(other)
+    target = tmp_path / "other"
+    target.write_text("mine")
+    (tmp_path / "a").symlink_to(target)
     with new_file(tmp_path / "a", replace=True) as file:
         file.write(b"new")
     assert not (tmp_path / "a").is_symlink()
-    assert ((tmp_path / "a").read_bytes(), other.read_text()) == (b"new", "mine")
+    assert ((tmp_path / "a").read_bytes(), target.read_text()) == (b"new", "mine")
 
 
 def test_a_draft_that_was_exchanged_for_a_link_is_not_written_through(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.write_text("mine")
+    target = tmp_path / "other"
+    target.write_text("mine")
     with pytest.raises(OSError, match="symbolic link"), draft(tmp_path / "a") as name:  # noqa: PT012
         name.unlink()
-        name.symlink_to(other)
-    assert (other.read_text(), names(tmp_path)) == ("mine", ["other"])
+        name.symlink_to(target)
+    assert (target.read_text(), names(tmp_path)) == ("mine", ["other"])
 
 
 def test_a_name_that_is_taken_is_not_opened(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_name_that_is_taken_is_not_opened(tmp_path: Path) -> None:
         create(tmp_path / "a")
 
 
-def test_without_a_folder_for_temporary_files_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_temporary_folder_the_hint_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
 

@@ -1,4 +1,4 @@
-"""Each provider counts an amount in its own units: never wrong by a hundredfold, never rounded."""
+"""Amounts in each provider's minor units: never off by a factor of a hundred, never rounded."""
 
 import pytest
 from hypothesis import given
@@ -101,7 +101,7 @@ amounts = st.builds(Money, st.integers(1, 10**14), st.sampled_from(sorted(CODES)
 
 
 @given(st.sampled_from(Provider), amounts)
-def test_every_amount_comes_back_as_it_went_or_does_not_go(provider: Provider, amount: Money) -> None:
+def test_every_amount_converts_back_or_is_refused(provider: Provider, amount: Money) -> None:
     try:
         sent = to_provider_minor(provider, amount)
     except AmountNotExact:
@@ -109,5 +109,5 @@ def test_every_amount_comes_back_as_it_went_or_does_not_go(provider: Provider, a
             to_minor(provider.value, amount.number, amount.currency.code)
     else:
         assert from_provider_minor(provider, sent, amount.currency) == amount
-        # The sandbox's table was written apart from this one.
+        # The sandbox's table is independent of this one.
         assert to_minor(provider.value, amount.number, amount.currency.code) == sent

@@ -1,4 +1,4 @@
-"""How fast a provider may be asked: a rate is kept in every second, and what it says itself is heeded."""
+"""The request rate to a provider: a limit in every second, and the provider's own limits respected."""
 
 import random
 import threading
@@ -9,75 +9,75 @@ import pytest
 from refundcli.services.dispatch.rate_limit import Pace, TooSoon
 
 
-def asked(pace: Pace, times: int, *, threads: int, longest: float = 0.02) -> list[tuple[float, float]]:
-    """So many requests from so many threads; when each was begun and when it was sent."""
-    left, seen, lock = list(range(times)), list[tuple[float, float]](), threading.Lock()
+def timed_requests(pace: Pace, times: int, *, threads: int, longest: float = 0.02) -> list[tuple[float, float]]:
+    """`times` requests from `threads` threads; the begin and send time of each."""
+    remaining, times_sent, lock = list(range(times)), list[tuple[float, float]](), threading.Lock()
 
     def ask() -> None:
         rng = random.Random(1)
         while True:
             with lock:
-                if not left:
+                if not remaining:
                     return
-                left.pop()
+                remaining.pop()
             with pace.turn() as sent:
                 began = time.monotonic()
                 time.sleep(rng.uniform(0, longest))
                 sent_at = time.monotonic()
                 sent()
             with lock:
-                seen.append((began, sent_at))
+                times_sent.append((began, sent_at))
 
     workers = [threading.Thread(target=ask) for _ in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    return sorted(seen)
+    return sorted(times_sent)
 
 
-def test_no_second_has_more_requests_than_the_rate_however_long_each_takes_to_be_sent() -> None:
+def test_no_second_has_more_requests_than_the_rate() -> None:
     rate = 20
-    seen = asked(Pace(rate), 50, threads=12, longest=0.3)
-    # Where it arrived is somewhere between: the latest of the first and the earliest of the last are what counts.
-    for (_, sent), (began, _) in zip(seen, seen[rate:], strict=False):
+    spans = timed_requests(Pace(rate), 50, threads=12, longest=0.3)
+    # Arrival is between begin and send: compare the first's latest with the last's earliest.
+    for (_, sent), (began, _) in zip(spans, spans[rate:], strict=False):
         assert began - sent >= 1
-    assert 50 / (seen[-1][0] - seen[0][0]) > 0.7 * rate
+    assert 50 / (spans[-1][0] - spans[0][0]) > 0.7 * rate
 
 
-def test_a_rate_below_one_keeps_requests_apart() -> None:
-    seen = asked(Pace(0.8), 2, threads=2, longest=0)
-    assert seen[1][0] - seen[0][1] >= 1.25
+def test_a_rate_below_one_spaces_requests() -> None:
+    spans = timed_requests(Pace(0.8), 2, threads=2, longest=0)
+    assert spans[1][0] - spans[0][1] >= 1.25
 
 
-def test_without_a_rate_nobody_waits() -> None:
+def test_without_a_rate_there_is_no_wait() -> None:
     began = time.monotonic()
-    asked(Pace(0), 200, threads=4, longest=0)
+    timed_requests(Pace(0), 200, threads=4, longest=0)
     assert time.monotonic() - began < 1
 
 
-def test_a_provider_that_says_too_many_is_left_alone_and_then_asked_more_slowly() -> None:
+def test_a_429_pauses_requests_and_then_slows_them() -> None:
     pace = Pace(1000)
-    asked(pace, 40, threads=8, longest=0)
+    timed_requests(pace, 40, threads=8, longest=0)
     pace.slow_down(0.3)
     assert 0.2 < pace.pause_left <= 0.3
     before = pace.time_for(10)
     said = time.monotonic()
-    seen = asked(pace, 5, threads=2, longest=0)
-    assert seen[0][0] - said >= 0.3
-    # It grows again with each request that is taken.
+    spans = timed_requests(pace, 5, threads=2, longest=0)
+    assert spans[0][0] - said >= 0.3
+    # It grows again with each accepted request.
     assert pace.time_for(10) < before
 
 
-def test_who_has_no_patience_is_told_how_long_it_would_be_also_when_that_turns_out_while_waiting() -> None:
+def test_an_impatient_caller_is_refused_with_the_remaining_wait() -> None:
     pace = Pace(1)
     with pace.turn(patience=1) as sent:
         sent()
     threading.Timer(0.2, pace.slow_down, [60]).start()
     began = time.monotonic()
-    with pytest.raises(TooSoon) as told, pace.turn(patience=1):
+    with pytest.raises(TooSoon) as error, pace.turn(patience=1):
         pass
-    assert 59 < told.value.seconds <= 60
+    assert 59 < error.value.seconds <= 60
     assert time.monotonic() - began < 1
 
 
@@ -100,9 +100,9 @@ def test_who_has_patience_does_not_keep_those_behind_from_leaving() -> None:
     assert time.monotonic() - began < 1
 
 
-def test_requests_that_were_on_their_way_together_and_are_all_told_too_many_slow_down_once() -> None:
+def test_concurrent_429s_slow_the_rate_once() -> None:
     pace = Pace(100)
-    asked(pace, 40, threads=8, longest=0)
+    timed_requests(pace, 40, threads=8, longest=0)
     pace.slow_down(0.2)
     slowed = pace.time_for(10)
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Eight reasons, by word or label; states that never go back."""
+"""Eight reasons, by word or label; statuses that never go back."""
 
 from itertools import permutations
 
@@ -13,7 +13,7 @@ def test_there_are_eight_reasons() -> None:
 
 
 @pytest.mark.parametrize("reason", list(RefundReason))
-def test_a_reason_is_known_by_word_and_by_label_in_any_case(reason: RefundReason) -> None:
+def test_a_reason_is_parsed_by_word_or_label_in_any_case(reason: RefundReason) -> None:
     for word in (
         reason.value,
         reason.label,
@@ -35,9 +35,9 @@ def test_every_state_has_its_transitions() -> None:
     assert set(TRANSITIONS) == set(RefundState)
 
 
-def test_news_in_any_order_ends_in_the_same_state() -> None:
-    news = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
-    for order in permutations(news):
+def test_states_in_any_order_end_in_the_same_state() -> None:
+    states = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
+    for order in permutations(states):
         state = RefundState.SUBMITTED
         for word in order:
             state = word if may_become(state, word) else state

@@ -1,4 +1,4 @@
-"""The id of a refund is made from its request, so that a restored backup makes the same one again."""
+"""A refund's id is derived from its request, so that a restored backup derives the same one again."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""No string from outside may act on a terminal or hide in it."""
+"""No outside string may act on a terminal or hide in it."""
 
 import unicodedata
 
@@ -10,7 +10,7 @@ from refundcli.output.sanitize import escape_in_json, safe
 
 # Control, format, surrogate, line and paragraph separator.
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-# Format characters that are drawn: they sign Arabic numbers and the like, and hide nothing.
+# Visible format characters, such as Arabic number signs.
 DRAWN = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
 NOT_OURS = {
     *(chr(n) for n in range(0x13430, 0x13460)),  # hieroglyph joiners
@@ -28,8 +28,8 @@ nasty = st.text(
 
 
 def _hidden(text: str) -> set[str]:
-    found = {letter for letter in text if unicodedata.category(letter) in HIDDEN_CATEGORIES}
-    return found - DRAWN - NOT_OURS
+    hidden = {letter for letter in text if unicodedata.category(letter) in HIDDEN_CATEGORIES}
+    return hidden - DRAWN - NOT_OURS
 
 
 @given(anything | nasty)
@@ -55,13 +55,13 @@ def test_what_is_safe_can_be_written(text: str) -> None:
 
 @pytest.mark.parametrize("number", [*range(0x20), *range(0x7F, 0xA0)])
 def test_every_control_character_is_shown(number: int) -> None:
-    shown = safe(f"a{chr(number)}b")
-    assert shown.isprintable()
-    assert shown.startswith("a\\")
+    escaped = safe(f"a{chr(number)}b")
+    assert escaped.isprintable()
+    assert escaped.startswith("a\\")
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
         ("\x9b2K", r"\x9b2K"),
@@ -74,8 +74,8 @@ def test_every_control_character_is_shown(number: int) -> None:
         ("\U000e0041", r"\U000e0041"),
     ],
 )
-def test_what_would_act_is_shown_as_its_escape(text: str, shown: str) -> None:
-    assert safe(text) == shown
+def test_what_would_act_is_shown_as_its_escape(text: str, escaped: str) -> None:
+    assert safe(text) == escaped
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_names_as_people_write_them_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("a\ufe0f", r"a\ufe0f"),
         ("❤\ufe0f\ufe0f", "❤\ufe0f\\ufe0f"),
@@ -107,8 +107,8 @@ def test_names_as_people_write_them_stay(text: str) -> None:
         ("葛\U000e0100\U000e0101", "葛\U000e0100\\U000e0101"),
     ],
 )
-def test_a_variation_selector_that_changes_nothing_is_shown(text: str, shown: str) -> None:
-    assert safe(text) == shown
+def test_a_variation_selector_that_changes_nothing_is_shown(text: str, escaped: str) -> None:
+    assert safe(text) == escaped
 
 
 def test_a_memo_keeps_its_lines_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""Where secrets are fetched from, and that they never show."""
+"""Where secrets are read from, and that they are never shown."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ def _from_file(path: Path) -> str:
     return resolve(f"file:{path}", environ={}).reveal()
 
 
-def test_a_secret_never_shows_unless_asked() -> None:
+def test_a_secret_shows_only_on_request() -> None:
     secret = Secret(KEY)
     assert {str(secret), repr(secret), f"{secret}", f"{secret:>3}", "%s" % secret} == {"•••"}  # noqa: UP031
     assert KEY not in repr([secret])
@@ -114,8 +114,8 @@ def test_a_huge_file_is_no_secret(key_file: Path) -> None:
 
 
 def test_a_secret_comes_from_the_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = {("refundcli", "stripe"): KEY}
-    monkeypatch.setattr(keyring, "get_password", lambda service, name: held.get((service, name)))
+    passwords = {("refundcli", "stripe"): KEY}
+    monkeypatch.setattr(keyring, "get_password", lambda service, name: passwords.get((service, name)))
     assert resolve("keyring:stripe", environ={}).reveal() == KEY
     with pytest.raises(secrets.SecretNotInKeyring, match="adyen"):
         resolve("keyring:adyen", environ={})
@@ -130,7 +130,7 @@ def test_a_machine_without_a_keyring_says_so(monkeypatch: pytest.MonkeyPatch) ->
         resolve("keyring:stripe", environ={})
 
 
-def test_without_the_keyring_package_the_way_to_get_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_keyring_package_the_hint_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(secrets.KeyringNotInstalled) as caught:
         resolve("keyring:stripe", environ={})
@@ -149,14 +149,18 @@ def test_other_texts_are_no_references(text: str) -> None:
 
 
 def test_every_problem_here_is_one_of_settings() -> None:
-    problems = [each for each in vars(secrets).values() if isinstance(each, type) and issubclass(each, Exception)]
-    assert all(issubclass(each, SettingsProblem) for each in problems)
-    codes = [each.code for each in problems if issubclass(each, SettingsProblem)]
+    problems = [
+        variable
+        for variable in vars(secrets).values()
+        if isinstance(variable, type) and issubclass(variable, Exception)
+    ]
+    assert all(issubclass(variable, SettingsProblem) for variable in problems)
+    codes = [variable.code for variable in problems if issubclass(variable, SettingsProblem)]
     assert len(codes) == len(set(codes))
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "masked"),
     [
         ("key sk_live_51Abc, then", "key sk_live_•••, then"),
         ("rk_test_51Abc", "rk_test_•••"),
@@ -172,9 +176,9 @@ def test_every_problem_here_is_one_of_settings() -> None:
         ("AQEyhmfxK4vPaBFGw0m/n3Q5qf3V-xsd=-{4(7&:?<", "AQE•••"),
     ],
 )
-def test_what_looks_like_a_secret_is_masked(text: str, shown: str) -> None:
-    assert redact(text) == shown
-    assert redact(shown) == shown
+def test_what_looks_like_a_secret_is_masked(text: str, masked: str) -> None:
+    assert redact(text) == masked
+    assert redact(masked) == masked
 
 
 @pytest.mark.parametrize(

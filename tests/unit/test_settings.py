@@ -47,7 +47,7 @@ def load(cwd: Path, user_config: Path) -> Load:
 
 
 def trust(cwd: Path, user_config: Path) -> None:
-    """What a file may set is asked here; whose it may be, in test_trust."""
+    """What a file may set is tested here; whose file counts, in test_trust."""
     path = cwd / "refundcli.toml"
     if path.is_file():
         s.remember_trust(path, path.read_bytes(), user_config)
@@ -154,12 +154,12 @@ def test_an_empty_optional_text_is_a_setting_that_is_not_there(load: Load, cwd: 
 
 
 @pytest.mark.parametrize(
-    ("word", "meant"),
+    ("word", "flag"),
     [("true", True), ("YES", True), ("1", True), ("false", False), ("no", False), ("0", False)],
 )
-def test_a_flag_in_the_environment_is_a_word(load: Load, word: str, meant: bool) -> None:
+def test_a_flag_in_the_environment_is_true_or_false(load: Load, word: str, flag: bool) -> None:
     loaded = load(environ={"REFUNDCLI_STRIPE_SEND_FRAUDULENT": word})
-    assert loaded.settings.stripe.send_fraudulent is meant
+    assert loaded.settings.stripe.send_fraudulent is flag
 
 
 # --- Unknown names ---
@@ -198,7 +198,7 @@ def test_an_unknown_variable_is_refused_without_its_value(load: Load) -> None:
     assert "sk_live" not in caught.value.message + caught.value.hint + repr(caught.value.context)
 
 
-def test_the_variables_read_elsewhere_are_no_settings(load: Load) -> None:
+def test_variables_of_other_modules_are_no_settings(load: Load) -> None:
     load(environ={"REFUNDCLI_OUTPUT": "json", "REFUNDCLI_FAULT": "after-send", "REFUNDER": "x"})
 
 
@@ -323,7 +323,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("section", "key", "literal"), REFUSED)
-def test_a_value_that_cannot_be_meant_is_refused(load: Load, cwd: Path, section: str, key: str, literal: str) -> None:
+def test_an_impossible_value_is_refused(load: Load, cwd: Path, section: str, key: str, literal: str) -> None:
     path = _file(cwd, _one(section, key, literal))
     with pytest.raises(s.InvalidSetting) as caught:
         load()
@@ -406,7 +406,7 @@ def test_an_api_base_on_this_machine_is_taken_without_its_last_slash(load: Load,
     assert load().settings.stripe.api_base == url.rstrip("/")
 
 
-def test_adyen_cannot_be_live_and_a_stand_in_at_once(load: Load, cwd: Path) -> None:
+def test_adyen_cannot_be_live_and_a_sandbox(load: Load, cwd: Path) -> None:
     _file(cwd, "[adyen]\nenvironment = 'live'\napi_base = 'http://127.0.0.1:4243'\n")
     with pytest.raises(s.ApiBaseWhenLive):
         load()
@@ -421,11 +421,11 @@ def test_a_secret_written_out_is_refused_and_not_repeated(load: Load, cwd: Path,
     path = _file(cwd, _one(section, key, f'"{value}"'))
     with pytest.raises(LiteralSecret) as caught:
         load()
-    shown = caught.value.message + caught.value.hint + repr(caught.value.context)
-    assert name in shown
-    assert str(path) in shown
-    assert "51abcdef" not in shown
-    assert "whsec" not in shown
+    output = caught.value.message + caught.value.hint + repr(caught.value.context)
+    assert name in output
+    assert str(path) in output
+    assert "51abcdef" not in output
+    assert "whsec" not in output
     assert caught.value.__cause__ is None
 
 
@@ -441,7 +441,7 @@ def test_references_to_secrets_are_taken(load: Load, cwd: Path, value: str) -> N
     assert load().settings.stripe.api_key == value
 
 
-def test_relative_paths_are_meant_from_the_file_that_says_them(load: Load, tmp_path: Path, cwd: Path) -> None:
+def test_relative_paths_start_at_the_settings_file(load: Load, tmp_path: Path, cwd: Path) -> None:
     named = _file(tmp_path, "[store]\nurl = 'sqlite:///books.db'\n[stripe]\napi_key = 'file:key'\n")
     loaded = load(config=named)
     assert loaded.settings.store.url == f"sqlite:///{tmp_path}/books.db"
@@ -452,8 +452,8 @@ def test_relative_paths_are_meant_from_the_file_that_says_them(load: Load, tmp_p
 def test_a_password_in_the_store_s_address_is_never_shown(load: Load) -> None:
     loaded = load(store_url="postgresql://ada:hunter2@db/books")
     assert loaded.settings.store.url == "postgresql://ada:hunter2@db/books"
-    shown = {key: value for key, value, _ in loaded.rows()}
-    assert shown["store.url"] == "postgresql://ada:•••@db/books"
+    rows = {key: value for key, value, _ in loaded.rows()}
+    assert rows["store.url"] == "postgresql://ada:•••@db/books"
 
 
 # --- The system ---
@@ -477,7 +477,7 @@ def test_the_zone_is_read_from_the_link_of_the_system(
     assert load().settings.operator.timezone == "America/New_York"
 
 
-def test_a_zone_nobody_knows_becomes_utc(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_zone_becomes_utc(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "_SYSTEM_ZONE", tmp_path / "nothing")
     assert load().settings.operator.timezone == "UTC"
     assert load(environ={"TZ": "CET-1CEST"}).settings.operator.timezone == "UTC"
@@ -510,7 +510,7 @@ def test_what_is_written_is_what_is_read(load: Load, tmp_path: Path) -> None:
     assert loaded.origins["stripe.api_base"] == "default"
 
 
-def test_a_file_that_exists_is_kept_unless_forced(tmp_path: Path) -> None:
+def test_an_existing_file_is_overwritten_only_by_force(tmp_path: Path) -> None:
     path = _file(tmp_path, "# mine\n")
     with pytest.raises(s.SettingsExist):
         s.write(path, VALUES)

@@ -1,4 +1,4 @@
-"""Where rows come from: files and streams, checked to be text before anything is believed of them."""
+"""Input files and streams: checked to be text before any row is read."""
 
 import io
 import os
@@ -48,13 +48,13 @@ def test_a_stream_can_be_read_twice() -> None:
         assert not source.is_file
 
 
-def test_what_was_kept_of_a_stream_is_private_and_goes_away() -> None:
+def test_a_buffered_stream_is_private_and_deleted() -> None:
     with open_source("-", io.BytesIO(b"secret\n")) as source:
         assert source.path.stat().st_mode & 0o777 == 0o600
     assert not source.path.exists()
 
 
-def test_a_pipe_that_is_named_like_a_file_is_read_once_and_kept(tmp_path: Path) -> None:
+def test_a_named_pipe_is_read_once_and_buffered(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"number\n")
     os.close(writing)
@@ -88,7 +88,7 @@ def test_a_character_that_spans_two_pieces_is_read_whole(tmp_path: Path) -> None
         assert source.size == len(content)
 
 
-def test_a_spreadsheet_is_told_from_text(tmp_path: Path) -> None:
+def test_a_spreadsheet_is_not_read_as_text(tmp_path: Path) -> None:
     with pytest.raises(NotUtf8, match="spreadsheet"):
         _source(tmp_path / "a.csv", b"PK\x03\x04rest")
 
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_there_is_a_usage_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a\0b", "."])
-def test_a_name_that_is_no_file_is_told_plainly(name: str) -> None:
+def test_a_missing_file_is_reported_plainly(name: str) -> None:
     with pytest.raises(FileProblem):
         open_source(name, io.BytesIO())
 

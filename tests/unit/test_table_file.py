@@ -1,4 +1,4 @@
-"""CSV tables: every record is read or told, and no record stops the rest."""
+"""CSV tables: every record is read or reported, and a bad record does not stop the rest."""
 
 import io
 from contextlib import suppress
@@ -27,8 +27,8 @@ KNOWN = ("number", "customer", "total")
 
 
 def _read(content: str | bytes, *, required: tuple[str, ...] = ("number",)) -> list[TableRow | BadRow]:
-    given = content.encode() if isinstance(content, str) else content
-    with open_source("-", io.BytesIO(given)) as source:
+    encoded = content.encode() if isinstance(content, str) else content
+    with open_source("-", io.BytesIO(encoded)) as source:
         return list(TableFile(source, columns=KNOWN, required=required).rows())
 
 
@@ -54,7 +54,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_column() -> None:
     assert _read("\ufeffnumber,total\nA,1\n") == [(2, ["A", "1"])]
 
 
-def test_a_quoted_cell_keeps_its_newlines_and_the_line_after_it_its_number() -> None:
+def test_a_quoted_cell_keeps_its_newlines_and_later_lines_their_numbers() -> None:
     assert _read('number,customer\nA,"one\r\ntwo"\nB,x\n') == [(2, ["A", "one\r\ntwo"]), (4, ["B", "x"])]
 
 
@@ -104,12 +104,12 @@ def test_a_header_that_cannot_be_read_says_why() -> None:
         _read('"number\n')
 
 
-def test_a_nul_byte_is_told_with_its_column() -> None:
+def test_a_nul_byte_is_reported_with_its_column() -> None:
     bad = _bad("number,customer\nA,x\0y\nB,z\n")
     assert (bad.line, bad.problems[0].column, bad.problems[0].code) == (2, "customer", "nul-byte")
 
 
-def test_a_row_with_too_many_cells_is_told_and_the_next_one_read() -> None:
+def test_a_row_with_too_many_cells_is_reported_and_the_next_one_read() -> None:
     content = "number,customer\nA,Acme, Inc\nB,x\n"
     assert _bad(content).problems[0].hint == "Put a cell that contains a comma in quotation marks."
     assert _good(content) == [(3, ["B", "x"])]
@@ -120,7 +120,7 @@ def test_a_row_with_too_few_cells_names_the_first_missing_one() -> None:
     assert (problem.code, problem.column) == ("wrong-cell-count", "customer")
 
 
-def test_a_cell_of_a_megabyte_is_told_and_the_next_row_read() -> None:
+def test_a_cell_of_a_megabyte_is_reported_and_the_next_row_read() -> None:
     content = "number,customer\nA," + "x" * 1_000_000 + "\nB,y\n"
     problem = _bad(content).problems[0]
     assert (problem.line, problem.column, problem.code) == (2, "customer", "too-long")
@@ -128,7 +128,7 @@ def test_a_cell_of_a_megabyte_is_told_and_the_next_row_read() -> None:
     assert _good(content) == [(3, ["B", "y"])]
 
 
-def test_a_record_of_many_megabytes_is_told_and_the_next_row_read() -> None:
+def test_a_record_of_many_megabytes_is_reported_and_the_next_row_read() -> None:
     content = "number,customer\nA," + "x" * 5_000_000 + "\nB,y\n"
     assert _bad(content).problems[0].code == "too-long"
     assert _good(content) == [(3, ["B", "y"])]
@@ -138,13 +138,13 @@ def test_the_longest_cell_that_is_allowed_is_read() -> None:
     assert len(_good("number,customer\nA," + "x" * LONGEST_CELL + "\n")[0][1][1]) == LONGEST_CELL
 
 
-def test_a_quotation_mark_that_is_never_closed_is_told_where_it_opens() -> None:
+def test_an_unclosed_quotation_mark_is_reported_where_it_opens() -> None:
     problem = _bad('number,customer\nA,x\nB,"open\nC,y\nD,z\n').problems[0]
     assert (problem.line, problem.column, problem.code) == (3, "customer", "unclosed-quote")
     assert "line 5" in problem.message
 
 
-def test_text_after_a_closing_quotation_mark_is_told_and_the_next_row_read() -> None:
+def test_text_after_a_closing_quotation_mark_is_reported() -> None:
     content = 'number,customer\nA,"5" pipe"\nB,y\n'
     assert _bad(content).problems[0].code == "stray-quote"
     assert _good(content) == [(3, ["B", "y"])]
@@ -169,7 +169,7 @@ def test_a_guard_against_formulas_is_taken_off_again(row: str) -> None:
 
 
 @pytest.mark.parametrize("row", ["'=1", "'=1,x,y,z", '\'=1,"x"y'])
-def test_it_is_taken_off_a_broken_row_too_which_is_guarded_again_when_it_is_handed_back(row: str) -> None:
+def test_a_broken_row_loses_its_guard_when_read_and_regains_it_when_written(row: str) -> None:
     assert _bad(f"number,customer\n{row}\n").original[0].startswith("=1")
 
 
@@ -215,6 +215,6 @@ def test_a_file_read_in_blocks_has_the_rows_that_it_has_record_by_record(content
 
 
 def test_it_is_remembered_where_each_text_was_first_seen() -> None:
-    seen = DuplicateIndex()
-    assert [seen.line_of(f"INV-{n}", n) for n in range(1, 5001)] == [0] * 5000
-    assert [seen.line_of(f"INV-{n}", 9999) for n in range(1, 5001)] == list(range(1, 5001))
+    index = DuplicateIndex()
+    assert [index.line_of(f"INV-{n}", n) for n in range(1, 5001)] == [0] * 5000
+    assert [index.line_of(f"INV-{n}", 9999) for n in range(1, 5001)] == list(range(1, 5001))

@@ -1,4 +1,4 @@
-"""Whose settings count: a file of the working folder only once it is trusted, by its place and its content."""
+"""Which settings files count: one in the working folder only once trusted, by its path and its content."""
 
 import os
 from pathlib import Path
@@ -19,9 +19,9 @@ def user_config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "work"
-    made.mkdir()
-    return made
+    directory = tmp_path / "work"
+    directory.mkdir()
+    return directory
 
 
 def write(folder: Path, text: str = HOSTILE) -> Path:
@@ -32,8 +32,8 @@ def write(folder: Path, text: str = HOSTILE) -> Path:
 
 
 def load(folder: Path, user_config: Path | None, **of: object) -> s.Loaded:
-    given: dict[str, object] = {"config": None, "store_url": "sqlite:////a/b.db", "environ": {}} | of
-    return s.load(cwd=folder, user_config=user_config, **given)  # type: ignore[arg-type]
+    arguments: dict[str, object] = {"config": None, "store_url": "sqlite:////a/b.db", "environ": {}} | of
+    return s.load(cwd=folder, user_config=user_config, **arguments)  # type: ignore[arg-type]
 
 
 def test_a_file_that_came_with_the_folder_is_refused_with_the_command(folder: Path, user_config: Path) -> None:
@@ -58,7 +58,7 @@ def test_who_the_operator_is_may_be_said_by_anyone(folder: Path, user_config: Pa
     assert load(folder, user_config).path == folder / "refundcli.toml"
 
 
-def test_trust_is_for_this_content_and_is_asked_for_again_when_it_changes(folder: Path, user_config: Path) -> None:
+def test_trust_is_for_this_content_and_needed_again_when_it_changes(folder: Path, user_config: Path) -> None:
     path = write(folder)
     s.trust(folder, user_config)
     assert load(folder, user_config).settings.stripe.api_base == "http://127.0.0.1:1"
@@ -78,25 +78,27 @@ def test_trust_is_for_this_folder_by_whichever_name_it_is_entered(
     monkeypatch.chdir(tmp_path)
     for name in (folder, tmp_path / "link", Path("work"), folder / ".." / "work"):
         assert load(name, user_config).settings.stripe.api_base
-    other = tmp_path / "other"
-    other.mkdir()
-    write(other)
+    second = tmp_path / "other"
+    second.mkdir()
+    write(second)
     with pytest.raises(s.SettingsNotTrusted):
-        load(other, user_config)
+        load(second, user_config)
 
 
-def test_a_link_to_a_trusted_file_is_not_trusted_elsewhere(folder: Path, user_config: Path, tmp_path: Path) -> None:
+def test_a_link_to_a_trusted_file_is_not_trusted_in_another_folder(
+    folder: Path, user_config: Path, tmp_path: Path
+) -> None:
     """Relative paths in it would lead into the other folder."""
     path = write(folder, "[store]\nurl = 'sqlite:///books.db'\n")
     s.trust(folder, user_config)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "refundcli.toml").symlink_to(path)
+    linked = tmp_path / "other"
+    linked.mkdir()
+    (linked / "refundcli.toml").symlink_to(path)
     with pytest.raises(s.SettingsNotTrusted):
-        load(other, user_config)
+        load(linked, user_config)
 
 
-def test_a_link_that_is_led_elsewhere_has_changed(folder: Path, user_config: Path, tmp_path: Path) -> None:
+def test_a_link_with_a_new_target_has_changed(folder: Path, user_config: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
     mine.write_text("[refunds]\nin_flight = 1\n")
     (folder / "refundcli.toml").symlink_to(mine)
@@ -114,7 +116,7 @@ def test_a_file_that_is_named_is_consent(folder: Path, user_config: Path) -> Non
     assert load(folder, user_config, environ={"REFUNDCLI_CONFIG": "refundcli.toml"}).path == path
 
 
-def test_what_stands_in_the_environment_is_consent(folder: Path, user_config: Path) -> None:
+def test_a_variable_in_the_environment_is_consent(folder: Path, user_config: Path) -> None:
     assert load(
         folder, user_config, environ={"REFUNDCLI_STRIPE_API_BASE": "http://127.0.0.1:9"}
     ).settings.stripe.api_base
@@ -133,7 +135,7 @@ def test_a_parent_s_file_is_not_looked_for(folder: Path, user_config: Path) -> N
 
 
 def test_the_bytes_that_were_trusted_are_the_bytes_that_are_used(folder: Path, user_config: Path) -> None:
-    """The file is exchanged after each time that it was read: so it must be read only once."""
+    """The file is replaced after each read, so it must be read only once."""
     path = write(folder, "[refunds]\nin_flight = 1\n")
     s.trust(folder, user_config)
     from refundcli.secrets import read_own_file
@@ -188,7 +190,7 @@ def test_a_record_in_an_old_or_broken_form_trusts_nothing(folder: Path, user_con
         load(folder, user_config)
 
 
-def test_without_a_home_nothing_is_trusted_and_the_way_on_is_told(folder: Path) -> None:
+def test_without_a_home_nothing_is_trusted_and_the_hint_says_how(folder: Path) -> None:
     path = write(folder)
     with pytest.raises(s.SettingsNotTrusted):
         load(folder, None)
@@ -197,8 +199,8 @@ def test_without_a_home_nothing_is_trusted_and_the_way_on_is_told(folder: Path) 
     assert f"export REFUNDCLI_CONFIG={path}" in problem.value.hint
 
 
-def test_a_home_that_nobody_knows_leads_into_no_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the user has no home, `~/.config` stays as it is: a folder named `~` in whatever folder one is in."""
+def test_an_unknown_home_does_not_fall_back_to_the_working_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a home, `~/.config` is not expanded and would be a folder named `~` in the working folder."""
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)

@@ -1,4 +1,4 @@
-"""Every word of the vendors' lists has a row in our tables, with the effect that tests/data expects (R13)."""
+"""Every code of the vendors' lists has a row in our tables, with the effect that tests/data expects (R13)."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -11,7 +11,7 @@ from refundcli.domain.dispute import DisputeStage
 from refundcli.providers.adyen import vocabulary as adyen
 from refundcli.providers.stripe import vocabulary as stripe_table
 from refundcli.services.ports.vocabulary import Effect, Meaning
-from vendor_words import (
+from vendor_codes import (
     adyen_event_examples,
     adyen_events,
     adyen_report_types,
@@ -134,12 +134,12 @@ def test_a_record_type_is_read_in_any_case() -> None:
 
 
 @pytest.mark.parametrize(("kind", "word"), [(kind, word) for kind in STRIPE_TABLES for word in stripe_words(kind)])
-def test_stripe_word_means_what_the_vendor_says(kind: str, word: str) -> None:
+def test_each_stripe_status_means_what_the_vendor_says(kind: str, word: str) -> None:
     assert described(STRIPE_TABLES[kind][word]) == stripe_words(kind)[word]
 
 
 @pytest.mark.parametrize("kind", STRIPE_TABLES)
-def test_our_stripe_words_are_the_vendors_list(kind: str) -> None:
+def test_our_stripe_statuses_are_the_vendors_list(kind: str) -> None:
     assert set(STRIPE_TABLES[kind]) == set(stripe_words(kind))
 
 
@@ -149,11 +149,11 @@ def test_our_stripe_event_types_are_the_vendors_list() -> None:
 
 
 def literals(annotation: object) -> set[str]:
-    """The words in the Literal types of an annotation of Stripe's own package."""
-    found: set[str] = set()
+    """The values of the Literal types in an annotation of Stripe's package."""
+    words: set[str] = set()
     for part in get_args(annotation):
-        found |= {part} if isinstance(part, str) else literals(part)
-    return found
+        words |= {part} if isinstance(part, str) else literals(part)
+    return words
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def literals(annotation: object) -> set[str]:
         (stripe.Charge, "status", "charge_status"),
     ],
 )
-def test_the_words_are_those_of_the_installed_stripe_package(resource: type, field: str, kind: str) -> None:
+def test_the_statuses_are_those_of_the_installed_stripe_package(resource: type, field: str, kind: str) -> None:
     assert literals(resource.__annotations__[field]) == set(stripe_words(kind))
 
 

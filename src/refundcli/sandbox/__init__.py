@@ -1,1 +1,1 @@
-"""Look-alikes of Stripe and Adyen on loopback, for practice, the demo and the tests."""
+"""Simulated Stripe and Adyen on loopback, for practice, the demo and the tests."""

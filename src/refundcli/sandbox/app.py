@@ -1,4 +1,4 @@
-"""One application that speaks both wires: Stripe under /v1, Adyen under /v72, control under /_sandbox."""
+"""One application for both APIs: Stripe under /v1, Adyen under /v72, control under /_sandbox."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from refundcli.sandbox.stripe import api as stripe
 
 def create_app(state: SandboxState) -> Starlette:
     routes = [*stripe.routes(state), *adyen.routes(state), *control.routes(state)]
-    app = Starlette(routes=routes, exception_handlers={ClientDisconnect: _nobody_there})
-    # A look-alike does not redirect /v1/refunds/ to /v1/refunds: the vendors do not either.
+    app = Starlette(routes=routes, exception_handlers={ClientDisconnect: _client_gone})
+    # No redirect from /v1/refunds/ to /v1/refunds: the vendors do not redirect either.
     app.router.redirect_slashes = False
     return app
 
 
-def _nobody_there(request: Request, error: Exception) -> Response:
-    """A client that was killed in mid-request is what this is here to practise: no trace is needed."""
+def _client_gone(request: Request, error: Exception) -> Response:
+    """A client killed during a request is an expected test case: no traceback."""
     return Response(status_code=400)

@@ -46,7 +46,7 @@ class SandboxServer(uvicorn.Server):
             await asyncio.sleep(0.02)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """At once: there is nothing here that must be brought to an end gently."""
+        """Stops at once; nothing here needs a graceful end."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -93,15 +93,15 @@ def serve(
     announce: Callable[[str], None] = print,
     state: SandboxState | None = None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM. `announce` is told the URL once connections are taken.
+    """Serves until SIGINT or SIGTERM. Calls `announce` with the URL once connections are accepted.
 
     OSError where the port is not free.
     """
-    kept = state or SandboxState()
-    seed_payments(kept, seed_rows)
+    sandbox = state or SandboxState()
+    seed_payments(sandbox, seed_rows)
     with bind(port) as listener:
-        server = make_server(kept)
-        # To look through all that was loaded for cycles would hold up every call for a tenth of a second, now and then.
+        server = make_server(sandbox)
+        # A full garbage collection over the loaded data would delay calls by a tenth of a second.
         gc.freeze()
         announce(url_of(listener))
         server.run(sockets=[listener])

@@ -1,4 +1,4 @@
-"""The sandbox inside a test: served from a thread, looked at directly."""
+"""The sandbox inside a test: served from a thread, its state directly accessible."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 from refundcli.sandbox.adyen import disputes, effects, events
 from refundcli.sandbox.adyen.reports import Kind, add_line, entries, report
 from refundcli.sandbox.core import approvals, billing, changes, webhooks
-from refundcli.sandbox.core.billing import MadeInvoice
+from refundcli.sandbox.core.billing import InvoiceIds
 from refundcli.sandbox.core.control import notify
 from refundcli.sandbox.core.exponents import Provider, to_minor
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import KeyRecord
-from refundcli.sandbox.core.records import ApprovalRequest, CreditNote, LoggedRequest, Made, Refund
+from refundcli.sandbox.core.records import ApprovalRequest, CreditNote, LoggedRequest, PaymentIds, Refund
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.core.webhooks import Delivery
 from refundcli.sandbox.server import bind, make_server, url_of
@@ -55,77 +55,79 @@ class RunningSandbox:
         self.stop()
 
     def stop(self) -> None:
-        """Afterwards connections are refused; the state stays to be looked at, or to be served again."""
+        """Refuses connections from now on; the state stays readable and can be served again."""
         self._server.should_exit = True
         self.state.outbox.close()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
         self._listener.close()
 
-    def charge(self, amount: str | int, currency: str = "EUR", *, provider: Provider = "stripe", **wanted: Any) -> Made:
+    def charge(
+        self, amount: str | int, currency: str = "EUR", *, provider: Provider = "stripe", **options: Any
+    ) -> PaymentIds:
         """A payment of "100.00 EUR", or of so many of the provider's minor units."""
         amount, currency = self._minor(amount, currency, provider)
         return changes.make_payment(
-            self.state, {"provider": provider, "amount": amount, "currency": currency, **wanted}
+            self.state, {"provider": provider, "amount": amount, "currency": currency, **options}
         )
 
-    def dispute(self, reference: str, status: str = "needs_response", amount: int | None = None, **wanted: Any) -> str:
-        """Opened, or moved on; the events are queued. Any status; dispute= names which, new=True opens one more.
+    def dispute(self, reference: str, status: str = "needs_response", amount: int | None = None, **options: Any) -> str:
+        """Opens or moves a dispute and queues its events. Any status; dispute= names which, new=True opens one more.
 
         Stripe: reinstated= is what a lost one gives back; any other field is set on the object.
         """
-        return changes.dispute(self.state, reference, status, amount, **wanted)
+        return changes.dispute(self.state, reference, status, amount, **options)
 
-    def adyen_dispute(self, payment: str, codes: str | Sequence[str], **wanted: Any) -> str:
+    def adyen_dispute(self, payment: str, codes: str | Sequence[str], **options: Any) -> str:
         """A dispute that goes through these codes, or a life by name ("prearbitration lost"); its pspReference.
 
         dispute= goes on with one, amount= is a part, original_reference=None leaves the payment out; the rest as
         of `adyen_event`.
         """
         life = codes if isinstance(codes, str) else tuple(codes)
-        return disputes.live(self.state, payment, life, **wanted)
+        return disputes.live(self.state, payment, life, **options)
 
-    def adyen_event(self, event_code: str, payment: str | None = None, **wanted: Any) -> dict[str, Any]:
+    def adyen_event(self, event_code: str, payment: str | None = None, **fields: Any) -> dict[str, Any]:
         """Any of Adyen's items, sent and done; returns the item.
 
         success=, amount=, currency=, psp_reference=, original_reference= (None leaves it out),
         merchant_reference=, reason=, additional_data=, event_date=, payment_method=, merchant_account=, live=,
         item= (fields as they stand, None takes one away), effect=False (words only).
         """
-        return effects.event(self.state, event_code, payment=payment, **wanted)
+        return effects.event(self.state, event_code, payment=payment, **fields)
 
     def adyen_webhook(self, body: Mapping[str, Any]) -> None:
         """One of Adyen's other shape: `type` and `data`, with the HMAC in a header."""
         with self.state.lock:
             events.send_other(self.state, body)
 
-    def stripe_object(self, wanted: str) -> dict[str, Any]:
+    def stripe_object(self, object_id: str) -> dict[str, Any]:
         """As Stripe would answer it now, not expanded."""
         with self.state.lock:
-            return stripe_patch.find(self.state, wanted).shape()
+            return stripe_patch.find(self.state, object_id).shape()
 
     def patch(
-        self, wanted: str, fields: Mapping[str, Any], *, remove: Sequence[str] = (), event: str | bool = True
+        self, object_id: str, fields: Mapping[str, Any], *, remove: Sequence[str] = (), event: str | bool = True
     ) -> dict[str, Any]:
         """Any fields of any Stripe object, merged; its event is queued, or the one named, or with False none."""
-        return stripe_patch.patch(self.state, wanted, fields, remove=remove, event=event)
+        return stripe_patch.patch(self.state, object_id, fields, remove=remove, event=event)
 
-    def stripe_event(self, kind: str, about: str | None = None, **wanted: Any) -> None:
+    def stripe_event(self, kind: str, about: str | None = None, **options: Any) -> None:
         """Any type of event about an object, or with shape= any other; fields=, previous_attributes=."""
-        stripe_patch.send_event(self.state, kind, about=about, **wanted)
+        stripe_patch.send_event(self.state, kind, about=about, **options)
 
     def payment_becomes(self, reference: str, status: str) -> None:
         """A Stripe payment: canceled, expired, failed, processing, requires_capture, succeeded."""
         with self.state.lock:
             stripe_payments.becomes(self.state, self.state.find_charge(reference), status)
 
-    def credit_note(self, invoice: str, amount: int, **wanted: Any) -> CreditNote:
+    def credit_note(self, invoice: str, amount: int, **options: Any) -> CreditNote:
         """A Stripe credit note, to the customer's balance if neither refund_amount=, refunds= nor
         out_of_band_amount= says otherwise; further reason=, memo=, id=, number=."""
-        return billing.make_credit_note(self.state, {"invoice": invoice, "amount": amount, **wanted})
+        return billing.make_credit_note(self.state, {"invoice": invoice, "amount": amount, **options})
 
-    def void_credit_note(self, wanted: str) -> None:
-        billing.void_credit_note(self.state, wanted)
+    def void_credit_note(self, note_id: str) -> None:
+        billing.void_credit_note(self.state, note_id)
 
     @property
     def approvals(self) -> list[ApprovalRequest]:
@@ -158,20 +160,20 @@ class RunningSandbox:
         number: str | None = None,
         status: str = "paid",
         payments: Sequence[Mapping[str, Any]] | None = None,
-        **wanted: Any,
-    ) -> MadeInvoice:
+        **options: Any,
+    ) -> InvoiceIds:
         """A Stripe invoice of "100.00 EUR", or of so many minor units; amounts of `payments` as that of the total.
 
         Further: id, customer, customer_name, products, subscription, collection_method, created, due_date,
         starting_balance (negative for credit), fields.
         """
         amount, currency = self._minor(total, currency)
-        given = {"total": amount, "currency": currency, "number": number, "status": status, **wanted}
+        body = {"total": amount, "currency": currency, "number": number, "status": status, **options}
         if payments is not None:
-            given["payments"] = [
+            body["payments"] = [
                 {**payment, "amount": self._minor(payment["amount"], currency)[0]} for payment in payments
             ]
-        return billing.make_invoice(self.state, given)
+        return billing.make_invoice(self.state, body)
 
     def _minor(self, amount: str | int, currency: str, provider: Provider = "stripe") -> tuple[int, str]:
         if isinstance(amount, int):
@@ -179,24 +181,24 @@ class RunningSandbox:
         number, _, code = amount.partition(" ")
         return to_minor(provider, number, code or currency), code or currency
 
-    def dashboard_refund(self, reference: str, amount: int, **wanted: Any) -> str:
-        """Made by hand at the provider. Stripe: status= (any, or None), reason=, metadata=, any other field.
+    def dashboard_refund(self, reference: str, amount: int, **options: Any) -> str:
+        """A refund made in the dashboard. Stripe: status= (any, or None), reason=, metadata=, any other field.
 
         Adyen: event="CANCEL_OR_REFUND" or "REFUND_WITH_DATA".
         """
-        return changes.refund_by_hand(self.state, reference, amount, **wanted)
+        return changes.dashboard_refund(self.state, reference, amount, **options)
 
     def capture(self, reference: str, amount: int | None = None) -> None:
         """All of it, or `amount`: Stripe then lists the rest as refunded."""
         changes.capture(self.state, reference, amount)
 
-    def notify(self, payment: str, event_code: str, **wanted: Any) -> None:
+    def notify(self, payment: str, event_code: str, **options: Any) -> None:
         """Queues any of Adyen's items: psp_reference=, reference=, amount=, success=, reason=, data=."""
-        notify(self.state, {"payment": payment, "event_code": event_code, **wanted})
+        notify(self.state, {"payment": payment, "event_code": event_code, **options})
 
-    def webhooks(self, provider: Provider, **wanted: Any) -> None:
+    def webhooks(self, provider: Provider, **options: Any) -> None:
         """An endpoint: url=, secret= (Stripe's) or hmac_key= (Adyen's), username=, password=, auto=."""
-        webhooks.register(self.state, {"provider": provider, **wanted})
+        webhooks.register(self.state, {"provider": provider, **options})
 
     def deliveries(self, provider: Provider, *, drain: bool = False, signed_at: int | None = None) -> list[Delivery]:
         """What is queued, as it would be sent."""
@@ -206,18 +208,18 @@ class RunningSandbox:
         """Adyen's "payment-accounting" or "settlement-details" of what there is; without= leaves columns out."""
         return "".join(report(kind, entries(self.state), ZoneInfo(zone), without=without))
 
-    def report_line(self, kind: str, payment: str = "", amount: int | None = None, **wanted: Any) -> None:
+    def report_line(self, kind: str, payment: str = "", amount: int | None = None, **options: Any) -> None:
         """One line more in both reports, of any type.
 
         currency=, at=, modification=, modification_reference=, reference=, merchant=, side= ("debit", "credit"),
         cells= (by column name).
         """
-        add_line(self.state, kind, payment, amount, **wanted)
+        add_line(self.state, kind, payment, amount, **options)
 
     def deliver(
         self, *, provider: Provider | None = None, order: str = "in", seed: int = 0, times: int = 1
     ) -> list[int]:
-        """Sends what is queued; the status codes, 0 where nobody answered."""
+        """Sends what is queued; the status codes, 0 for no response."""
         return webhooks.deliver(self.state, provider=provider, order=order, seed=seed, times=times)
 
     def faults(self, *behaviours: str, provider: Provider = "stripe", **options: Any) -> None:
@@ -234,7 +236,7 @@ class RunningSandbox:
 
     def settle(self, refund_id: str, **outcome: Any) -> None:
         """Stripe: status=, failure_reason=, any other field. Adyen: success=, reason=, or event="REFUND_FAILED",
-        "REFUNDED_REVERSED" with amount= where only a part came back."""
+        "REFUNDED_REVERSED" with amount= for a partial reversal."""
         changes.settle(self.state, refund_id, outcome)
 
     @property

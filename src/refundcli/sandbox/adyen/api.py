@@ -1,4 +1,4 @@
-"""The Adyen look-alike: Checkout v72's refunds. The answer says "received"; the end is known only later."""
+"""Simulates Adyen's Checkout v72 refunds. The response is "received"; the outcome follows by webhook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from refundcli.sandbox.adyen.disputes import held_by_disputes
+from refundcli.sandbox.adyen.disputes import disputed_amount
 from refundcli.sandbox.adyen.events import refund_ended
 from refundcli.sandbox.adyen.schema import Invalid, check_refund_request
 from refundcli.sandbox.core.exchange import Call, Operation, Plan, exchange, lower_headers
@@ -29,14 +29,14 @@ def error(
     status: int, code: str, message: str, kind: str = "validation", headers: Mapping[str, str] | None = None
 ) -> Answer:
     body = {"status": status, "errorCode": code, "message": message, "errorType": kind}
-    # A request that was not let in has no reference.
+    # A rejected request has no reference.
     return Answer(status, body if status == 401 else body | {"pspReference": new_psp_reference()}, headers or {})
 
 
 class AdyenWire:
     provider: Provider = "adyen"
     key_lifetime = 7 * 86400.0
-    # A key replayed after a failure tells what became of the request.
+    # Replaying a key after a failure returns the outcome of the request.
     stores_failures = False
 
     def authenticate(self, call: Call) -> None:
@@ -64,15 +64,15 @@ class AdyenWire:
         return answer
 
     def spoil(self, answer: Answer, behaviour: str) -> Answer:
-        told: dict[str, Any] = dict(answer.body)
-        amount = told["amount"]
+        body: dict[str, Any] = dict(answer.body)
+        amount = body["amount"]
         if behaviour == "wrong_amount":
-            told["amount"] = amount | {"value": amount["value"] + 100}
+            body["amount"] = amount | {"value": amount["value"] + 100}
         elif behaviour == "wrong_currency":
-            told["amount"] = amount | {"currency": "NOK" if amount["currency"] == "SEK" else "SEK"}
+            body["amount"] = amount | {"currency": "NOK" if amount["currency"] == "SEK" else "SEK"}
         else:
-            told["paymentPspReference"] = "SOMEBODYELSE0000"
-        return Answer(answer.status, told, answer.headers)
+            body["paymentPspReference"] = "SOMEBODYELSE0000"
+        return Answer(answer.status, body, answer.headers)
 
     def headers(self, call: Call) -> Mapping[str, str]:
         return {"Idempotency-Key": call.key} if call.key else {}
@@ -107,14 +107,14 @@ def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
         if body["amount"]["currency"] != payment.currency:
             raise Refusal(error(422, "139", "The currency is not the payment's"))
         _refuse_what_its_method_needs(payment, body)
-        made = _make(state, payment, body, call.key)
-        made.success, made.outcome_reason = _outcome(state, payment, made.amount, fault)
-        payment.merchant_account = made.merchant_account
-        if fault and fault.behaviour == "pending" and made.success is None:
-            made.ending = fault.ending(state.now())
-        state.refunds[made.id] = made
-        refund_ended(state, made)
-        return Answer(201, _received(made, body))
+        new_refund = _make(state, payment, body, call.key)
+        new_refund.success, new_refund.outcome_reason = _outcome(state, payment, new_refund.amount, fault)
+        payment.merchant_account = new_refund.merchant_account
+        if fault and fault.behaviour == "pending" and new_refund.success is None:
+            new_refund.ending = fault.ending(state.now())
+        state.refunds[new_refund.id] = new_refund
+        refund_ended(state, new_refund)
+        return Answer(201, _received(new_refund, body))
 
     return receive
 
@@ -145,13 +145,13 @@ def _refuse_what_its_method_needs(payment: AdyenPayment, body: Mapping[str, Any]
 def _outcome(
     state: SandboxState, payment: AdyenPayment, amount: int, fault: Fault | None
 ) -> tuple[bool | None, str | None]:
-    """What the webhook will say: none of this is told in the answer."""
+    """The outcome that the webhook will report; the response does not contain it."""
     if not payment.captured:
         return False, NOT_CAPTURED
-    balance, held = state.adyen_balance(payment), held_by_disputes(state, payment)
-    if held and balance - held <= 0:
+    balance, disputed = state.adyen_balance(payment), disputed_amount(state, payment)
+    if disputed and balance - disputed <= 0:
         return False, CHARGED_BACK
-    if amount > balance - held:
+    if amount > balance - disputed:
         return False, INSUFFICIENT
     planned = fault.behaviour if fault and fault.behaviour in OUTCOMES else None
     if planned in ("failed", "canceled"):
@@ -176,9 +176,9 @@ def _make(state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], k
 ECHOED = ("merchantAccount", "amount", "reference", "merchantRefundReason", "lineItems", "splits", "store")
 
 
-def _received(made: AdyenRefund, body: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: body[name] for name in (*ECHOED, "capturePspReference") if name in body}
-    return told | {"paymentPspReference": made.payment, "pspReference": made.id, "status": made.status}
+def _received(refund: AdyenRefund, body: Mapping[str, Any]) -> dict[str, Any]:
+    echoed = {name: body[name] for name in (*ECHOED, "capturePspReference") if name in body}
+    return echoed | {"paymentPspReference": refund.payment, "pspReference": refund.id, "status": refund.status}
 
 
 def _unknown_url(state: SandboxState, call: Call, fault: Fault | None) -> Operation:

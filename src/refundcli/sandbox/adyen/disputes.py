@@ -13,7 +13,7 @@ from refundcli.sandbox.core.records import AdyenDispute, AdyenPayment, Json
 from refundcli.sandbox.core.state import SandboxState
 
 Stage = Literal["inquiry", "open", "won", "lost"]
-# What a code says of the dispute; the others (INFORMATION_SUPPLIED, ISSUER_COMMENTS) leave it as it was.
+# The status set by each code; the others (INFORMATION_SUPPLIED, ISSUER_COMMENTS) leave it unchanged.
 STAGES: dict[str, Stage] = {
     "REQUEST_FOR_INFORMATION": "inquiry",
     "NOTIFICATION_OF_CHARGEBACK": "open",
@@ -71,31 +71,31 @@ LIVES: dict[str, tuple[str, ...]] = {
         *("SCHEME_ARBITRATION", "SCHEME_ARBITRATION_LOST"),
     ),
 }
-# How a seeded dispute, of which no event was sent, stands.
+# The code of a seeded dispute, of which no event was sent.
 SEEDED: dict[str, Stage] = {"needs_response": "open", "under_review": "open", "lost": "lost", "won": "won"}
 
 
 def stage_of(dispute: AdyenDispute) -> Stage | None:
-    """By the last code that said something; None where none did."""
+    """Set by the last code with a status; None without one."""
     stages = [STAGES[code] for code, _, _ in dispute.story if code in STAGES]
     return stages[-1] if stages else SEEDED.get(dispute.status or "")
 
 
-def held_by_disputes(state: SandboxState, payment: AdyenPayment) -> int:
-    """What open and lost disputes keep from being refunded, in minor units; an inquiry keeps nothing."""
+def disputed_amount(state: SandboxState, payment: AdyenPayment) -> int:
+    """The amount in open and lost disputes, in minor units; an inquiry counts nothing."""
     disputes = state.adyen_disputes.naming(payment.psp_reference)
     return sum(dispute.amount for dispute in disputes if stage_of(dispute) in ("open", "lost"))
 
 
 def step(state: SandboxState, dispute: AdyenDispute, code: str, amount: int | None = None) -> None:
-    """One code more in the dispute's life; sends nothing."""
+    """Appends a code to the dispute; sends nothing."""
     if amount is not None:
         dispute.amount = amount
     dispute.story.append((code, int(state.now()), dispute.amount))
 
 
 def details(dispute: AdyenDispute, code: str) -> Json:
-    """additionalData as Adyen sends it of a code that was just added."""
+    """additionalData as Adyen sends it with the newest code."""
     stage = stage_of(dispute) or "open"
     said = "Pending" if code == "INFORMATION_SUPPLIED" and stage != "inquiry" else OF_STAGE[stage]
     return {
@@ -105,25 +105,25 @@ def details(dispute: AdyenDispute, code: str) -> Json:
     }
 
 
-def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **wanted: Any) -> str:
+def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **options: Any) -> str:
     """A dispute that goes through these codes, or one of `LIVES` by name; returns its pspReference.
 
     `dispute` names the pspReference, of a known one to go on with it; `amount` for a part. The rest as `send`
     takes it: with original_reference=None items are sent without, as the vendor's examples of
     CHARGEBACK_REVERSED, SECOND_CHARGEBACK and PREARBITRATION_… are.
     """
-    named, amount = wanted.pop("dispute", None), wanted.pop("amount", None)
-    extra = wanted.pop("additional_data", None) or {}
+    named, amount = options.pop("dispute", None), options.pop("amount", None)
+    extra = options.pop("additional_data", None) or {}
     with state.lock:
         paid = state.payments[payment]
-        known = next((each for each in state.adyen_disputes.naming(payment) if each.id == named), None)
-        dispute = known or state.new_adyen_dispute(paid, named, amount)
+        existing = next((entry for entry in state.adyen_disputes.naming(payment) if entry.id == named), None)
+        dispute = existing or state.new_adyen_dispute(paid, named, amount)
         for code in LIVES[codes] if isinstance(codes, str) else codes:
             step(state, dispute, code, amount)
             fields: dict[str, Any] = {
                 "reason": "Other Fraud-Card Absent Environment",
                 "amount": dispute.amount,
-            } | wanted
+            } | options
             data = details(dispute, code) | extra
             send(state, code, payment=paid, psp_reference=dispute.id, additional_data=data, **fields)
         state.mirror_first_dispute(paid)
@@ -131,7 +131,7 @@ def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **want
 
 
 def moved(state: SandboxState, dispute: AdyenDispute, before: str | None) -> None:
-    """The codes that lead from one of Stripe's words (`before`, None at first) to that of the dispute."""
+    """The codes that lead from a Stripe status (`before`, None at first) to the dispute's."""
     status = dispute.status
     if status is None or status == before:
         return
@@ -150,8 +150,8 @@ def _codes(status: str, before: str | None, money: str | None) -> list[str]:
     if status == "needs_response":
         return ["NOTIFICATION_OF_CHARGEBACK"]
     if status == "won":
-        taken = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
-        return ["CHARGEBACK_REVERSED" if taken else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
+        debited = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
+        return ["CHARGEBACK_REVERSED" if debited else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
     if status not in ("under_review", "lost"):
         return ["INFORMATION_SUPPLIED"]
     if money is None:

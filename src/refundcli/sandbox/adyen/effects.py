@@ -12,7 +12,7 @@ from refundcli.sandbox.core.state import SandboxState
 
 OUT = frozenset(["REFUND", "REFUND_WITH_DATA", "CANCEL_OR_REFUND"])
 REFUNDS = OUT | {"REFUND_FAILED", "REFUNDED_REVERSED", "VOID_PENDING_REFUND", "POSTPONED_REFUND"}
-# The money was not taken, or is not any more.
+# The money was not captured, or no longer is.
 UNTAKEN = frozenset(["CAPTURE_FAILED", "CANCELLATION", "TECHNICAL_CANCEL"])
 
 
@@ -26,7 +26,7 @@ def event(
     psp_reference: str | None = None,
     additional_data: Mapping[str, Any] | None = None,
     effect: bool = True,
-    **wanted: Any,
+    **fields: Any,
 ) -> Json:
     """Sends an item of any code, listed or not; returns it, unsigned.
 
@@ -51,7 +51,7 @@ def event(
             amount=amount,
             success=success,
             additional_data=data,
-            **wanted,
+            **fields,
         )
 
 
@@ -81,7 +81,7 @@ def _effect(
 
 
 def take(paid: AdyenPayment, amount: int) -> None:
-    """So much of it is captured, never less than nothing or more than all."""
+    """Sets the captured amount, between zero and the authorised amount."""
     paid.captured = amount > 0
     paid.captured_amount = amount if 0 < amount < paid.amount else None
 

@@ -1,4 +1,4 @@
-"""Adyen's notification items: what is told of payments, refunds and disputes, later than the answer."""
+"""Adyen's notification items: events of payments, refunds and disputes, sent after the response."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refundcli.sandbox.core.state import SandboxState
 
 ZONE = ZoneInfo("Europe/Amsterdam")
 MERCHANT = "SandboxMerchant"
-# What becomes of a refund after it was said to have succeeded.
+# Events of a refund after its success was reported.
 LATER = frozenset(["REFUND_FAILED", "REFUNDED_REVERSED"])
 
 
@@ -22,7 +22,7 @@ def merchant_of(state: SandboxState, payment: AdyenPayment | None) -> str:
     return (payment.merchant_account if payment else None) or state.merchant_account or MERCHANT
 
 
-def tell(
+def notify(
     state: SandboxState,
     payment: AdyenPayment,
     code: str,
@@ -34,7 +34,7 @@ def tell(
     reason: str | None = None,
     data: Mapping[str, str] | None = None,
 ) -> None:
-    """One item about a payment, or where `psp_reference` is told about what was done to it."""
+    """One item about a payment, or about the modification that `psp_reference` names."""
     send(
         *(state, code),
         payment=payment,
@@ -47,7 +47,7 @@ def tell(
     )
 
 
-# As `original_reference`: the payment's where the item is about something done to it, else left out.
+# `original_reference`: the payment's reference in an item about a modification, else omitted.
 USUAL = "usual"
 
 
@@ -76,7 +76,7 @@ def send(
     the field away. `event_date` is ISO 8601; now where none is given.
     """
     about = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
-    made: Json = {
+    notification: Json = {
         "additionalData": dict(additional_data or {}),
         "amount": _amount(payment, amount, currency),
         "eventCode": code,
@@ -89,24 +89,24 @@ def send(
         "reason": reason or "",
         "success": "true" if success else "false",
     }
-    return _queued(state, made | dict(item or {}), live)
+    return _queued(state, notification | dict(item or {}), live)
 
 
-def _queued(state: SandboxState, wanted: Json, live: bool) -> Json:
-    made = {name: value for name, value in wanted.items() if value is not None}
-    written = json.dumps(made, ensure_ascii=False).encode()
-    state.outbox.put(Notice("adyen", str(made.get("eventCode", "")), written, live=live))
-    return made
+def _queued(state: SandboxState, notification: Json, live: bool) -> Json:
+    present = {name: value for name, value in notification.items() if value is not None}
+    written = json.dumps(present, ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(present.get("eventCode", "")), written, live=live))
+    return present
 
 
 def _amount(payment: AdyenPayment | None, amount: int | None, currency: str | None) -> Json:
-    """The payment's where nothing else is told."""
+    """The payment's merchant reference unless overridden."""
     whole, own = (payment.amount, payment.currency) if payment else (0, "EUR")
     return {"currency": currency or own, "value": whole if amount is None else amount}
 
 
-def _reference(payment: AdyenPayment | None, told: str | None) -> str:
-    return (payment.reference if payment and told is None else told) or ""
+def _reference(payment: AdyenPayment | None, override: str | None) -> str:
+    return (payment.reference if payment and override is None else override) or ""
 
 
 def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:
@@ -116,7 +116,7 @@ def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:
 
 
 def payment_made(state: SandboxState, payment: AdyenPayment, data: Mapping[str, str]) -> None:
-    tell(state, payment, "AUTHORISATION", reason="064899:4242:12/2034", data=data)
+    notify(state, payment, "AUTHORISATION", reason="064899:4242:12/2034", data=data)
     if payment.captured:
         captured(state, payment, payment.captured_amount)
 
@@ -124,26 +124,26 @@ def payment_made(state: SandboxState, payment: AdyenPayment, data: Mapping[str, 
 def captured(state: SandboxState, payment: AdyenPayment, amount: int | None = None) -> None:
     """All of it, or `amount` of it."""
     payment.captured, payment.processing, payment.captured_amount = True, False, amount
-    tell(state, payment, "CAPTURE", psp_reference=new_psp_reference(), amount=payment.taken)
+    notify(state, payment, "CAPTURE", psp_reference=new_psp_reference(), amount=payment.taken)
 
 
 def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND") -> None:
-    """As `success` says; nothing while that is open. `code` may be CANCEL_OR_REFUND."""
+    """Sends the outcome by `success`; nothing while that is None. `code` may be CANCEL_OR_REFUND."""
     if refund.success is None:
         return
     payment = state.payments[refund.payment]
-    # One that is refused went nowhere; one that failed may be made again by Adyen, within ten days.
+    # A refused refund was never sent; a failed one may be retried by Adyen within ten days.
     if refund.success:
         refund.reached("REFUND", int(state.now()))
     else:
         refund.story.clear()
-    _told(state, refund, code, success=refund.success, reason=refund.outcome_reason, payment=payment)
+    _notify_of_refund(state, refund, code, success=refund.success, reason=refund.outcome_reason, payment=payment)
 
 
-def refund_came_back(
+def refund_reversed(
     state: SandboxState, refund: AdyenRefund, code: str, reason: str | None, amount: int | None = None
 ) -> None:
-    """REFUND_FAILED or REFUNDED_REVERSED: the money, or `amount` of it, is not with the customer after all."""
+    """REFUND_FAILED or REFUNDED_REVERSED: the money, or `amount` of it, did not reach the customer."""
     back = refund.amount if amount is None else amount
     if refund.reversed_amount + back < refund.amount:
         refund.reversed_amount += back
@@ -151,10 +151,10 @@ def refund_came_back(
         refund.success, refund.outcome_reason = False, reason
     refund.reached(code, int(state.now()), back)
     payment = state.payments[refund.payment]
-    _told(state, refund, code, success=True, reason=reason, payment=payment, amount=back)
+    _notify_of_refund(state, refund, code, success=True, reason=reason, payment=payment, amount=back)
 
 
-def _told(
+def _notify_of_refund(
     state: SandboxState,
     refund: AdyenRefund,
     code: str,
@@ -165,7 +165,7 @@ def _told(
     amount: int | None = None,
 ) -> None:
     action = {"modification.action": "refund" if payment.captured else "cancel"}
-    tell(
+    notify(
         state,
         payment,
         code,

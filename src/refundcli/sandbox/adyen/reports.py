@@ -69,7 +69,7 @@ DISPUTES = {
 }
 
 
-# What is settled by another acquirer is in the report with these endings.
+# Endings of record types settled by another acquirer.
 ENDINGS = ("ExternallyWithInfo", "Externally")
 STORIES = {
     "CAPTURE_FAILED": "CaptureFailed",
@@ -80,7 +80,7 @@ STORIES = {
 
 
 def moves(kind: str) -> dict[str, int]:
-    """Which sums a type moves; nothing for one that nobody knows."""
+    """Which sums a type moves; empty for an unknown type."""
     for ending in ENDINGS:
         kind = kind.removesuffix(ending)
     return MOVES.get(kind, {})
@@ -88,7 +88,7 @@ def moves(kind: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record: `psp_reference` is the payment's, `modification` what was done to it.
+    """One record: `psp_reference` is the payment's, `modification` the refund's, capture's or dispute's.
 
     `side` (debit, credit) is told where the type does not say it, or to contradict it; `cells` replaces cells.
     """
@@ -108,14 +108,14 @@ class Entry:
 
 
 def entries(state: SandboxState) -> list[Entry]:
-    """All that happened to Adyen's payments, and the lines that were added, oldest first."""
+    """Every record of Adyen's payments, and the added lines, oldest first."""
     with state.lock:
-        found = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
+        collected = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
         for refund in state.refunds.values():
             if isinstance(refund, AdyenRefund):
-                found += _of_refund(state, refund)
-        found += [_added(state, line) for line in state.report_lines]
-    return sorted(found, key=lambda entry: entry.at)
+                collected += _of_refund(state, refund)
+        collected += [_added(state, line) for line in state.report_lines]
+    return sorted(collected, key=lambda entry: entry.at)
 
 
 def add_line(
@@ -126,35 +126,35 @@ def add_line(
     *,
     currency: str | None = None,
     at: int | None = None,
-    **wanted: Any,
+    **fields: Any,
 ) -> None:
-    """One line more, of any type, for a payment of the sandbox or any other reference.
+    """Adds a line of any type, for a payment of the sandbox or any other reference.
 
     `side` is debit or credit; `modification` the reference of what was done; `cells` replaces cells by column.
     """
     with state.lock:
-        known = state.payments.get(payment)
-        side = wanted.get("side")
+        paid = state.payments.get(payment)
+        side = fields.get("side")
         if side not in (None, "debit", "credit"):
             raise ValueError(f"unknown side {side!r}: debit or credit")
         state.report_lines.append(
             ReportLine(
                 type=kind,
                 psp_reference=payment,
-                amount=(known.amount if known else 0) if amount is None else amount,
-                currency=currency or (known.currency if known else "EUR"),
+                amount=(paid.amount if paid else 0) if amount is None else amount,
+                currency=currency or (paid.currency if paid else "EUR"),
                 at=int(state.now()) if at is None else at,
-                **{"reference": (known.reference if known else None) or ""} | wanted,
+                **{"reference": (paid.reference if paid else None) or ""} | fields,
             )
         )
 
 
 def _added(state: SandboxState, line: ReportLine) -> Entry:
-    known = state.payments.get(line.psp_reference)
+    payment = state.payments.get(line.psp_reference)
     return Entry(
         type=line.type,
         at=line.at,
-        merchant=line.merchant or merchant_of(state, known),
+        merchant=line.merchant or merchant_of(state, payment),
         psp_reference=line.psp_reference,
         reference=line.reference,
         amount=line.amount,
@@ -163,26 +163,26 @@ def _added(state: SandboxState, line: ReportLine) -> Entry:
         modification_reference=line.modification_reference,
         side=line.side,
         cells=line.cells,
-        method=known.method if known else "visa",
+        method=payment.method if payment else "visa",
     )
 
 
 def _of_payment(state: SandboxState, payment: AdyenPayment) -> Iterator[Entry]:
-    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
     failed = sum(amount for code, _, amount in payment.story if code == "CAPTURE_FAILED")
     for step, amount in _steps(payment, failed):
-        yield Entry(step, payment.created, *told, amount, payment.currency, method=payment.method)
+        yield Entry(step, payment.created, *identity, amount, payment.currency, method=payment.method)
     for code, at, amount in payment.story:
         if code in STORIES:
-            yield Entry(STORIES[code], at, *told, amount, payment.currency, method=payment.method)
+            yield Entry(STORIES[code], at, *identity, amount, payment.currency, method=payment.method)
     for dispute in state.adyen_disputes.naming(payment.psp_reference):
         for code, at, amount in dispute.story:
             if code in DISPUTES:
-                yield Entry(DISPUTES[code], at, *told, amount, dispute.currency, dispute.id, method=payment.method)
+                yield Entry(DISPUTES[code], at, *identity, amount, dispute.currency, dispute.id, method=payment.method)
 
 
 def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
-    """A capture that failed later was sent all the same."""
+    """A capture that failed later was sent too."""
     steps = [("Received", payment.amount), ("Authorised", payment.amount)]
     if payment.captured or failed:
         steps.append(("SentForSettle", payment.taken or failed))
@@ -191,14 +191,14 @@ def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
 
 def _of_refund(state: SandboxState, refund: AdyenRefund) -> Iterator[Entry]:
     payment = state.payments[refund.payment]
-    told = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
     own = (refund.currency, refund.id, refund.reference or "")
     for step, at, amount in refund_steps(refund):
-        yield Entry(step, at, *told, amount, *own, method=payment.method)
+        yield Entry(step, at, *identity, amount, *own, method=payment.method)
 
 
 def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
-    """Record type, time and amount. One that was refused never went anywhere.
+    """Record type, time and amount. A refused refund was never sent.
 
     One that failed was not refunded before; where Adyen tries again it is sent once more.
     """
@@ -217,7 +217,7 @@ def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
 
 
 def report(
-    kind: Kind, found: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
+    kind: Kind, selection: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
 ) -> Iterator[str]:
     """The lines of the file; each says the zone of its time (CET or CEST, PST or PDT, by its date).
 
@@ -225,7 +225,7 @@ def report(
     """
     columns = [column for column in COLUMNS[kind] if column not in without]
     yield _line(columns)
-    for entry in found:
+    for entry in selection:
         row = _accounting(entry, zone) if kind == "payment-accounting" else _settlement(entry, zone)
         if row:
             row |= entry.cells
@@ -233,9 +233,9 @@ def report(
 
 
 def _line(cells: list[str]) -> str:
-    told = io.StringIO()
-    csv.writer(told, lineterminator="\n").writerow(cells)
-    return told.getvalue()
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
 
 
 def _shared(entry: Entry, zone: ZoneInfo, date: str) -> dict[str, str]:
@@ -271,7 +271,7 @@ def _accounting(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
 
 
 def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
-    """Only what moves the balance is in it: what a type says, or the side that was told."""
+    """Only records that move the balance, by their type or by the given column."""
     payable = moves(entry.type).get("Payable (SC)")
     if payable is None and entry.side is None and not entry.cells:
         return {}
@@ -290,15 +290,15 @@ def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
     }
 
 
-def write_report(path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, known: Iterable[Entry] = ()) -> None:
-    """A report of so many rows: those known first, the rest refunds of payments that nobody knows."""
+def write_report(path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, first: Iterable[Entry] = ()) -> None:
+    """A report of `rows` rows: `first`, then refunds of unknown payments."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        for line in islice(report(kind, _endless(known, merchant)), rows + 1):
+        for line in islice(report(kind, _endless(first, merchant)), rows + 1):
             file.write(line)
 
 
-def _endless(known: Iterable[Entry], merchant: str) -> Iterator[Entry]:
-    yield from known
+def _endless(first: Iterable[Entry], merchant: str) -> Iterator[Entry]:
+    yield from first
     drawn = random.Random(0)  # noqa: S311
     moment = 1_790_000_000
     while True:

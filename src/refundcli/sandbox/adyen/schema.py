@@ -65,8 +65,8 @@ def hash_of(fields: dict[str, Check], required: tuple[str, ...] = ()) -> Check:
         for field in required:
             if field not in value:
                 raise Invalid(f"Required field '{field}' is not provided", "100" if field == "amount" else "702")
-        for field, each in value.items():
-            fields[field](field, each)
+        for field, member in value.items():
+            fields[field](field, member)
 
     return check
 
@@ -75,8 +75,8 @@ def list_of(item: Check) -> Check:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, list):
             raise Invalid(f"Field '{name}' must be an array")
-        for each in value:
-            item(name, each)
+        for element in value:
+            item(name, element)
 
     return check
 
@@ -94,7 +94,7 @@ def amount_value(name: str, value: Any) -> None:
 
 
 def anything(name: str, value: Any) -> None:
-    """Depths that the sandbox does not look into."""
+    """Nested fields that the sandbox does not check."""
 
 
 def _all(names: str, check: Check) -> dict[str, Check]:

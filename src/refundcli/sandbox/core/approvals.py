@@ -5,33 +5,33 @@ from __future__ import annotations
 from refundcli.sandbox.core.idempotency import Refusal
 from refundcli.sandbox.core.records import ApprovalRequest
 from refundcli.sandbox.core.state import SandboxState
-from refundcli.sandbox.stripe.approvals import ENDS, tell
+from refundcli.sandbox.stripe.approvals import ENDS, emit_step
 from refundcli.sandbox.stripe.refunds import make_refund
 
 
-def end(state: SandboxState, wanted: str, status: str) -> ApprovalRequest:
+def end(state: SandboxState, approval_id: str, status: str) -> ApprovalRequest:
     """`approved`, after which Stripe makes the refund (or cannot: `failed`); or rejected, canceled, expired.
 
     ValueError where it ended before.
     """
     with state.lock:
-        request = state.approvals[wanted]
+        request = state.approvals[approval_id]
         if request.status != "requires_review":
-            raise ValueError(f"{wanted} is {request.status} already")
+            raise ValueError(f"{approval_id} is {request.status} already")
         if status not in ("approved", *ENDS):
             raise ValueError(f"unknown end {status!r}: one of approved, {', '.join(ENDS)}")
         request.status, request.reviewed_at = status, int(state.now())
-        tell(state, request, status)
+        emit_step(state, request, status)
         if status == "approved":
             _carry_out(state, request)
-            tell(state, request, request.status)
+            emit_step(state, request, request.status)
         return request
 
 
 def _carry_out(state: SandboxState, request: ApprovalRequest) -> None:
     try:
-        made = make_refund(state, request.params, None, None)
+        refund = make_refund(state, request.params, None, None)
     except Refusal:
         request.status = "failed"
     else:
-        request.status, request.refund = "succeeded", made.id
+        request.status, request.refund = "succeeded", refund.id

@@ -1,4 +1,4 @@
-"""Stripe invoices made to order, with the payments they were paid with."""
+"""Creates Stripe invoices with their payments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTE_GIVEN = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class MadeInvoice:
+class InvoiceIds:
     """`payments` are the references, in order: pi_…, ch_… or pr_…."""
 
     id: str
@@ -35,7 +35,7 @@ class MadeInvoice:
     payments: tuple[str, ...]
 
 
-def make_invoice(state: SandboxState, given: Mapping[str, Any]) -> MadeInvoice:
+def make_invoice(state: SandboxState, body: Mapping[str, Any]) -> InvoiceIds:
     """As `POST /_sandbox/invoices` describes it; amounts are in Stripe's minor units.
 
     A paid invoice without `payments` gets one payment_intent over what is due. Each of `payments` has an
@@ -43,69 +43,69 @@ def make_invoice(state: SandboxState, given: Mapping[str, Any]) -> MadeInvoice:
     a payment that exists is linked to that, so that one payment may pay several invoices. `payment_amount` makes a
     payment of more than this invoice's share.
     """
-    unknown = set(given) - GIVEN
-    if unknown or not {"currency", "total"} <= set(given):
+    unknown = set(body) - GIVEN
+    if unknown or not {"currency", "total"} <= set(body):
         raise ValueError(f"an invoice needs currency and total and knows {', '.join(sorted(GIVEN))}")
     with state.lock:
-        invoice = _invoice(state, given)
-        wanted = given.get("payments")
-        if wanted is None:
+        invoice = _invoice(state, body)
+        requested = body.get("payments")
+        if requested is None:
             due = max(0, invoice.total + invoice.starting_balance)
-            wanted = [{"amount": due}] if invoice.status == "paid" and due else []
-        # What cannot be paid so is not made at all.
-        made = [_payment(state, invoice, payment, first=not index) for index, payment in enumerate(wanted)]
+            requested = [{"amount": due}] if invoice.status == "paid" and due else []
+        # An invoice that cannot be paid this way is not created at all.
+        payments = [_payment(state, invoice, payment, first=not index) for index, payment in enumerate(requested)]
         state.invoices[invoice.id] = invoice
-        for payment in made:
+        for payment in payments:
             state.invoice_payments[payment.id] = payment
         if invoice.status == "paid":
             events.invoice_moved(state, invoice)
-        return MadeInvoice(invoice.id, invoice.number, invoice.customer, tuple(p.reference for p in made))
+        return InvoiceIds(invoice.id, invoice.number, invoice.customer, tuple(p.reference for p in payments))
 
 
-def _invoice(state: SandboxState, given: Mapping[str, Any]) -> Invoice:
-    status = given.get("status", "paid")
+def _invoice(state: SandboxState, body: Mapping[str, Any]) -> Invoice:
+    status = body.get("status", "paid")
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}: one of {', '.join(STATUSES)}")
-    created = int(given.get("created") or state.now())
-    own = given.get("id") or new_id("in")
+    created = int(body.get("created") or state.now())
+    own = body.get("id") or new_id("in")
     if own in state.invoices:
         raise ValueError(f"{own} exists already")
     return Invoice(
         id=own,
-        number=given.get("number") or f"SBX-{len(state.invoices) + 1:04}",
-        currency=given["currency"].lower(),
-        total=given["total"],
+        number=body.get("number") or f"SBX-{len(state.invoices) + 1:04}",
+        currency=body["currency"].lower(),
+        total=body["total"],
         status=status,
-        customer=given.get("customer") or new_id("cus", 14),
-        customer_name=given.get("customer_name"),
+        customer=body.get("customer") or new_id("cus", 14),
+        customer_name=body.get("customer_name"),
         created=created,
-        subscription=given.get("subscription"),
-        collection_method=given.get("collection_method", "charge_automatically"),
-        due_date=given.get("due_date"),
+        subscription=body.get("subscription"),
+        collection_method=body.get("collection_method", "charge_automatically"),
+        due_date=body.get("due_date"),
         finalized_at=None if status == "draft" else created,
         paid_at=created if status == "paid" else None,
         voided_at=created if status == "void" else None,
         marked_uncollectible_at=created if status == "uncollectible" else None,
-        lines=_lines(given.get("products") or ["Service"], given["total"]),
-        starting_balance=given.get("starting_balance", 0),
-        fields=dict(given.get("fields") or {}),
+        lines=_lines(body.get("products") or ["Service"], body["total"]),
+        starting_balance=body.get("starting_balance", 0),
+        fields=dict(body.get("fields") or {}),
     )
 
 
 def _lines(products: Sequence[str], total: int) -> list[tuple[str, int]]:
-    """Evenly, and what is left over with the first."""
-    each = total // len(products)
-    amounts = [total - each * (len(products) - 1)] + [each] * (len(products) - 1)
+    """Split evenly; the remainder goes to the first line."""
+    share = total // len(products)
+    amounts = [total - share * (len(products) - 1)] + [share] * (len(products) - 1)
     return list(zip(products, amounts, strict=True))
 
 
-def _payment(state: SandboxState, invoice: Invoice, given: Mapping[str, Any], *, first: bool) -> InvoicePayment:
-    wanted = dict(given)
-    kind = wanted.pop("kind", "payment_intent")
+def _payment(state: SandboxState, invoice: Invoice, body: Mapping[str, Any], *, first: bool) -> InvoicePayment:
+    options = dict(body)
+    kind = options.pop("kind", "payment_intent")
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}: one of {', '.join(KINDS)}")
-    amount, status = wanted.pop("amount"), wanted.pop("status", None)
-    reference, paid = _paid_with(state, invoice, kind, amount, wanted)
+    amount, status = options.pop("amount"), options.pop("status", None)
+    reference, paid = _paid_with(state, invoice, kind, amount, options)
     return InvoicePayment(
         id=new_id("inpay"),
         invoice=invoice.id,
@@ -120,22 +120,25 @@ def _payment(state: SandboxState, invoice: Invoice, given: Mapping[str, Any], *,
 
 
 def _paid_with(
-    state: SandboxState, invoice: Invoice, kind: PaymentKind, amount: int, wanted: dict[str, Any]
+    state: SandboxState, invoice: Invoice, kind: PaymentKind, amount: int, options: dict[str, Any]
 ) -> tuple[str, bool]:
-    """The reference of the payment, and whether the money is there."""
+    """The payment's reference, and whether it is captured."""
     if kind == "payment_record":
-        return wanted.get("reference") or new_id("pr"), True
-    reference = wanted.get("reference")
+        return options.get("reference") or new_id("pr"), True
+    reference = options.get("reference")
     if not reference or (reference not in state.charges and state.charge_of_intent(reference) is None):
         if not reference and kind == "charge":
-            wanted["reference"] = new_id("ch")
-        told = {"currency": invoice.currency, "created": invoice.created, "customer": invoice.customer}
-        told |= {"amount": wanted.pop("payment_amount", amount), "description": f"Payment for Invoice {invoice.number}"}
-        reference = changes.make_payment(state, told | wanted).reference
+            options["reference"] = new_id("ch")
+        charge = {"currency": invoice.currency, "created": invoice.created, "customer": invoice.customer}
+        charge |= {
+            "amount": options.pop("payment_amount", amount),
+            "description": f"Payment for Invoice {invoice.number}",
+        }
+        reference = changes.make_payment(state, charge | options).reference
     return reference, state.find_charge(reference).captured
 
 
-def make_credit_note(state: SandboxState, given: Mapping[str, Any]) -> CreditNote:
+def make_credit_note(state: SandboxState, body: Mapping[str, Any]) -> CreditNote:
     """As `POST /_sandbox/credit_notes` describes it; amounts are in Stripe's minor units.
 
     Of its `amount`, what is still to be paid is taken off the invoice first. The rest is the sum of
@@ -143,59 +146,59 @@ def make_credit_note(state: SandboxState, given: Mapping[str, Any]) -> CreditNot
     `out_of_band_amount` and `credit_amount`: credit to the customer's balance, the default for all of it.
     ValueError where they do not add up (docs.stripe.com/api/credit_notes/create).
     """
-    unknown = set(given) - NOTE_GIVEN
-    if unknown or not {"invoice", "amount"} <= set(given):
+    unknown = set(body) - NOTE_GIVEN
+    if unknown or not {"invoice", "amount"} <= set(body):
         raise ValueError(f"a credit note needs invoice and amount and knows {', '.join(sorted(NOTE_GIVEN))}")
     with state.lock:
-        invoice = invoice_of(state, given["invoice"])
+        invoice = invoice_of(state, body["invoice"])
         if invoice is None:
-            raise ValueError(f"no invoice {given['invoice']}")
-        note = _credit_note(state, invoice, given)
+            raise ValueError(f"no invoice {body['invoice']}")
+        note = _credit_note(state, invoice, body)
         rest = note.amount - note.pre_payment_amount - sum(amount for _, amount in note.refunds)
-        rest -= note.out_of_band_amount + given.get("refund_amount", 0)
-        note.credit_amount = given.get("credit_amount", rest)
+        rest -= note.out_of_band_amount + body.get("refund_amount", 0)
+        note.credit_amount = body.get("credit_amount", rest)
         if note.credit_amount != rest or rest < 0:
             raise ValueError("refunds, credit and out-of-band amounts must add up to the amount after payment")
-        if given.get("refund_amount"):
-            note.refunds.append((_refund_of(state, invoice, given["refund_amount"]), given["refund_amount"]))
+        if body.get("refund_amount"):
+            note.refunds.append((_refund_of(state, invoice, body["refund_amount"]), body["refund_amount"]))
         state.credit_notes[note.id] = note
         events.credit_note_changed(state, note, "created")
         return note
 
 
-def _credit_note(state: SandboxState, invoice: Invoice, given: Mapping[str, Any]) -> CreditNote:
-    refunds = [(each["refund"], each["amount_refunded"]) for each in given.get("refunds") or []]
+def _credit_note(state: SandboxState, invoice: Invoice, body: Mapping[str, Any]) -> CreditNote:
+    refunds = [(refunded["refund"], refunded["amount_refunded"]) for refunded in body.get("refunds") or []]
     for refund, _ in refunds:
         if refund not in state.refunds:
             raise ValueError(f"no refund {refund}")
     return CreditNote(
-        id=given.get("id") or new_id("cn"),
-        number=given.get("number") or f"{invoice.number}-CN-{len(state.credit_notes) + 1:02}",
+        id=body.get("id") or new_id("cn"),
+        number=body.get("number") or f"{invoice.number}-CN-{len(state.credit_notes) + 1:02}",
         invoice=invoice.id,
         customer=invoice.customer,
-        amount=given["amount"],
+        amount=body["amount"],
         currency=invoice.currency,
         created=int(state.now()),
-        pre_payment_amount=min(given["amount"], amount_remaining(state, invoice)),
-        out_of_band_amount=given.get("out_of_band_amount", 0),
+        pre_payment_amount=min(body["amount"], amount_remaining(state, invoice)),
+        out_of_band_amount=body.get("out_of_band_amount", 0),
         refunds=refunds,
-        reason=given.get("reason"),
-        memo=given.get("memo"),
-        fields=dict(given.get("fields") or {}),
+        reason=body.get("reason"),
+        memo=body.get("memo"),
+        fields=dict(body.get("fields") or {}),
     )
 
 
 def _refund_of(state: SandboxState, invoice: Invoice, amount: int) -> str:
-    paid = [each for each in state.invoice_payments.naming(invoice.id) if each.kind != "payment_record"]
+    paid = [payment for payment in state.invoice_payments.naming(invoice.id) if payment.kind != "payment_record"]
     if not paid:
         raise ValueError(f"invoice {invoice.number} has no payment to refund")
-    return changes.refund_by_hand(state, paid[0].reference, amount)
+    return changes.dashboard_refund(state, paid[0].reference, amount)
 
 
-def void_credit_note(state: SandboxState, wanted: str) -> CreditNote:
-    """Only its record: the refunds it is linked to stay."""
+def void_credit_note(state: SandboxState, note_id: str) -> CreditNote:
+    """Voids only the credit note; its linked refunds stay."""
     with state.lock:
-        note = state.credit_notes[wanted]
+        note = state.credit_notes[note_id]
         note.status, note.voided_at = "void", int(state.now())
         events.credit_note_changed(state, note, "voided")
         return note

@@ -1,4 +1,4 @@
-"""What happens to payments and refunds without the program's doing: made here, and told by events."""
+"""Changes that happen outside the program, at the provider, each with its events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from refundcli.sandbox.adyen import disputes, effects
 from refundcli.sandbox.adyen import events as adyen_events
-from refundcli.sandbox.core.records import AdyenRefund, Ending, Made, Refund, StripeRefund
+from refundcli.sandbox.core.records import AdyenRefund, Ending, PaymentIds, Refund, StripeRefund
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.stripe import events as stripe_events
 from refundcli.sandbox.stripe import patch, payments
@@ -15,61 +15,63 @@ from refundcli.sandbox.stripe import patch, payments
 DISPUTE_WORDS = {"open": "needs_response"}
 
 
-def make_payment(state: SandboxState, given: Mapping[str, Any]) -> Made:
+def make_payment(state: SandboxState, body: Mapping[str, Any]) -> PaymentIds:
     """A payment as `POST /_sandbox/charges` describes it; amounts are in the provider's minor units.
 
     With `captured_amount` only that much of it was captured, and Stripe lists the rest as refunded.
     """
-    wanted = dict(given)
-    provider = wanted.pop("provider", "stripe")
-    disputed, dispute_amount = wanted.pop("dispute", None), wanted.pop("dispute_amount", None)
-    refunded = wanted.pop("refunded", 0)
+    options = dict(body)
+    provider = options.pop("provider", "stripe")
+    disputed, dispute_amount = options.pop("dispute", None), options.pop("dispute_amount", None)
+    refunded = options.pop("refunded", 0)
     with state.lock:
-        made = _add(state, provider, wanted)
+        payment = _add(state, provider, options)
         if disputed:
-            dispute(state, made.reference, disputed, dispute_amount)
+            dispute(state, payment.reference, disputed, dispute_amount)
         if refunded:
-            refund_by_hand(state, made.reference, refunded)
-        return made
+            dashboard_refund(state, payment.reference, refunded)
+        return payment
 
 
-def _add(state: SandboxState, provider: str, wanted: dict[str, Any]) -> Made:
-    reference = wanted.pop("reference", None)
+def _add(state: SandboxState, provider: str, options: dict[str, Any]) -> PaymentIds:
+    reference = options.pop("reference", None)
     if provider == "adyen":
-        told = wanted.pop("merchant_reference", None)
-        made = state.add_adyen_payment(psp_reference=wanted.pop("psp_reference", reference), reference=told, **wanted)
-        payment = state.payments[made.reference]
+        merchant_reference = options.pop("merchant_reference", None)
+        added = state.add_adyen_payment(
+            psp_reference=options.pop("psp_reference", reference), reference=merchant_reference, **options
+        )
+        payment = state.payments[added.reference]
         adyen_events.payment_made(state, payment, effects.split_data(payment))
-        return made
+        return added
     if provider != "stripe":
         raise ValueError(f"unknown provider {provider!r}: stripe or adyen")
     if reference:
-        wanted["payment_intent" if reference.startswith("pi_") else "charge"] = reference
-    taken, becomes = wanted.pop("captured_amount", None), wanted.pop("status", None)
-    _connect(wanted)
-    made = state.add_stripe_payment(**wanted)
-    if taken is not None:
-        payments.release(state, state.find_charge(made.reference), taken)
+        options["payment_intent" if reference.startswith("pi_") else "charge"] = reference
+    captured, becomes = options.pop("captured_amount", None), options.pop("status", None)
+    _connect(options)
+    added = state.add_stripe_payment(**options)
+    if captured is not None:
+        payments.release(state, state.find_charge(added.reference), captured)
     if becomes is not None:
-        payments.becomes(state, state.find_charge(made.reference), becomes)
-    return made
+        payments.becomes(state, state.find_charge(added.reference), becomes)
+    return added
 
 
-# What Stripe shows of a payment for a connected account, on the charge and on its intent.
+# Fields of a payment for a connected account, on the charge and on its intent.
 CONNECT = ("transfer_data", "application_fee_amount", "on_behalf_of")
 
 
-def _connect(wanted: dict[str, Any]) -> None:
-    shown = {name: wanted.pop(name) for name in CONNECT if name in wanted}
-    # On an intent an amount that is not set is left out.
-    data = {name: value for name, value in (shown.get("transfer_data") or {}).items() if value is not None}
-    own = shown | ({"transfer_data": data} if data else {})
-    wanted["fields"] = shown | dict(wanted.get("fields") or {})
-    wanted["intent_fields"] = own | dict(wanted.get("intent_fields") or {})
+def _connect(options: dict[str, Any]) -> None:
+    connect = {name: options.pop(name) for name in CONNECT if name in options}
+    # An intent omits an unset amount.
+    data = {name: value for name, value in (connect.get("transfer_data") or {}).items() if value is not None}
+    own = connect | ({"transfer_data": data} if data else {})
+    options["fields"] = connect | dict(options.get("fields") or {})
+    options["intent_fields"] = own | dict(options.get("intent_fields") or {})
 
 
 def capture(state: SandboxState, reference: str, amount: int | None = None) -> None:
-    """What was only authorised, or was under way, is paid: all of it, or `amount` and the rest is let go."""
+    """Captures an authorised or processing payment: all of it, or `amount`; the rest is released."""
     with state.lock:
         if reference in state.payments:
             adyen_events.captured(state, state.payments[reference], amount)
@@ -88,7 +90,7 @@ def dispute(
     reinstated: int = 0,
     **fields: Any,
 ) -> str:
-    """Opens a dispute of a payment or moves it, and sends what the provider sends of that; returns its id.
+    """Opens or moves a dispute of a payment and sends the provider's events; returns its id.
 
     `dispute` names which of several, `new` opens one more. Stripe: `reinstated` is what a lost one gives back;
     other fields (reason, is_charge_refundable, …) are set on the object. An Adyen one answers with the payment
@@ -97,19 +99,19 @@ def dispute(
     status = DISPUTE_WORDS.get(status, status)
     with state.lock:
         if reference in state.payments:
-            known = {each.id: each.status for each in state.adyen_disputes.naming(reference)}
-            found = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
-            disputes.moved(state, state.adyen_disputes[found], known.get(found))
-            return found if new or dispute else reference
-        known = {each.id: each.status for each in state.disputes_of(state.find_charge(reference).id)}
-        found = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
+            before = {entry.id: entry.status for entry in state.adyen_disputes.naming(reference)}
+            dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
+            disputes.moved(state, state.adyen_disputes[dispute_id], before.get(dispute_id))
+            return dispute_id if new or dispute else reference
+        before = {entry.id: entry.status for entry in state.disputes_of(state.find_charge(reference).id)}
+        dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
         if fields:
-            patch.patch(state, found, fields, event=False)
-        stripe_events.dispute_moved(state, state.disputes[found], known.get(found), reinstated)
-        return found
+            patch.patch(state, dispute_id, fields, event=False)
+        stripe_events.dispute_moved(state, state.disputes[dispute_id], before.get(dispute_id), reinstated)
+        return dispute_id
 
 
-def refund_by_hand(
+def dashboard_refund(
     state: SandboxState,
     reference: str,
     amount: int,
@@ -127,22 +129,22 @@ def refund_by_hand(
     if event not in ("REFUND", "REFUND_WITH_DATA", "CANCEL_OR_REFUND"):
         raise ValueError(f"unknown event {event!r}: REFUND, REFUND_WITH_DATA or CANCEL_OR_REFUND")
     with state.lock:
-        made = state.refunds[state.add_dashboard_refund(reference, amount)]
-        if isinstance(made, StripeRefund):
-            made.status, made.reason, made.metadata = status, reason, dict(metadata or {})
+        refund = state.refunds[state.add_dashboard_refund(reference, amount)]
+        if isinstance(refund, StripeRefund):
+            refund.status, refund.reason, refund.metadata = status, reason, dict(metadata or {})
             if fields:
-                patch.patch(state, made.id, fields, event=False)
-            stripe_events.refund_made(state, made)
+                patch.patch(state, refund.id, fields, event=False)
+            stripe_events.refund_made(state, refund)
         else:
-            payment = state.payments[made.payment]
-            made.reference = payment.reference
-            made.merchant_account = adyen_events.merchant_of(state, payment)
-            adyen_events.refund_ended(state, made, event)
-        return made.id
+            payment = state.payments[refund.payment]
+            refund.reference = payment.reference
+            refund.merchant_account = adyen_events.merchant_of(state, payment)
+            adyen_events.refund_ended(state, refund, event)
+        return refund.id
 
 
-def settle(state: SandboxState, refund_id: str, given: Mapping[str, Any]) -> None:
-    """What becomes of a refund later.
+def settle(state: SandboxState, refund_id: str, outcome: Mapping[str, Any]) -> None:
+    """Sets the later outcome of a refund.
 
     Stripe: `status` and `failure_reason`, or any other field. Adyen: `success` and `reason`, or as `event` what
     Adyen sends of one that had succeeded: REFUND_FAILED, REFUNDED_REVERSED (with an `amount`: of a part).
@@ -151,32 +153,32 @@ def settle(state: SandboxState, refund_id: str, given: Mapping[str, Any]) -> Non
         refund = state.refunds.get(refund_id)
         if isinstance(refund, StripeRefund):
             refund.ending = None
-            # A reason stands for one failure.
-            patch.patch(state, refund_id, {"failure_reason": None} | dict(given))
+            # Each reason belongs to one failure.
+            patch.patch(state, refund_id, {"failure_reason": None} | dict(outcome))
         elif isinstance(refund, AdyenRefund):
-            _settle_adyen(state, refund, given)
+            _settle_adyen(state, refund, outcome)
         else:
             raise ValueError(f"no refund {refund_id}")
 
 
-def _settle_adyen(state: SandboxState, refund: AdyenRefund, given: Mapping[str, Any]) -> None:
+def _settle_adyen(state: SandboxState, refund: AdyenRefund, outcome: Mapping[str, Any]) -> None:
     refund.ending = None
-    event, reason = given.get("event"), given.get("reason")
+    event, reason = outcome.get("event"), outcome.get("reason")
     if event is None:
-        refund.success, refund.outcome_reason = given["success"], reason
+        refund.success, refund.outcome_reason = outcome["success"], reason
         adyen_events.refund_ended(state, refund)
     elif event in adyen_events.LATER:
-        adyen_events.refund_came_back(state, refund, event, reason, given.get("amount"))
+        adyen_events.refund_reversed(state, refund, event, reason, outcome.get("amount"))
     else:
         raise ValueError(f"unknown event {event!r}: one of {', '.join(sorted(adyen_events.LATER))}")
 
 
 def advance(state: SandboxState, seconds: float) -> None:
-    """The clock goes on, and what was planned to end by then ends."""
+    """Advances the clock and ends the refunds planned to end by then."""
     with state.lock:
         state.advance(seconds)
         planned = [(refund.ending, refund) for refund in state.refunds.values() if refund.ending is not None]
-        for ending, refund in sorted(planned, key=lambda each: each[0].at):
+        for ending, refund in sorted(planned, key=lambda planned_refund: planned_refund[0].at):
             if ending.at <= state.now():
                 _end(state, refund, ending)
 

@@ -1,4 +1,4 @@
-"""/_sandbox: look at the state, make payments and invoices, plan faults, move the clock, send webhooks."""
+"""/_sandbox: show the state, create payments and invoices, plan faults, move the clock, send webhooks."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ PROVIDERS = ("stripe", "adyen")
 
 def routes(state: SandboxState) -> list[Route]:
     posts = {**_making(state), **_sending(state), **_moving(state)}
-    known = [Route(f"/_sandbox/{path}", _posting(work), methods=["POST"]) for path, work in posts.items()]
+    actions = [Route(f"/_sandbox/{path}", _posting(work), methods=["POST"]) for path, work in posts.items()]
     named = {
-        "refunds": lambda own, given: _settled(state, own, given),
-        "payments": lambda own, given: _payment_becomes(state, own, given["status"]),
-        "credit_notes": lambda own, given: _end_credit_note(state, own, given["status"]),
-        "approvals": lambda own, given: asdict(approvals.end(state, own, given["status"])),
-        "stripe/objects": lambda own, given: _patched(state, own, given),
+        "refunds": lambda own, body: _settled(state, own, body),
+        "payments": lambda own, body: _payment_becomes(state, own, body["status"]),
+        "credit_notes": lambda own, body: _end_credit_note(state, own, body["status"]),
+        "approvals": lambda own, body: asdict(approvals.end(state, own, body["status"])),
+        "stripe/objects": lambda own, body: _patched(state, own, body),
     }
     by_id = [Route(f"/_sandbox/{path}/{{id}}", _posting_to(work), methods=["POST"]) for path, work in named.items()]
     return [
-        *known,
+        *actions,
         *by_id,
-        *_looking(state),
+        *_reading(state),
         Route("/_sandbox/deliver", _delivering(state), methods=["POST"]),
         Route("/_sandbox/deliveries", _deliveries(state), methods=["GET"]),
         Route("/_sandbox/reports/payment-accounting.csv", _report(state, "payment-accounting"), methods=["GET"]),
@@ -48,25 +48,25 @@ def routes(state: SandboxState) -> list[Route]:
 
 
 def _making(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
-    def charges(given: Any) -> Any:
-        return asdict(changes.make_payment(state, given))
+    def charges(body: Any) -> Any:
+        return asdict(changes.make_payment(state, body))
 
-    def invoices(given: Any) -> Any:
-        return asdict(billing.make_invoice(state, given))
+    def invoices(body: Any) -> Any:
+        return asdict(billing.make_invoice(state, body))
 
-    def credit_notes(given: Any) -> Any:
-        return asdict(billing.make_credit_note(state, given))
+    def credit_notes(body: Any) -> Any:
+        return asdict(billing.make_credit_note(state, body))
 
-    def refunds(given: Any) -> Any:
-        wanted = dict(given)
-        return {"id": changes.refund_by_hand(state, wanted.pop("payment"), wanted.pop("amount"), **wanted)}
+    def refunds(body: Any) -> Any:
+        options = dict(body)
+        return {"id": changes.dashboard_refund(state, options.pop("payment"), options.pop("amount"), **options)}
 
-    def disputes(given: Any) -> Any:
-        wanted = dict(given)
-        return {"id": changes.dispute(state, wanted.pop("charge"), wanted.pop("status"), **wanted)}
+    def disputes(body: Any) -> Any:
+        options = dict(body)
+        return {"id": changes.dispute(state, options.pop("charge"), options.pop("status"), **options)}
 
-    def captures(given: Any) -> Any:
-        changes.capture(state, given["payment"], given.get("amount"))
+    def captures(body: Any) -> Any:
+        changes.capture(state, body["payment"], body.get("amount"))
         return {}
 
     return {
@@ -80,31 +80,31 @@ def _making(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
 
 
 def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
-    """What is sent word for word."""
+    """Routes that send raw events."""
 
-    def notifications(given: Any) -> Any:
-        notify(state, dict(given))
+    def notifications(body: Any) -> Any:
+        notify(state, dict(body))
         return {}
 
-    def adyen_event(given: Any) -> Any:
-        wanted = dict(given)
-        return effects.event(state, wanted.pop("event_code"), **wanted)
+    def adyen_event(body: Any) -> Any:
+        options = dict(body)
+        return effects.event(state, options.pop("event_code"), **options)
 
-    def adyen_webhook(given: Any) -> Any:
+    def adyen_webhook(body: Any) -> Any:
         with state.lock:
-            events.send_other(state, given)
+            events.send_other(state, body)
         return {}
 
-    def adyen_dispute(given: Any) -> Any:
-        wanted = dict(given)
-        codes = wanted.pop("codes")
+    def adyen_dispute(body: Any) -> Any:
+        options = dict(body)
+        codes = options.pop("codes")
         life = codes if isinstance(codes, str) else tuple(codes)
-        return {"id": adyen_disputes.live(state, wanted.pop("payment"), life, **wanted)}
+        return {"id": adyen_disputes.live(state, options.pop("payment"), life, **options)}
 
-    def stripe_event(given: Any) -> Any:
-        wanted = dict(given)
+    def stripe_event(body: Any) -> Any:
+        options = dict(body)
         patch.send_event(
-            *(state, wanted.pop("type")), about=wanted.pop("id", None), shape=wanted.pop("object", None), **wanted
+            *(state, options.pop("type")), about=options.pop("id", None), shape=options.pop("object", None), **options
         )
         return {}
 
@@ -117,56 +117,56 @@ def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def notify(state: SandboxState, wanted: dict[str, Any]) -> None:
-    """Any of Adyen's items about a payment, as told; nothing else changes."""
+def notify(state: SandboxState, options: dict[str, Any]) -> None:
+    """Sends any of Adyen's items about a payment, as given; nothing else changes."""
     with state.lock:
-        payment = state.payments[wanted.pop("payment")]
-        events.tell(state, payment, wanted.pop("event_code"), **wanted)
+        payment = state.payments[options.pop("payment")]
+        events.notify(state, payment, options.pop("event_code"), **options)
 
 
-def _settled(state: SandboxState, wanted: str, given: Mapping[str, Any]) -> Any:
-    changes.settle(state, wanted, given)
+def _settled(state: SandboxState, refund_id: str, body: Mapping[str, Any]) -> Any:
+    changes.settle(state, refund_id, body)
     return {}
 
 
-def _payment_becomes(state: SandboxState, wanted: str, status: str) -> Any:
+def _payment_becomes(state: SandboxState, reference: str, status: str) -> Any:
     with state.lock:
-        payments.becomes(state, state.find_charge(wanted), status)
+        payments.becomes(state, state.find_charge(reference), status)
     return {}
 
 
-def _end_credit_note(state: SandboxState, wanted: str, status: str) -> Any:
+def _end_credit_note(state: SandboxState, note_id: str, status: str) -> Any:
     if status != "void":
         raise ValueError(f"unknown status {status!r}: void")
-    return asdict(billing.void_credit_note(state, wanted))
+    return asdict(billing.void_credit_note(state, note_id))
 
 
-def _patched(state: SandboxState, wanted: str, given: Mapping[str, Any]) -> Any:
-    options = {name: given[name] for name in ("remove", "event") if name in given}
-    return patch.patch(state, wanted, given.get("fields") or {}, **options)
+def _patched(state: SandboxState, object_id: str, body: Mapping[str, Any]) -> Any:
+    options = {name: body[name] for name in ("remove", "event") if name in body}
+    return patch.patch(state, object_id, body.get("fields") or {}, **options)
 
 
 def _moving(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
-    def plan_faults(given: Any) -> Any:
-        faults = [Fault.read(each) for each in (given if isinstance(given, list) else [given])]
+    def plan_faults(body: Any) -> Any:
+        faults = [Fault.read(fault) for fault in (body if isinstance(body, list) else [body])]
         with state.lock:
             state.faults.add(faults)
             return state.faults.remaining()
 
-    def clock(given: Any) -> Any:
-        changes.advance(state, given["advance_seconds"])
+    def clock(body: Any) -> Any:
+        changes.advance(state, body["advance_seconds"])
         return {"now": state.now()}
 
-    def endpoints(given: Any) -> Any:
-        made = webhooks.register(state, given)
-        return {"provider": made.provider, "url": made.url, "auto": made.auto}
+    def endpoints(body: Any) -> Any:
+        endpoint = webhooks.register(state, body)
+        return {"provider": endpoint.provider, "url": endpoint.url, "auto": endpoint.auto}
 
-    def forget(given: Any) -> Any:
-        return {"forgotten": state.forget_keys(given.get("provider"), given.get("older_than"))}
+    def forget(body: Any) -> Any:
+        return {"forgotten": state.forget_keys(body.get("provider"), body.get("older_than"))}
 
-    def report_line(given: Any) -> Any:
-        wanted = dict(given)
-        reports.add_line(state, wanted.pop("type"), wanted.pop("payment", ""), **wanted)
+    def report_line(body: Any) -> Any:
+        options = dict(body)
+        reports.add_line(state, options.pop("type"), options.pop("payment", ""), **options)
         return {}
 
     return {
@@ -178,7 +178,7 @@ def _moving(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def _looking(state: SandboxState) -> list[Route]:
+def _reading(state: SandboxState) -> list[Route]:
     async def show_state(request: Request) -> Response:
         return JSONResponse(state.snapshot())
 
@@ -212,16 +212,16 @@ def _looking(state: SandboxState) -> list[Route]:
 
 def _posting_to(work: Callable[[str, Any], Any]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        return await _answered(request, lambda given: work(request.path_params["id"], given))
+        return await _answered(request, lambda body: work(request.path_params["id"], body))
 
     return endpoint
 
 
 def _delivering(state: SandboxState) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        # Beside the loop: a receiver may ask this very server before it answers.
+        # In a thread: a receiver may call this server before it answers.
         return await run_in_threadpool(
-            _worked, await request.body() or b"{}", lambda given: webhooks.deliver(state, **given)
+            _worked, await request.body() or b"{}", lambda body: webhooks.deliver(state, **body)
         )
 
     return endpoint
@@ -232,20 +232,20 @@ def _deliveries(state: SandboxState) -> Callable[[Request], Any]:
         provider, drain = request.query_params.get("provider"), request.query_params.get("drain") == "true"
         if provider not in PROVIDERS:
             return JSONResponse({"error": "provider is stripe or adyen"}, 400)
-        found = webhooks.deliveries(state, "stripe" if provider == "stripe" else "adyen", drain=drain)
-        return JSONResponse([asdict(each) for each in found])
+        attempts = webhooks.deliveries(state, "stripe" if provider == "stripe" else "adyen", drain=drain)
+        return JSONResponse([asdict(attempt) for attempt in attempts])
 
     return endpoint
 
 
 def _report(state: SandboxState, kind: reports.Kind) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        asked = request.query_params
+        query = request.query_params
         try:
-            zone = ZoneInfo(asked["zone"]) if "zone" in asked else events.ZONE
+            zone = ZoneInfo(query["zone"]) if "zone" in query else events.ZONE
         except (ValueError, ZoneInfoNotFoundError):
             return JSONResponse({"error": "zone is one such as America/Los_Angeles"}, 400)
-        lines = reports.report(kind, reports.entries(state), zone, without=asked.getlist("without"))
+        lines = reports.report(kind, reports.entries(state), zone, without=query.getlist("without"))
         return StreamingResponse(_chunks(lines), media_type="text/csv; charset=utf-8")
 
     return endpoint
@@ -275,7 +275,7 @@ def _worked(body: bytes, work: Callable[[Any], Any]) -> Response:
 
 
 def _elsewhere(state: SandboxState) -> Callable[[Request], Any]:
-    """Where a redirect leads: a client that follows one leaves a trace in the log."""
+    """The target of a redirect: a client that follows one is logged."""
 
     async def endpoint(request: Request) -> Response:
         body = (await request.body()).decode(errors="replace")

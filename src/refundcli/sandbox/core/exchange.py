@@ -1,4 +1,4 @@
-"""One call from request to answer: log, credentials, faults, key layer, processing, and the way back."""
+"""One call from request to response: log, credentials, faults, key layer, processing, response."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOGGED_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it was read; `kind` tells which faults are meant for it."""
+    """A parsed request; `kind` selects the faults that apply to it."""
 
     method: str
     path: str
@@ -48,9 +48,9 @@ class Call:
         return json.dumps([self.method, self.path, self.params], sort_keys=True)
 
 
-# Runs under the lock, inside the key layer; a Refusal it raises is kept as the answer.
+# Runs under the lock, inside the key layer; a Refusal it raises is stored as the response.
 Operation = Callable[[], Answer]
-# Checks the call, before the key layer; a Refusal it raises is not kept.
+# Checks the call before the key layer; a Refusal it raises is not stored.
 Plan = Callable[[SandboxState, Call, Fault | None], Operation]
 
 
@@ -73,7 +73,7 @@ class Wire(Protocol):
 
 
 class HangUp(Response):
-    """Closes the connection without a word."""
+    """Closes the connection without a response."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         transport = scope.get("state", {}).get("transport")
@@ -85,7 +85,7 @@ class HangUp(Response):
 
 
 class Truncated(Response):
-    """An answer that stops in the middle of its JSON."""
+    """A response cut off in the middle of its JSON."""
 
     def __init__(self, body: Any, headers: Mapping[str, str]) -> None:
         text = json.dumps(body)
@@ -133,21 +133,21 @@ async def _carry_out(
     name = _key_name(wire, call, call.key)
     try:
         with state.lock:
-            kept = state.keys.begin(name, call.fingerprint, now=state.now(), lifetime=wire.key_lifetime)
+            stored = state.keys.begin(name, call.fingerprint, now=state.now(), lifetime=wire.key_lifetime)
     except KeyInUse:
         return wire.key_in_use(call)
     except KeyUsedOtherwise:
         return wire.key_used_otherwise(call)
-    if kept is not None:
+    if stored is not None:
         entry.replayed = True
-        return wire.replayed(kept)
+        return wire.replayed(stored)
     return await _execute_once(state, wire, name, operation, fault)
 
 
 async def _execute_once(
     state: SandboxState, wire: Wire, name: KeyName, operation: Operation, fault: Fault | None
 ) -> Answer:
-    """The key is in use until the answer is ready, a delay included."""
+    """The key is in use until the response is ready, delays included."""
     truth: Answer | None = None
     try:
         truth = _execute(state, wire, operation, fault)
@@ -198,12 +198,12 @@ def _response(wire: Wire, call: Call, answer: Answer, entry: LoggedRequest) -> R
 
 
 def _log_entry(state: SandboxState, wire: Wire, call: Call) -> LoggedRequest:
-    kept = {name: call.headers[name] for name in LOGGED_HEADERS if name in call.headers}
-    return LoggedRequest(wire.provider, call.method, call.path, call.params, kept, state.now())
+    headers = {name: call.headers[name] for name in LOGGED_HEADERS if name in call.headers}
+    return LoggedRequest(wire.provider, call.method, call.path, call.params, headers, state.now())
 
 
 async def _pause(milliseconds: int) -> None:
-    """A server that shuts down cuts the wait short; the call then ends as planned, heard by nobody."""
+    """Waits; a server shutdown ends the wait early, and the call then ends as planned."""
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(milliseconds / 1000)
 

@@ -1,4 +1,4 @@
-"""How many decimals each vendor counts in: an own table, so that an adapter's error shows in tests."""
+"""Decimals of each vendor's amounts; a separate table, so that tests find an adapter's error."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ ISO_ZERO = frozenset(
 ISO_THREE = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 ISO_FOUR = frozenset({"CLF", "UYW"})
 
-# Where a vendor counts otherwise than ISO 4217.
+# Where a vendor deviates from ISO 4217.
 ADYEN_OVERRIDES = {"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
-# ISK and UGX lost their decimals, but Stripe still takes them with two, which must be 00.
+# ISK and UGX have no decimals any more, but Stripe still expects two, which must be 00.
 STRIPE_OVERRIDES = {"MGA": 0, "ISK": 2, "UGX": 2}
 STRIPE_STEPS = {"ISK": 100, "UGX": 100} | dict.fromkeys(ISO_THREE, 10)
 

@@ -1,4 +1,4 @@
-"""The fault plan: what shall go wrong with the next calls, each fault consumed by one of them."""
+"""The fault plan: faults for the next calls, each used by one call."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, get_args
 from refundcli.sandbox.core.exponents import Provider
 from refundcli.sandbox.core.records import Ending
 
-# Not processed: nothing happens but the answer.
+# Not processed: only the response is sent.
 BEFORE = frozenset(
     ["drop_before", "400", "401", "403", "409", "429", "500_before", "503", "redirect", "adyen_704", "adyen_703"]
 )
-# Processed, and the answer is lost or spoiled on its way.
+# Processed; the response is lost or damaged.
 IN_TRANSIT = frozenset(["drop_after", "malformed", "empty_object", "wrong_amount", "wrong_payment", "wrong_currency"])
 # Processed with another outcome than "succeeded".
 OUTCOMES = frozenset(["pending", "requires_action", "failed", "canceled"])
-# The key layer keeps the 500: after the refund was made, or although it never was.
+# The key layer stores the 500: after the refund was made, or although it was not.
 STORED_500 = frozenset(["500_after", "500_stuck"])
 ADYEN_ONLY = frozenset(["adyen_704", "adyen_703"])
 
-# Not made before a second person at Stripe approves it.
+# Made only once a second person at Stripe approves it.
 APPROVAL = "approval_required"
 
 BEHAVIOURS = BEFORE | IN_TRANSIT | OUTCOMES | STORED_500 | {"delay_ms", APPROVAL}
@@ -84,11 +84,11 @@ class Fault:
         return Ending(now + self.ends_after, self.ends, self.failure_reason) if self.ends else None
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Fault:
-        unknown = set(given) - set(cls.__dataclass_fields__)
-        if unknown or not {"provider", "behaviour"} <= set(given):
+    def read(cls, body: Mapping[str, Any]) -> Fault:
+        unknown = set(body) - set(cls.__dataclass_fields__)
+        if unknown or not {"provider", "behaviour"} <= set(body):
             raise ValueError(f"a fault needs provider and behaviour and knows {', '.join(cls.__dataclass_fields__)}")
-        return cls(**given)
+        return cls(**body)
 
 
 class FaultPlan:

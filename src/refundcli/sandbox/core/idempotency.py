@@ -1,4 +1,4 @@
-"""Idempotency keys: the first answer is kept, and given again for as long as the vendor would."""
+"""Idempotency keys: the first response is stored and replayed for as long as the vendor would."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back over the wire."""
+    """A response."""
 
     status: int
     body: Any
@@ -17,7 +17,7 @@ class Answer:
 
 
 class Refusal(Exception):
-    """The call ends here, with this answer."""
+    """Ends the call with this response."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -25,7 +25,7 @@ class Refusal(Exception):
 
 
 class KeyInUse(Exception):
-    """Another call with this key has not been answered yet."""
+    """Another call with this key is still in progress."""
 
 
 class KeyUsedOtherwise(Exception):
@@ -42,7 +42,7 @@ class KeyName:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _StoredAnswer:
     fingerprint: str
     first_used: float
     answer: Answer | None = None
@@ -50,7 +50,7 @@ class _Kept:
 
 @dataclass(slots=True)
 class KeyRecord:
-    """Every POST that carried a key, whatever the vendor remembers of it; times by the sandbox's clock."""
+    """Every POST with a key, whatever the vendor still remembers; times by the sandbox's clock."""
 
     provider: str
     account: str
@@ -59,7 +59,7 @@ class KeyRecord:
     first_seen: float
     last_seen: float
     count: int = 0
-    # What was sent, each once, in the order it came.
+    # The distinct params, in order of arrival.
     params: list[Any] = field(default_factory=list)
 
 
@@ -67,45 +67,45 @@ class KeyStore:
     """Guarded by the lock of the state that owns it."""
 
     def __init__(self) -> None:
-        self._kept: dict[KeyName, _Kept] = {}
+        self._stored: dict[KeyName, _StoredAnswer] = {}
         self.records: dict[KeyName, KeyRecord] = {}
 
     def record(self, name: KeyName, path: str, params: Any, *, now: float) -> None:
-        """A POST with this key came in; what became of it does not matter."""
-        found = self.records.setdefault(name, KeyRecord(name.provider, name.account, name.key, path, now, now))
-        found.count, found.last_seen = found.count + 1, now
-        if params not in found.params:
-            found.params.append(params)
+        """Records a POST with this key, whatever its outcome."""
+        key_record = self.records.setdefault(name, KeyRecord(name.provider, name.account, name.key, path, now, now))
+        key_record.count, key_record.last_seen = key_record.count + 1, now
+        if params not in key_record.params:
+            key_record.params.append(params)
 
     def forget_all(self, provider: str | None = None, used_before: float | None = None) -> int:
         """As if the vendor had pruned them: how many it forgot. The records stay."""
         gone = [
             name
-            for name, kept in self._kept.items()
-            if provider in (None, name.provider) and (used_before is None or kept.first_used <= used_before)
-            # One that is in use is not pruned.
-            if kept.answer is not None
+            for name, stored in self._stored.items()
+            if provider in (None, name.provider) and (used_before is None or stored.first_used <= used_before)
+            # A key in use is not pruned.
+            if stored.answer is not None
         ]
         for name in gone:
-            del self._kept[name]
+            del self._stored[name]
         return len(gone)
 
     def begin(self, name: KeyName, fingerprint: str, *, now: float, lifetime: float) -> Answer | None:
         """The stored answer, or None: the caller executes the request and then calls `finish`."""
-        kept = self._kept.get(name)
-        if kept is not None and kept.answer is not None and now - kept.first_used >= lifetime:
-            kept = None
-        if kept is None:
-            self._kept[name] = _Kept(fingerprint, now)
+        stored = self._stored.get(name)
+        if stored is not None and stored.answer is not None and now - stored.first_used >= lifetime:
+            stored = None
+        if stored is None:
+            self._stored[name] = _StoredAnswer(fingerprint, now)
             return None
-        if kept.fingerprint != fingerprint:
+        if stored.fingerprint != fingerprint:
             raise KeyUsedOtherwise
-        if kept.answer is None:
+        if stored.answer is None:
             raise KeyInUse
-        return kept.answer
+        return stored.answer
 
     def finish(self, name: KeyName, answer: Answer) -> None:
-        self._kept[name].answer = answer
+        self._stored[name].answer = answer
 
     def forget(self, name: KeyName) -> None:
-        self._kept.pop(name, None)
+        self._stored.pop(name, None)

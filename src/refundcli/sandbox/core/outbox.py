@@ -1,4 +1,4 @@
-"""What waits to be told to webhook endpoints, and the endpoints."""
+"""Queued webhook deliveries, and the endpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOPBACK = frozenset(["127.0.0.1", "localhost", "::1"])
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A Stripe event, or one of Adyen's notification items without its signature, written out.
+    """A serialized Stripe event, or one of Adyen's notification items without its signature.
 
     `live` is what Adyen's envelope says; `whole` is an Adyen webhook without envelope, its HMAC in a header.
     """
@@ -27,7 +27,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where notices go, and with what signature; one without `url` only shows in the list of deliveries."""
+    """A webhook endpoint and its secret; without `url` its deliveries are only listed."""
 
     provider: Provider
     url: str | None = None
@@ -65,7 +65,7 @@ class Outbox:
         self.rang.set()
 
     def close(self) -> None:
-        """Nothing goes out by itself any more."""
+        """Stops automatic sending."""
         self.closed = True
         self.rang.set()
 

@@ -1,4 +1,4 @@
-"""What the look-alikes remember of each thing."""
+"""Records of the simulated providers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Dispute:
 
     @property
     def withdrawn(self) -> int:
-        """What the bank holds now, in minor units."""
+        """What the bank withholds now, in minor units."""
         return -sum(amount for amount, _ in self.movements)
 
     def named(self) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ class CreditNote:
 
 @dataclass(slots=True)
 class ApprovalRequest:
-    """A refund that somebody at Stripe must approve; `params` is the request as it was sent."""
+    """A refund that awaits a second person's approval at Stripe; `params` is the original request."""
 
     id: str
     params: Json
@@ -200,7 +200,7 @@ class ApprovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Stripe event: its object as it was then, written out."""
+    """A Stripe event with its object serialized at that time."""
 
     id: str
     type: str
@@ -269,7 +269,7 @@ class AdyenDispute:
 
 @dataclass(slots=True)
 class AdyenRefund:
-    """`success` is how it ends, which Adyen tells only later: None while it is open.
+    """`success` is the outcome, which Adyen reports later: None while it is open.
 
     `story` is what happened to the money: (event code, time, amount).
     """
@@ -288,12 +288,12 @@ class AdyenRefund:
     status: str = "received"
     ending: Ending | None = None
     story: list[tuple[str, int, int]] = field(default_factory=list)
-    # What came back of it after it had succeeded, in minor units.
+    # Amount reversed after it had succeeded, in minor units.
     reversed_amount: int = 0
     provider: Provider = "adyen"
 
     def reached(self, code: str, at: int, amount: int | None = None) -> None:
-        """One step more in its story; one that was sent already is not sent twice."""
+        """Adds a step to its story, each only once."""
         if code != "REFUND" or not self.story or self.story[-1][0] != code:
             self.story.append((code, at, self.amount if amount is None else amount))
 
@@ -344,8 +344,8 @@ Refund = StripeRefund | AdyenRefund
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """The ids of a payment that was made; `reference` is the one an invoice would carry."""
+class PaymentIds:
+    """The ids of a new payment; `reference` is the one that its invoice carries."""
 
     provider: Provider
     reference: str
@@ -359,7 +359,7 @@ _PSP_ALPHABET = string.ascii_uppercase + string.digits
 
 
 def new_id(prefix: str, length: int = 24) -> str:
-    """Random, so that two sandboxes one after the other never give out the same id."""
+    """Random, so that two consecutive sandboxes never issue the same id."""
     return f"{prefix}_" + "".join(secrets.choice(_BASE62) for _ in range(length))
 
 

@@ -1,4 +1,4 @@
-"""An invoices file, read as the payments that its invoices were paid with."""
+"""Creates the payments of an invoices file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from refundcli.sandbox.core.exponents import Provider, to_minor
-from refundcli.sandbox.core.state import Made, SandboxState
+from refundcli.sandbox.core.state import PaymentIds, SandboxState
 
 TRUE_WORDS = frozenset(["true", "yes", "1"])
 DISPUTES = {"open": "needs_response", "won": "won", "lost": "lost"}
-# What a payment in JSON Lines takes from its invoice where it does not say so itself.
+# Fields that a payment in JSON Lines inherits from its invoice.
 INHERITED = (
     "number",
     "currency",
@@ -31,9 +31,9 @@ INHERITED = (
 
 @dataclass(slots=True)
 class SeedReport:
-    """What was made of the rows, and why some were passed over."""
+    """The payments created, and why rows were skipped."""
 
-    made: list[Made] = field(default_factory=list)
+    payments: list[PaymentIds] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -56,11 +56,11 @@ def seed_payments(state: SandboxState, rows: Iterable[Mapping[str, Any]]) -> See
     for number, row in enumerate(rows, start=1):
         for payment in _payments(row):
             try:
-                made = _seed(state, payment)
+                seeded = _seed(state, payment)
             except ValueError as problem:
                 report.skipped.append(f"row {number}: {problem}")
             else:
-                report.made.extend([made] if made else [])
+                report.payments.extend([seeded] if seeded else [])
     return report
 
 
@@ -77,7 +77,7 @@ def _payments(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield own
 
 
-def _seed(state: SandboxState, row: Mapping[str, Any]) -> Made | None:
+def _seed(state: SandboxState, row: Mapping[str, Any]) -> PaymentIds | None:
     provider, reference = _provider(row), _word(row, "payment_reference")
     if provider is None or not reference:
         return None
@@ -87,10 +87,10 @@ def _seed(state: SandboxState, row: Mapping[str, Any]) -> Made | None:
     amount = to_minor(provider, paid or _word(row, "total"), currency)
     captured = bool(paid) and not processing
     with state.lock:
-        made = _make(state, provider, reference, amount, row, captured=captured, processing=processing)
-        _dispute(state, provider, made, row, currency)
-        _refund(state, provider, made, row, currency)
-    return made
+        payment = _make(state, provider, reference, amount, row, captured=captured, processing=processing)
+        _dispute(state, provider, payment, row, currency)
+        _refund(state, provider, payment, row, currency)
+    return payment
 
 
 def _make(
@@ -102,7 +102,7 @@ def _make(
     *,
     captured: bool,
     processing: bool,
-) -> Made:
+) -> PaymentIds:
     currency, number = _word(row, "currency"), _word(row, "number") or None
     if provider == "adyen":
         return state.add_adyen_payment(
@@ -126,18 +126,24 @@ def _make(
     )
 
 
-def _dispute(state: SandboxState, provider: Provider, made: Made, row: Mapping[str, Any], currency: str) -> None:
+def _dispute(
+    state: SandboxState, provider: Provider, payment: PaymentIds, row: Mapping[str, Any], currency: str
+) -> None:
     status = DISPUTES.get(_word(row, "dispute").lower())
     if status:
-        taken = _word(row, "dispute_amount")
-        state.set_dispute(made.reference, status, to_minor(provider, taken, currency) if taken else None)
+        dispute_amount = _word(row, "dispute_amount")
+        state.set_dispute(
+            payment.reference, status, to_minor(provider, dispute_amount, currency) if dispute_amount else None
+        )
 
 
-def _refund(state: SandboxState, provider: Provider, made: Made, row: Mapping[str, Any], currency: str) -> None:
+def _refund(
+    state: SandboxState, provider: Provider, payment: PaymentIds, row: Mapping[str, Any], currency: str
+) -> None:
     given_back = _word(row, "refunded_amount")
     amount = to_minor(provider, given_back, currency) if given_back else 0
     if amount > 0:
-        state.add_dashboard_refund(made.reference, amount)
+        state.add_dashboard_refund(payment.reference, amount)
 
 
 def _provider(row: Mapping[str, Any]) -> Provider | None:

@@ -1,4 +1,4 @@
-"""What the look-alikes remember: payments, refunds, disputes, keys and every request, in memory."""
+"""The sandbox's state: payments, refunds, disputes, keys and every request, in memory."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from refundcli.sandbox.core.collection import Shelf
 from refundcli.sandbox.core.faults import FaultPlan
 from refundcli.sandbox.core.idempotency import KeyRecord, KeyStore
 from refundcli.sandbox.core.outbox import Outbox
+from refundcli.sandbox.core.record_table import RecordTable
 from refundcli.sandbox.core.records import (
     AdyenDispute,
     AdyenPayment,
@@ -24,7 +24,7 @@ from refundcli.sandbox.core.records import (
     Invoice,
     InvoicePayment,
     LoggedRequest,
-    Made,
+    PaymentIds,
     Refund,
     ReportLine,
     StripeRefund,
@@ -39,7 +39,7 @@ __all__ = [
     "Charge",
     "Dispute",
     "LoggedRequest",
-    "Made",
+    "PaymentIds",
     "Refund",
     "SandboxState",
     "StripeRefund",
@@ -56,9 +56,9 @@ DISPUTE_STATUSES = OPEN_DISPUTES | {
     "warning_needs_response",
     "warning_under_review",
 }
-# With these the disputed money is the cardholder's: lost, or given back by the bank itself.
+# In these statuses the cardholder has the disputed money: lost, or returned by the bank.
 LOST_DISPUTES = frozenset(["lost", "prevented"])
-# A refund in one of these took nothing from the charge.
+# A refund in one of these statuses does not reduce the charge.
 UNDONE = frozenset(["failed", "canceled"])
 
 
@@ -71,16 +71,16 @@ class SandboxState:
         self.account_id = new_id("acct", 16)
         self.faults = FaultPlan()
         self.keys = KeyStore()
-        self.charges: Shelf[Charge] = Shelf()
-        self.disputes: Shelf[Dispute] = Shelf()
-        self.payments: Shelf[AdyenPayment] = Shelf()
-        self.adyen_disputes: Shelf[AdyenDispute] = Shelf()
-        self.refunds: Shelf[Refund] = Shelf()
-        self.invoices: Shelf[Invoice] = Shelf()
-        self.invoice_payments: Shelf[InvoicePayment] = Shelf()
-        self.credit_notes: Shelf[CreditNote] = Shelf()
-        self.approvals: Shelf[ApprovalRequest] = Shelf()
-        self.events: Shelf[Event] = Shelf()
+        self.charges: RecordTable[Charge] = RecordTable()
+        self.disputes: RecordTable[Dispute] = RecordTable()
+        self.payments: RecordTable[AdyenPayment] = RecordTable()
+        self.adyen_disputes: RecordTable[AdyenDispute] = RecordTable()
+        self.refunds: RecordTable[Refund] = RecordTable()
+        self.invoices: RecordTable[Invoice] = RecordTable()
+        self.invoice_payments: RecordTable[InvoicePayment] = RecordTable()
+        self.credit_notes: RecordTable[CreditNote] = RecordTable()
+        self.approvals: RecordTable[ApprovalRequest] = RecordTable()
+        self.events: RecordTable[Event] = RecordTable()
         self.report_lines: list[ReportLine] = []
         self.outbox = Outbox()
         self.requests: list[LoggedRequest] = []
@@ -95,7 +95,7 @@ class SandboxState:
         with self.lock:
             self._clock_offset += seconds
 
-    # Making things
+    # Creating records
 
     def add_stripe_payment(
         self,
@@ -107,8 +107,8 @@ class SandboxState:
         captured: bool = True,
         processing: bool = False,
         created: int | None = None,
-        **wanted: Any,
-    ) -> Made:
+        **fields: Any,
+    ) -> PaymentIds:
         """A PaymentIntent with its charge, or where only `charge` is given a charge alone.
 
         Further fields of a Charge: amount_captured, description, customer, method, fields, intent_fields.
@@ -126,9 +126,9 @@ class SandboxState:
                 created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
-                **wanted,
+                **fields,
             )
-            return Made("stripe", intent or charge_id, payment_intent=intent, charge=charge_id)
+            return PaymentIds("stripe", intent or charge_id, payment_intent=intent, charge=charge_id)
 
     def add_adyen_payment(
         self,
@@ -139,8 +139,8 @@ class SandboxState:
         captured: bool = True,
         processing: bool = False,
         created: int | None = None,
-        **wanted: Any,
-    ) -> Made:
+        **fields: Any,
+    ) -> PaymentIds:
         """Further fields of an AdyenPayment: reference, captured_amount, method, store, splits."""
         with self.lock:
             psp = psp_reference or new_psp_reference()
@@ -153,9 +153,9 @@ class SandboxState:
                 created=int(self.now()) if created is None else created,
                 captured=captured and not processing,
                 processing=processing,
-                **wanted,
+                **fields,
             )
-            return Made("adyen", psp, psp_reference=psp)
+            return PaymentIds("adyen", psp, psp_reference=psp)
 
     def set_dispute(
         self, reference: str, status: str, amount: int | None = None, *, dispute: str | None = None, new: bool = False
@@ -169,44 +169,44 @@ class SandboxState:
             if reference in self.payments:
                 return self._set_adyen_dispute(self.payments[reference], status, amount, dispute, new).id
             charge = self.find_charge(reference)
-            known = None if new else _first(self.disputes_of(charge.id), dispute)
-            found = known or self._new_dispute(charge, status, dispute)
-            found.status = status
-            found.amount = found.amount if amount is None else amount
-            return found.id
+            existing = None if new else _first(self.disputes_of(charge.id), dispute)
+            record = existing or self._new_dispute(charge, status, dispute)
+            record.status = status
+            record.amount = record.amount if amount is None else amount
+            return record.id
 
-    def _new_dispute(self, charge: Charge, status: str, wanted: str | None) -> Dispute:
-        made = Dispute(wanted or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
-        if made.id in self.disputes:
-            raise ValueError(f"{made.id} exists already")
-        made.payment_intent = charge.payment_intent
-        self.disputes[made.id] = made
-        return made
+    def _new_dispute(self, charge: Charge, status: str, dispute_id: str | None) -> Dispute:
+        record = Dispute(dispute_id or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
+        if record.id in self.disputes:
+            raise ValueError(f"{record.id} exists already")
+        record.payment_intent = charge.payment_intent
+        self.disputes[record.id] = record
+        return record
 
     def _set_adyen_dispute(
-        self, payment: AdyenPayment, status: str, amount: int | None, wanted: str | None, new: bool
+        self, payment: AdyenPayment, status: str, amount: int | None, dispute_id: str | None, new: bool
     ) -> AdyenDispute:
-        known = None if new else _first(self.adyen_disputes.naming(payment.psp_reference), wanted)
-        dispute = known or self.new_adyen_dispute(payment, wanted, amount)
+        existing = None if new else _first(self.adyen_disputes.naming(payment.psp_reference), dispute_id)
+        dispute = existing or self.new_adyen_dispute(payment, dispute_id, amount)
         dispute.status = status
         dispute.amount = dispute.amount if amount is None else amount
         self.mirror_first_dispute(payment)
         return dispute
 
     def new_adyen_dispute(
-        self, payment: AdyenPayment, wanted: str | None = None, amount: int | None = None
+        self, payment: AdyenPayment, dispute_id: str | None = None, amount: int | None = None
     ) -> AdyenDispute:
-        made = AdyenDispute(
-            id=wanted or new_psp_reference(),
+        record = AdyenDispute(
+            id=dispute_id or new_psp_reference(),
             payment=payment.psp_reference,
             amount=payment.amount if amount is None else amount,
             currency=payment.currency,
             created=int(self.now()),
         )
-        if made.id in self.adyen_disputes:
-            raise ValueError(f"{made.id} exists already")
-        self.adyen_disputes[made.id] = made
-        return made
+        if record.id in self.adyen_disputes:
+            raise ValueError(f"{record.id} exists already")
+        self.adyen_disputes[record.id] = record
+        return record
 
     def mirror_first_dispute(self, payment: AdyenPayment) -> None:
         """The payment shows its first dispute."""
@@ -214,10 +214,10 @@ class SandboxState:
             payment.dispute, payment.dispute_amount, payment.dispute_reference = first.status, first.amount, first.id
 
     def add_dashboard_refund(self, reference: str, amount: int) -> str:
-        """A refund that somebody made by hand, before or beside the program."""
+        """A refund made in the dashboard."""
         with self.lock:
             if reference in self.payments:
-                return self._hand_made_adyen_refund(self.payments[reference], amount).id
+                return self._dashboard_adyen_refund(self.payments[reference], amount).id
             charge = self.find_charge(reference)
             refund = StripeRefund(
                 new_id("re"), charge.id, charge.payment_intent, amount, charge.currency, int(self.now())
@@ -226,7 +226,7 @@ class SandboxState:
             self.refunds[refund.id] = refund
             return refund.id
 
-    def _hand_made_adyen_refund(self, payment: AdyenPayment, amount: int) -> AdyenRefund:
+    def _dashboard_adyen_refund(self, payment: AdyenPayment, amount: int) -> AdyenRefund:
         refund = AdyenRefund(
             id=new_psp_reference(),
             payment=payment.psp_reference,
@@ -238,7 +238,7 @@ class SandboxState:
         self.refunds[refund.id] = refund
         return refund
 
-    # Finding things
+    # Look-ups
 
     def charge_of_intent(self, intent: str) -> Charge | None:
         return next(iter(self.charges.naming(intent)), None)
@@ -255,18 +255,18 @@ class SandboxState:
     def refunds_of(self, charge: str) -> Iterator[StripeRefund]:
         return (r for r in self.refunds.naming(charge) if isinstance(r, StripeRefund))
 
-    # Sums and answers to "may it"
+    # Sums and checks
 
     def refunded(self, charge: Charge) -> int:
         return sum(r.amount for r in self.refunds_of(charge.id) if r.status not in UNDONE)
 
     def unrefunded(self, charge: Charge) -> int:
-        """What is left once refunds and lost disputes are taken off; what was never captured is such a refund."""
+        """The amount left after refunds and lost disputes; an uncaptured amount counts as refunded."""
         lost = sum(self.lost(d) for d in self.disputes_of(charge.id))
         return max(0, charge.amount - self.refunded(charge) - lost)
 
     def lost(self, dispute: Dispute) -> int:
-        """What a dispute took for good: what its balance transactions add up to, or all of it."""
+        """What a dispute took finally: the sum of its balance transactions, or all of it."""
         if dispute.status not in LOST_DISPUTES:
             return 0
         return dispute.withdrawn if dispute.movements else dispute.amount
@@ -277,14 +277,14 @@ class SandboxState:
         return dispute.status not in OPEN_DISPUTES
 
     def adyen_balance(self, payment: AdyenPayment) -> int:
-        """What was captured and not refunded; disputes are not taken off."""
-        made = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
-        return payment.taken - sum(r.amount - r.reversed_amount for r in made if r.success is not False)
+        """What was captured and not refunded; disputes are not subtracted."""
+        refunds = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
+        return payment.taken - sum(r.amount - r.reversed_amount for r in refunds if r.success is not False)
 
     # Idempotency keys
 
     def key_records(self) -> list[KeyRecord]:
-        """Every key that came with a POST, oldest first, also those that were forgotten since."""
+        """Every key that came with a POST, oldest first, including forgotten ones."""
         with self.lock:
             return list(self.keys.records.values())
 
@@ -325,5 +325,5 @@ def _refund_json(refund: Refund) -> dict[str, Any]:
 D = TypeVar("D", Dispute, AdyenDispute)
 
 
-def _first(disputes: list[D], wanted: str | None) -> D | None:
-    return next((dispute for dispute in disputes if wanted in (None, dispute.id)), None)
+def _first(disputes: list[D], dispute_id: str | None) -> D | None:
+    return next((dispute for dispute in disputes if dispute_id in (None, dispute.id)), None)

@@ -1,4 +1,4 @@
-"""Webhook deliveries: written out, signed, and sent when asked."""
+"""Webhook deliveries: serialized, signed, and sent on request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One POST: its body is to be sent as it stands, since the signature is over it."""
+    """One POST; its body must be sent unchanged because it is signed."""
 
     provider: Provider
     kind: str
@@ -34,8 +34,8 @@ class Delivery:
     body: str
 
 
-def register(state: SandboxState, given: Mapping[str, Any]) -> Endpoint:
-    endpoint = Endpoint(**given)
+def register(state: SandboxState, body: Mapping[str, Any]) -> Endpoint:
+    endpoint = Endpoint(**body)
     with state.lock:
         state.outbox.endpoints.append(endpoint)
         if endpoint.auto and (state.outbox.postman is None or state.outbox.closed):
@@ -66,7 +66,7 @@ def deliver(
     times: int = 1,
     auto: bool = False,
 ) -> list[int]:
-    """Sends what is queued to the endpoints that have a url; 0 stands for no answer.
+    """Sends what is queued to the endpoints that have a url; the status codes, 0 for no response.
 
     What was not taken with a 2xx by all of them stays queued.
     """
@@ -81,10 +81,10 @@ def deliver(
         ]
     ways = _ordered(ways * times, order, seed)
     answers = [(notice, endpoint, _post(written(notice, endpoint), endpoint)) for notice, endpoint in ways]
-    taken = {(id(notice), id(endpoint)) for notice, endpoint, status in answers if 200 <= status < 300}
-    left = {id(notice) for notice, endpoint in ways if (id(notice), id(endpoint)) not in taken}
+    accepted = {(id(notice), id(endpoint)) for notice, endpoint, status in answers if 200 <= status < 300}
+    queued = {id(notice) for notice, endpoint in ways if (id(notice), id(endpoint)) not in accepted}
     with state.lock:
-        state.outbox.forget([notice for notice, _ in ways if id(notice) not in left])
+        state.outbox.forget([notice for notice, _ in ways if id(notice) not in queued])
     return [status for _, _, status in answers]
 
 
@@ -121,17 +121,17 @@ def written(notice: Notice, endpoint: Endpoint, signed_at: int | None = None) ->
 
 
 def stripe_signature(body: str, secret: str, at: int | None = None) -> str:
-    """The header; `at` is the real time unless told, whatever the sandbox's clock says."""
+    """The header; `at` defaults to the real time, not the sandbox's clock."""
     moment = int(time.time()) if at is None else at
     digest = hmac.new(secret.encode(), f"{moment}.{body}".encode(), hashlib.sha256).hexdigest()
     return f"t={moment},v1={digest}"
 
 
 def adyen_signature(item: Mapping[str, Any], hmac_key: str) -> str:
-    told = [item.get(name) or "" for name in SIGNED_BEFORE]
+    signed = [item.get(name) or "" for name in SIGNED_BEFORE]
     amount = item.get("amount") or {}
-    told += [amount.get("value", ""), amount.get("currency", ""), item.get("eventCode", ""), item.get("success", "")]
-    return _hmac(hmac_key, ":".join(map(str, told)).encode())
+    signed += [amount.get("value", ""), amount.get("currency", ""), item.get("eventCode", ""), item.get("success", "")]
+    return _hmac(hmac_key, ":".join(map(str, signed)).encode())
 
 
 def _hmac(hmac_key: str, signed: bytes) -> str:

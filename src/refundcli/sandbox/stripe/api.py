@@ -1,4 +1,4 @@
-"""The Stripe look-alike: credentials, the wire's own answers, and the endpoints."""
+"""Simulates Stripe: credentials, error responses, and the endpoints."""
 
 from __future__ import annotations
 
@@ -94,21 +94,21 @@ class StripeWire:
         return Answer(answer.status, answer.body, {**answer.headers, "Idempotent-Replayed": "true"})
 
     def spoil(self, answer: Answer, behaviour: str) -> Answer:
-        told: Json = dict(answer.body)
+        body: Json = dict(answer.body)
         if behaviour == "wrong_amount":
-            told["amount"] += 100
+            body["amount"] += 100
         elif behaviour == "wrong_currency":
-            told["currency"] = "nok" if told["currency"] == "sek" else "sek"
+            body["currency"] = "nok" if body["currency"] == "sek" else "sek"
         else:
-            told |= {"charge": "ch_somebodyElse", "payment_intent": "pi_somebodyElse"}
-        return Answer(answer.status, told, answer.headers)
+            body |= {"charge": "ch_somebodyElse", "payment_intent": "pi_somebodyElse"}
+        return Answer(answer.status, body, answer.headers)
 
     def headers(self, call: Call) -> Mapping[str, str]:
-        told = {
+        headers = {
             "Request-Id": new_request_id(),
             "Stripe-Version": call.headers.get("stripe-version", API_VERSION),
         }
-        return told | ({"Idempotency-Key": call.key} if call.key else {})
+        return headers | ({"Idempotency-Key": call.key} if call.key else {})
 
 
 def _api_key(authorization: str) -> str:
@@ -182,17 +182,17 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def routes(state: SandboxState) -> list[Route]:
-    known = [_route(state, [method], path, plan) for method, path, plan in PLANS]
-    return [*known, _route(state, METHODS, "/v1/{rest:path}", _unknown_url)]
+    endpoints = [_route(state, [method], path, plan) for method, path, plan in PLANS]
+    return [*endpoints, _route(state, METHODS, "/v1/{rest:path}", _unknown_url)]
 
 
 def _route(state: SandboxState, methods: list[str], path: str, plan: Plan) -> Route:
     wire = StripeWire(state)
 
     async def endpoint(request: Request) -> Response:
-        params, told = await _params(request)
+        params, refusal = await _params(request)
         call = _call(request, params)
-        return await exchange(state, wire, call, plan if told is None else _refusing(told))
+        return await exchange(state, wire, call, plan if refusal is None else _refusing(refusal))
 
     return Route(path, endpoint, methods=methods, name=f"stripe {methods[0]} {path}")
 

@@ -50,34 +50,34 @@ def _details(request: ApprovalRequest) -> Json | None:
     return {request.status: {"reason": None}} if request.status in ENDS else None
 
 
-def tell(state: SandboxState, request: ApprovalRequest, what: str) -> None:
+def emit_step(state: SandboxState, request: ApprovalRequest, what: str) -> None:
     """A thin event, as the others of Stripe's API v2."""
     related = {"id": request.id, "type": OBJECT, "url": f"/v2/core/approval_requests/{request.id}"}
     emit_thin(state, f"{OBJECT}.{what}", related)
 
 
 def ask(state: SandboxState, params: Json, key: str | None, fault: Fault) -> Answer:
-    """The answer to a refund that was asked for: not made, and who may make it."""
+    """The response to a refund that needs approval: the approval request instead of a refund."""
     request = ApprovalRequest(fault.approval_id or new_id("areq", 16), params, int(state.now()), key)
     state.approvals[request.id] = request
-    tell(state, request, "created")
-    shown = approval_json(request)
+    emit_step(state, request, "created")
+    body = approval_json(request)
     if fault.http_status < 300:
-        return Answer(fault.http_status, shown)
+        return Answer(fault.http_status, body)
     error = {
         "type": "invalid_request_error",
         "code": "approval_required",
         "message": f"This request needs an approval before it is carried out: {dashboard_url(request)}",
         "approval_request": {
-            name: shown[name] for name in ("id", "object", "action", "status", "dashboard_url", "expires_at")
+            name: body[name] for name in ("id", "object", "action", "status", "dashboard_url", "expires_at")
         },
     }
     return Answer(fault.http_status, {"error": error})
 
 
 def list_approvals(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    shown = [approval_json(approval) for approval in reversed(state.approvals.values())]
-    return lambda: Answer(200, {"data": shown, "next_page_url": None, "previous_page_url": None})
+    approvals = [approval_json(approval) for approval in reversed(state.approvals.values())]
+    return lambda: Answer(200, {"data": approvals, "next_page_url": None, "previous_page_url": None})
 
 
 def show_approval(state: SandboxState, call: Call, fault: Fault | None) -> Operation:

@@ -1,4 +1,4 @@
-"""Stripe's events: what is told of a change, as it was at that time."""
+"""Stripe's events, each with its object as it was at that time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from refundcli.sandbox.core.collection import PageRequest
 from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer
 from refundcli.sandbox.core.outbox import Notice
+from refundcli.sandbox.core.record_table import PageRequest
 from refundcli.sandbox.core.records import CreditNote, Dispute, Event, Invoice, Json, StripeRefund, new_id
 from refundcli.sandbox.core.state import LOST_DISPUTES, OPEN_DISPUTES, UNDONE, SandboxState
 from refundcli.sandbox.stripe.expand import list_json
@@ -19,7 +19,7 @@ from refundcli.sandbox.stripe.invoice_objects import credit_note_json, invoice_j
 from refundcli.sandbox.stripe.objects import API_VERSION, charge_json, dispute_json, new_request_id, refund_json
 from refundcli.sandbox.stripe.reads import PAGING, cursors, missing
 
-# With these the bank has taken the money; where it only asks (warning_…), it takes nothing.
+# In these statuses the bank has taken the money; an inquiry (warning_…) takes nothing.
 TAKING = OPEN_DISPUTES | LOST_DISPUTES
 CLOSED = frozenset(["won", "lost", "warning_closed", "prevented"])
 
@@ -27,10 +27,10 @@ EVENTS: dict[str, Check] = {**PAGING, "type": text, "types": texts, "delivery_su
 
 
 def emit(state: SandboxState, kind: str, shape: Json, *, before: Json | None = None, key: str | None = None) -> None:
-    made = new_id("evt")
+    event_id = new_id("evt")
     created = int(state.now())
     body: Json = {
-        "id": made,
+        "id": event_id,
         "object": "event",
         "api_version": API_VERSION,
         "created": created,
@@ -42,7 +42,7 @@ def emit(state: SandboxState, kind: str, shape: Json, *, before: Json | None = N
     }
     # As Stripe writes its deliveries; the signature is over these very bytes.
     written = json.dumps(body, indent=2, ensure_ascii=False).encode()
-    state.events[made] = Event(made, kind, created, written)
+    state.events[event_id] = Event(event_id, kind, created, written)
     state.outbox.put(Notice("stripe", kind, written))
 
 
@@ -59,18 +59,18 @@ def refund_made(state: SandboxState, refund: StripeRefund) -> None:
 
 
 def refund_changed(state: SandboxState, refund: StripeRefund, before: Json) -> None:
-    """`before` is the refund as it looked; nothing is told where nothing changed."""
+    """`before` is the refund's earlier JSON; no event if nothing changed."""
     now = refund_json(refund)
-    told = differences(before, now)
-    if not told:
+    previous = differences(before, now)
+    if not previous:
         return
     kinds = ["refund.updated", "charge.refund.updated"]
-    for kind in kinds + (["refund.failed"] if refund.status == "failed" and "status" in told else []):
-        emit(state, kind, now, before=told)
+    for kind in kinds + (["refund.failed"] if refund.status == "failed" and "status" in previous else []):
+        emit(state, kind, now, before=previous)
 
 
 def differences(before: Json, now: Json) -> Json:
-    """The fields that are otherwise now, as they were; what was not there is told as null."""
+    """The earlier values of the changed fields; null for a new field."""
     return {name: before.get(name) for name in now.keys() | before.keys() if before.get(name) != now.get(name)}
 
 
@@ -83,8 +83,8 @@ def dispute_moved(state: SandboxState, dispute: Dispute, before: str | None, rei
     if dispute.status in TAKING and not dispute.withdrawn:
         _move_funds(state, dispute, -dispute.amount)
     if dispute.status in CLOSED and before != dispute.status:
-        told = {"status": before} if before else None
-        emit(state, "charge.dispute.closed", dispute_json(state, dispute), before=told)
+        previous = {"status": before} if before else None
+        emit(state, "charge.dispute.closed", dispute_json(state, dispute), before=previous)
     back = dispute.withdrawn if dispute.status == "won" else reinstated
     if back:
         _move_funds(state, dispute, back)
@@ -99,8 +99,8 @@ def _move_funds(state: SandboxState, dispute: Dispute, amount: int) -> None:
 def invoice_moved(state: SandboxState, invoice: Invoice, before: str | None = None, key: str | None = None) -> None:
     kinds = {"paid": "invoice.paid", "void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}
     if invoice.status in kinds:
-        told = {"status": before} if before else None
-        emit(state, kinds[invoice.status], invoice_json(state, invoice), before=told, key=key)
+        previous = {"status": before} if before else None
+        emit(state, kinds[invoice.status], invoice_json(state, invoice), before=previous, key=key)
 
 
 def emit_thin(state: SandboxState, kind: str, related: Json) -> None:
@@ -134,11 +134,11 @@ def list_events(state: SandboxState, call: Call, fault: Fault | None) -> Operati
     kinds = [params["type"]] if "type" in params else params.get("types", ["*"])
 
     def listed() -> Answer:
-        wanted: PageRequest[Event] = PageRequest(
+        page_request: PageRequest[Event] = PageRequest(
             **cursors(params, state.events),
-            wanted=lambda event: any(fnmatchcase(event.type, kind) for kind in kinds),
+            matches=lambda event: any(fnmatchcase(event.type, kind) for kind in kinds),
         )
-        page, more = state.events.page(wanted)
+        page, more = state.events.page(page_request)
         return Answer(200, list_json("/v1/events", [json.loads(event.body) for event in page], more))
 
     return listed

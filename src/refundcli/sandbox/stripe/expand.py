@@ -1,4 +1,4 @@
-"""Lists, and objects put where ids stand."""
+"""Lists, and expanded objects in place of ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def list_json(url: str, page: list[Json], more: bool) -> Json:
 
 
 def expand(state: SandboxState, shape: Json, paths: Sequence[str]) -> Json:
-    """Puts objects where ids stand, along paths such as `latest_charge.payment_intent` or `data.charge`."""
+    """Replaces ids by objects, along paths such as `latest_charge.payment_intent` or `data.charge`."""
     for path in paths:
         steps = path.split(".")
         if len(steps) > DEPTH:
@@ -33,8 +33,8 @@ def _expand(state: SandboxState, shape: Json, steps: list[str], path: str) -> No
     head, rest = steps[0], steps[1:]
     kind = shape.get("object", "associated_payment")
     if head == "data" and kind == "list":
-        for each in shape["data"]:
-            _expand(state, each, rest or [""], path)
+        for member in shape["data"]:
+            _expand(state, member, rest or [""], path)
         return
     if (kind, head, rest) == ("credit_note", "refunds", ["refund"]):
         shape[head] = _linked_refunds(state, shape)
@@ -68,13 +68,13 @@ def _intent_of(state: SandboxState, shape: Json) -> Json | None:
 
 
 def _refunds_of(state: SandboxState, shape: Json) -> Json:
-    made = [refund_json(refund) for refund in state.refunds_of(shape["id"])][::-1]
-    return list_json(f"/v1/charges/{shape['id']}/refunds", made[:10], len(made) > 10)
+    refunds = [refund_json(refund) for refund in state.refunds_of(shape["id"])][::-1]
+    return list_json(f"/v1/charges/{shape['id']}/refunds", refunds[:10], len(refunds) > 10)
 
 
 def _payments_of(state: SandboxState, shape: Json) -> Json:
-    made = [payment_json(each) for each in state.invoice_payments.naming(shape["id"])][::-1]
-    return list_json("/v1/invoice_payments", made[:10], len(made) > 10)
+    payments = [payment_json(payment) for payment in state.invoice_payments.naming(shape["id"])][::-1]
+    return list_json("/v1/invoice_payments", payments[:10], len(payments) > 10)
 
 
 def _invoice_of(state: SandboxState, shape: Json) -> Json | None:
@@ -82,8 +82,8 @@ def _invoice_of(state: SandboxState, shape: Json) -> Json | None:
 
 
 def _linked_refunds(state: SandboxState, shape: Json) -> list[Json]:
-    found = [(refund, state.refunds.get(refund["refund"])) for refund in shape["refunds"]]
-    return [refund | {"refund": refund_json(r)} if isinstance(r, StripeRefund) else refund for refund, r in found]
+    linked = [(refund, state.refunds.get(refund["refund"])) for refund in shape["refunds"]]
+    return [refund | {"refund": refund_json(r)} if isinstance(r, StripeRefund) else refund for refund, r in linked]
 
 
 def _record_of(state: SandboxState, shape: Json) -> Json | None:

@@ -15,7 +15,7 @@ METADATA_KEYS, METADATA_KEY_LENGTH, METADATA_VALUE_LENGTH = 50, 40, 500
 
 def refuse(message: str, *, status: int = 400, code: str | None = None, param: str | None = None) -> Refusal:
     error = {"type": "invalid_request_error", "message": message, "code": code, "param": param}
-    return Refusal(Answer(status, {"error": {name: told for name, told in error.items() if told}}))
+    return Refusal(Answer(status, {"error": {name: text for name, text in error.items() if text}}))
 
 
 def decode(encoded: str) -> Params:
@@ -47,13 +47,13 @@ def _place(tree: Params, path: list[str], value: str) -> None:
 def _lists(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    inner = {name: _lists(each) for name, each in value.items()}
+    inner = {name: _lists(member) for name, member in value.items()}
     if inner and all(re.fullmatch(r"[0-9]+", name) for name in inner):
         return [inner[name] for name in sorted(inner, key=int)]
     return inner
 
 
-# Checks: each takes the parameter's name and what was sent, and returns what is meant by it.
+# Checks: each takes a parameter's name and raw value, and returns the parsed value.
 Check = Callable[[str, Any], Any]
 
 
@@ -108,7 +108,7 @@ def one_of(*allowed: str) -> Check:
 def texts(name: str, value: Any) -> list[str]:
     if not isinstance(value, list):
         raise refuse("Invalid array", param=name)
-    return [text(name, each) for each in value]
+    return [text(name, element) for element in value]
 
 
 def metadata(name: str, value: Any) -> dict[str, str]:
@@ -116,13 +116,13 @@ def metadata(name: str, value: Any) -> dict[str, str]:
     if value == "":
         return {}
     if isinstance(value, list):  # Keys that are all digits.
-        value = {str(index): each for index, each in enumerate(value)}
-    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        value = {str(index): text for index, text in enumerate(value)}
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise refuse("Invalid hash", param=name)
     if len(value) > METADATA_KEYS:
         raise refuse("Metadata can have up to 50 keys.", param=name)
-    for key, told in value.items():
-        if len(key) > METADATA_KEY_LENGTH or len(told) > METADATA_VALUE_LENGTH:
+    for key, entry in value.items():
+        if len(key) > METADATA_KEY_LENGTH or len(entry) > METADATA_VALUE_LENGTH:
             raise refuse("Metadata keys take 40 characters, values 500.", param=f"{name}[{key}]")
     return value
 
@@ -148,5 +148,5 @@ def _known(value: Mapping[str, Any], names: Iterable[str], within: str = "") -> 
 
 
 def checked(params: Params, checks: Mapping[str, Check]) -> Params:
-    """The parameters as they are meant; the first that the vendor's schema does not know or take refuses."""
+    """The parsed parameters. Raises Refusal for the first that the vendor's schema rejects."""
     return {name: checks[name](name, value) for name, value in _known(params, checks)}

@@ -1,4 +1,4 @@
-"""Stripe's invoices and their payments as they look on the wire."""
+"""JSON of Stripe's invoices and their payments."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
 
 
 def credited(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
-    """What issued credit notes took off before it was paid, and what they gave back afterwards."""
-    notes = [each for each in state.credit_notes.naming(invoice.id) if each.status == "issued"]
+    """Amounts of issued credit notes before payment and after payment."""
+    notes = [note for note in state.credit_notes.naming(invoice.id) if note.status == "issued"]
     return sum(n.pre_payment_amount for n in notes), sum(n.amount - n.pre_payment_amount for n in notes)
 
 
 def amount_due(state: SandboxState, invoice: Invoice) -> int:
-    """What the customer is to pay: the total, less credit it had and credit notes, plus debt it had."""
+    """The amount due: total less customer credit and credit notes, plus customer debt."""
     return max(0, invoice.total + invoice.starting_balance - credited(state, invoice)[0])
 
 
@@ -68,10 +68,10 @@ def amount_remaining(state: SandboxState, invoice: Invoice) -> int:
 
 
 def _paid(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
-    """What was paid, and how much of that not through Stripe."""
-    made = [each for each in state.invoice_payments.naming(invoice.id) if each.status == "paid"]
-    total = sum(each.amount for each in made)
-    elsewhere = sum(each.amount for each in made if each.kind == "payment_record")
+    """The amount paid, and how much of it outside Stripe."""
+    payments = [payment for payment in state.invoice_payments.naming(invoice.id) if payment.status == "paid"]
+    total = sum(payment.amount for payment in payments)
+    elsewhere = sum(payment.amount for payment in payments if payment.kind == "payment_record")
     due = amount_due(state, invoice)
     if invoice.status != "paid" or total >= due:
         return total, elsewhere
@@ -94,7 +94,7 @@ def _customer(invoice: Invoice) -> Json:
 
 def _sums(invoice: Invoice) -> Json:
     return {
-        # Credit that was more than the total is still the customer's.
+        # Credit beyond the total stays with the customer.
         "ending_balance": min(0, invoice.starting_balance + invoice.total),
         "starting_balance": invoice.starting_balance,
         "subtotal": invoice.total,
@@ -152,8 +152,8 @@ def _nothing() -> Json:
 
 
 def _lines(invoice: Invoice) -> Json:
-    made = [_line(invoice, number, *told) for number, told in enumerate(invoice.lines)]
-    return {"object": "list", "data": made, "has_more": False, "url": f"/v1/invoices/{invoice.id}/lines"}
+    lines = [_line(invoice, number, *line) for number, line in enumerate(invoice.lines)]
+    return {"object": "list", "data": lines, "has_more": False, "url": f"/v1/invoices/{invoice.id}/lines"}
 
 
 def _line(invoice: Invoice, number: int, description: str, amount: int) -> Json:
@@ -289,7 +289,7 @@ def _note_lines(note: CreditNote) -> Json:
 
 
 def record_json(payment: InvoicePayment) -> Json:
-    """A payment that came another way and was only reported: Stripe cannot refund it."""
+    """A payment outside Stripe that was only recorded there: Stripe cannot refund it."""
     whole = {"currency": payment.currency, "value": payment.amount}
     none = whole | {"value": 0}
     return {

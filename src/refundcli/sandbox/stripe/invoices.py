@@ -1,14 +1,14 @@
-"""Stripe's invoices and invoice payments: looking, voiding, giving up."""
+"""Stripe's invoices and invoice payments: read, void, mark uncollectible."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from refundcli.sandbox.core.collection import PageRequest
 from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer
+from refundcli.sandbox.core.record_table import PageRequest
 from refundcli.sandbox.core.records import CreditNote, Invoice, InvoicePayment, Json
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.stripe.events import invoice_moved
@@ -26,7 +26,7 @@ INVOICES: dict[str, Check] = {
     "collection_method": one_of("charge_automatically", "send_invoice"),
     "due_date": time_range,
 }
-# By charge the vendor does not look for one.
+# The vendor has no look-up by charge.
 PAYMENT: dict[str, Check] = {
     "type": one_of("payment_intent", "payment_record"),
     "payment_intent": text,
@@ -37,10 +37,10 @@ PAYMENT: dict[str, Check] = {
 def _payment(name: str, value: Any) -> Params:
     if not isinstance(value, dict):
         raise refuse("Invalid object", param=name)
-    found = checked(value, PAYMENT)
-    if "type" not in found:
+    payment = checked(value, PAYMENT)
+    if "type" not in payment:
         raise refuse("Missing required param: payment[type].", code="parameter_missing", param="payment[type]")
-    return found
+    return payment
 
 
 INVOICE_PAYMENTS: dict[str, Check] = {
@@ -57,12 +57,19 @@ def list_invoices(state: SandboxState, call: Call, fault: Fault | None) -> Opera
     params = checked(call.params, INVOICES)
 
     def answer() -> Answer:
-        wanted: PageRequest[Invoice] = PageRequest(
+        page_request: PageRequest[Invoice] = PageRequest(
             **cursors(params, state.invoices),
             naming=params.get("subscription", params.get("customer")),
-            wanted=lambda invoice: _is_listed(invoice, params),
+            matches=lambda invoice: _is_listed(invoice, params),
         )
-        return listed(state, "/v1/invoices", state.invoices, wanted, lambda each: invoice_json(state, each), params)
+        return listed(
+            state,
+            "/v1/invoices",
+            state.invoices,
+            page_request,
+            lambda listed_invoice: invoice_json(state, listed_invoice),
+            params,
+        )
 
     return answer
 
@@ -83,14 +90,14 @@ HOLDS: dict[str, Callable[[int, int], bool]] = {
 }
 
 
-def _find(state: SandboxState, wanted: str) -> Invoice:
-    if wanted not in state.invoices:
-        raise missing("invoice", wanted, "invoice")
-    return state.invoices[wanted]
+def _find(state: SandboxState, invoice_id: str) -> Invoice:
+    if invoice_id not in state.invoices:
+        raise missing("invoice", invoice_id, "invoice")
+    return state.invoices[invoice_id]
 
 
 def show_invoice(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    return show(lambda state, wanted: invoice_json(state, _find(state, wanted)), state, call, {})
+    return show(lambda state, invoice_id: invoice_json(state, _find(state, invoice_id)), state, call, {})
 
 
 def void_invoice(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -111,7 +118,7 @@ def _move(state: SandboxState, call: Call, to: str, allowed: frozenset[str]) -> 
                 f"Invoice {invoice.id} is {invoice.status}: only one that is {' or '.join(sorted(allowed))}"
                 f" can become {to}."
             )
-        # A request that cannot be answered changes nothing.
+        # A request that fails to expand changes nothing.
         expand(state, invoice_json(state, invoice), params.get("expand", []))
         before, invoice.status = invoice.status, to
         when = int(state.now())
@@ -131,12 +138,12 @@ def list_invoice_payments(state: SandboxState, call: Call, fault: Fault | None) 
     def answer() -> Answer:
         if "invoice" in params:
             _find(state, params["invoice"])
-        wanted: PageRequest[InvoicePayment] = PageRequest(
+        page_request: PageRequest[InvoicePayment] = PageRequest(
             **cursors(params, state.invoice_payments),
             naming=params.get("invoice") or _named_payment(params),
-            wanted=lambda each: _is_paid_by(each, params),
+            matches=lambda payment: _is_paid_by(payment, params),
         )
-        return listed(state, "/v1/invoice_payments", state.invoice_payments, wanted, payment_json, params)
+        return listed(state, "/v1/invoice_payments", state.invoice_payments, page_request, payment_json, params)
 
     return answer
 
@@ -147,17 +154,17 @@ def _named_payment(params: Params) -> str | None:
     return named
 
 
-def _is_paid_by(each: InvoicePayment, params: Params) -> bool:
+def _is_paid_by(payment: InvoicePayment, params: Params) -> bool:
     kind = params.get("payment", {}).get("type")
-    same = params.get("status") in (None, each.status) and kind in (None, each.kind)
-    return same and _named_payment(params) in (None, each.reference)
+    same = params.get("status") in (None, payment.status) and kind in (None, payment.kind)
+    return same and _named_payment(params) in (None, payment.reference)
 
 
 def show_invoice_payment(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    def find(state: SandboxState, wanted: str) -> Json:
-        if wanted not in state.invoice_payments:
-            raise missing("invoice_payment", wanted, "invoice_payment")
-        return payment_json(state.invoice_payments[wanted])
+    def find(state: SandboxState, payment_id: str) -> Json:
+        if payment_id not in state.invoice_payments:
+            raise missing("invoice_payment", payment_id, "invoice_payment")
+        return payment_json(state.invoice_payments[payment_id])
 
     return show(find, state, call, {})
 
@@ -168,22 +175,27 @@ def list_credit_notes(state: SandboxState, call: Call, fault: Fault | None) -> O
     def answer() -> Answer:
         if "invoice" in params:
             _find(state, params["invoice"])
-        wanted: PageRequest[CreditNote] = PageRequest(
+        page_request: PageRequest[CreditNote] = PageRequest(
             **cursors(params, state.credit_notes),
             naming=params.get("invoice", params.get("customer")),
-            wanted=lambda note: "customer_account" not in params and params.get("customer") in (None, note.customer),
+            matches=lambda note: "customer_account" not in params and params.get("customer") in (None, note.customer),
         )
         return listed(
-            state, "/v1/credit_notes", state.credit_notes, wanted, lambda note: credit_note_json(state, note), params
+            state,
+            "/v1/credit_notes",
+            state.credit_notes,
+            page_request,
+            lambda note: credit_note_json(state, note),
+            params,
         )
 
     return answer
 
 
 def show_credit_note(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    def find(state: SandboxState, wanted: str) -> Json:
-        if wanted not in state.credit_notes:
-            raise missing("credit_note", wanted, "id")
-        return credit_note_json(state, state.credit_notes[wanted])
+    def find(state: SandboxState, note_id: str) -> Json:
+        if note_id not in state.credit_notes:
+            raise missing("credit_note", note_id, "id")
+        return credit_note_json(state, state.credit_notes[note_id])
 
     return show(find, state, call, {})

@@ -6,9 +6,9 @@ from refundcli.sandbox.core.records import Charge, Json, StripeRefund
 
 # docs.stripe.com/payments/boleto: a payment cannot be refunded.
 NO_REFUNDS = frozenset(["boleto"])
-# Without a native refund: Stripe asks the customer by e-mail for a bank account (45 days).
+# No native refund: Stripe asks the customer by e-mail for a bank account (45 days).
 BY_EMAIL = frozenset(["customer_balance", "konbini", "promptpay"])
-# Where the money of a refund goes, if it has another name than the method.
+# Refund destinations whose name differs from the method's.
 DESTINATIONS = {
     "au_becs_debit": "au_bank_transfer",
     "bacs_debit": "gb_bank_transfer",
@@ -49,7 +49,7 @@ EMAIL_DAYS = 45
 
 
 def payment_method_details(charge: Charge) -> Json:
-    """`type`, and an object of that name: empty for most, since the sandbox knows no details."""
+    """`type`, and an object of that name, empty for most methods."""
     if charge.method == "card":
         return {"card": _card(), "type": "card"}
     return {charge.method: {"tax_id": "000.000.000-00"} if charge.method == "boleto" else {}, "type": charge.method}
@@ -68,7 +68,7 @@ def _card() -> Json:
 
 
 def destination_details(refund: StripeRefund) -> Json:
-    """Nothing for a method of which Stripe's list of destinations says nothing."""
+    """Empty for a method outside Stripe's list of destinations."""
     if refund.method == "card":
         # An ARN (or STAN, system_trace_audit_number) is known to the cardholder's bank days later.
         card = {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}
@@ -76,8 +76,8 @@ def destination_details(refund: StripeRefund) -> Json:
     kind = DESTINATIONS.get(refund.method, refund.method if refund.method in SAME_NAME else None)
     if kind is None:
         return {}
-    known = {"reference_status": "pending"} if kind.endswith("_transfer") and kind != "au_bank_transfer" else {}
-    return {"destination_details": {kind: known, "type": kind}}
+    details = {"reference_status": "pending"} if kind.endswith("_transfer") and kind != "au_bank_transfer" else {}
+    return {"destination_details": {kind: details, "type": kind}}
 
 
 def next_action(refund: StripeRefund) -> Json:

@@ -1,4 +1,4 @@
-"""Stripe's objects as they look on the wire."""
+"""JSON of Stripe's objects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ API_VERSION = "2026-10-28.endive"
 SYMBOLS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥"}
 
 
-def told_amount(minor: int, currency: str) -> str:
+def amount_text(minor: int, currency: str) -> str:
     major = to_major("stripe", minor, currency)
     return f"{SYMBOLS[currency]}{major}" if currency in SYMBOLS else f"{major} {currency.upper()}"
 
 
 def overlaid(shape: Json, fields: Mapping[str, Any]) -> Json:
-    """The shape with the fields laid over it, objects merged; a null is a null."""
+    """The shape with `fields` merged in; a null sets null."""
     merged = dict(shape)
     for name, value in fields.items():
         inner = merged.get(name)
@@ -45,23 +45,23 @@ def refund_json(refund: StripeRefund) -> Json:
         "status": refund.status,
         "transfer_reversal": None,
     }
-    # An instruction that has been followed, or has run out, is not shown any more.
+    # A completed or expired instruction is no longer shown.
     gone = frozenset([] if refund.status == "requires_action" else ["next_action"])
-    shown = {name: value for name, value in refund.fields.items() if name not in gone}
-    return overlaid(shape | destination_details(refund) | _outcome_fields(refund), shown)
+    overrides = {name: value for name, value in refund.fields.items() if name not in gone}
+    return overlaid(shape | destination_details(refund) | _outcome_fields(refund), overrides)
 
 
 def _outcome_fields(refund: StripeRefund) -> Json:
-    told: Json = {"instructions_email": refund.instructions_email} if refund.instructions_email else {}
+    fields: Json = {"instructions_email": refund.instructions_email} if refund.instructions_email else {}
     if refund.status == "failed":
         balance = f"txn_f{refund.id.removeprefix('re_')}"
-        return told | {"failure_reason": refund.failure_reason or "unknown", "failure_balance_transaction": balance}
+        return fields | {"failure_reason": refund.failure_reason or "unknown", "failure_balance_transaction": balance}
     if refund.status == "pending":
-        return told | {"pending_reason": refund.pending_reason}
-    return told | ({"next_action": next_action(refund)} if refund.status == "requires_action" else {})
+        return fields | {"pending_reason": refund.pending_reason}
+    return fields | ({"next_action": next_action(refund)} if refund.status == "requires_action" else {})
 
 
-# What the sandbox says nothing of.
+# Fields that the sandbox leaves null.
 CHARGE_NULLS = [
     "application",
     "application_fee",
@@ -148,18 +148,20 @@ def intent_status(charge: Charge) -> str:
 
 
 def intent_json(charge: Charge) -> Json:
-    held = intent_status(charge) == "requires_capture"
+    uncaptured = intent_status(charge) == "requires_capture"
     shape: Json = {
         "id": charge.payment_intent,
         **dict.fromkeys(INTENT_NULLS),
         "object": "payment_intent",
         "amount": charge.amount,
-        "amount_capturable": charge.amount if held else 0,
+        "amount_capturable": charge.amount if uncaptured else 0,
         "amount_details": {"tip": {}},
         "amount_received": charge.taken,
         "canceled_at": charge.created if charge.canceled else None,
         "cancellation_reason": charge.canceled,
-        "capture_method": "manual" if held or charge.canceled or charge.amount_captured is not None else "automatic",
+        "capture_method": "manual"
+        if uncaptured or charge.canceled or charge.amount_captured is not None
+        else "automatic",
         "client_secret": f"{charge.payment_intent}_secret_sandbox",
         "confirmation_method": "automatic",
         "created": charge.created,

@@ -15,7 +15,7 @@ from refundcli.sandbox.stripe.objects import charge_json, dispute_json, intent_j
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An object of the sandbox: how it looks, where its fields are laid over, and which are its own.
+    """An object of the sandbox: its JSON, where overrides are stored, and which fields are its own.
 
     A field in `own` changes what the sandbox does; every other one changes only what it answers.
     """
@@ -27,18 +27,18 @@ class Target:
     own: frozenset[str]
 
 
-def find(state: SandboxState, wanted: str) -> Target:
+def find(state: SandboxState, object_id: str) -> Target:
     """By re_, ch_ or py_, pi_, dp_, in_, inpay_ or cn_ id, or an invoice's number. ValueError where there is none."""
-    intent = state.charge_of_intent(wanted)
+    intent = state.charge_of_intent(object_id)
     if intent is not None:
         return Target("payment_intent", intent, lambda: intent_json(intent), intent.intent_fields, frozenset())
-    shelves: tuple[Mapping[str, Any], ...] = (
+    tables: tuple[Mapping[str, Any], ...] = (
         *(state.refunds, state.charges, state.disputes),
         *(state.invoices, state.invoice_payments, state.credit_notes),
     )
-    record = next((shelf[wanted] for shelf in shelves if wanted in shelf), None) or invoice_of(state, wanted)
+    record = next((table[object_id] for table in tables if object_id in table), None) or invoice_of(state, object_id)
     if record is None or type(record) not in _KINDS:
-        raise ValueError(f"Stripe has no object {wanted}")
+        raise ValueError(f"Stripe has no object {object_id}")
     kind, shape, own = _KINDS[type(record)]
     return Target(kind, record, lambda: shape(state, record), record.fields, own)
 
@@ -59,7 +59,7 @@ _KINDS: dict[type, tuple[str, Callable[[SandboxState, Any], Json], frozenset[str
     InvoicePayment: ("invoice_payment", lambda _, payment: payment_json(payment), frozenset(["status"])),
     CreditNote: ("credit_note", credit_note_json, frozenset(["status", "reason", "memo", "out_of_band_amount"])),
 }
-# What Stripe sends of a change where no other event is asked for.
+# The event for a change unless another is requested.
 EVENTS = {
     "charge": ["charge.updated"],
     "invoice": ["invoice.updated"],
@@ -78,19 +78,19 @@ INTENT_EVENTS = {
 
 def patch(
     state: SandboxState,
-    wanted: str,
+    object_id: str,
     fields: Mapping[str, Any],
     *,
     remove: Sequence[str] = (),
     event: str | bool = True,
 ) -> Json:
-    """The object after its fields were set; objects are merged, a null is a null.
+    """The object after its fields were set; objects are merged, a null sets null.
 
     `remove` takes back what was laid over before. `event` names another event than Stripe's usual ones; False
     sends none.
     """
     with state.lock:
-        target = find(state, wanted)
+        target = find(state, object_id)
         before, was = target.shape(), getattr(target.record, "status", None)
         for name in remove:
             target.overlay.pop(name, None)

@@ -23,15 +23,15 @@ def capture(state: SandboxState, charge: Charge, amount: int | None) -> None:
         emit(state, "payment_intent.succeeded", intent_json(charge))
 
 
-def release(state: SandboxState, charge: Charge, taken: int, reason: str | None = None) -> None:
+def release(state: SandboxState, charge: Charge, captured: int, reason: str | None = None) -> None:
     """Release the part that was not captured. No money moves, but Stripe shows it as a refund."""
-    charge.amount_captured = taken
-    charge.captured = taken > 0
+    charge.amount_captured = captured
+    charge.captured = captured > 0
     refund = StripeRefund(
         id=new_id("re"),
         charge=charge.id,
         payment_intent=charge.payment_intent,
-        amount=charge.amount - taken,
+        amount=charge.amount - captured,
         currency=charge.currency,
         created=int(state.now()),
         reason=reason,
@@ -43,7 +43,7 @@ def release(state: SandboxState, charge: Charge, taken: int, reason: str | None 
 
 
 def becomes(state: SandboxState, charge: Charge, status: str) -> None:
-    """A status of a PaymentIntent; `expired` is one that was canceled because nobody captured it in time."""
+    """Sets a PaymentIntent's status; `expired` means canceled because it was not captured in time."""
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}: one of {', '.join(STATUSES)}")
     if status == "succeeded":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from refundcli.sandbox.core.collection import PageRequest, Shelf, Shelved
 from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer
+from refundcli.sandbox.core.record_table import PageRequest, RecordTable, StoredRecord
 from refundcli.sandbox.core.records import Json
 from refundcli.sandbox.core.state import Charge, Dispute, Refund, SandboxState, StripeRefund
 from refundcli.sandbox.stripe.expand import expand, list_json
@@ -26,34 +26,34 @@ BY_PAYMENT: dict[str, Check] = {"charge": text, "payment_intent": text}
 INTENTS: dict[str, Check] = {**PAGING, "customer": text, "customer_account": text}
 
 
-def missing(kind: str, wanted: str, param: str) -> Exception:
-    return refuse(f"No such {kind}: '{wanted}'", status=404, code="resource_missing", param=param)
+def missing(kind: str, object_id: str, param: str) -> Exception:
+    return refuse(f"No such {kind}: '{object_id}'", status=404, code="resource_missing", param=param)
 
 
-def find_refund(state: SandboxState, wanted: str) -> StripeRefund:
-    found = state.refunds.get(wanted)
-    if not isinstance(found, StripeRefund):
-        raise missing("refund", wanted, "id")
-    return found
+def find_refund(state: SandboxState, refund_id: str) -> StripeRefund:
+    refund = state.refunds.get(refund_id)
+    if not isinstance(refund, StripeRefund):
+        raise missing("refund", refund_id, "id")
+    return refund
 
 
-def _find_charge(state: SandboxState, wanted: str) -> Json:
-    if wanted not in state.charges:
-        raise missing("charge", wanted, "id")
-    return charge_json(state, state.charges[wanted])
+def _find_charge(state: SandboxState, charge_id: str) -> Json:
+    if charge_id not in state.charges:
+        raise missing("charge", charge_id, "id")
+    return charge_json(state, state.charges[charge_id])
 
 
-def _find_intent(state: SandboxState, wanted: str) -> Json:
-    charge = state.charge_of_intent(wanted)
+def _find_intent(state: SandboxState, intent_id: str) -> Json:
+    charge = state.charge_of_intent(intent_id)
     if charge is None:
-        raise missing("payment_intent", wanted, "intent")
+        raise missing("payment_intent", intent_id, "intent")
     return intent_json(charge)
 
 
-def _find_dispute(state: SandboxState, wanted: str) -> Json:
-    if wanted not in state.disputes:
-        raise missing("dispute", wanted, "dispute")
-    return dispute_json(state, state.disputes[wanted])
+def _find_dispute(state: SandboxState, dispute_id: str) -> Json:
+    if dispute_id not in state.disputes:
+        raise missing("dispute", dispute_id, "dispute")
+    return dispute_json(state, state.disputes[dispute_id])
 
 
 def show(
@@ -62,14 +62,14 @@ def show(
     params = checked(call.params, {"expand": texts, **extra})
 
     def answer() -> Answer:
-        found = find(state, call.path_params["id"])
-        return Answer(200, expand(state, found, params.get("expand", [])))
+        shape = find(state, call.path_params["id"])
+        return Answer(200, expand(state, shape, params.get("expand", [])))
 
     return answer
 
 
 def show_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    return show(lambda state, wanted: refund_json(find_refund(state, wanted)), state, call, {})
+    return show(lambda state, refund_id: refund_json(find_refund(state, refund_id)), state, call, {})
 
 
 def show_charge(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -84,33 +84,33 @@ def show_dispute(state: SandboxState, call: Call, fault: Fault | None) -> Operat
     return show(_find_dispute, state, call, {})
 
 
-Item = TypeVar("Item", bound=Shelved)
+Item = TypeVar("Item", bound=StoredRecord)
 
 
 def cursors(
-    params: Params, shelf: Mapping[str, object], ids: Callable[[str], str | None] = lambda told: told
+    params: Params, table: Mapping[str, object], ids: Callable[[str], str | None] = lambda cursor: cursor
 ) -> Params:
-    """What a page needs of its parameters; `ids` makes the shelf's id of the one that was told."""
-    found: Params = {name: params[name] for name in ("limit", "created") if name in params}
+    """The page's parameters; `ids` maps a cursor to an id in the table."""
+    page: Params = {name: params[name] for name in ("limit", "created") if name in params}
     for name in ("starting_after", "ending_before"):
         if name in params:
-            found[name] = ids(params[name])
-            if found[name] not in shelf:
+            page[name] = ids(params[name])
+            if page[name] not in table:
                 raise refuse(f"No such object: '{params[name]}'", code="resource_missing", param=name)
-    return found
+    return page
 
 
 def listed(
     state: SandboxState,
     url: str,
-    shelf: Shelf[Item],
-    wanted: PageRequest[Item],
+    table: RecordTable[Item],
+    page_request: PageRequest[Item],
     shape: Callable[[Item], Json],
     params: Params,
 ) -> Answer:
-    page, more = shelf.page(wanted)
-    found = list_json(url, [shape(item) for item in page], more)
-    return Answer(200, expand(state, found, params.get("expand", [])))
+    page, more = table.page(page_request)
+    body = list_json(url, [shape(item) for item in page], more)
+    return Answer(200, expand(state, body, params.get("expand", [])))
 
 
 def list_refunds(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -118,12 +118,12 @@ def list_refunds(state: SandboxState, call: Call, fault: Fault | None) -> Operat
 
     def answer() -> Answer:
         payment = _payment_exists(state, params)
-        wanted: PageRequest[Refund] = PageRequest(
+        page_request: PageRequest[Refund] = PageRequest(
             **cursors(params, state.refunds),
             naming=payment,
-            wanted=lambda item: isinstance(item, StripeRefund) and _is_about(item, params),
+            matches=lambda item: isinstance(item, StripeRefund) and _is_about(item, params),
         )
-        return listed(state, "/v1/refunds", state.refunds, wanted, _refund_shape, params)
+        return listed(state, "/v1/refunds", state.refunds, page_request, _refund_shape, params)
 
     return answer
 
@@ -138,10 +138,12 @@ def list_charges(state: SandboxState, call: Call, fault: Fault | None) -> Operat
 
     def answer() -> Answer:
         intent = _payment_exists(state, params)
-        wanted: PageRequest[Charge] = PageRequest(
-            **cursors(params, state.charges), naming=intent, wanted=lambda charge: _is_listed(charge, params)
+        page_request: PageRequest[Charge] = PageRequest(
+            **cursors(params, state.charges), naming=intent, matches=lambda charge: _is_listed(charge, params)
         )
-        return listed(state, "/v1/charges", state.charges, wanted, lambda charge: charge_json(state, charge), params)
+        return listed(
+            state, "/v1/charges", state.charges, page_request, lambda charge: charge_json(state, charge), params
+        )
 
     return answer
 
@@ -154,17 +156,17 @@ def list_intents(state: SandboxState, call: Call, fault: Fault | None) -> Operat
         return charge.id if charge else None
 
     def answer() -> Answer:
-        wanted: PageRequest[Charge] = PageRequest(
+        page_request: PageRequest[Charge] = PageRequest(
             **cursors(params, state.charges, charge_id),
-            wanted=lambda charge: charge.payment_intent is not None and _is_listed(charge, params),
+            matches=lambda charge: charge.payment_intent is not None and _is_listed(charge, params),
         )
-        return listed(state, "/v1/payment_intents", state.charges, wanted, intent_json, params)
+        return listed(state, "/v1/payment_intents", state.charges, page_request, intent_json, params)
 
     return answer
 
 
 def _is_listed(charge: Charge, params: Params) -> bool:
-    # The sandbox knows no transfers and no customer accounts: nothing is of the one asked for.
+    # The sandbox has no transfers and no customer accounts, so nothing matches.
     if "transfer_group" in params or "customer_account" in params:
         return False
     return params.get("customer") in (None, charge.customer)
@@ -175,16 +177,18 @@ def list_disputes(state: SandboxState, call: Call, fault: Fault | None) -> Opera
 
     def answer() -> Answer:
         payment = _payment_exists(state, params)
-        wanted: PageRequest[Dispute] = PageRequest(
-            **cursors(params, state.disputes), naming=payment, wanted=lambda item: _is_about(item, params)
+        page_request: PageRequest[Dispute] = PageRequest(
+            **cursors(params, state.disputes), naming=payment, matches=lambda item: _is_about(item, params)
         )
-        return listed(state, "/v1/disputes", state.disputes, wanted, lambda item: dispute_json(state, item), params)
+        return listed(
+            state, "/v1/disputes", state.disputes, page_request, lambda item: dispute_json(state, item), params
+        )
 
     return answer
 
 
 def _payment_exists(state: SandboxState, params: Params) -> str | None:
-    """The payment that was named, if one was."""
+    """The named payment, or None."""
     if "charge" in params and params["charge"] not in state.charges:
         raise missing("charge", params["charge"], "charge")
     if "payment_intent" in params and state.charge_of_intent(params["payment_intent"]) is None:
@@ -194,5 +198,5 @@ def _payment_exists(state: SandboxState, params: Params) -> str | None:
 
 
 def _is_about(item: StripeRefund | Dispute, params: Params) -> bool:
-    asked = (params.get("charge"), params.get("payment_intent"))
-    return asked[0] in (None, item.charge) and asked[1] in (None, item.payment_intent)
+    references = (params.get("charge"), params.get("payment_intent"))
+    return references[0] in (None, item.charge) and references[1] in (None, item.payment_intent)

@@ -1,4 +1,4 @@
-"""Stripe's refund endpoints that change something: create, update, cancel."""
+"""Stripe's refund endpoints that write: create, update, cancel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refundcli.sandbox.stripe.form import (
     texts,
 )
 from refundcli.sandbox.stripe.methods import BY_EMAIL, NO_REFUNDS
-from refundcli.sandbox.stripe.objects import refund_json, told_amount
+from refundcli.sandbox.stripe.objects import amount_text, refund_json
 from refundcli.sandbox.stripe.reads import find_refund, missing
 
 CREATE: dict[str, Check] = {
@@ -59,7 +59,7 @@ def create_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
 
 
 def make_refund(state: SandboxState, params: Params, key: str | None, fault: Fault | None) -> StripeRefund:
-    """A refund as it was asked for; a Refusal where Stripe would refuse it."""
+    """The requested refund. Raises Refusal where Stripe would refuse it."""
     charge = _charge_to_refund(state, params)
     amount = _amount_to_refund(state, charge, params)
     _refuse_what_its_method_cannot(charge, params)
@@ -73,8 +73,8 @@ def make_refund(state: SandboxState, params: Params, key: str | None, fault: Fau
 def _refuse_what_its_method_cannot(charge: Charge, params: Params) -> None:
     if charge.method in NO_REFUNDS:
         raise refuse(f"Payments with {charge.method} cannot be refunded.", code="charge_not_refundable")
-    known = charge.fields.get("billing_details", {}).get("email")
-    if charge.method in BY_EMAIL and not known and "instructions_email" not in params:
+    email = charge.fields.get("billing_details", {}).get("email")
+    if charge.method in BY_EMAIL and not email and "instructions_email" not in params:
         raise refuse(
             "Stripe sends the customer instructions by e-mail: instructions_email is missing.",
             code="parameter_missing",
@@ -132,8 +132,8 @@ def _not_captured(charge: Charge) -> Exception:
 
 
 def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> int:
-    left = state.unrefunded(charge)
-    amount: int = params.get("amount", left)
+    refundable = state.unrefunded(charge)
+    amount: int = params.get("amount", refundable)
     coarse = step("stripe", charge.currency)
     if amount % coarse:
         raise refuse(
@@ -141,10 +141,10 @@ def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> in
             code="parameter_invalid_integer",
             param="amount",
         )
-    if amount > left:
+    if amount > refundable:
         raise refuse(
-            f"Refund amount ({told_amount(amount, charge.currency)}) is greater than unrefunded amount"
-            f" on charge ({told_amount(left, charge.currency)})",
+            f"Refund amount ({amount_text(amount, charge.currency)}) is greater than unrefunded amount"
+            f" on charge ({amount_text(refundable, charge.currency)})",
             param="amount",
         )
     return amount
@@ -159,7 +159,7 @@ def _make(state: SandboxState, charge: Charge, amount: int, params: Params, key:
         currency=charge.currency,
         created=int(state.now()),
         reason=params.get("reason"),
-        metadata={name: told for name, told in params.get("metadata", {}).items() if told},
+        metadata={name: text for name, text in params.get("metadata", {}).items() if text},
         idempotency_key=key,
         instructions_email=params.get("instructions_email"),
         status="requires_action" if charge.method in BY_EMAIL else "succeeded",
@@ -184,7 +184,7 @@ def update_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
         before = refund_json(refund)
         if "metadata" in params:
             merged = refund.metadata | params["metadata"] if params["metadata"] else {}
-            refund.metadata = {name: told for name, told in merged.items() if told}
+            refund.metadata = {name: text for name, text in merged.items() if text}
         refund_changed(state, refund, before)
         return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
 
