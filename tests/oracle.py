@@ -25,7 +25,7 @@ class Sums:
     captured: int = PAID
     reserved: int = 0
     refunded: int = 0
-    returned_elsewhere: int = 0
+    refunded_externally: int = 0
     lost: int = 0
     refundable: int = PAID
 
@@ -72,7 +72,7 @@ def _refund(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
     rest = whole.refundable - amount
     refused = "" if rest else "nothing-to-refund"
     if words in (["succeeded"], ["pending"]):
-        return Outcome(replace(whole, returned_elsewhere=amount, refundable=rest), refused, needs_a_person=True)
+        return Outcome(replace(whole, refunded_externally=amount, refundable=rest), refused, needs_a_person=True)
     if words == ["failed", "retried"]:
         # Adyen may retry it: reserved until day ten or until it is acknowledged.
         return Outcome(replace(whole, reserved=amount, refundable=rest), refused, needs_a_person=True)
@@ -112,7 +112,7 @@ def _capture(words: Sequence[str], whole: Sums, amount: int) -> Outcome:
 def sums(desk: Desk, number: str) -> Sums:
     """Of the invoice's only payment."""
     (payment,) = desk.invoice(number).payments
-    names = ("allocated", "captured", "reserved", "refunded", "returned_elsewhere", "lost", "refundable")
+    names = ("allocated", "captured", "reserved", "refunded", "refunded_externally", "lost", "refundable")
     return Sums(*(getattr(payment, name).minor for name in names))
 
 
