@@ -10,7 +10,9 @@ from oracle import delivered
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen import vocabulary
 from refundcli.providers.registry import vocabulary_of
+from refundcli.services.ports.provider_updates import NewEvent
 from refundcli.services.ports.vocabulary import Effect, Meaning
+from refundcli.services.webhooks.reread import reread_events
 from webhooks import item, settle_secrets
 
 _REFUNDED = Meaning(Effect.REFUND, "test", refund=RefundState.SUCCEEDED)
@@ -81,6 +83,29 @@ def test_a_decision_holds_while_its_word_is_not_listed(desk: Desk, monkeypatch: 
     lists(monkeypatch, "BAR", _BLOCKED)
     assert desk.json("events apply")["looked_at"] == 0
     assert oracle.event_counts(desk) == {"applied": 1, "noted": 1}
+
+
+def test_an_event_that_another_process_applied_meanwhile_is_not_applied_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    amount = {"currency": "EUR", "value": 4000}
+    oracle.ingest(desk, *delivered(item("OFFER_CLOSED", originalReference=payment, amount=amount)))
+    lists(monkeypatch, "OFFER_CLOSED", _REFUNDED)
+    now = vocabulary_of(Provider.ADYEN)
+
+    def applied_meanwhile(event: NewEvent) -> bool:
+        assert desk.json("events apply")["changed"] == 1
+        return now.concerns_refunds(event)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vocabulary, "EVENTS", {**vocabulary.EVENTS, ("NEWER", True): _BLOCKED})
+        assert (
+            reread_events(replace(vocabulary_of(Provider.ADYEN), concerns_refunds=applied_meanwhile), books=desk.books)
+            == 0
+        )
+    assert oracle.event_counts(desk) == {"applied": 1}
+    assert str(desk.invoice("INV-1").refundable) == "60.00 EUR"
 
 
 def test_another_note_or_source_is_no_other_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,8 +41,7 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
         ignored = [each for each in page if each.event.kind not in decided and _is_ignored_by_its_word(each)]
         again = [each for each in ignored if _may_concern_refunds(vocabulary, each.event)]
         if again:
-            books.write(partial(_wait, again))
-            count += len(again)
+            count += books.write(partial(_wait, again))
     books.write(lambda tx: tx.set_sync_state(_name(vocabulary), vocabulary.version))
     return count
 
@@ -75,9 +74,10 @@ def _end_decisions(vocabulary: Vocabulary, tx: Writing) -> None:
             tx.end_decision(vocabulary.provider, word)
 
 
-def _wait(events: Sequence[StoredEvent], tx: Writing) -> None:
-    for event in events:
-        tx.mark_event(event, EventState.WAITING, "is read again: the provider's vocabulary has changed")
+def _wait(events: Sequence[StoredEvent], tx: Writing) -> int:
+    """Only those that are still as they were read: one may be acknowledged, or read again, by another process."""
+    note = "is read again: the provider's vocabulary has changed"
+    return sum(tx.mark_event_unchanged(event, EventState.WAITING, note) for event in events)
 
 
 def _name(vocabulary: Vocabulary) -> str:

@@ -342,6 +342,14 @@ class SqlProviderWriting(SqlShareWriting):
         marked = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
         self._hits(marked.values(state=state, note=note))
 
+    def mark_event_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
+        unchanged = (
+            col(ProviderEventRow.id) == event.id,
+            col(ProviderEventRow.state) == event.state,
+            col(ProviderEventRow.note) == event.note,
+        )
+        return self._hits(update(ProviderEventRow).where(*unchanged).values(state=state, note=note))
+
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
         remark = f" ({memo})" if memo else ""
         note = f"{ACKNOWLEDGED} {self._audit.operator}{remark}; {event.note}"
