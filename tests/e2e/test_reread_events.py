@@ -7,15 +7,18 @@ import pytest
 import oracle
 from desk import Desk
 from oracle import delivered
+from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen import vocabulary
 from refundcli.providers.registry import vocabulary_of
-from refundcli.services.ports.provider_updates import NewEvent
+from refundcli.services.ports.provider_updates import EventState, NewEvent
 from refundcli.services.ports.vocabulary import Effect, Meaning
+from refundcli.services.webhooks.events import event_numbered
 from refundcli.services.webhooks.reread import reread_events
 from webhooks import item, settle_secrets
 
 _REFUNDED = Meaning(Effect.REFUND, "test", refund=RefundState.SUCCEEDED)
+_DISPUTED = Meaning(Effect.DISPUTE, "test", dispute=DisputeState.OPEN, stage=DisputeStage.CHARGEBACK)
 _BLOCKED = Meaning(Effect.BLOCK, "test", note="it needs review")
 
 
@@ -83,6 +86,43 @@ def test_a_decision_holds_while_its_word_is_not_listed(desk: Desk, monkeypatch: 
     lists(monkeypatch, "BAR", _BLOCKED)
     assert desk.json("events apply")["looked_at"] == 0
     assert oracle.event_counts(desk) == {"applied": 1, "noted": 1}
+
+
+def test_an_import_finds_the_payment_of_an_event_that_is_read_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.paid_by_card()
+    paid = desk.sandbox.charge("100.00 EUR", provider="adyen").reference
+    oracle.ingest(desk, *delivered(item("OFFER_CLOSED", originalReference=paid, pspReference="DISPUTE1")))
+    lists(monkeypatch, "OFFER_CLOSED", _DISPUTED)
+    assert desk.json("events apply")["by_state"]["unmatched"] == 1
+    desk.json(f"invoice import {oracle.invoice_file(desk, [('INV-2', paid)])}")
+    desk.refused("refund INV-2 --full --reason other --yes", "disputed")
+    assert desk.json("status")["disputed"] == ["INV-2"]
+
+
+def test_an_event_that_waited_for_the_new_version_is_found_by_its_payment(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.paid_by_card()
+    paid = desk.sandbox.charge("100.00 EUR", provider="adyen").reference
+    oracle.ingest(desk, *delivered(item("OFFER_CLOSED", originalReference=paid, pspReference="DISPUTE1")))
+    desk.books.write(lambda tx: tx.mark_event(event_numbered(tx, 1), EventState.WAITING, ""))
+    lists(monkeypatch, "OFFER_CLOSED", _DISPUTED)
+    desk.json("events apply")
+    desk.json(f"invoice import {oracle.invoice_file(desk, [('INV-2', paid)])}")
+    desk.refused("refund INV-2 --full --reason other --yes", "disputed")
+
+
+def test_an_event_for_another_account_blocks_the_payment_that_it_names_now(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    other = item("OFFER_CLOSED", originalReference=payment, merchantAccountCode="Other")
+    oracle.ingest(desk, *delivered(other))
+    lists(monkeypatch, "OFFER_CLOSED", _DISPUTED)
+    desk.json("events apply", exit_code=8)
+    desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
 
 
 def test_an_event_that_another_process_applied_meanwhile_is_not_applied_again(

@@ -74,6 +74,10 @@ def concerns_refunds(event: NewEvent) -> bool:
     return news_in(event) is not None
 
 
+def payments_named_by(event: NewEvent) -> tuple[str, ...]:
+    return payments_of(json.loads(event.payload))
+
+
 def news_in(event: NewEvent) -> Sequence[News] | None:
     """The event's updates; None if it does not concern refunds."""
     item = json.loads(event.payload)

@@ -159,6 +159,10 @@ def concerns_refunds(event: NewEvent) -> bool:
     return event_blocks(event.kind) or _is_relevant(event.kind)
 
 
+def payments_named_by(event: NewEvent) -> tuple[str, ...]:
+    return payments_of(event.kind, json.loads(event.payload))
+
+
 def payments_of(event_type: str, body: Fields) -> tuple[str, ...]:
     """The ids of the payment that the event is about; none if it does not concern refunds."""
     bears = event_blocks(event_type) or _is_relevant(event_type)

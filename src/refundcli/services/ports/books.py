@@ -176,8 +176,11 @@ class Reading(RefundReading, RunReading, Protocol):
         """Events that are waiting, unmatched or not applied and whose payment is in the books by now, oldest first."""
         ...
 
-    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """Delivered events that did nothing, by the vocabulary or by what a person decided of their word."""
+    def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
+        """Delivered events that did nothing, by the vocabulary or by what a person decided of their word.
+
+        Also those that are still to be applied, and those for another account or mode.
+        """
         ...
 
     def event_counts_of_known_payments(self) -> dict[str, int]:
@@ -384,6 +387,10 @@ class Writing(Reading, RunWriting, Protocol):
 
     def store_events(self, events: Sequence[NewEvent]) -> int:
         """Keep what is new; how many were. An event that is known by its key is left as it is."""
+        ...
+
+    def link_payments(self, events: Mapping[int, NewEvent]) -> None:
+        """Store the references of the payments that each stored event, by its id, is about, beside those it has."""
         ...
 
     def store_unreviewed(self, event: NewEvent, why: str) -> EventState:

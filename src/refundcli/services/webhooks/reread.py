@@ -5,7 +5,7 @@ table says of it holds from now on, for the events that are stored as for those 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from refundcli.domain.statuses import Provider
@@ -13,6 +13,8 @@ from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.provider_updates import WORD_DECIDED, EventState, NewEvent, StoredEvent
 
 _AT_ONCE = 1000
+# These are applied anyway.
+_OPEN = (EventState.WAITING, EventState.UNMATCHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Vocabulary:
     version: str
     is_listed: Callable[[str], bool]
     concerns_refunds: Callable[[NewEvent], bool]
+    payments_of: Callable[[NewEvent], tuple[str, ...]]
 
 
 def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
@@ -40,8 +43,10 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
         # What a person decided of a word that is still not listed holds.
         ignored = [each for each in page if each.event.kind not in decided and _is_ignored_by_its_word(each)]
         again = [each for each in ignored if _may_concern_refunds(vocabulary, each.event)]
-        if again:
-            count += books.write(partial(_wait, again))
+        # Those that were set aside block by the payments that they name; the word may have had none before.
+        named = [each for each in page if each.state in _OPEN or each.event.not_applied]
+        if again or named:
+            count += books.write(partial(_wait, vocabulary, again, named))
     books.write(lambda tx: tx.set_sync_state(_name(vocabulary), vocabulary.version))
     return count
 
@@ -52,11 +57,13 @@ def _known_version(vocabulary: Vocabulary, books: Books) -> str:
 
 
 def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:
-    return reading.ignored_events(provider, after=after, limit=_AT_ONCE)
+    return reading.events_to_reread(provider, after=after, limit=_AT_ONCE)
 
 
 def _is_ignored_by_its_word(stored: StoredEvent) -> bool:
     """What a person acknowledged by itself stays acknowledged."""
+    if stored.event.not_applied:
+        return False
     return stored.state is EventState.NOTED or f"({stored.event.kind} {WORD_DECIDED} " in stored.note
 
 
@@ -74,9 +81,22 @@ def _end_decisions(vocabulary: Vocabulary, tx: Writing) -> None:
             tx.end_decision(vocabulary.provider, word)
 
 
-def _wait(events: Sequence[StoredEvent], tx: Writing) -> int:
-    """Only those that are still as they were read: one may be acknowledged, or read again, by another process."""
+def _payments_of(vocabulary: Vocabulary, event: NewEvent) -> tuple[str, ...]:
+    try:
+        return tuple(filter(None, vocabulary.payments_of(event)))
+    except Exception:
+        # What cannot be read keeps the references that were stored with it.
+        return ()
+
+
+def _wait(vocabulary: Vocabulary, events: Sequence[StoredEvent], named: Sequence[StoredEvent], tx: Writing) -> int:
+    """Only those that are still as they were read: one may be acknowledged, or read again, by another process.
+
+    An import and the check before a refund find them, and the `named` ones, by the payments that they name now.
+    """
     note = "is read again: the provider's vocabulary has changed"
+    told = (*events, *named)
+    tx.link_payments({each.id: replace(each.event, payments=_payments_of(vocabulary, each.event)) for each in told})
     return sum(tx.mark_event_unchanged(event, EventState.WAITING, note) for event in events)
 
 
