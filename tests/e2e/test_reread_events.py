@@ -125,6 +125,46 @@ def test_an_event_for_another_account_blocks_the_payment_that_it_names_now(
     desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
 
 
+def test_an_unreviewed_event_is_counted_once_its_word_is_listed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    amount = {"currency": "EUR", "value": 2000}
+    oracle.ingest(desk, *delivered(item("REFUND_FOO", originalReference=payment, amount=amount)))
+    before = desk.json("events show 1")
+    assert before["state"] == "unreviewed"
+    lists(monkeypatch, "BAR", _BLOCKED)
+    assert desk.json("events apply")["looked_at"] == 0
+    lists(monkeypatch, "REFUND_FOO", _REFUNDED)
+    assert desk.json("events apply")["changed"] == 1
+    after = desk.json("events show 1")
+    assert after["state"] == "applied"
+    for name in ("occurred_at", "received_at"):
+        assert after[name] == before[name]
+    assert str(desk.invoice("INV-1").refundable) == "80.00 EUR"
+    assert desk.json("events apply")["looked_at"] == 0
+
+
+def test_an_unreviewed_event_of_a_listed_word_is_not_read_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    oracle.ingest(desk, *delivered(item("MANUAL_REVIEW_REJECT", originalReference=payment)))
+    lists(monkeypatch, "BAR", _BLOCKED)
+    assert desk.json("events apply")["looked_at"] == 0
+    assert oracle.event_counts(desk) == {"unreviewed": 1}
+
+
+def test_an_acknowledgement_during_the_reading_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    oracle.ingest(desk, *delivered(item("REFUND_FOO", originalReference=payment)))
+    lists(monkeypatch, "REFUND_FOO", _REFUNDED)
+    now = vocabulary_of(Provider.ADYEN)
+
+    def acknowledged_meanwhile(word: str) -> bool:
+        desk.books.write(lambda tx: tx.acknowledge_event(event_numbered(tx, 1), memo="seen"))
+        return now.is_listed(word)
+
+    assert reread_events(replace(now, is_listed=acknowledged_meanwhile), books=desk.books) == 0
+    assert oracle.event_counts(desk) == {"applied": 1}
+
+
 def test_an_event_that_another_process_applied_meanwhile_is_not_applied_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

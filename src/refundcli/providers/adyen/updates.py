@@ -13,6 +13,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen.vocabulary import cancel_or_refund, event_meaning
 from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import (
+    NOT_LISTED,
     CaptureNews,
     DisputeNews,
     Doubt,
@@ -93,7 +94,7 @@ def news_in(event: NewEvent) -> Sequence[News] | None:
 
 def _updates_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
     if meaning is None:
-        return _doubts(event, item, f"{event.kind} is not a known event code")
+        return _doubts(event, item, f"{event.kind} {NOT_LISTED} code")
     if meaning.effect in _SAYS_NOTHING:
         return None
     if meaning.effect is Effect.BLOCK:

@@ -179,7 +179,7 @@ class Reading(RefundReading, RunReading, Protocol):
     def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
         """Delivered events that did nothing, by the vocabulary or by what a person decided of their word.
 
-        Also those that are still to be applied, and those for another account or mode.
+        Also those that are still to be applied, unreviewed because of their word, or for another account or mode.
         """
         ...
 

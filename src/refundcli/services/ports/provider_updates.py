@@ -169,6 +169,8 @@ class UnreadablePayment:
 ACKNOWLEDGED = "acknowledged by"
 # In that note, where a person decided what the word does in this store.
 WORD_DECIDED = "has the effect"
+# In the note of an event whose word is not listed, after the word.
+NOT_LISTED = "is not a known event"
 
 
 class EventState(StrEnum):

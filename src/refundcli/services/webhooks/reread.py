@@ -10,7 +10,7 @@ from functools import partial
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books, Reading, Writing
-from refundcli.services.ports.provider_updates import WORD_DECIDED, EventState, NewEvent, StoredEvent
+from refundcli.services.ports.provider_updates import NOT_LISTED, WORD_DECIDED, EventState, NewEvent, StoredEvent
 
 _AT_ONCE = 1000
 # These are applied anyway.
@@ -29,7 +29,8 @@ class Vocabulary:
 
 
 def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
-    """Events that were ignored and concern refunds now wait to be applied; returns how many.
+    """Events that were ignored and concern refunds now wait to be applied, as do unreviewed ones whose word is listed
+    now; returns how many.
 
     A decision about a word that is listed now ends. Nothing happens where the books know this version already.
     """
@@ -43,6 +44,7 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
         # What a person decided of a word that is still not listed holds.
         ignored = [each for each in page if each.event.kind not in decided and _is_ignored_by_its_word(each)]
         again = [each for each in ignored if _may_concern_refunds(vocabulary, each.event)]
+        again += [each for each in page if _is_listed_now(vocabulary, each)]
         # Those that were set aside block by the payments that they name; the word may have had none before.
         named = [each for each in page if each.state in _OPEN or each.event.not_applied]
         if again or named:
@@ -65,6 +67,13 @@ def _is_ignored_by_its_word(stored: StoredEvent) -> bool:
     if stored.event.not_applied:
         return False
     return stored.state is EventState.NOTED or f"({stored.event.kind} {WORD_DECIDED} " in stored.note
+
+
+def _is_listed_now(vocabulary: Vocabulary, stored: StoredEvent) -> bool:
+    """Is it unreviewed because of its word alone, which this version knows?"""
+    word = stored.event.kind
+    is_unlisted = stored.state is EventState.UNREVIEWED and stored.note.startswith(f"{word} {NOT_LISTED} ")
+    return is_unlisted and not stored.event.not_applied and vocabulary.is_listed(word)
 
 
 def _may_concern_refunds(vocabulary: Vocabulary, event: NewEvent) -> bool:

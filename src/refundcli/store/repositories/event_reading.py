@@ -80,7 +80,13 @@ class SqlEventReading:
         return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
 
     def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
-        from refundcli.services.ports.provider_updates import ACKNOWLEDGED, WORD_DECIDED, EventSource, EventState
+        from refundcli.services.ports.provider_updates import (
+            ACKNOWLEDGED,
+            NOT_LISTED,
+            WORD_DECIDED,
+            EventSource,
+            EventState,
+        )
         from refundcli.services.ports.rejections import RejectionReason
 
         state, note = col(ProviderEventRow.state), col(ProviderEventRow.note)
@@ -89,9 +95,10 @@ class SqlEventReading:
         by_word = and_(
             state == EventState.APPLIED, note.startswith(ACKNOWLEDGED), note.contains(WORD_DECIDED, autoescape=True)
         )
+        unlisted = and_(state == EventState.UNREVIEWED, note.contains(NOT_LISTED, autoescape=True))
         query = (
             select(ProviderEventRow)
-            .where(or_(state.in_(states), by_word), col(ProviderEventRow.not_applied).in_(readable))
+            .where(or_(state.in_(states), by_word, unlisted), col(ProviderEventRow.not_applied).in_(readable))
             .where(ProviderEventRow.provider == provider, ProviderEventRow.source == EventSource.WEBHOOK)
             .where(col(ProviderEventRow.id) > after)
             .order_by(col(ProviderEventRow.id))
