@@ -6,6 +6,7 @@ import pytest
 
 import oracle
 from desk import Desk
+from left_behind import leave_it_ready
 from oracle import delivered
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import Provider, RefundState
@@ -163,6 +164,75 @@ def test_an_acknowledgement_during_the_reading_is_kept(desk: Desk, monkeypatch: 
 
     assert reread_events(replace(now, is_listed=acknowledged_meanwhile), books=desk.books) == 0
     assert oracle.event_counts(desk) == {"applied": 1}
+
+
+@pytest.fixture
+def upgraded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A payment with an event that said nothing until this version, which knows it as a dispute."""
+    payment = desk.paid_by_card(provider="adyen")
+    desk.paid_by_card("INV-2")
+    oracle.ingest(desk, *delivered(item("OFFER_CLOSED", originalReference=payment, pspReference="DISPUTE1")))
+    assert desk.json("refund INV-1 --full --reason other --dry-run")["dry_run"]
+    assert desk.json("status")["not_applied"]["read_again"] == []
+    lists(monkeypatch, "OFFER_CLOSED", _DISPUTED)
+
+
+@pytest.mark.usefixtures("upgraded")
+def test_what_only_looks_says_that_stored_events_must_be_read_again(desk: Desk) -> None:
+    file = desk.folder / "refunds.csv"
+    file.write_text("invoice,amount,reason\nINV-1,10.00,other\n")
+    for dry in ("INV-1 --full --reason other", f"--from {file}"):
+        told = desk.refused(f"refund {dry} --dry-run", "events-not-read")
+        assert (told["hint"], told["context"]["providers"]) == ("refundcli events apply", ["adyen"])
+    told = desk.json("status", exit_code=8)
+    assert (told["attention"], told["not_applied"]["read_again"]) == (1, ["adyen"])
+    assert told["not_applied"]["command"] == "refundcli events apply"
+    assert oracle.event_counts(desk) == {"noted": 1}
+    desk.json("events apply")
+    desk.refused("refund INV-1 --full --reason other --dry-run", "disputed")
+    assert desk.json("status")["not_applied"]["read_again"] == []
+
+
+@pytest.mark.usefixtures("upgraded")
+def test_stored_events_are_read_again_before_a_refund(desk: Desk) -> None:
+    desk.refused("refund INV-1 --full --reason other --yes", "disputed")
+    assert oracle.event_counts(desk) == {"applied": 1}
+
+
+@pytest.mark.usefixtures("upgraded")
+def test_stored_events_are_read_again_before_the_refunds_of_a_file(desk: Desk) -> None:
+    file = desk.folder / "refunds.csv"
+    file.write_text("invoice,amount,reason\nINV-1,10.00,other\n")
+    desk.json(f"refund --from {file} --yes", exit_code=9)
+    assert not desk.invoice("INV-1").refunds
+
+
+@pytest.mark.usefixtures("upgraded")
+def test_stored_events_are_read_again_before_a_first_send_of_resume(desk: Desk) -> None:
+    # The other process is of the version before.
+    leave_it_ready(desk)
+    desk.json("resume --yes", exit_code=3)
+    (refund,) = desk.invoice("INV-1").refunds
+    assert (refund.state, refund.provider_reference) == (RefundState.FAILED, "")
+
+
+def test_an_event_that_this_version_understands_is_applied_and_not_acknowledged(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment = desk.paid_by_card(provider="adyen")
+    oracle.ingest(desk, *delivered(item("REFUND_FOO", originalReference=payment)))
+    lists(monkeypatch, "REFUND_FOO", _REFUNDED)
+    told = desk.refused("events acknowledge 1 --memo seen", "nothing-to-review")
+    assert told["hint"] == "refundcli events apply"
+    assert desk.json("events apply")["changed"] == 1
+
+
+def test_a_store_without_events_has_nothing_to_read_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.paid_by_card(provider="adyen")
+    desk.json("events apply")
+    lists(monkeypatch, "FOO", _BLOCKED)
+    assert desk.json("refund INV-1 --amount 5.00 --reason other --dry-run")["dry_run"]
+    assert desk.json("status")["not_applied"]["read_again"] == []
 
 
 def test_an_event_that_another_process_applied_meanwhile_is_not_applied_again(

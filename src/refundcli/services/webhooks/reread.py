@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from refundcli.domain.errors import Refused
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.provider_updates import NOT_LISTED, WORD_DECIDED, EventState, NewEvent, StoredEvent
@@ -26,6 +27,32 @@ class Vocabulary:
     is_listed: Callable[[str], bool]
     concerns_refunds: Callable[[NewEvent], bool]
     payments_of: Callable[[NewEvent], tuple[str, ...]]
+
+
+class EventsNotRead(Refused):
+    """A dry run writes nothing, so it cannot tell what the stored events mean in this version."""
+
+    code = "events-not-read"
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        names = " and ".join(provider.label for provider in providers)
+        super().__init__(
+            f"Stored events of {names} must be read again first: this version of refundcli reads some differently.",
+            hint="refundcli events apply",
+            context={"providers": [provider.value for provider in providers]},
+        )
+
+
+def unread_providers(version_of: Callable[[Provider], str], reading: Reading) -> list[Provider]:
+    """Providers with stored events that were last read with another vocabulary than this version's."""
+    return [provider for provider in Provider if _is_unread(provider, version_of, reading)]
+
+
+def _is_unread(provider: Provider, version_of: Callable[[Provider], str], reading: Reading) -> bool:
+    known = reading.sync_state(_name(provider))
+    if known and known[0] == version_of(provider):
+        return False
+    return bool(reading.events_to_reread(provider, after=0, limit=1))
 
 
 def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
@@ -49,12 +76,12 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
         named = [each for each in page if each.state in _OPEN or each.event.not_applied]
         if again or named:
             count += books.write(partial(_wait, vocabulary, again, named))
-    books.write(lambda tx: tx.set_sync_state(_name(vocabulary), vocabulary.version))
+    books.write(lambda tx: tx.set_sync_state(_name(vocabulary.provider), vocabulary.version))
     return count
 
 
 def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    known = books.read(lambda tx: tx.sync_state(_name(vocabulary)))
+    known = books.read(lambda tx: tx.sync_state(_name(vocabulary.provider)))
     return known[0] if known else ""
 
 
@@ -109,5 +136,5 @@ def _wait(vocabulary: Vocabulary, events: Sequence[StoredEvent], named: Sequence
     return sum(tx.mark_event_unchanged(event, EventState.WAITING, note) for event in events)
 
 
-def _name(vocabulary: Vocabulary) -> str:
-    return f"vocabulary:{vocabulary.provider.value}"
+def _name(provider: Provider) -> str:
+    return f"vocabulary:{provider.value}"
