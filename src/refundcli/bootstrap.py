@@ -193,6 +193,26 @@ class Services:
             number_format=number_format,
         )
 
+    def unread_events(self) -> list[Provider]:
+        """Providers whose stored events must be read again, because this version reads some differently (R13)."""
+        from refundcli.providers.registry import vocabulary_version
+        from refundcli.services.webhooks.reread import unread_providers
+
+        return self.books.read(partial(unread_providers, vocabulary_version))
+
+    def read_events_again(self) -> None:
+        """Before a refund, so that none is decided while a stored event is ignored. Raises EventsNotRead if dry."""
+        unread = self.unread_events()
+        if not unread:
+            return
+        from refundcli.providers.registry import vocabulary_of
+        from refundcli.services.webhooks.reread import EventsNotRead, reread_events
+
+        if self.dry_run:
+            raise EventsNotRead(unread)
+        for provider in unread:
+            reread_events(vocabulary_of(provider), books=self.books)
+
     def apply_waiting(self, tx: "Writing", invoice: "Invoice") -> bool:
         """Apply the stored events about an invoice's payments in the caller's transaction; true if there were any."""
         from refundcli.services.webhooks.apply_events import apply_waiting_in

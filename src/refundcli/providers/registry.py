@@ -130,17 +130,24 @@ def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> E
 
 
 def vocabulary_of(name: Provider) -> Vocabulary:
+    listed = partial(is_listed, name)
     if name is Provider.STRIPE:
         from refundcli.providers.stripe import events
+
+        return Vocabulary(name, vocabulary_version(name), listed, events.concerns_refunds, events.payments_named_by)
+    from refundcli.providers.adyen import updates
+
+    return Vocabulary(name, vocabulary_version(name), listed, updates.concerns_refunds, updates.payments_named_by)
+
+
+def vocabulary_version(name: Provider) -> str:
+    if name is Provider.STRIPE:
         from refundcli.providers.stripe import vocabulary as stripe_vocabulary
 
-        version, concerns = _version_of(stripe_vocabulary.EVENT_TYPES), events.concerns_refunds
-    else:
-        from refundcli.providers.adyen import updates
-        from refundcli.providers.adyen import vocabulary as adyen_vocabulary
+        return _version_of(stripe_vocabulary.EVENT_TYPES)
+    from refundcli.providers.adyen import vocabulary as adyen_vocabulary
 
-        version, concerns = _version_of(adyen_vocabulary.EVENTS), updates.concerns_refunds
-    return Vocabulary(name, version, partial(is_listed, name), concerns)
+    return _version_of(adyen_vocabulary.EVENTS)
 
 
 def _version_of(table: Mapping[Any, Meaning]) -> str:

@@ -120,6 +120,7 @@ def unapplied_events(of: Unapplied) -> dict[str, Any]:
         "waiting": of.waiting,
         "oldest": of.oldest,
         "blocking": of.blocking,
+        "read_again": list(of.unread),
         "command": APPLY_EVENTS if of.attention else None,
     }
 

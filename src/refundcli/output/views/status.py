@@ -199,10 +199,12 @@ def _state(entry: OpenRefund, zone: ZoneInfo) -> str:
 
 def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
     """Stored updates that are not applied. They ask for an action only where they are counted as needing attention."""
-    lines = []
+    lines = [
+        (f"Stored events of {provider.label} must be read again by this version", True) for provider in unapplied.unread
+    ]
     if unapplied.waiting and unapplied.oldest:
         since = local_time(unapplied.oldest, zone)
-        is_late = unapplied.attention > unapplied.blocking
+        is_late = unapplied.attention > unapplied.blocking + len(unapplied.unread)
         lines.append(
             (f"{_count(unapplied.waiting, 'update')} waiting to be applied, the oldest since {since}", is_late)
         )

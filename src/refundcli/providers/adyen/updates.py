@@ -13,6 +13,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen.vocabulary import cancel_or_refund, event_meaning
 from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import (
+    NOT_LISTED,
     CaptureUpdate,
     DisputeUpdate,
     Doubt,
@@ -74,6 +75,10 @@ def concerns_refunds(event: NewEvent) -> bool:
     return updates_in(event) is not None
 
 
+def payments_named_by(event: NewEvent) -> tuple[str, ...]:
+    return payments_of(json.loads(event.payload))
+
+
 def updates_in(event: NewEvent) -> Sequence[ProviderUpdate] | None:
     """The event's updates; None if it does not concern refunds."""
     item = json.loads(event.payload)
@@ -89,7 +94,7 @@ def updates_in(event: NewEvent) -> Sequence[ProviderUpdate] | None:
 
 def _updates_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Sequence[Update] | None:
     if meaning is None:
-        return _doubts(event, item, f"{event.kind} is not a known event code")
+        return _doubts(event, item, f"{event.kind} {NOT_LISTED} code")
     if meaning.effect in _SAYS_NOTHING:
         return None
     if meaning.effect is Effect.BLOCK:

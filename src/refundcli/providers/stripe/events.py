@@ -13,7 +13,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.providers.stripe.fields import id_in
 from refundcli.providers.stripe.vocabulary import event_blocks, event_meaning
 from refundcli.providers.transport import strict_object, text_in
-from refundcli.services.ports.provider_updates import Doubt, NewEvent, ProviderUpdate
+from refundcli.services.ports.provider_updates import NOT_LISTED, Doubt, NewEvent, ProviderUpdate
 from refundcli.services.ports.providers import ProviderRecords
 from refundcli.services.ports.rejections import MOST_NAMED, UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.ports.vocabulary import Effect
@@ -43,7 +43,7 @@ class StripeMeaning:
         """The payment's snapshot, whatever the event says, so late and repeated events do no harm."""
         body = json.loads(event.payload)
         if event_blocks(event.kind):
-            why = f"{event.kind} is not a known event type"
+            why = f"{event.kind} {NOT_LISTED} type"
             return [Doubt(Provider.STRIPE, payments_of(event.kind, body), event.kind, event.about, why, event.account)]
         if not _is_relevant(event.kind):
             return None
@@ -157,6 +157,10 @@ def _object_in(event: Fields) -> Fields | None:
 
 def concerns_refunds(event: NewEvent) -> bool:
     return event_blocks(event.kind) or _is_relevant(event.kind)
+
+
+def payments_named_by(event: NewEvent) -> tuple[str, ...]:
+    return payments_of(event.kind, json.loads(event.payload))
 
 
 def payments_of(event_type: str, body: Fields) -> tuple[str, ...]:

@@ -40,8 +40,11 @@ class EventReading(Protocol):
         """Waiting, unmatched or not applied events whose payment is now in the books, oldest first."""
         ...
 
-    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
-        """Delivered events without an effect, by the vocabulary or by a person's decision about their code."""
+    def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
+        """Delivered events without an effect, by the vocabulary or by a person's decision about their code.
+
+        Also those that are still to be applied, unreviewed because of their code, or for another account or mode.
+        """
         ...
 
     def event_counts_of_known_payments(self) -> dict[str, int]:
@@ -72,6 +75,10 @@ class EventWriting(EventReading, Protocol):
         """Store new events; an event with a stored key stays unchanged. Returns how many were new."""
         ...
 
+    def link_payments(self, events: Mapping[int, NewEvent]) -> None:
+        """Add the references of the payments that each stored event, by its id, is about."""
+        ...
+
     def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
         """Store an update of a report or snapshot that cannot be applied (R13).
 
@@ -80,6 +87,10 @@ class EventWriting(EventReading, Protocol):
         ...
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
+    def mark_event_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
+        """Compare and set: only while its state and its note are still those of `event`; false if they are not."""
+        ...
+
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
         """Record that a person resolved an event that contradicts the books; its note is kept."""
         ...

@@ -167,6 +167,8 @@ class UnreadablePayment:
 ACKNOWLEDGED = "acknowledged by"
 # Part of that note if a person decided the effect of the code in this store.
 WORD_DECIDED = "has the effect"
+# In the note of an event whose word is not listed, after the word.
+NOT_LISTED = "is not a known event"
 
 
 class EventState(StrEnum):

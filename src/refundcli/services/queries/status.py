@@ -84,7 +84,7 @@ class OpenRun:
 class Unapplied:
     """Stored events that are not applied: how many are `waiting`, since when, and how many block a payment.
 
-    `unmatched`: those about payments that are not in the books.
+    `unmatched`: those about payments that are not in the books. `unread`: providers whose events must be read again.
     """
 
     waiting: int = 0
@@ -92,6 +92,7 @@ class Unapplied:
     unmatched: int = 0
     blocking: int = 0
     attention: int = 0
+    unread: Sequence[Provider] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,11 @@ class Status:
         return bool(self.attention)
 
 
-def current_status(reading: Reading, *, now: datetime, pending_days: int) -> Status:
-    """`pending_days`: a refund accepted longer ago than this should have a final state."""
+def current_status(reading: Reading, *, now: datetime, pending_days: int, unread: Sequence[Provider] = ()) -> Status:
+    """`pending_days`: a refund accepted longer ago than this should have a final state.
+
+    `unread`: providers whose stored events must be read again.
+    """
     events = reading.event_counts()
     return Status(
         unfinished=_unfinished(reading, now),
@@ -163,7 +167,7 @@ def current_status(reading: Reading, *, now: datetime, pending_days: int) -> Sta
         failed_captures=_first(captures := reading.failed_captures(), len(captures)),
         disputed=_invoices(reading, InvoiceFilter(disputed=True, limit=_SHOWN)),
         processing=_invoices(reading, InvoiceFilter(processing=True, limit=_SHOWN)),
-        unapplied=_unapplied(reading, now, events),
+        unapplied=_unapplied(reading, now, events, unread),
         accounts=reading.accounts(),
         livemode=reading.livemode(),
         events={state.value: events.get(state, 0) for state in EventState},
@@ -250,7 +254,7 @@ def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
 # --- the providers ----------------------------------------------------------------------------------------------
 
 
-def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Unapplied:
+def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int], unread: Sequence[Provider]) -> Unapplied:
     """Waiting events need attention once the listener should have applied them (R13)."""
     waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
     of_known = reading.event_counts_of_known_payments()
@@ -258,7 +262,8 @@ def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int]) -> Un
     blocking = of_known.get(EventState.UNMATCHED, 0) + of_known.get(EventState.NOTED, 0)
     unmatched = events.get(EventState.UNMATCHED, 0) - of_known.get(EventState.UNMATCHED, 0)
     is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
-    return Unapplied(waiting, oldest, unmatched, blocking, blocking + (waiting if is_late else 0))
+    attention = blocking + (waiting if is_late else 0) + len(unread)
+    return Unapplied(waiting, oldest, unmatched, blocking, attention, unread)
 
 
 def _deliveries(reading: Reading) -> Deliveries:

@@ -5,30 +5,61 @@ table applies from now on, to stored events as well as to new ones.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from refundcli.domain.errors import Refused
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books, Reading, Writing
-from refundcli.services.ports.provider_updates import WORD_DECIDED, EventState, NewEvent, StoredEvent
+from refundcli.services.ports.provider_updates import NOT_LISTED, WORD_DECIDED, EventState, NewEvent, StoredEvent
 
 _AT_ONCE = 1000
+# These are applied anyway.
+_OPEN = (EventState.WAITING, EventState.UNMATCHED)
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """One provider's vocabulary in this version. `version` changes whenever an effect changes."""
+    """One provider's vocabulary in this version. `version`: another one wherever any effect in it is another."""
 
     provider: Provider
     version: str
     is_listed: Callable[[str], bool]
     concerns_refunds: Callable[[NewEvent], bool]
+    payments_of: Callable[[NewEvent], tuple[str, ...]]
+
+
+class EventsNotRead(Refused):
+    """A dry run writes nothing, so it cannot tell what the stored events mean in this version."""
+
+    code = "events-not-read"
+
+    def __init__(self, providers: Sequence[Provider]) -> None:
+        names = " and ".join(provider.label for provider in providers)
+        super().__init__(
+            f"Stored events of {names} must be read again first: this version of refundcli reads some differently.",
+            hint="refundcli events apply",
+            context={"providers": [provider.value for provider in providers]},
+        )
+
+
+def unread_providers(version_of: Callable[[Provider], str], reading: Reading) -> list[Provider]:
+    """Providers with stored events that were last read with another vocabulary than this version's."""
+    return [provider for provider in Provider if _is_unread(provider, version_of, reading)]
+
+
+def _is_unread(provider: Provider, version_of: Callable[[Provider], str], reading: Reading) -> bool:
+    known = reading.sync_state(_name(provider))
+    if known and known[0] == version_of(provider):
+        return False
+    return bool(reading.events_to_reread(provider, after=0, limit=1))
 
 
 def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
-    """Let ignored events that concern refunds wait to be applied. Returns how many.
+    """Events that were ignored and concern refunds now wait to be applied, as do unreviewed ones whose word is listed
+    now; returns how many.
 
-    Decisions about codes that are listed now end. Nothing happens if the books have this version already.
+    A decision about a word that is listed now ends. Nothing happens where the books know this version already.
     """
     if _known_version(vocabulary, books) == vocabulary.version:
         return 0
@@ -37,35 +68,46 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
     count, after = 0, 0
     while page := books.read(partial(_page, vocabulary.provider, after)):
         after = page[-1].id
-        # A decision about a code that is still unlisted stays valid.
-        ignored = [event for event in page if event.event.kind not in decided and _is_ignored_by_its_word(event)]
-        again = [event for event in ignored if _may_concern_refunds(vocabulary, event.event)]
-        if again:
-            books.write(partial(_wait, again))
-            count += len(again)
-    books.write(lambda tx: tx.set_sync_state(_name(vocabulary), vocabulary.version))
+        # What a person decided of a word that is still not listed holds.
+        ignored = [stored for stored in page if stored.event.kind not in decided and _is_ignored_by_its_word(stored)]
+        again = [stored for stored in ignored if _may_concern_refunds(vocabulary, stored.event)]
+        again += [stored for stored in page if _is_listed_now(vocabulary, stored)]
+        # Those that were set aside block by the payments that they name; the word may have had none before.
+        named = [stored for stored in page if stored.state in _OPEN or stored.event.not_applied]
+        if again or named:
+            count += books.write(partial(_wait, vocabulary, again, named))
+    books.write(lambda tx: tx.set_sync_state(_name(vocabulary.provider), vocabulary.version))
     return count
 
 
 def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    state = books.read(lambda tx: tx.sync_state(_name(vocabulary)))
-    return state[0] if state else ""
+    known = books.read(lambda tx: tx.sync_state(_name(vocabulary.provider)))
+    return known[0] if known else ""
 
 
 def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:
-    return reading.ignored_events(provider, after=after, limit=_AT_ONCE)
+    return reading.events_to_reread(provider, after=after, limit=_AT_ONCE)
 
 
 def _is_ignored_by_its_word(stored: StoredEvent) -> bool:
-    """An event that was acknowledged on its own stays acknowledged."""
+    """What a person acknowledged by itself stays acknowledged."""
+    if stored.event.not_applied:
+        return False
     return stored.state is EventState.NOTED or f"({stored.event.kind} {WORD_DECIDED} " in stored.note
+
+
+def _is_listed_now(vocabulary: Vocabulary, stored: StoredEvent) -> bool:
+    """Is it unreviewed because of its word alone, which this version knows?"""
+    word = stored.event.kind
+    is_unlisted = stored.state is EventState.UNREVIEWED and stored.note.startswith(f"{word} {NOT_LISTED} ")
+    return is_unlisted and not stored.event.not_applied and vocabulary.is_listed(word)
 
 
 def _may_concern_refunds(vocabulary: Vocabulary, event: NewEvent) -> bool:
     try:
         return vocabulary.concerns_refunds(event)
     except Exception:
-        # An unreadable event waits, and is reported when it is applied.
+        # What cannot be read waits, and says so once it is applied.
         return True
 
 
@@ -75,10 +117,26 @@ def _end_decisions(vocabulary: Vocabulary, tx: Writing) -> None:
             tx.end_decision(vocabulary.provider, word)
 
 
-def _wait(events: Sequence[StoredEvent], tx: Writing) -> None:
-    for event in events:
-        tx.mark_event(event, EventState.WAITING, "is read again: the provider's vocabulary has changed")
+def _payments_of(vocabulary: Vocabulary, event: NewEvent) -> tuple[str, ...]:
+    try:
+        return tuple(filter(None, vocabulary.payments_of(event)))
+    except Exception:
+        # What cannot be read keeps the references that were stored with it.
+        return ()
 
 
-def _name(vocabulary: Vocabulary) -> str:
-    return f"vocabulary:{vocabulary.provider.value}"
+def _wait(vocabulary: Vocabulary, events: Sequence[StoredEvent], named: Sequence[StoredEvent], tx: Writing) -> int:
+    """Only those that are still as they were read: one may be acknowledged, or read again, by another process.
+
+    An import and the check before a refund find them, and the `named` ones, by the payments that they name now.
+    """
+    note = "is read again: the provider's vocabulary has changed"
+    linked = (*events, *named)
+    tx.link_payments(
+        {stored.id: replace(stored.event, payments=_payments_of(vocabulary, stored.event)) for stored in linked}
+    )
+    return sum(tx.mark_event_unchanged(event, EventState.WAITING, note) for event in events)
+
+
+def _name(provider: Provider) -> str:
+    return f"vocabulary:{provider.value}"

@@ -25,7 +25,11 @@ class NothingToReview(Refused):
     def __init__(self, stored: StoredEvent) -> None:
         super().__init__(
             f"Event {stored.id} is {stored.state}: only unreviewed events can be acknowledged.",
-            hint="refundcli events list --state unreviewed   lists them",
+            hint=(
+                "refundcli events apply"
+                if stored.state is EventState.WAITING
+                else "refundcli events list --state unreviewed   lists them"
+            ),
             context={"event": stored.id, "state": stored.state},
         )
 

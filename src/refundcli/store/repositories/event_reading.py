@@ -79,16 +79,26 @@ class SqlEventReading:
         )
         return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
 
-    def ignored_events(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
-        from refundcli.services.ports.provider_updates import ACKNOWLEDGED, WORD_DECIDED, EventSource, EventState
+    def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+        from refundcli.services.ports.provider_updates import (
+            ACKNOWLEDGED,
+            NOT_LISTED,
+            WORD_DECIDED,
+            EventSource,
+            EventState,
+        )
+        from refundcli.services.ports.rejections import RejectionReason
 
         state, note = col(ProviderEventRow.state), col(ProviderEventRow.note)
+        states = (EventState.NOTED, EventState.WAITING, EventState.UNMATCHED)
+        readable = ("", RejectionReason.OTHER_ACCOUNT, RejectionReason.OTHER_MODE)
         by_word = and_(
             state == EventState.APPLIED, note.startswith(ACKNOWLEDGED), note.contains(WORD_DECIDED, autoescape=True)
         )
+        unlisted = and_(state == EventState.UNREVIEWED, note.contains(NOT_LISTED, autoescape=True))
         query = (
             select(ProviderEventRow)
-            .where(or_(state == EventState.NOTED, by_word), col(ProviderEventRow.not_applied) == "")
+            .where(or_(state.in_(states), by_word, unlisted), col(ProviderEventRow.not_applied).in_(readable))
             .where(ProviderEventRow.provider == provider, ProviderEventRow.source == EventSource.WEBHOOK)
             .where(col(ProviderEventRow.id) > after)
             .order_by(col(ProviderEventRow.id))

@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, update
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
@@ -280,22 +280,23 @@ class SqlProviderWriting(SqlShareWriting):
         insert_new = dialect.insert(ProviderEventRow).on_conflict_do_nothing()
         stored = insert_new.returning(*(col(getattr(ProviderEventRow, name)) for name in _EVENT_KEY))
         new = {tuple(row[1:]): row[0] for row in self._session.execute(stored, rows)}
-        linked = {**self._payments_of_disputes(events), **self._payments_of_refunds(events)} if new else {}
-        payments = {
-            (event.provider, event.account, event.key): (
-                *event.payments,
-                *(linked[payment] for payment in event.payments if payment in linked),
-            )
-            for event in events
-        }
+        by_key = {(event.provider, event.account, event.key): event for event in events}
+        self.link_payments({number: by_key[key] for key, number in new.items()})
+        return len(new)
+
+    def link_payments(self, events: Mapping[int, NewEvent]) -> None:
+        told = list(events.values())
+        linked = {**self._payments_of_disputes(told), **self._payments_of_refunds(told)}
         links = [
             {"event_id": number, "reference": reference}
-            for key, number in new.items()
-            for reference in dict.fromkeys(payments[key])
+            for number, event in events.items()
+            for reference in dict.fromkeys(
+                (*event.payments, *(linked[payment] for payment in event.payments if payment in linked))
+            )
         ]
         if links:
-            self._session.execute(insert(EventPaymentRow), links)
-        return len(new)
+            dialect = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
+            self._session.execute(dialect.insert(EventPaymentRow).on_conflict_do_nothing(), links)
 
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
@@ -341,6 +342,14 @@ class SqlProviderWriting(SqlShareWriting):
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:
         marked = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
         self._hits(marked.values(state=state, note=note))
+
+    def mark_event_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
+        unchanged = (
+            col(ProviderEventRow.id) == event.id,
+            col(ProviderEventRow.state) == event.state,
+            col(ProviderEventRow.note) == event.note,
+        )
+        return self._hits(update(ProviderEventRow).where(*unchanged).values(state=state, note=note))
 
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
         remark = f" ({memo})" if memo else ""

@@ -26,7 +26,10 @@ def status(ctx: typer.Context, output: Output = None) -> None:
 
     me: App = ctx.obj
     services, days = me.services, me.settings.refunds.pending_days
-    overview = services.books.read(lambda tx: current_status(tx, now=services.clock.now(), pending_days=days))
+    unread = services.unread_events()
+    overview = services.books.read(
+        lambda tx: current_status(tx, now=services.clock.now(), pending_days=days, unread=unread)
+    )
     store = services.describe_store()
     if me.for_people:
         show_status(overview, store, me.out, zone=me.settings.operator.zone)

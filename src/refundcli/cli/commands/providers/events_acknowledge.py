@@ -34,6 +34,8 @@ def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: s
     if (number is None) == (not code):
         raise IdOrCodeNeeded
     services = app.services
+    # What this version understands is applied, not acknowledged.
+    services.read_events_again()
     if code:
         from refundcli.providers.registry import is_listed
 

@@ -111,11 +111,15 @@ def refund(
     )
     services.check_number_format()
     if not dry_run:
+        services.read_events_again()
         apply_due_updates(number, books=services.books, policy=services.policy, clock=services.clock)
     request, preview = refunding.preview_asking(me, request, may_ask=not (yes or confirm or dry_run))
     if preview.existing:
         refunding.show_answer(me, preview.existing, number, replayed=True)
         return
+    if dry_run:
+        # What the books already know comes first.
+        services.read_events_again()
     with before_sending():
         live = refunding.connect(me, preview)
     if dry_run:

@@ -50,6 +50,7 @@ _SHOWN = 50
 def refund_file(app: App, options: BulkOptions) -> None:
     """Exit 8 when an outcome is unknown, else 9 when rows were refused (FILE.rejected.csv) or are unfinished."""
     options.check()
+    app.services.read_events_again()
     if options.resume:
         _resume_run(app, options)
         return

@@ -99,6 +99,8 @@ def _settle(
     resumed: list[Resumed] = []
     closed: list[ResumedClosing] = []
     store_error: RefundcliError | None = None
+    if confirmed:
+        me.services.read_events_again()
     try:
         settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed)
         resume_closings(
