@@ -164,6 +164,9 @@ def _settle(
     if settled is None and tx.note_report(now, end):
         # A repeat in the same state may say why the refund is pending, and until when.
         settled, changed = tx.refund(now.id), True
+    if now.state is RefundState.SUCCEEDED and news.may_outweigh_failure and news.reported_at:
+        # A failure that arrives later and is dated before the newest success is the older word (I7).
+        tx.note_success(now, at=news.reported_at, evidence=evidence)
     standing = settled or now
     if standing.succeeded_after_failure and not standing.needs_acknowledgement_after_all:
         return _hold_again(tx, standing, evidence=evidence)
