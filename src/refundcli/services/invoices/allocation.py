@@ -83,7 +83,7 @@ def shares_of(
     named = [p for p in invoice.payments if not reference or reference in (payment_name(invoice, p), *p.references)]
     if reference and not named:
         raise UnknownPayment(invoice, reference)
-    able = {p.id: _left(p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
+    able = {p.id: _left(invoice, p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
     if not any(able.values()):
         refusal = first_blocker(invoice, blockers, intent, among=named)
         assert refusal, "a payment that gives nothing has a reason"
@@ -125,8 +125,8 @@ def payment_name(invoice: Invoice, payment: Payment) -> str:
     return payment.reference or str(1 + [p.id for p in invoice.payments].index(payment.id))
 
 
-def _left(payment: Payment, kind: RefundKind, intent: Intent) -> Money:
-    return markable(payment, intent) if kind is RefundKind.RECORD else payment.refundable
+def _left(invoice: Invoice, payment: Payment, kind: RefundKind, intent: Intent) -> Money:
+    return markable(invoice, payment, intent) if kind is RefundKind.RECORD else payment.refundable
 
 
 def _named(payments: Sequence[Payment]) -> str:
