@@ -104,6 +104,16 @@ def test_a_chargeback_recorded_before_its_dispute_was_known_counts_and_is_undone
     assert sums(desk) == (15000, 0, 15000)
 
 
+def test_a_chargeback_is_of_the_payment_that_lost_the_dispute_unless_another_is_named(desk: Desk) -> None:
+    whole = parse_money("400.00 EUR")
+    disputed = NewPayment(30000, method="cash", dispute=Dispute.LOST, dispute_amount=15000)
+    desk.bring_in(new_invoice("Y-1", whole, payments=(disputed, NewPayment(10000, method="cash"))))
+    assert [record["amount"]["amount"] for record in desk.json(FULL)["refunds"]] == ["150.00"]
+    desk.refused(FULL, "chargeback-recorded")
+    assert desk.json(f"{FULL} --payment 2")["refunds"][0]["amount"]["amount"] == "100.00"
+    assert sums(desk) == (15000, 0, 15000)
+
+
 def test_a_chargeback_of_an_undisputed_payment_is_recorded_as_it_was(desk: Desk) -> None:
     desk.paid_outside("Y-1", "400.00 EUR")
     record = desk.json(FULL)["refunds"][0]["id"]

@@ -88,7 +88,7 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     """Why an external refund cannot be recorded on this payment; empty when it can."""
     yield from _nothing_there(invoice, payment)
     charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
-    beyond_loss = _is_of_disputes(payment, intent) and not invoice.chargeback_left(payment)
+    beyond_loss = is_of_disputes(payment, intent) and not invoice.chargeback_left(payment)
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
     other_way = charged_back or beyond_loss or intent.after_failed or residue or payment.unsupported
     other_way = other_way or why_not_by_method(payment, intent.amount)
@@ -158,11 +158,16 @@ def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
 
 def markable(invoice: Invoice, payment: Payment, intent: Intent) -> Money:
     """How much may be recorded: with reason chargeback what a lost dispute took, else what is refundable."""
-    if _is_of_disputes(payment, intent):
+    if is_of_disputes(payment, intent):
         return invoice.chargeback_left(payment)
     if intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute:
         return payment.taken_by_dispute
     return payment.refundable
+
+
+def is_of_disputes(payment: Payment, intent: Intent) -> bool:
+    """Is the money of this chargeback what disputes took? Where none was lost, it went back in another way (R11)."""
+    return intent.reason is RefundReason.CHARGEBACK and payment.has_lost_dispute and not intent.after_failed
 
 
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
@@ -212,11 +217,6 @@ def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
     yield from invoice_blockers(invoice)
     if not payment.remaining and not payment.processing:
         yield NothingToRefund(invoice)
-
-
-def _is_of_disputes(payment: Payment, intent: Intent) -> bool:
-    """Is the money of this chargeback what disputes took? Where none was lost, it went back in another way (R11)."""
-    return intent.reason is RefundReason.CHARGEBACK and payment.has_lost_dispute and not intent.after_failed
 
 
 def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:

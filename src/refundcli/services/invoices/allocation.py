@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refundcli.domain.duplicates import Candidate
-from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, markable
+from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, is_of_disputes, markable
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
@@ -83,6 +83,9 @@ def shares_of(
     named = [p for p in invoice.payments if not reference or reference in (payment_name(invoice, p), *p.references)]
     if reference and not named:
         raise UnknownPayment(invoice, reference)
+    if kind is RefundKind.RECORD and not reference:
+        # A chargeback is of the payments that lost a dispute; it may be of another one that is named.
+        named = [p for p in named if is_of_disputes(p, intent)] or named
     able = {p.id: _left(invoice, p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
     if not any(able.values()):
         refusal = first_blocker(invoice, blockers, intent, among=named)
