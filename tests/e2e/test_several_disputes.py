@@ -224,6 +224,31 @@ def test_a_refund_that_fails_and_is_made_again_is_never_free_in_any_order(desk: 
     assert (before.refundable, refused, sent) == (PAID - PART, "", (PAID - PART,))
 
 
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "external"])
+def test_a_refund_paid_twice_around_a_failure_is_not_released_in_any_order(desk: Desk, ours: bool) -> None:
+    history = [("REFUND", 1), ("REFUND", 5), ("REFUND_FAILED", 3)]
+    ends = set()
+    for place, order in enumerate(permutations(history)):
+        number, about = f"INV-{place}", f"ABOUT{place}"
+        payment = paid(desk, number)
+        if ours:
+            refund = desk.json(f"refund {number} --amount 30 --reason other --yes")["refunds"][0]
+            about = refund["provider_reference"]
+        for code, day in order:
+            oracle.ingest(desk, *delivered(event(code, payment, about, day=day)))
+        (refund,) = desk.invoice(number).refunds
+        answer = desk(f"acknowledge {refund.id} --yes -o json")
+        desk.refused(f"refund {number} --amount 100 --reason other --yes", "over-refund")
+        assert refund.succeeded_at
+        assert refund.failed_at
+        held = refund.succeeded_at > refund.failed_at, refund.holding, refund.hold_until
+        ends.add((refund.state, *held, refund.needs_acknowledgement, answer.exit_code, answer.error["code"]))
+        assert desk.refunded_at_provider(payment) == ([PART] if ours else [])
+        assert desk.invoice(number).refundable.minor == PAID - PART
+    assert ends == {("failed", True, True, None, True, 3, "succeeded-after-failure")}
+    assert findings(desk.books) == []
+
+
 def test_a_capture_that_fails_and_is_made_again_ends_the_same_in_every_order(desk: Desk) -> None:
     whole = {"amount": {"currency": "EUR", "value": PAID}}
     again = whole | {"reason": "Transaction Recaptured"}

@@ -10,6 +10,7 @@ from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.sandbox.testing import RunningSandbox
+from refundcli.services.bulk.earlier_rows import EarlierRows
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.integrity import findings
 from webhooks import STRIPE_SECRET, settle_secrets
@@ -328,10 +329,75 @@ def test_a_file_does_not_record_more_than_a_lost_dispute_took(desk: Desk) -> Non
     desk("reconcile")
     file = desk.folder / "records.csv"
     file.write_text("invoice,amount,reason\nINV-A,50.00,chargeback\nINV-B,50.00,chargeback\n")
-    answer = desk(f"mark-refunded --from {file} --yes -o json")
-    # The error comes with a report of how far the run got.
-    assert (answer.exit_code, answer.error["code"]) == (4, "store-would-contradict")
-    assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["0.00 EUR", "0.00 EUR"]
+    answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    assert [(each["line"], each["code"]) for each in answer["refused"]] == [(3, "chargeback-recorded")]
+    assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["50.00 EUR", "0.00 EUR"]
+    assert findings(desk.books) == []
+
+
+def _three_records(desk: Desk) -> str:
+    """Cash, and the same lost 20.00 EUR of the payment for each of its invoices."""
+    _pulled(desk)
+    desk.paid_outside("C-1")
+    dispute = desk.sandbox.dispute(_BOTH, amount=2000)
+    desk.sandbox.dispute(_BOTH, "lost", amount=2000, dispute=dispute)
+    desk("reconcile")
+    file = desk.folder / "records.csv"
+    file.write_text("invoice,amount,reason\nC-1,5,other\nINV-A,20,chargeback\nINV-B,20,chargeback\n")
+    return str(file)
+
+
+def _records(desk: Desk) -> list[str]:
+    return [desk.invoice(number).refunded.number for number in ("C-1", "INV-A", "INV-B")]
+
+
+def test_the_check_sees_a_loss_that_two_rows_record_for_two_invoices(desk: Desk) -> None:
+    file = _three_records(desk)
+    checked = desk.json(f"mark-refunded --from {file} --dry-run", exit_code=9)
+    done = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    for answer in (checked, done):
+        assert [(each["line"], each["code"]) for each in answer["refused"]] == [(4, "chargeback-recorded")]
+    assert (checked["recorded"], done["recorded"], _records(desk)) == (2, 2, ["5.00", "20.00", "0.00"])
+    assert findings(desk.books) == []
+
+
+def _unseen_by_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the check pass what only the store refuses."""
+    monkeypatch.setattr(EarlierRows, "of", lambda self, invoice: invoice)
+
+
+def test_a_row_that_only_the_store_refuses_is_refused_alone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _three_records(desk)
+    _unseen_by_the_check(monkeypatch)
+    answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    assert answer["recorded"] == 2
+    assert [(each["line"], each["code"]) for each in answer["refused"]] == [(4, "store-would-contradict")]
+    assert _records(desk) == ["5.00", "20.00", "0.00"]
+    again = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    assert (again["recorded"], again["done_before"]) == (0, 2)
+    assert findings(desk.books) == []
+
+
+def test_an_atomic_run_that_the_store_refuses_names_the_row(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _three_records(desk)
+    _unseen_by_the_check(monkeypatch)
+    answer = desk(f"mark-refunded --from {file} --atomic --yes -o json")
+    assert (answer.exit_code, answer.error["code"]) == (3, "atomic-refused")
+    assert "1 of 3 rows are refused, the first on line 4" in answer.error["message"]
+    assert _records(desk) == ["0.00", "0.00", "0.00"]
+    assert findings(desk.books) == []
+
+
+def test_a_file_records_no_more_than_is_left_of_a_payment_behind_every_rule(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _unseen_by_the_check(monkeypatch)
+    desk.paid_outside("C-1")
+    file = desk.folder / "records.csv"
+    file.write_text("invoice,amount,reason\nC-1,60,other\nC-1,70,other\nC-1,40,other\n")
+    answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    assert [(each["line"], each["code"]) for each in answer["refused"]] == [(3, "store-would-contradict")]
+    assert desk.invoice("C-1").status is InvoiceStatus.REFUNDED
     assert findings(desk.books) == []
 
 

@@ -16,6 +16,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import (
     AlreadyClosed,
     AlreadyPaid,
+    ChargebackRecorded,
     ClosingUnfinished,
     CurrentlyProcessing,
     DisputeClosed,
@@ -87,8 +88,9 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     """Why an external refund cannot be recorded on this payment; empty when it can."""
     yield from _nothing_there(invoice, payment)
     charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
+    beyond_loss = is_of_disputes(payment, intent) and not invoice.chargeback_left(payment)
     residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
-    other_way = charged_back or intent.after_failed or residue or payment.unsupported
+    other_way = charged_back or beyond_loss or intent.after_failed or residue or payment.unsupported
     other_way = other_way or why_not_by_method(payment, intent.amount)
     lost = payment.taken_by_dispute and not payment.refundable and not charged_back
     if payment.auto_refundable and not other_way and not lost:
@@ -96,6 +98,8 @@ def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -
     yield from _unsettled(invoice, payment, intent)
     if lost:
         yield DisputeLost(invoice, payment)
+    if beyond_loss:
+        yield ChargebackRecorded(invoice, payment)
 
 
 def why_not_by_method(payment: Payment, amount: Money | None) -> str:
@@ -152,11 +156,18 @@ def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
         yield NotIssued(invoice, Action.REFUND) if is_draft else NotPaid(invoice)
 
 
-def markable(payment: Payment, intent: Intent) -> Money:
+def markable(invoice: Invoice, payment: Payment, intent: Intent) -> Money:
     """How much may be recorded: with reason chargeback what a lost dispute took, else what is refundable."""
+    if is_of_disputes(payment, intent):
+        return invoice.chargeback_left(payment)
     if intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute:
         return payment.taken_by_dispute
     return payment.refundable
+
+
+def is_of_disputes(payment: Payment, intent: Intent) -> bool:
+    """Is the money of this chargeback what disputes took? Where none was lost, it went back in another way (R11)."""
+    return intent.reason is RefundReason.CHARGEBACK and payment.has_lost_dispute and not intent.after_failed
 
 
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:

@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency
-from refundcli.domain.dispute import DisputeRecord
+from refundcli.domain.dispute import DisputeRecord, DisputeState
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
@@ -101,6 +101,18 @@ class Payment:
         return sum((amount for amount in recorded if amount), zero(self.allocated.currency))
 
     @property
+    def ids_of_shares(self) -> tuple[int, ...]:
+        """Of this payment, and of the other invoices' shares of it."""
+        return (self.id, *(share.payment_id for share in self.other_shares))
+
+    @property
+    def lost_in_all(self) -> Money:
+        """What lost disputes took of all shares, less what is recorded of it."""
+        lost_ones = (dispute for dispute in self.disputes if dispute.state is DisputeState.LOST)
+        taken = sum((each.amount or self.allocated_in_all for each in lost_ones), zero(self.allocated.currency))
+        return max(taken - self.recorded_of_disputes, zero(self.allocated.currency))
+
+    @property
     def reference(self) -> str:
         """The provider's id of this payment; "" when it has none."""
         return self.references[0] if self.references else ""
@@ -132,6 +144,12 @@ class Payment:
     def taken_by_dispute(self) -> Money:
         """What was lost to disputes and is not recorded yet, as far as money remains (R11)."""
         return min(self.lost, self.remaining)
+
+    @property
+    def has_lost_dispute(self) -> bool:
+        """Did a dispute take money of it, even if all of that is recorded, or it was won after all?"""
+        is_lost = any(dispute.state is DisputeState.LOST for dispute in self.disputes)
+        return is_lost or bool(self.lost or self.recorded_of_disputes)
 
     @property
     def refundable(self) -> Money:
@@ -183,6 +201,17 @@ class Invoice:
         """Its refunds, and those of other invoices that share one of its payments."""
         shared = (share.refunds for payment in self.payments for share in payment.other_shares)
         return sum(shared, self.refunds)
+
+    def chargeback_left(self, payment: Payment) -> Money:
+        """What may be recorded as taken by the payment's lost disputes (R11).
+
+        A chargeback recorded before its dispute was known counts too, or the same loss would be recorded twice.
+        """
+        own = payment.ids_of_shares
+        records = (r for r in self.refunds_of_payments if r.payment_id in own and r.stands_for_dispute)
+        recorded_before = sum(record.amount.minor for record in records) - payment.recorded_of_disputes.minor
+        left = payment.taken_by_dispute.minor - max(recorded_before, 0)
+        return Money(max(left, 0), self.currency)
 
     def _sum(self, amounts: Iterable[Money]) -> Money:
         return sum(amounts, zero(self.currency))

@@ -167,6 +167,12 @@ class Refund:
         return self.kind is RefundKind.RECORD and self.reason is RefundReason.CHARGEBACK
 
     @property
+    def stands_for_dispute(self) -> bool:
+        """Does it count against what disputes took? A record that replaces a failed refund is other money."""
+        replaces_failed = self.out_of_band is not None and bool(self.out_of_band.after_failed)
+        return self.is_chargeback and self.state is RefundState.RECORDED and not replaces_failed
+
+    @property
     def counted(self) -> Money:
         """The amount that counts as refunded: all of it, less any part that was returned."""
         return self.amount - self.reversed_amount if self.reversed_amount else self.amount

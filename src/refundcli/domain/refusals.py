@@ -216,6 +216,23 @@ class DisputeLost(RuleRefusal):
         )
 
 
+class ChargebackRecorded(RuleRefusal):
+    """All that disputes took of the payment is recorded: another chargeback would be money that nobody took (R11)."""
+
+    code = "chargeback-recorded"
+    rule = "R11"
+
+    def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
+        super().__init__(
+            invoice,
+            f"{invoice.number}: what lost disputes took of its payment is recorded already.",
+            why="what disputes took is recorded",
+            hint=f"refundcli invoice show {shlex.quote(invoice.number)}   lists the records. To undo a wrong one: "
+            "refundcli mark-refunded --undo ID --memo TEXT\n"
+            "If money was returned in another way, record it under its own reason.",
+        )
+
+
 class UnreviewedEvent(RuleRefusal):
     """A provider update about this payment is unreviewed, or not applied yet (R13)."""
 
@@ -336,6 +353,7 @@ PRECEDENCE = (
     "disputed",
     "dispute-closed",
     "dispute-lost",
+    "chargeback-recorded",
     "unreviewed-event",
     "unsupported-refund",
     "over-refund",

@@ -17,6 +17,10 @@ from refundcli.services.chunks import chunked
 _AT_ONCE = 500
 
 
+class NotMatched(AssertionError):
+    """A row was not as it was read: a defect of this program, or a bound that holds behind every rule."""
+
+
 def insert_many(
     connection: Connection,
     table: str,
@@ -43,7 +47,8 @@ def update_many(connection: Connection, statement: str, rows: Sequence[Sequence[
     if not rows:
         return
     cursor = connection.exec_driver_sql(statement.replace("?", _mark(connection)), [tuple(row) for row in rows])
-    assert cursor.rowcount == len(rows), f"{cursor.rowcount} of {len(rows)} rows matched"
+    if cursor.rowcount != len(rows):
+        raise NotMatched(f"{cursor.rowcount} of {len(rows)} rows matched")
 
 
 def set_cache_size(connection: Connection, kib: int) -> None:

@@ -18,7 +18,7 @@ from refundcli.store.errors import StoreCorrupt, StructureNotChecked
 from refundcli.store.page_size import PageSize
 from refundcli.store.repositories.payment_reading import disputes_by_payment
 from refundcli.store.repositories.reading import SqlReading
-from refundcli.store.repositories.share_counting import share_rows, sums_of
+from refundcli.store.repositories.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.schema import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.structure import structure_errors
 from refundcli.store.unit_of_work import SqlBooks
@@ -75,6 +75,13 @@ _OF_PAYMENTS = {
         SELECT p.id FROM payment p WHERE {_PAGE_OF_P} AND (p.dispute_recorded < 0 OR p.dispute_recorded > (
             SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = p.id
                 AND r.kind = 'record' AND r.state = 'recorded' AND r.reason = 'chargeback'))""",
+    # Disputes that were won after all, or lost less than was recorded, are reported when that happens.
+    "payment {}: more is recorded as chargebacks than its lost disputes took": f"""
+        SELECT id FROM payment WHERE {_PAGE} AND share_of IS NULL AND dispute_recorded > 0
+            AND dispute_recorded <= {TAKEN_BY_DISPUTES} AND {TAKEN_BY_DISPUTES} < (
+                SELECT coalesce(sum(r.amount), 0) FROM refund r WHERE r.payment_id = payment.id
+                    AND r.kind = 'record' AND r.state = 'recorded' AND r.reason = 'chargeback'
+                    AND r.after_failed IS NULL)""",
     "payment {}: its first share is missing or has no id": f"""
         SELECT p.id FROM payment p LEFT JOIN payment f ON f.id = p.share_of
         WHERE {_PAGE_OF_P} AND p.share_of IS NOT NULL
@@ -259,7 +266,11 @@ def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
         return []  # reported above
     refunds = SqlReading(session).refunds_of_payments(rows)
     disputes = disputes_by_payment(session, [first_share]).get(first_share, [])
-    return [
+    taken, counted = taken_by_disputes(rows, disputes), sum(row.dispute_recorded for row in rows)
+    recorded = sum(refund.amount.minor for refund in refunds if refund.stands_for_dispute)
+    beyond = 0 < counted <= taken < recorded
+    problems = [f"payment {first_share}: more is recorded as chargebacks than its lost disputes took"] if beyond else []
+    return problems + [
         f"payment {row.id}: what counts against its share does not match its refunds and disputes"
         for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True)
         if (row.reserved, row.returned_elsewhere, row.lost) != (sums.reserved, sums.refunded_externally, sums.lost)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from refundcli.domain.duplicates import Candidate, facts_of_refund
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.money import Money, zero
+from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.services.bulk.rows import BulkRow, RowSpool
@@ -27,7 +27,7 @@ class EarlierRows:
         return payment_id in self._taken
 
     def of(self, invoice: Invoice | None) -> Invoice | None:
-        if invoice is None or not any(payment.id in self._taken for payment in invoice.payments):
+        if invoice is None or self._taken.keys().isdisjoint(of for p in invoice.payments for of in p.ids_of_shares):
             return invoice
         return replace(invoice, payments=tuple(map(self._after, invoice.payments)))
 
@@ -43,16 +43,20 @@ class EarlierRows:
         return tuple(parts)
 
     def _after(self, payment: Payment) -> Payment:
-        if payment.id not in self._taken:
+        """The payment after these rows. What they recorded of its disputes on other shares is recorded for it too."""
+        if self._taken.keys().isdisjoint(payment.ids_of_shares):
             return payment
-        total, charged = (Money(minor, payment.captured.currency) for minor in self._taken[payment.id])
-        recorded = payment.dispute_recorded or zero(total.currency)
-        return replace(
-            payment,
-            refunded=payment.refunded + total,
-            dispute_recorded=recorded + charged,
-            lost=payment.lost - charged,
+        unit = payment.captured.currency
+        total, charged = (Money(minor, unit) for minor in self._taken.get(payment.id, (0, 0)))
+        charged_in_all = sum(self._taken.get(of, (0, 0))[1] for of in payment.ids_of_shares)
+        lost = payment.lost - charged
+        if payment.other_shares:
+            lost = min(lost, Money(max(payment.lost_in_all.minor - charged_in_all, 0), unit))
+        others = tuple(
+            replace(share, used=share.used + Money(self._taken.get(share.payment_id, (0, 0))[0], unit))
+            for share in payment.other_shares
         )
+        return replace(payment, refunded=payment.refunded + total, lost=lost, other_shares=others)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from refundcli.services.bulk.validation import Advance, Reject
 from refundcli.services.dispatch.interrupts import held_until_written
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, total_of
 from refundcli.services.ports.bad_rows import BadRow
-from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.books import Books, WouldContradict, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import Record
 from refundcli.services.refunds.record import MarkRequest, mark_shares, records_of
@@ -160,20 +160,40 @@ class RecordRun:
     ) -> tuple[list[_Done], int]:
         """The outcome of each row, and the audit trail's newest entry: the check allowed for this run's own changes.
 
-        Every refusal comes before anything is changed.
+        Refusals come before anything is changed; a row that the store itself refuses is rolled back alone.
         """
         changed_by_others = audit_position == _OTHERS_WROTE or tx.changed_since(audit_position, apart_from=self.run.id)
         recheck = self._recheck(chunk, spool, tx) if changed_by_others else None
-        at, outcomes, records = self.rules.clock.now(), [], list[Record]()
-        for checked in chunk:
+        at, outcomes, records = self.rules.clock.now(), list[_Done](), dict[int, list[Record]]()
+        for place, checked in enumerate(chunk):
             parts = recheck.parts(checked) if recheck else checked.parts
             if isinstance(parts, tuple):
                 request, unit = self.requests.request(checked.row, checked.key), currency(checked.currency)
                 amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
-                records += records_of(request, checked.invoice_id, amounts, at=at, run_id=self.run.id)
+                records[place] = records_of(request, checked.invoice_id, amounts, at=at, run_id=self.run.id)
             outcomes.append(checked if isinstance(parts, tuple) else parts)
-        tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
+        for place, refusal in self._write(records, tx).items():
+            outcomes[place] = rejected(chunk[place].row, chunk[place].key, refusal)
         return outcomes, _OTHERS_WROTE if changed_by_others else tx.newest_entry()
+
+    def _write(self, records: Mapping[int, Sequence[Record]], tx: Writing) -> dict[int, WouldContradict]:
+        """Write the records of each row; returns the rows that the store refuses. The others are written."""
+        try:
+            self._write_at_once([record for of_row in records.values() for record in of_row], tx)
+        except WouldContradict:
+            refused = {}
+            for place, of_row in records.items():
+                try:
+                    self._write_at_once(of_row, tx)
+                except WouldContradict as refusal:
+                    refused[place] = refusal
+            return refused
+        return {}
+
+    def _write_at_once(self, records: Sequence[Record], tx: Writing) -> None:
+        """All of them, or none and WouldContradict."""
+        with tx.all_or_nothing():
+            tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
 
     def _recheck(self, chunk: Sequence[CheckedRow], spool: RowSpool, tx: Writing) -> "_Recheck":
         """Find the rows whose facts changed since the check; for the others its answer is still valid."""

@@ -85,9 +85,9 @@ class BulkCheck:
         refunds_by_key = tx.refunds_by_keys([keyed.key for keyed in chunk])
         self._find_run(tx)
         staged = tx.items_on_lines(self.staged, [keyed.row.line for keyed in chunk]) if self.staged else {}
-        earlier_rows = EarlierRows(
-            self.spool.taken([p.id for invoice, _ in invoices.values() for p in invoice.payments])
-        )
+        payments = [payment for invoice, _ in invoices.values() for payment in invoice.payments]
+        ids = dict.fromkeys(of for payment in payments for of in payment.ids_of_shares)
+        earlier_rows = EarlierRows(self.spool.taken(list(ids)))
         file_rows = FileRows(self.spool, earlier_rows)
         refused, checked = [], []
         for keyed in chunk:

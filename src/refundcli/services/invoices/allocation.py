@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refundcli.domain.duplicates import Candidate
-from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, markable
+from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, is_of_disputes, markable
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
@@ -83,7 +83,10 @@ def shares_of(
     named = [p for p in invoice.payments if not reference or reference in (payment_name(invoice, p), *p.references)]
     if reference and not named:
         raise UnknownPayment(invoice, reference)
-    able = {p.id: _left(p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
+    if kind is RefundKind.RECORD and not reference:
+        # A chargeback is of the payments that lost a dispute; it may be of another one that is named.
+        named = [p for p in named if is_of_disputes(p, intent)] or named
+    able = {p.id: _left(invoice, p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
     if not any(able.values()):
         refusal = first_blocker(invoice, blockers, intent, among=named)
         assert refusal, "a payment with nothing left has a blocker"
@@ -125,8 +128,8 @@ def payment_name(invoice: Invoice, payment: Payment) -> str:
     return payment.reference or str(1 + [p.id for p in invoice.payments].index(payment.id))
 
 
-def _left(payment: Payment, kind: RefundKind, intent: Intent) -> Money:
-    return markable(payment, intent) if kind is RefundKind.RECORD else payment.refundable
+def _left(invoice: Invoice, payment: Payment, kind: RefundKind, intent: Intent) -> Money:
+    return markable(invoice, payment, intent) if kind is RefundKind.RECORD else payment.refundable
 
 
 def _named(payments: Sequence[Payment]) -> str:

@@ -164,6 +164,9 @@ def _settle(
     if settled is None and tx.note_report(now, end):
         # A repeated state may report why the refund is pending, and until when.
         settled, changed = tx.refund(now.id), True
+    if now.state is RefundState.SUCCEEDED and update.may_outweigh_failure and update.reported_at:
+        # A failure that arrives later and is dated before the newest success is older (I7).
+        tx.note_success(now, at=update.reported_at, evidence=evidence)
     current = settled or now
     if current.succeeded_after_failure and not current.needs_acknowledgement_after_all:
         return _hold_again(tx, current, evidence=evidence)

@@ -1,5 +1,6 @@
 """Write and undo records of refunds made by other means, many at once, each within its payment's bound (I1)."""
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
@@ -12,6 +13,7 @@ from refundcli.domain.currencies import currency
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundState
 from refundcli.services.ports.records import Record
 from refundcli.store.audit import AuditTrail
@@ -22,18 +24,26 @@ from refundcli.store.schema import CAPTURED, CAPTURED_SHARE, TAKEN_BY_DISPUTES
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 _TABLES = SQLModel.metadata.tables
-_INVOICE, _PAYMENT = _TABLES["invoice"], _TABLES["payment"]
+_INVOICE, _PAYMENT, _ENTRY = _TABLES["invoice"], _TABLES["payment"], _TABLES["audit_entry"]
+_RECORDED, _OF_DISPUTE = f"refund {RefundState.RECORDED}", "of_dispute"
 # The same guard as for every amount: a payment never refunds more than was captured (I1).
 _TAKE = (
     "UPDATE payment SET refunded = refunded + ?, dispute_recorded = dispute_recorded + ?, lost = lost - ?"  # noqa: S608
     f" WHERE id = ? AND reserved + refunded + returned_elsewhere + credited + lost - ? + ? <= {CAPTURED}"
 )
-# If it is unclear which of several chargeback records belongs to a dispute, more of the dispute counts as lost again.
 _GIVE = (
     "UPDATE payment SET refunded = refunded - ?,"
     " dispute_recorded = CASE WHEN dispute_recorded > ? THEN dispute_recorded - ? ELSE 0 END"
     " WHERE id = ? AND refunded >= ?"
 )
+# Of older records it is unclear what they took: no more counts as recorded than the records that still stand.
+_BOUND = """
+    UPDATE payment SET dispute_recorded = (
+        SELECT CASE WHEN sum(r.amount) < payment.dispute_recorded THEN sum(r.amount)
+            WHEN count(*) = 0 THEN 0 ELSE payment.dispute_recorded END
+        FROM refund r WHERE r.payment_id = payment.id AND r.kind = 'record' AND r.state = 'recorded'
+            AND r.reason = 'chargeback')
+    WHERE id = ?"""
 # What disputes have taken may have changed since it was recorded (R11).
 _LOSE = (
     f"UPDATE payment SET lost = CASE WHEN {TAKEN_BY_DISPUTES} > dispute_recorded"  # noqa: S608
@@ -67,7 +77,7 @@ class Recording:
         self._issue(records, numbers, on)
         for record, number in zip(records, numbers, strict=True):
             refund = record.refund
-            self._audit.write(f"refund {refund.state}", refund.id, {}, facts_of(refund))
+            self._audit.write(_RECORDED, refund.id, {}, facts_of(refund) | _of_dispute(record))
             self._audit.write("credit note issued", refund.id, {}, {"number": number})
         self._update_invoices([record.refund.invoice_id for record in records])
 
@@ -76,10 +86,13 @@ class Recording:
         if not records:
             return
         refunds = [record.refund for record in records]
-        update_many(self._connection, _GIVE, list(map(_given_back, records)))
-        update_many(self._connection, _LOSE, [(record.refund.payment_id,) for record in records if record.charged_back])
+        took = self._taken_by_disputes([record.refund.id for record in records if record.charged_back])
+        update_many(self._connection, _GIVE, [_given_back(refund, refund.id in took) for refund in refunds])
         was, now = RefundState.RECORDED.value, RefundState.REVERSED.value
         update_many(self._connection, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
+        charged_back = [(record.refund.payment_id,) for record in records if record.charged_back]
+        update_many(self._connection, _BOUND, charged_back)
+        update_many(self._connection, _LOSE, charged_back)
         issued, void = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value
         update_many(self._connection, _VOID, [(void, self._at, refund.id, issued) for refund in refunds])
         for refund in refunds:
@@ -88,6 +101,16 @@ class Recording:
             self._audit.write("refund reversed", refund.id, {"state": refund.state}, after)
             self._audit.write("credit note void", refund.id, {"status": CreditNoteStatus.ISSUED}, {"number": number})
         self._update_invoices([refund.invoice_id for refund in refunds])
+
+    def _taken_by_disputes(self, refund_ids: Sequence[str]) -> set[str]:
+        """Those of the records that were written as taken by a dispute; records of earlier releases do not say."""
+        taken: set[str] = set()
+        written = select(_ENTRY.c.subject, _ENTRY.c.after).where(among(_ENTRY.c.subject), _ENTRY.c.action == _RECORDED)
+        for start in range(0, len(refund_ids), AT_ONCE):
+            some = {AMONG: refund_ids[start : start + AT_ONCE]}
+            rows = self._connection.execute(written, some)
+            taken.update(refund_id for refund_id, after in rows if _OF_DISPUTE in json.loads(after))
+        return taken
 
     def _insert_refunds(self, records: Sequence[Record]) -> None:
         rows = []
@@ -130,10 +153,15 @@ def _taken(record: Record) -> tuple[int, ...]:
     return minor, lost, lost, record.refund.payment_id, lost, minor
 
 
-def _given_back(record: Record) -> tuple[int, ...]:
-    minor = record.refund.amount.minor
-    lost = minor if record.charged_back else 0
-    return minor, lost, lost, record.refund.payment_id, minor
+def _of_dispute(record: Record) -> dict[str, object]:
+    """For the audit entry, from which `undo` reads it: whether disputes took it (R11)."""
+    return {_OF_DISPUTE: str(record.refund.amount)} if record.charged_back else {}
+
+
+def _given_back(refund: Refund, is_of_dispute: bool) -> tuple[int, ...]:
+    minor = refund.amount.minor
+    of_dispute = minor if is_of_dispute else 0
+    return minor, of_dispute, of_dispute, refund.payment_id, minor
 
 
 @lru_cache

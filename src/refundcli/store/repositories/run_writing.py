@@ -7,12 +7,16 @@ from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, bindparam, insert, or_, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.statuses import RefundKind
 from refundcli.services.dispatch.leases import is_gone
+from refundcli.services.ports.books import WouldContradict
 from refundcli.services.ports.records import Record
+from refundcli.store.bulk_sql import NotMatched
+from refundcli.store.db_errors import reason
 from refundcli.store.repositories.closing_writing import SqlClosingWriting
 from refundcli.store.repositories.record_writing import Recording
 from refundcli.store.repositories.run_reading import item_of, item_values
@@ -26,7 +30,12 @@ class SqlRunWriting(SqlClosingWriting):
     """A transaction that also writes bulk runs, and many records at once."""
 
     def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
-        Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
+        try:
+            Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
+        except NotMatched as problem:
+            raise WouldContradict("more than is left of a payment would be recorded") from problem
+        except IntegrityError as problem:
+            raise WouldContradict(reason(problem)) from problem
         self._count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
     def undo_recorded(self, records: Sequence[Record], *, memo: str) -> None:
