@@ -43,7 +43,7 @@ def all_at_once(desk: Desk, commands: Sequence[Sequence[str]]) -> list[tuple[int
 
 
 def main() -> None:
-    for module in (*_LATER, *(module for module, _ in COMMANDS.values())):
+    for module in (*_LATER, *(f"refundcli.cli.commands.{module}" for module, _ in COMMANDS.values())):
         import_module(module)
     commands = json.load(sys.stdin)
     with tempfile.TemporaryDirectory() as directory:

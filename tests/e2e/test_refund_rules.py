@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,6 +196,7 @@ def test_r4_another_reason_is_refused_with_the_nearest_one(desk: Desk) -> None:
 def test_r5_without_a_terminal_and_an_answer_nothing_is_begun(desk: Desk, command: str) -> None:
     # The store is not opened: there is none.
     desk.environ["REFUNDCLI_STORE_URL"] = "sqlite:////nonexistent/none.db"
+    Path("transfers.csv").write_text("invoice,amount,reason\nINV-1,10,other\n")
     desk.refused(command, "confirmation-required", exit_code=2)
 
 
