@@ -437,10 +437,17 @@ def test_a_row_that_was_refunded_in_part_is_not_called_refused(sqlite_desk: Desk
     rest = f"refund C-1 --amount 50.00 --reason other --payment {declined}"
     assert row["hint"] == f"Refund the rest: refundcli {rest}"
     # The same file again sends nothing; the rest is refunded separately.
-    again = desk.json(f"refund --from {file} --yes", exit_code=9)
-    assert again["refused_by_code"] == {"partly-refunded": 1}
+    for way in ("--yes", "--dry-run", f"--plan {desk.folder / 'p.json'}"):
+        again = desk.json(f"refund --from {file} {way}", exit_code=9)
+        assert (again["partly_refunded"], again["refused_count"], again["refused_by_code"]) == (1, 0, {})
+        assert (again["rejected_file"], again["partly_refunded_rows"][0]["hint"]) == (None, row["hint"])
+    screen = desk(f"refund --from {file} --yes -o table")
+    assert rest in screen.err
+    assert "Correct them" not in screen.err
+    assert list(desk.folder.glob("*.rejected.csv")) == []
     desk.json(f"{rest} --yes")
     assert desk.invoice("C-1").refundable.minor == 0
+    assert desk.json(f"refund --from {file} --yes")["done_before"] == 1
 
 
 def test_the_screen_shows_a_partly_refunded_row() -> None:

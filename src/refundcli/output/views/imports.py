@@ -34,6 +34,8 @@ def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:
 
 def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
     """A table on a terminal; elsewhere one line for each, as compilers write them."""
+    if not problems:
+        return
     if not screen.is_terminal:
         for problem in problems:
             where = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")

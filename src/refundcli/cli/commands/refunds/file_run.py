@@ -160,7 +160,7 @@ def show_checked(
     else:
         app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
     note_rejected_rows(app, kind, report.refused_count, report.rows, path)
-    if report.refused_count:
+    if report.refused_count or report.partly_count:
         raise typer.Exit(ExitCode.PARTLY)
 
 
