@@ -75,7 +75,7 @@ def show_refunded(
 ) -> None:
     """The outcome of each row of the file; the numbers add up to its rows. `first`: refused or partly refunded ones."""
     screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run}")
-    if counts.accepted:
+    if counts.accepted or report.accepted_totals:
         screen.say(
             ("✓ ", GOOD),
             f"{_rows(counts.accepted)} accepted by the provider, not final yet{_sums(report.accepted_totals)}.",
