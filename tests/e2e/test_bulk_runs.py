@@ -66,6 +66,9 @@ def test_one_person_plans_and_another_applies_and_the_audit_names_both(desk: Des
     (begun,) = entries(desk, "run begun")
     assert (begun["operator"], begun["planned_by"]) == ("Grace Hopper", "Ada Lovelace")
     assert colleague(desk).json(f"mark-refunded --apply {plan} --yes")["done_before"] == 3
+    # No row is left to plan: the old plan must not look like a new one.
+    error = desk.refused(f"mark-refunded --from {three} --plan {plan}", "plan-exists", exit_code=2)
+    assert "older" in error["message"]
     assert findings(desk.books) == []
 
 

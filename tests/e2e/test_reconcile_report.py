@@ -83,6 +83,9 @@ def test_a_retry_by_adyen_after_a_late_failure_is_reported(desk: Desk) -> None:
     assert compared(desk, later) == [("status", "refund", False)]
     assert desk.invoice("INV-1").refundable.number == "0.00"
     desk.refused(f"acknowledge {ours} --yes", "succeeded-after-failure")
+    (entry,) = desk.json("status", exit_code=8)["needs_acknowledgement"]
+    record = f"mark-refunded INV-1 --amount 100.00 --reason other --after-failed {ours} --evidence TEXT"
+    assert entry["command"] == f"refundcli {record}"
     command = f"mark-refunded INV-1 --full --reason other --after-failed {ours} --evidence 'Adyen sent it again' --yes"
     assert desk.json(command)["invoice"]["status"] == "refunded"
     assert findings(desk.books) == []

@@ -21,6 +21,7 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import Screen
 from refundcli.output.views.bulk import show_refunded
+from refundcli.output.views.imports import show_problems
 from refundcli.services.bulk import record_run, refund_run
 from refundcli.services.bulk.report import RowCounts, RunReport
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
@@ -437,10 +438,17 @@ def test_a_row_that_was_refunded_in_part_is_not_called_refused(sqlite_desk: Desk
     rest = f"refund C-1 --amount 50.00 --reason other --payment {declined}"
     assert row["hint"] == f"Refund the rest: refundcli {rest}"
     # The same file again sends nothing; the rest is refunded separately.
-    again = desk.json(f"refund --from {file} --yes", exit_code=9)
-    assert again["refused_by_code"] == {"partly-refunded": 1}
+    for way in ("--yes", "--dry-run", f"--plan {desk.folder / 'p.json'}"):
+        again = desk.json(f"refund --from {file} {way}", exit_code=9)
+        assert (again["partly_refunded"], again["refused_count"], again["refused_by_code"]) == (1, 0, {})
+        assert (again["rejected_file"], again["partly_refunded_rows"][0]["hint"]) == (None, row["hint"])
+    screen = desk(f"refund --from {file} --yes -o table")
+    assert rest in screen.err
+    assert "Correct them" not in screen.err
+    assert list(desk.folder.glob("*.rejected.csv")) == []
     desk.json(f"{rest} --yes")
     assert desk.invoice("C-1").refundable.minor == 0
+    assert desk.json(f"refund --from {file} --yes")["done_before"] == 1
 
 
 def test_the_screen_shows_a_partly_refunded_row() -> None:
@@ -452,3 +460,18 @@ def test_the_screen_shows_a_partly_refunded_row() -> None:
     assert "1 row refunded in part. Needs attention" in out.getvalue()
     assert "50.00 EUR was not. Next" in out.getvalue()
     assert "1 row refused: 1 over-refund" in out.getvalue()
+    accepted = RunReport(partly=1, accepted_totals={"EUR": parse_money("50.00 EUR")})
+    show_refunded(accepted, counts, codes, "run_1", Screen(out))
+    assert "0 rows accepted by the provider, not final yet: 50.00 EUR." in out.getvalue()
+
+
+def test_a_hint_of_two_lines_shows_no_escape() -> None:
+    class Tty(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    problem = Problem(2, "invoice", "C-1", "provider-declined", "Declined.", "One.\nTwo.")
+    for out in (StringIO(), Tty()):
+        show_problems([problem], Screen(out))
+        assert "\\n" not in out.getvalue()
+        assert "Two." in out.getvalue()

@@ -344,6 +344,46 @@ def test_a_small_report_does_not_replace_the_agreement_of_a_fuller_one(desk: Des
     assert (adyen_status["compared"], adyen_status["complete"], adyen_status["narrower"]) == (3, True, None)
 
 
+def test_a_difference_in_one_report_stays_after_another_agrees(desk: Desk) -> None:
+    payments = [desk.paid_by_card(f"INV-{n}", provider="adyen") for n in range(6)]
+
+    def compare(name: str, *rows: str) -> int:
+        file = desk.folder / name
+        file.write_text("\n".join([HEADER, *rows]) + "\n")
+        return desk(f"reconcile --report {file}").exit_code
+
+    def settled(some: list[str]) -> list[str]:
+        return [row("Settled", payment, minor=10_000) for payment in some]
+
+    assert compare("oct.csv", *settled(payments[:3])) == 0
+    assert compare("nov.csv", row("Settled", payments[3], minor=9_000), *settled(payments[4:5])) == 3
+    assert compare("dec.csv", *settled(payments[5:])) == 0
+    adyen_status = desk.json("status")["providers"]["adyen"]
+    (unresolved,) = adyen_status["unresolved"]
+    assert (unresolved["report"].endswith("nov.csv"), unresolved["differences_left"]) == (True, 1)
+    assert adyen_status["report"].endswith("oct.csv")
+    assert adyen_status["narrower"]["report"].endswith("dec.csv")
+    assert "nov.csv, 2 of 6 payments in the books): 1 difference left" in shown(desk)
+
+    assert compare("wide.csv", *settled(payments[:2] + payments[4:])) == 0
+    assert len(desk.json("status")["providers"]["adyen"]["unresolved"]) == 1
+    assert compare("nov.csv", *settled(payments[3:5])) == 0
+    assert desk.json("status")["providers"]["adyen"]["unresolved"] == []
+
+
+def test_a_comparison_of_some_days_does_not_replace_differences(desk: Desk) -> None:
+    desk.paid_by_card("INV-1")
+    desk.sandbox.charge("5.00 EUR")
+    assert desk("reconcile").exit_code == 3
+    desk("reconcile --since 2000-01-01")
+    desk("reconcile --since 2099-01-01")
+    stripe_status = desk.json("status")["providers"]["stripe"]
+    assert (stripe_status["result"], stripe_status["since"], stripe_status["complete"]) == ("differs", None, True)
+    desk.paid_by_card("INV-2")
+    stripe_status = desk.json("status")["providers"]["stripe"]
+    assert (stripe_status["compared"], stripe_status["in_books"], stripe_status["complete"]) == (1, 2, False)
+
+
 def test_a_comparison_of_some_days_does_not_replace_that_of_all(desk: Desk) -> None:
     desk.paid_by_card("INV-1")
     desk("reconcile")

@@ -59,6 +59,7 @@ def test_a_dry_run_refuses_what_an_undo_refuses(desk: Desk, run: str) -> None:
     record = desk.invoice("T-1").refunds[0].id
     error = desk.refused(f"mark-refunded --undo {record} --memo why --dry-run", "not-a-record")
     assert "already undone" in error["message"]
+    assert "was undone" in desk.refused(f"mark-refunded --resume {run} --yes", "run-finished")["message"]
 
 
 @pytest.mark.parametrize(

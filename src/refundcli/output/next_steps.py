@@ -2,6 +2,7 @@
 
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.queries.status import Next, OpenClosing, OpenRefund, OpenRun
+from refundcli.services.refunds.acknowledge import record_command
 
 APPLY_EVENTS = "refundcli events apply"
 _TO_ADD = {
@@ -20,6 +21,8 @@ def next_command(entry: OpenRefund | OpenClosing | OpenRun) -> str | None:
     if entry.next in (Next.APPROVE, Next.TOP_UP):
         # Done in the provider's dashboard first; this command then fetches the outcome.
         return f"refundcli {'resume' if entry.next is Next.APPROVE else 'reconcile'}"
+    if entry.next is Next.ACKNOWLEDGE and isinstance(entry, OpenRefund) and entry.refund.succeeded_after_failure:
+        return record_command(entry.refund)
     if isinstance(entry, OpenClosing):
         return f"refundcli {entry.next} {entry.closing.id}{_TO_ADD.get(entry.next, '')}"
     if entry.next is Next.RECONCILE:

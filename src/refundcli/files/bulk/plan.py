@@ -52,6 +52,22 @@ class PlanExists(FileProblem):
         super().__init__(str(path), "there is such a file already", hint="Choose another name, or remove it.")
 
 
+class OlderPlan(FileProblem):
+    """No row is left for a new plan, and applying the file would refund what it planned."""
+
+    code = "plan-exists"
+
+    def __init__(self, path: Path) -> None:
+        what = "no plan was written, because there are no valid rows; this file is an older one"
+        super().__init__(str(path), what, hint="Remove it, so that it is not applied by mistake.")
+
+
+def check_no_older_plan(path: Path) -> None:
+    """Raises OlderPlan."""
+    if os.path.lexists(path):
+        raise OlderPlan(path)
+
+
 def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
     """Write the plan whole or not at all. Returns its HMAC. Raises PlanExists, FileProblem."""
     if os.path.lexists(path):

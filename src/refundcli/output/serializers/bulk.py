@@ -22,7 +22,14 @@ def checked_file(
     name: str, kind: RunKind, report: "BulkReport", *, dry_run: bool, run: str | None, rejected_file: str | None
 ) -> dict[str, Any]:
     """A file that was checked, and a file of records that was done."""
-    by_verb = {"refunded": report.requested} if kind is RunKind.REFUND else {"recorded": report.requested}
+    by_verb: dict[str, Any] = {"recorded": report.requested}
+    if kind is RunKind.REFUND:
+        partly = [row_problem(problem) for row in report.partly for problem in row.problems]
+        by_verb = {
+            "refunded": report.requested,
+            "partly_refunded": report.partly_count,
+            "partly_refunded_rows": partly,
+        }
     return (
         {
             "dry_run": dry_run,

@@ -41,9 +41,12 @@ def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -
         table.add_row(cell(words), cell("0 rows"), cell(""), cell(""))
     if report.done_before:
         table.add_row(cell("  Done before", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
+    if report.partly_count:
+        table.add_row(cell("  Refunded in part", DOUBT), cell(_rows(report.partly_count)), cell(""), cell(""))
     if report.refused_count:
         table.add_row(cell("  Refused", BAD), cell(_rows(report.refused_count)), cell(""), cell(""))
     screen.console.print(table)
+    show_problems([problem for row in report.partly for problem in row.problems], screen)
     if report.refused_count:
         codes = " · ".join(f"{count} {code}" for code, count in report.codes.most_common())
         screen.say(f"{codes}   (lines {_lines(report)})", indent=3)
@@ -72,7 +75,7 @@ def show_refunded(
 ) -> None:
     """The outcome of each row of the file; the numbers add up to its rows. `first`: refused or partly refunded ones."""
     screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run}")
-    if counts.accepted:
+    if counts.accepted or report.accepted_totals:
         screen.say(
             ("✓ ", GOOD),
             f"{_rows(counts.accepted)} accepted by the provider, not final yet{_sums(report.accepted_totals)}.",

@@ -1,10 +1,14 @@
 """The outcome of an import: rows by outcome, values that were not overwritten, and problems."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.services.imports.from_file import CheckedInvoices, ImportSummary
 from refundcli.services.ports.bad_rows import Problem
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _CONFLICTS_SHOWN = 20
 
@@ -34,11 +38,14 @@ def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:
 
 def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
     """A table on a terminal; elsewhere one line for each, as compilers write them."""
+    if not problems:
+        return
     if not screen.is_terminal:
         for problem in problems:
             where = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")
             value = f" “{problem.value}”" if problem.value else ""
-            screen.say(f"{where}:{value} {problem.message} {problem.hint}".rstrip())
+            hint = " ".join(problem.hint.splitlines())
+            screen.say(f"{where}:{value} {problem.message} {hint}".rstrip())
         return
     table = grid(header=True)
     for name, share in (("Line", 0), ("Column", 0), ("Value", 2), ("Problem", 3), ("Hint", 3)):
@@ -49,9 +56,16 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
             cell(problem.column),
             cell(_short(problem.value), DOUBT),
             cell(problem.message, BAD),
-            cell(problem.hint),
+            _lines(problem.hint),
         )
     screen.console.print(table)
+
+
+def _lines(hint: str) -> "Text":
+    """Each line of the hint on its own line of the cell."""
+    from rich.text import Text
+
+    return Text("\n").join(cell(line) for line in hint.splitlines())
 
 
 def _short(value: str) -> str:

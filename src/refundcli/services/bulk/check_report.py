@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from refundcli.domain.money import Money, zero
+from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.invoices.allocation import Share
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -16,7 +17,8 @@ class BulkReport:
     """The outcome of the rows of a file; sums by currency and provider. `refused` holds the first refused rows.
 
     `done_by_run`: how many of the done rows belong to the resumed run; `refused_by_run`: the lines of its refused rows,
-    with their codes. `checked_at`: the audit trail's newest entry when the check began.
+    with their codes. `partly`: the first rows that were refunded in part, which are not refused; `partly_by_run`: the
+    lines of those of the resumed run. `checked_at`: the audit trail's newest entry when the check began.
     """
 
     rows: int = 0
@@ -28,6 +30,9 @@ class BulkReport:
     refused: list[BadRow] = field(default_factory=list)
     done_by_run: int = 0
     refused_by_run: dict[int, str] = field(default_factory=dict)
+    partly: list[BadRow] = field(default_factory=list)
+    partly_count: int = 0
+    partly_by_run: set[int] = field(default_factory=set)
     checked_at: int = 0
 
     @property
@@ -54,7 +59,12 @@ class BulkReport:
         self.done_by_run += by_run
 
     def refuse(self, row: BadRow) -> None:
+        """Count a row that cannot be done."""
         self.rows += 1
+        if is_partly_refunded(row):
+            self.partly_count += 1
+            self.partly.extend([row] if len(self.partly) < _SHOWN else [])
+            return
         self.codes[row.problems[0].code] += 1
         if len(self.refused) < _SHOWN:
             self.refused.append(row)
@@ -67,6 +77,11 @@ class BulkReport:
         for part in parts:
             group = group_key(*part)
             self.sums[group] = self.sums.get(group, zero(part[1].currency)) + part[1]
+
+
+def is_partly_refunded(row: BadRow) -> bool:
+    """Was the row refunded in part? Its file would be refused again, so only the rest is refunded, by a command."""
+    return row.problems[0].code == PARTLY_REFUNDED
 
 
 def parts_of(shares: Sequence[Share]) -> list[tuple[str, Money]]:

@@ -172,7 +172,7 @@ def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> 
     if report.standing is None:
         return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None, None)
     counts: Mapping[ItemState, int] = report.standing.counts
-    partly_outside = checked.codes_outside[PARTLY_REFUNDED] if checked else 0
+    partly_outside = checked.partly_count - len(checked.partly_by_run) if checked else 0
     done_earlier = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
     return RowCounts(
         rows=rows,
@@ -180,7 +180,7 @@ def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> 
         accepted=report.accepted,
         done_before=done_earlier + (checked.done_outside if checked else 0),
         partly=report.standing.partly + partly_outside,
-        refused=report.standing.refused + (checked.refused_outside if checked else 0) - partly_outside,
+        refused=report.standing.refused + (checked.refused_outside if checked else 0),
         unknown=counts.get(ItemState.UNKNOWN, 0),
         waiting=counts.get(ItemState.WAITING, 0),
         held_by_others=counts.get(ItemState.LEASED, 0),

@@ -68,6 +68,8 @@ class RowRules:
         if existing and not any(refund.state.unfinished for refund in existing):
             failed = [refund for refund in existing if refund.state is RefundState.FAILED]
             if failed and any(refund.state.is_accepted for refund in existing):
+                if all(_was_refunded_since(refund, invoice) for refund in failed):
+                    raise AlreadyDone
                 raise PartlyRefunded(existing)
             if failed:
                 raise RefundDeclined(failed[0])
@@ -96,6 +98,19 @@ class RowRules:
         for earlier in candidate.earlier(invoice.refunds, self.clock.now()):
             if not file_rows.made(earlier):
                 raise RepeatsEarlierRefund(earlier)
+
+
+def _was_refunded_since(failed: Refund, invoice: Invoice) -> bool:
+    """Did later refunds of the same payment, or records of them, return the amount of the failed one?"""
+    later = [
+        refund.amount.minor
+        for refund in invoice.refunds
+        if refund.payment_id == failed.payment_id
+        and refund.created_at > failed.created_at
+        and refund.request_key != failed.request_key
+        and (refund.state.is_accepted or refund.state is RefundState.RECORDED)
+    ]
+    return sum(later) >= failed.amount.minor
 
 
 def payment_of(invoice: Invoice, refund: Refund) -> Payment:

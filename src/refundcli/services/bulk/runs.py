@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.errors import NotFound, Refused
 from refundcli.domain.identifiers import new_id
+from refundcli.domain.statuses import RefundState
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.clock import Clock
 
 _SHOWN = 5
+_FIRST = 100
 
 
 class RunNotFound(NotFound):
@@ -29,7 +31,7 @@ class RunNotFound(NotFound):
 class RunFinished(Refused):
     code = "run-finished"
 
-    def __init__(self, run: BulkRun) -> None:
+    def __init__(self, run: BulkRun, *, is_undone: bool = False) -> None:
         rejected = [f"{name}.rejected.csv" for name in (run.source, run.id)]
         rejected_file = next(filter(os.path.exists, rejected), None)
         hint = "Nothing is left to do. refundcli status   shows what needs attention"
@@ -37,7 +39,9 @@ class RunFinished(Refused):
             again = f"refundcli {run.kind} --from {shlex.quote(rejected_file)}"
             hint = f"Correct the rows that were refused, then: {again}"
         super().__init__(
-            f"{run.id} is finished: all of its rows were done or refused.",
+            f"{run.id} was undone: a run that was undone is not resumed."
+            if is_undone
+            else f"{run.id} is finished: all of its rows were done or refused.",
             hint=hint,
             context={"run": run.id},
         )
@@ -112,5 +116,11 @@ def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRu
     """The unfinished run. Raises RunNotFound, RunFinished."""
     run = run_named(reading, run_id, kind)
     if run.state is RunState.FINISHED:
-        raise RunFinished(run)
+        raise RunFinished(run, is_undone=_is_undone(reading, run))
     return run
+
+
+def _is_undone(reading: Reading, run: BulkRun) -> bool:
+    """Were its records undone? The first ones tell, because an undo takes all of them in turn."""
+    first = reading.refunds_of_run(run.id, after="", limit=_FIRST)
+    return run.kind is RunKind.MARK_REFUNDED and bool(first) and all(r.state is RefundState.REVERSED for r in first)

@@ -15,14 +15,14 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
-from refundcli.services.bulk.check_report import BulkReport, parts_of
+from refundcli.services.bulk.check_report import BulkReport, is_partly_refunded, parts_of
 from refundcli.services.bulk.earlier_rows import EarlierRows, FileRows
 from refundcli.services.bulk.row_outcomes import settled
 from refundcli.services.bulk.row_refusals import DuplicateKey, UndoneSince, rejected
 from refundcli.services.bulk.row_rules import AlreadyDone, RowRules, payment_of
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.chunks import chunked
-from refundcli.services.dispatch.outcome_errors import PartlyRefunded, RefundDeclined
+from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED, PartlyRefunded, RefundDeclined
 from refundcli.services.dispatch.request_keys import row_key
 from refundcli.services.invoices.allocation import Share, total_of
 from refundcli.services.ports.bad_rows import BadRow, Problem
@@ -60,7 +60,8 @@ class BulkCheck:
             keyed = self._keyed(chunk)
             for row in self.books.read(partial(self._check_chunk, keyed)):
                 self.report.refuse(row)
-                reject(row)
+                if not is_partly_refunded(row):
+                    reject(row)
             advance(len(chunk), refused=self.report.refused_count - before)
         return self.report
 
@@ -102,7 +103,10 @@ class BulkCheck:
                 if stored:
                     stored = settled(stored, refunds) or stored
                 if stored and stored.state is ItemState.REFUSED:
-                    self.report.refused_by_run[stored.line] = stored.code
+                    if stored.code == PARTLY_REFUNDED:
+                        self.report.partly_by_run.add(stored.line)
+                    else:
+                        self.report.refused_by_run[stored.line] = stored.code
                     refused.append(_as_refused(stored, keyed.row))
                     continue
                 if stored:

@@ -54,11 +54,18 @@ class PartlyRefunded(ProviderDeclined):
     def __init__(self, refunds: Sequence[Refund]) -> None:
         accepted = [refund for refund in refunds if refund.state.is_accepted]
         failed = [refund for refund in refunds if not refund.state.is_accepted]
-        references = ", ".join(refund.provider_reference for refund in accepted)
-        reasons = " ".join(failure_of(refund).message for refund in failed)
         number = accepted[0].invoice_number
+        final = [refund for refund in accepted if refund.state is not RefundState.PENDING]
+        pending = [refund for refund in accepted if refund.state is RefundState.PENDING]
+        made = [
+            f"{total_of(final)} of {number} was refunded ({_references(final)})" if final else "",
+            f"{total_of(pending)} of {number} was accepted and is not final yet ({_references(pending)})"
+            if pending
+            else "",
+        ]
+        reasons = " ".join(failure_of(refund).message for refund in failed)
         super().__init__(
-            f"{total_of(accepted)} of {number} was refunded ({references}), {total_of(failed)} was not: {reasons}",
+            f"{', '.join(filter(None, made))}, {total_of(failed)} was not: {reasons}",
             hint="\n".join(f"Refund the rest: {shlex.join(_command(refund, alone=False))}" for refund in failed),
             context={"invoice": number, "refunds": [refund.id for refund in refunds]},
         )
@@ -222,6 +229,10 @@ def _command(refund: Refund, *, alone: bool) -> list[str]:
     if refund.dispute_decision:
         words += ["--dispute-decision", refund.dispute_decision]
     return words
+
+
+def _references(refunds: Sequence[Refund]) -> str:
+    return ", ".join(refund.provider_reference for refund in refunds)
 
 
 def total_of(refunds: Sequence[Refund]) -> Money:

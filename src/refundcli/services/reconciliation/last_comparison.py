@@ -1,12 +1,17 @@
 """The result of a comparison with a provider, and the stored last one. Agreement needs a complete one (R15)."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Reading, Writing
+
+# Comparisons of a part that are stored; those with differences always are.
+_STORED = 20
 
 
 class Agreement(StrEnum):
@@ -33,16 +38,31 @@ class ComparisonScope:
 
     @property
     def is_complete(self) -> bool:
-        """Were all payments of the books compared?"""
-        return self.compared >= self.in_books
+        """Were all payments of the books compared? A comparison since a day leaves out what is only at the provider."""
+        return not self.since and self.compared >= self.in_books
+
+    @property
+    def is_of_all(self) -> bool:
+        """Was the whole account asked for, without a report or a day?"""
+        return not self.report and not self.since
+
+    def covers(self, other: "ComparisonScope") -> bool:
+        """Does it compare everything that the other did?"""
+        if self.account != other.account:
+            return False
+        if self.is_of_all or self.report:
+            # Another report may have the same name: one of fewer payments covers nothing of this one.
+            is_same = self.report == other.report and self.compared >= other.compared
+            return self.is_of_all or is_same or (self.is_complete and not other.is_of_all)
+        return not other.report and self.since <= other.since
 
 
 @dataclass(frozen=True, slots=True)
 class LastComparison:
     """The last comparison of all payments, or of those in a report.
 
-    `remaining`: differences that were not applied. `narrower`: a later one of fewer payments. Stored by an older
-    version, it has no result, counts or scope.
+    `remaining`: differences that were not applied. `narrower`: a later one of fewer payments. `unresolved`: those of
+    fewer payments that still have differences. Stored by an older version, it has no result, counts or scope.
     """
 
     at: datetime
@@ -51,41 +71,95 @@ class LastComparison:
     not_compared: int | None = None
     scope: ComparisonScope | None = None
     narrower: "LastComparison | None" = None
+    unresolved: tuple["LastComparison", ...] = ()
 
 
 def record_comparison(
     tx: Writing, provider: Provider, scope: ComparisonScope, result: Agreement, *, remaining: int, not_compared: int
 ) -> None:
-    """Store it; one of fewer payments than the last is stored separately, because it does not replace that result."""
-    previous = last_comparison(tx, provider)
-    is_narrower = previous is not None and previous.scope is not None and scope.compared < previous.scope.compared
-    value = {"result": result, "left": remaining, "not_compared": not_compared, "scope": asdict(scope)}
-    tx.set_sync_state(_narrower(provider) if is_narrower else _name(provider), json.dumps(value))
+    """Store it; it replaces those that it covers.
+
+    A difference stays until a comparison that covers it was complete. Of the others the newest are stored.
+    """
+    others = [old for old in _stored(tx, provider) if old.scope and not _replaces(scope, result, old)]
+    main = _main(others)
+    others = [old for at, old in enumerate(others) if at < _STORED or old.remaining or old is main]
+    # Without a time: that of the entry in the store.
+    newest: dict[str, Any] = {
+        "result": result,
+        "left": remaining,
+        "not_compared": not_compared,
+        "scope": asdict(scope),
+    }
+    tx.set_sync_state(_name(provider), json.dumps([newest, *map(_value, others)]))
 
 
 def last_comparison(reading: Reading, provider: Provider) -> LastComparison | None:
-    """The last one, or a fuller one before it; None if the books were never compared with this provider."""
-    last, narrower = (_stored(reading, name) for name in (_name(provider), _narrower(provider)))
-    if last is None or narrower is None or narrower.at < last.at:
-        return last
-    return replace(last, narrower=narrower)
+    """The last of all payments, else the fullest; None if the books were never compared with this provider.
+
+    `in_books` counts the payments that are in the books now, so that it is not complete after an import.
+    """
+    stored = _stored(reading, provider)
+    main = _main(stored)
+    if main is None or main.scope is None:
+        return main
+    count = reading.payment_count(provider)
+    others = [_with_count(old, count) for old in stored if old is not main]
+    later = next((old for old in others if old.at >= main.at), None)
+    unresolved = tuple(old for old in others if old.remaining)
+    return replace(_with_count(main, count), narrower=later, unresolved=unresolved)
 
 
-def _stored(reading: Reading, name: str) -> LastComparison | None:
-    state = reading.sync_state(name)
+def _replaces(scope: ComparisonScope, result: Agreement, old: LastComparison) -> bool:
+    if old.scope is None or not scope.covers(old.scope):
+        return False
+    is_same = (scope.report, scope.since) == (old.scope.report, old.scope.since)
+    return is_same or result is not Agreement.INCOMPLETE or not old.remaining
+
+
+def _main(stored: Sequence[LastComparison]) -> LastComparison | None:
+    """The last of all payments, else the fullest; the newest of equal ones, which come first."""
+    return max(stored, key=_width, default=None)
+
+
+def _width(stored: LastComparison) -> tuple[bool, int]:
+    if stored.scope is None:
+        return False, -1
+    return stored.scope.is_of_all, 0 if stored.scope.is_of_all else stored.scope.compared
+
+
+def _with_count(stored: LastComparison, in_books: int) -> LastComparison:
+    return replace(stored, scope=replace(stored.scope, in_books=in_books)) if stored.scope else stored
+
+
+def _stored(reading: Reading, provider: Provider) -> list[LastComparison]:
+    """The newest first."""
+    state = reading.sync_state(_name(provider))
     if state is None:
-        return None
-    value, at = state
-    if not value.startswith("{"):
-        return LastComparison(at)
-    stored = json.loads(value)
-    scope = ComparisonScope(**stored["scope"]) if "scope" in stored else None
-    return LastComparison(at, Agreement(stored["result"]), int(stored["left"]), int(stored["not_compared"]), scope)
+        return []
+    text, at = state
+    if not text.startswith(("{", "[")):
+        return [LastComparison(at)]
+    values = json.loads(text)
+    return [_comparison(value, at) for value in (values if isinstance(values, list) else [values])]
+
+
+def _comparison(value: dict[str, Any], at: datetime) -> LastComparison:
+    scope = ComparisonScope(**value["scope"]) if "scope" in value else None
+    at = datetime.fromisoformat(value["at"]) if "at" in value else at
+    return LastComparison(at, Agreement(value["result"]), int(value["left"]), int(value["not_compared"]), scope)
+
+
+def _value(stored: LastComparison) -> dict[str, Any]:
+    assert stored.scope, "one without a scope is not stored again"
+    return {
+        "at": stored.at.isoformat(),
+        "result": stored.result,
+        "left": stored.remaining,
+        "not_compared": stored.not_compared,
+        "scope": asdict(stored.scope),
+    }
 
 
 def _name(provider: Provider) -> str:
     return f"reconcile:{provider.value}"
-
-
-def _narrower(provider: Provider) -> str:
-    return f"{_name(provider)}:narrower"

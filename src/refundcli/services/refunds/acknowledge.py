@@ -1,5 +1,7 @@
 """A person acknowledges a refund that failed or was reversed after it was accepted, or a loss (R14, I13)."""
 
+import shlex
+
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import zero
@@ -27,14 +29,20 @@ class SucceededAfterFailure(Refused):
 
     def __init__(self, refund: Refund) -> None:
         who = refund.provider.label if refund.provider else "The provider"
-        amount, number = refund.amount.number, refund.invoice_number
         super().__init__(
             f"{who} reported {refund.id} as failed, and later as successful: the customer most likely has the money.",
-            hint=f"To record it: refundcli mark-refunded {number} --amount {amount} --reason {refund.reason} "
-            f"--after-failed {refund.id} --evidence TEXT\n"
+            hint=f"To record it: {record_command(refund)}\n"
             f"Only if the customer does not have it: refundcli acknowledge {refund.id} --not-refunded --memo TEXT",
-            context={"refund": refund.id, "invoice": number},
+            context={"refund": refund.id, "invoice": refund.invoice_number},
         )
+
+
+def record_command(refund: Refund) -> str:
+    """The command that records a refund which succeeded after its failure."""
+    return (
+        f"refundcli mark-refunded {shlex.quote(refund.invoice_number)} --amount {refund.amount.number} "
+        f"--reason {refund.reason or 'REASON'} --after-failed {refund.id} --evidence TEXT"
+    )
 
 
 class NoLoss(Refused):

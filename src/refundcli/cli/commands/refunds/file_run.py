@@ -17,7 +17,7 @@ from refundcli.domain.bulk_run import BulkRun, RunKind
 from refundcli.domain.errors import UsageProblem
 from refundcli.domain.reasons import RefundReason
 from refundcli.files.bulk.file import BulkFile
-from refundcli.files.bulk.plan import PlanFile, write_plan
+from refundcli.files.bulk.plan import PlanFile, check_no_older_plan, write_plan
 from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
 from refundcli.files.source import Source, open_source
 from refundcli.files.spool import DiskSpool
@@ -160,7 +160,7 @@ def show_checked(
     else:
         app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
     note_rejected_rows(app, kind, report.refused_count, report.rows, path)
-    if report.refused_count:
+    if report.refused_count or report.partly_count:
         raise typer.Exit(ExitCode.PARTLY)
 
 
@@ -209,6 +209,7 @@ def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> B
 
 def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskSpool, source: Source) -> None:
     if not report.requested:
+        check_no_older_plan(Path(options.plan))
         app.note(f"No valid rows: {options.plan} was not written.")
         return
     services = app.services

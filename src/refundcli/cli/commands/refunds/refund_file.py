@@ -196,7 +196,9 @@ def _show(
         rejections.codes if report.standing else report.codes
     )
     path = str(rejections.path) if rejections.path else None
-    first = [*(checked.refused if checked else ()), *rejections.first]
+    # Those of the run are in its rejections.
+    partly = [row for row in checked.partly if row.line not in checked.partly_by_run] if checked else []
+    first = [*(checked.refused if checked else ()), *partly, *rejections.first]
     if app.for_people:
         show_refunded(report, counts, codes, run.id, app.out, first=first)
     else:
