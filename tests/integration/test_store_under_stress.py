@@ -189,7 +189,7 @@ def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_commit_that_raised_but_succeeded_is_read_again(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
     books.read(lambda tx: tx.livemode())
-    failing_commit(kept=True)
+    failing_commit(commits=True)
     assert books.write(lambda tx: tx.pin_livemode(False)) is False
     assert audit_entries(store_url) == 1
 
@@ -197,7 +197,7 @@ def test_a_commit_that_raised_but_succeeded_is_read_again(store_url: str, failin
 def test_a_commit_that_raised_and_failed_is_an_error(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
     books.read(lambda tx: tx.livemode())
-    failing_commit(kept=False)
+    failing_commit(commits=False)
     with pytest.raises(Exception, match="Nothing was changed"):
         books.write(lambda tx: tx.pin_livemode(False))
     assert audit_entries(store_url) == 0
@@ -208,7 +208,7 @@ def test_a_commit_that_cannot_be_read_again_is_reported_as_unknown(
 ) -> None:
     books = books_at(store_url)
     books.read(lambda tx: tx.livemode())
-    failing_commit(kept=True)
+    failing_commit(commits=True)
 
     def away(*_: Any, **__: Any) -> Any:
         raise CommitUnknown("the server is away")
@@ -273,7 +273,7 @@ def held_after_the_answer(desk: Desk, *, until_notified: bool) -> Iterator[list[
     with (
         patch.object(engines, "BUSY_TIMEOUT_SECONDS", 0.1),
         patch.object(StripeProvider, "refund", refund),
-        patch.object(App, "_tell_unwritten", notify),
+        patch.object(App, "_note_unwritten", notify),
     ):
         yield notices
     holder.close()
