@@ -475,3 +475,25 @@ def test_a_hint_of_two_lines_shows_no_escape() -> None:
         show_problems([problem], Screen(out))
         assert "\\n" not in out.getvalue()
         assert "Two." in out.getvalue()
+
+
+def test_a_file_that_is_resumed_counts_its_partly_refunded_row_once(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    references = [desk.sandbox.charge("50.00 EUR").reference for _ in range(2)]
+    payments = tuple(
+        NewPayment(5_000, Provider.STRIPE, method="card", reference=reference, auto_refundable=True)
+        for reference in references
+    )
+    desk.bring_in(new_invoice("C-1", parse_money("100.00 EUR"), payments=payments))
+    desk.paid_by_card("C-2")
+    desk.sandbox.faults("400", payment=references[0])
+    desk.sandbox.faults("drop_after", payment=desk.invoice("C-2").payments[0].reference)
+    file = refunds(desk, "C-1,,other", "C-9,1,other", "C-2,10,other")
+    first = desk.json(f"refund --from {file} --yes", exit_code=8)
+    assert (first["partly_refunded"], first["refused_count"], adds_up(first)) == (1, 1, True)
+    looked = desk.json(f"refund --from {file} --dry-run", exit_code=9)
+    assert (looked["partly_refunded"], looked["refused_count"]) == (1, 1)
+    screen = desk(f"refund --from {file} --yes -o table")
+    assert "1 of 3 rows were left out" in screen.err
+    assert "Refunded in part  1 row" in screen.err
+    assert "C-1" not in Path(f"{file}.rejected.csv").read_text()

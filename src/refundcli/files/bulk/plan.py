@@ -48,24 +48,19 @@ class PlanForOther(Refused):
 class PlanExists(FileProblem):
     code = "plan-exists"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), "there is such a file already", hint="Choose another name, or remove it.")
-
-
-class OlderPlan(FileProblem):
-    """No row is left for a new plan, and applying the file would refund what it planned."""
-
-    code = "plan-exists"
-
-    def __init__(self, path: Path) -> None:
-        what = "no plan was written, because there are no valid rows; this file is an older one"
-        super().__init__(str(path), what, hint="Remove it, so that it is not applied by mistake.")
+    def __init__(self, path: Path, *, has_rows: bool = True) -> None:
+        """`has_rows`: does the new plan have rows? Without any, the older file would be applied by mistake."""
+        what, hint = "there is such a file already", "Choose another name, or remove it."
+        if not has_rows:
+            what = "no plan was written, because there are no valid rows; this file is an older one"
+            hint = "Remove it, so that it is not applied by mistake."
+        super().__init__(str(path), what, hint=hint)
 
 
 def check_no_older_plan(path: Path) -> None:
-    """Raises OlderPlan."""
+    """Raises PlanExists."""
     if os.path.lexists(path):
-        raise OlderPlan(path)
+        raise PlanExists(path, has_rows=False)
 
 
 def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:

@@ -101,13 +101,18 @@ class RowRules:
 
 
 def _was_refunded_since(failed: Refund, invoice: Invoice) -> bool:
-    """Did later refunds of the same payment, or records of them, return the amount of the failed one?"""
+    """Was the amount of the failed one returned later, by refunds of its payment for the same reason?
+
+    Another row of its run is a request of its own.
+    """
     later = [
         refund.amount.minor
         for refund in invoice.refunds
         if refund.payment_id == failed.payment_id
         and refund.created_at > failed.created_at
+        and refund.reason is failed.reason
         and refund.request_key != failed.request_key
+        and not (refund.run_id and refund.run_id == failed.run_id)
         and (refund.state.is_accepted or refund.state is RefundState.RECORDED)
     ]
     return sum(later) >= failed.amount.minor
