@@ -138,20 +138,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without --thorough, leave out the long tests, and run a sample of the command line's tests on PostgreSQL.
 
-    Every test runs on SQLite, and all tests of the store run on both. The sample depends on names alone, so that it is
-    the same everywhere and in each worker.
+    Every test runs on SQLite, and all tests of the store run on both; of the upgrades, which are tests times schemas, a
+    half runs. The sample depends on names alone, so that it is the same everywhere and in each worker.
     """
     if config.getoption("--thorough"):
         return
-    left_out = [item for item in items if item.get_closest_marker("thorough") or _is_repeated_on_postgres(item)]
+    left_out = [item for item in items if item.get_closest_marker("thorough") or _is_left_out(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         skipped = set(left_out)
         items[:] = [item for item in items if item not in skipped]
 
 
-def _is_repeated_on_postgres(item: pytest.Item) -> bool:
-    sampled = item.path.parent.name == "e2e" or item.path.name == "test_upgrades.py"
+def _is_left_out(item: pytest.Item) -> bool:
+    is_upgrade = item.path.name == "test_upgrades.py"
+    sampled = item.path.parent.name == "e2e" or is_upgrade
     if not sampled or "postgresql" not in item.name or item.get_closest_marker("both_databases"):
-        return False
-    return zlib.crc32(item.nodeid.encode()) % SAMPLE_OF != 0
+        return is_upgrade and not _is_in_sample(item, 2)
+    return bool(item.get_closest_marker("slow_on_postgres")) or not _is_in_sample(item, SAMPLE_OF)
+
+
+def _is_in_sample(item: pytest.Item, one_in: int) -> bool:
+    return zlib.crc32(item.nodeid.encode()) % one_in == 0

@@ -101,6 +101,7 @@ def assert_said(ended: "subprocess.CompletedProcess[str]", command: str) -> None
     assert ended.returncode != 1, (command, ended)
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_every_command_of_the_demo_works(container: Container, seeded: RunningSandbox) -> None:
     process = container(f"refundcli --store sqlite:///books.db init --sandbox {seeded.url}")

@@ -166,6 +166,7 @@ def test_all_pages_are_read(desk: Desk) -> None:
     assert desk.json("invoice pull stripe")["new"] == 105
 
 
+@pytest.mark.slow_on_postgres
 def test_a_stopped_pull_resumes_where_it_was(desk: Desk) -> None:
     invoices = [desk.sandbox.invoice("10.00 EUR", number=f"INV-{number:02}") for number in range(60)]
     newest_first = invoices[::-1]

@@ -218,6 +218,7 @@ def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
     return at
 
 
+@pytest.mark.slow_on_postgres
 @pytest.mark.parametrize(("step", "nth"), [("_report_row", 2), ("_answered", 3)])
 def test_a_run_that_loses_its_store_reports_sent_rows_and_null_for_unknown(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], step: str, nth: int
@@ -399,6 +400,7 @@ def test_resume_and_status_agree_whether_a_run_of_records_is_at_work(
     assert (status.json["runs"][0]["next"], status.exit_code) == (next_step, 8 if exit_code else 0)
 
 
+@pytest.mark.slow_on_postgres
 def test_resume_whose_store_is_lost_shows_what_it_settled(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]]
 ) -> None:

@@ -11,7 +11,13 @@ from benchmarks.importing import SHELL
 from benchmarks.run import BENCHMARKS, page
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+# `make test` runs two, which share their parts with the others.
+IN_EVERY_RUN = ("lists", "importing")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.thorough) for name in BENCHMARKS]
+)
 def test_every_benchmark_runs_at_a_tiny_size(name: str) -> None:
     if name == "importing" and shutil.which(SHELL[0]) is None:
         pytest.skip("its rival, the sqlite3 shell, is not on this machine")

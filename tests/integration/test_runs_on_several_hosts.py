@@ -97,6 +97,7 @@ def test_two_machines_share_a_run_and_their_reports_add_up(
     assert [report.said["state"] for report in reports] == ["finished", "finished"]
 
 
+@pytest.mark.thorough
 def test_rows_of_a_machine_that_died_are_done_by_another_once_their_leases_end(
     desk: Desk, run: BulkRun, references: list[str], machines: tuple[Machine, Machine]
 ) -> None:
