@@ -10,7 +10,6 @@ from benchmarks.figures import HEADS, Scale, figure, run, spread, table
 from benchmarks.importing import SHELL
 from benchmarks.run import BENCHMARKS, page
 
-
 # `make test` runs two, which share their parts with the others.
 IN_EVERY_RUN = ("lists", "importing")
 
