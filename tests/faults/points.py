@@ -33,7 +33,7 @@ STEPS = {
     "_drop_unsent": "drop",
     "claim": "T2",
     "record_outcome": "T4",
-    "keep": "keep",
+    "store_events": "keep",
     "_apply_batch": "apply",
     "_reserve_closing": "T1",
     "claim_closing": "T2",
