@@ -89,7 +89,7 @@ def test_rows_of_a_file_that_differ_in_method_record_the_loss_once(desk: Desk) -
     assert sums(desk) == (15000, 0, 15000)
 
 
-def test_a_chargeback_recorded_before_its_dispute_was_known_counts_and_is_undone_alone(desk: Desk) -> None:
+def test_a_chargeback_recorded_before_its_dispute_counts_and_is_undone_alone(desk: Desk) -> None:
     whole = parse_money("400.00 EUR")
     desk.bring_in(new_invoice("Y-1", whole, payments=(NewPayment(whole.minor, method="cash"),)))
     by_hand = desk.json("mark-refunded Y-1 --amount 100 --reason chargeback --yes")["refunds"][0]["id"]
@@ -104,7 +104,7 @@ def test_a_chargeback_recorded_before_its_dispute_was_known_counts_and_is_undone
     assert sums(desk) == (15000, 0, 15000)
 
 
-def test_a_chargeback_is_of_the_payment_that_lost_the_dispute_unless_another_is_named(desk: Desk) -> None:
+def test_a_chargeback_is_of_the_payment_with_the_dispute_unless_named(desk: Desk) -> None:
     whole = parse_money("400.00 EUR")
     disputed = NewPayment(30000, method="cash", dispute=Dispute.LOST, dispute_amount=15000)
     desk.bring_in(new_invoice("Y-1", whole, payments=(disputed, NewPayment(10000, method="cash"))))
@@ -128,7 +128,7 @@ def forget_what_records_took(desk: Desk) -> None:
         line.execute(text("UPDATE audit_entry SET after = '{}' WHERE action = 'refund recorded'"))
 
 
-def test_a_store_of_an_earlier_release_that_recorded_too_much_is_found_and_corrected(desk: Desk) -> None:
+def test_what_an_earlier_release_recorded_too_much_is_found_and_corrected(desk: Desk) -> None:
     lost(desk)
     desk.json(FULL)
     beyond = desk.json("mark-refunded Y-1 --full --reason other --yes")["refunds"][0]["id"]

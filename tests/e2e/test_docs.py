@@ -184,8 +184,8 @@ def test_the_page_of_errors_lists_the_exit_codes_of_each_command() -> None:
     text = ERRORS[ERRORS.index("Any command may end with") :]
     assert {int(code) for code in re.findall(r"\d+", text.partition("Besides")[0])} == {*ALWAYS}
     rows = table_under("Any command may end with", ERRORS)
-    shown = {name: frozenset(map(int, codes.split(", "))) for name, codes in rows}
-    assert shown == {name: codes for name, codes in ENDINGS.items() if codes}
+    listed = {name: frozenset(map(int, codes.split(", "))) for name, codes in rows}
+    assert listed == {name: codes for name, codes in ENDINGS.items() if codes}
 
 
 def test_each_command_has_its_exit_codes_in_the_table() -> None:

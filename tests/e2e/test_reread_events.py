@@ -117,8 +117,8 @@ def test_an_event_for_another_account_blocks_the_payment_that_it_names_now(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     payment = desk.paid_by_card(provider="adyen")
-    other = item("OFFER_CLOSED", originalReference=payment, merchantAccountCode="Other")
-    oracle.ingest(desk, *delivered(other))
+    foreign = item("OFFER_CLOSED", originalReference=payment, merchantAccountCode="Other")
+    oracle.ingest(desk, *delivered(foreign))
     lists(monkeypatch, "OFFER_CLOSED", _DISPUTED)
     desk.json("events apply", exit_code=8)
     desk.refused("refund INV-1 --full --reason other --yes", "unreviewed-event")
@@ -180,11 +180,11 @@ def test_what_only_looks_says_that_stored_events_must_be_read_again(desk: Desk) 
     file = desk.folder / "refunds.csv"
     file.write_text("invoice,amount,reason\nINV-1,10.00,other\n")
     for dry in ("INV-1 --full --reason other", f"--from {file}"):
-        told = desk.refused(f"refund {dry} --dry-run", "events-not-read")
-        assert (told["hint"], told["context"]["providers"]) == ("refundcli events apply", ["adyen"])
-    told = desk.json("status", exit_code=8)
-    assert (told["attention"], told["not_applied"]["read_again"]) == (1, ["adyen"])
-    assert told["not_applied"]["command"] == "refundcli events apply"
+        status = desk.refused(f"refund {dry} --dry-run", "events-not-read")
+        assert (status["hint"], status["context"]["providers"]) == ("refundcli events apply", ["adyen"])
+    status = desk.json("status", exit_code=8)
+    assert (status["attention"], status["not_applied"]["read_again"]) == (1, ["adyen"])
+    assert status["not_applied"]["command"] == "refundcli events apply"
     assert oracle.event_counts(desk) == {"noted": 1}
     desk.json("events apply")
     desk.refused("refund INV-1 --full --reason other --dry-run", "disputed")
@@ -220,8 +220,8 @@ def test_an_event_that_this_version_understands_is_applied_and_not_acknowledged(
     payment = desk.paid_by_card(provider="adyen")
     oracle.ingest(desk, *delivered(item("REFUND_FOO", originalReference=payment)))
     lists(monkeypatch, "REFUND_FOO", _REFUNDED)
-    told = desk.refused("events acknowledge 1 --memo seen", "nothing-to-review")
-    assert told["hint"] == "refundcli events apply"
+    answer = desk.refused("events acknowledge 1 --memo seen", "nothing-to-review")
+    assert answer["hint"] == "refundcli events apply"
     assert desk.json("events apply")["changed"] == 1
 
 

@@ -330,7 +330,7 @@ def test_a_file_does_not_record_more_than_a_lost_dispute_took(desk: Desk) -> Non
     file = desk.folder / "records.csv"
     file.write_text("invoice,amount,reason\nINV-A,50.00,chargeback\nINV-B,50.00,chargeback\n")
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
-    assert [(each["line"], each["code"]) for each in answer["refused"]] == [(3, "chargeback-recorded")]
+    assert [(row["line"], row["code"]) for row in answer["refused"]] == [(3, "chargeback-recorded")]
     assert [str(desk.invoice(number).refunded) for number in ("INV-A", "INV-B")] == ["50.00 EUR", "0.00 EUR"]
     assert findings(desk.books) == []
 
@@ -354,10 +354,10 @@ def _records(desk: Desk) -> list[str]:
 def test_the_check_sees_a_loss_that_two_rows_record_for_two_invoices(desk: Desk) -> None:
     file = _three_records(desk)
     checked = desk.json(f"mark-refunded --from {file} --dry-run", exit_code=9)
-    done = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
-    for answer in (checked, done):
-        assert [(each["line"], each["code"]) for each in answer["refused"]] == [(4, "chargeback-recorded")]
-    assert (checked["recorded"], done["recorded"], _records(desk)) == (2, 2, ["5.00", "20.00", "0.00"])
+    recorded = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
+    for answer in (checked, recorded):
+        assert [(row["line"], row["code"]) for row in answer["refused"]] == [(4, "chargeback-recorded")]
+    assert (checked["recorded"], recorded["recorded"], _records(desk)) == (2, 2, ["5.00", "20.00", "0.00"])
     assert findings(desk.books) == []
 
 
@@ -371,7 +371,7 @@ def test_a_row_that_only_the_store_refuses_is_refused_alone(desk: Desk, monkeypa
     _unseen_by_the_check(monkeypatch)
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
     assert answer["recorded"] == 2
-    assert [(each["line"], each["code"]) for each in answer["refused"]] == [(4, "store-would-contradict")]
+    assert [(row["line"], row["code"]) for row in answer["refused"]] == [(4, "store-would-contradict")]
     assert _records(desk) == ["5.00", "20.00", "0.00"]
     again = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
     assert (again["recorded"], again["done_before"]) == (0, 2)
@@ -396,7 +396,7 @@ def test_a_file_records_no_more_than_is_left_of_a_payment_behind_every_rule(
     file = desk.folder / "records.csv"
     file.write_text("invoice,amount,reason\nC-1,60,other\nC-1,70,other\nC-1,40,other\n")
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
-    assert [(each["line"], each["code"]) for each in answer["refused"]] == [(3, "store-would-contradict")]
+    assert [(row["line"], row["code"]) for row in answer["refused"]] == [(3, "store-would-contradict")]
     assert desk.invoice("C-1").status is InvoiceStatus.REFUNDED
     assert findings(desk.books) == []
 

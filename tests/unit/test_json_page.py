@@ -28,7 +28,7 @@ def written() -> dict[str, set[str]]:
 
 def _keys_in(function: ast.FunctionDef) -> set[str]:
     objects = (node for node in ast.walk(function) if isinstance(node, ast.Dict))
-    return {str(key.value) for each in objects for key in each.keys if isinstance(key, ast.Constant)}
+    return {str(key.value) for entry in objects for key in entry.keys if isinstance(key, ast.Constant)}
 
 
 def test_the_page_has_every_shape_and_every_key_and_no_other() -> None:

@@ -109,8 +109,10 @@ class Payment:
     def lost_in_all(self) -> Money:
         """What lost disputes took of all shares, less what is recorded of it."""
         lost_ones = (dispute for dispute in self.disputes if dispute.state is DisputeState.LOST)
-        taken = sum((each.amount or self.allocated_in_all for each in lost_ones), zero(self.allocated.currency))
-        return max(taken - self.recorded_of_disputes, zero(self.allocated.currency))
+        disputed = sum(
+            (dispute_.amount or self.allocated_in_all for dispute_ in lost_ones), zero(self.allocated.currency)
+        )
+        return max(disputed - self.recorded_of_disputes, zero(self.allocated.currency))
 
     @property
     def reference(self) -> str:
@@ -210,8 +212,8 @@ class Invoice:
         own = payment.ids_of_shares
         records = (r for r in self.refunds_of_payments if r.payment_id in own and r.stands_for_dispute)
         recorded_before = sum(record.amount.minor for record in records) - payment.recorded_of_disputes.minor
-        left = payment.taken_by_dispute.minor - max(recorded_before, 0)
-        return Money(max(left, 0), self.currency)
+        minor = payment.taken_by_dispute.minor - max(recorded_before, 0)
+        return Money(max(minor, 0), self.currency)
 
     def _sum(self, amounts: Iterable[Money]) -> Money:
         return sum(amounts, zero(self.currency))

@@ -9,6 +9,6 @@ T = TypeVar("T")
 
 def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of at most `size`, in order. (`itertools.batched` is newer than Python 3.11.)"""
-    left = iter(rows)
-    while piece := list(islice(left, size)):
+    remaining = iter(rows)
+    while piece := list(islice(remaining, size)):
         yield piece

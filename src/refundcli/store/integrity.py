@@ -266,9 +266,9 @@ def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
         return []  # reported above
     refunds = SqlReading(session).refunds_of_payments(rows)
     disputes = disputes_by_payment(session, [first_share]).get(first_share, [])
-    taken, counted = taken_by_disputes(rows, disputes), sum(row.dispute_recorded for row in rows)
+    disputed, counted = taken_by_disputes(rows, disputes), sum(row.dispute_recorded for row in rows)
     recorded = sum(refund.amount.minor for refund in refunds if refund.stands_for_dispute)
-    beyond = 0 < counted <= taken < recorded
+    beyond = 0 < counted <= disputed < recorded
     problems = [f"payment {first_share}: more is recorded as chargebacks than its lost disputes took"] if beyond else []
     return problems + [
         f"payment {row.id}: what counts against its share does not match its refunds and disputes"

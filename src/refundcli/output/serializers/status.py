@@ -129,7 +129,7 @@ def provider_freshness(of: Freshness) -> dict[str, Any]:
     last = of.last_reconcile
     return comparison(last) | {
         "narrower": comparison(last.narrower) if last and last.narrower else None,
-        "unresolved": [comparison(other) for other in last.unresolved] if last else None,
+        "unresolved": [comparison(unresolved) for unresolved in last.unresolved] if last else None,
         "last_webhook": of.last_delivery,
     }
 

@@ -230,9 +230,9 @@ def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
         at = freshness.last_delivery
         delivery = f"last delivery {local_time(at, zone)}" if at else "no delivery received yet"
         screen.say((f"{provider.label}: {last}; {delivery}", QUIET))
-        for other in freshness.last_reconcile.unresolved if freshness.last_reconcile else ():
-            if freshness.last_reconcile and other != freshness.last_reconcile.narrower:
-                screen.say(("! ", DOUBT), f"{provider.label}, not resolved yet: {_compared(other, zone)}")
+        for unresolved in freshness.last_reconcile.unresolved if freshness.last_reconcile else ():
+            if freshness.last_reconcile and unresolved != freshness.last_reconcile.narrower:
+                screen.say(("! ", DOUBT), f"{provider.label}, not resolved yet: {_compared(unresolved, zone)}")
 
 
 def _compared(last: LastComparison, zone: ZoneInfo) -> str:

@@ -52,11 +52,11 @@ class EarlierRows:
         lost = payment.lost - charged
         if payment.other_shares:
             lost = min(lost, Money(max(payment.lost_in_all.minor - charged_in_all, 0), unit))
-        others = tuple(
+        other_shares = tuple(
             replace(share, used=share.used + Money(self._taken.get(share.payment_id, (0, 0))[0], unit))
             for share in payment.other_shares
         )
-        return replace(payment, refunded=payment.refunded + total, lost=lost, other_shares=others)
+        return replace(payment, refunded=payment.refunded + total, lost=lost, other_shares=other_shares)
 
 
 @dataclass(slots=True)

@@ -57,7 +57,7 @@ class PartlyRefunded(ProviderDeclined):
         number = accepted[0].invoice_number
         final = [refund for refund in accepted if refund.state is not RefundState.PENDING]
         pending = [refund for refund in accepted if refund.state is RefundState.PENDING]
-        made = [
+        sentences = [
             f"{total_of(final)} of {number} was refunded ({_references(final)})" if final else "",
             f"{total_of(pending)} of {number} was accepted and is not final yet ({_references(pending)})"
             if pending
@@ -65,7 +65,7 @@ class PartlyRefunded(ProviderDeclined):
         ]
         reasons = " ".join(failure_of(refund).message for refund in failed)
         super().__init__(
-            f"{', '.join(filter(None, made))}, {total_of(failed)} was not: {reasons}",
+            f"{', '.join(filter(None, sentences))}, {total_of(failed)} was not: {reasons}",
             hint="\n".join(f"Refund the rest: {shlex.join(_command(refund, alone=False))}" for refund in failed),
             context={"invoice": number, "refunds": [refund.id for refund in refunds]},
         )

@@ -46,15 +46,15 @@ class ComparisonScope:
         """Was the whole account asked for, without a report or a day?"""
         return not self.report and not self.since
 
-    def covers(self, other: "ComparisonScope") -> bool:
+    def covers(self, earlier: "ComparisonScope") -> bool:
         """Does it compare everything that the other did?"""
-        if self.account != other.account:
+        if self.account != earlier.account:
             return False
         if self.is_of_all or self.report:
             # Another report may have the same name: one of fewer payments covers nothing of this one.
-            is_same = self.report == other.report and self.compared >= other.compared
-            return self.is_of_all or is_same or (self.is_complete and not other.is_of_all)
-        return not other.report and self.since <= other.since
+            is_same = self.report == earlier.report and self.compared >= earlier.compared
+            return self.is_of_all or is_same or (self.is_complete and not earlier.is_of_all)
+        return not earlier.report and self.since <= earlier.since
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ def record_comparison(
 
     A difference stays until a comparison that covers it was complete. Of the others the newest are stored.
     """
-    others = [old for old in _stored(tx, provider) if old.scope and not _replaces(scope, result, old)]
-    main = _main(others)
-    others = [old for at, old in enumerate(others) if at < _STORED or old.remaining or old is main]
+    earlier = [old for old in _stored(tx, provider) if old.scope and not _replaces(scope, result, old)]
+    main = _main(earlier)
+    earlier = [old for at, old in enumerate(earlier) if at < _STORED or old.remaining or old is main]
     # Without a time: that of the entry in the store.
     newest: dict[str, Any] = {
         "result": result,
@@ -91,7 +91,7 @@ def record_comparison(
         "not_compared": not_compared,
         "scope": asdict(scope),
     }
-    tx.set_sync_state(_name(provider), json.dumps([newest, *map(_value, others)]))
+    tx.set_sync_state(_name(provider), json.dumps([newest, *map(_value, earlier)]))
 
 
 def last_comparison(reading: Reading, provider: Provider) -> LastComparison | None:
@@ -104,9 +104,9 @@ def last_comparison(reading: Reading, provider: Provider) -> LastComparison | No
     if main is None or main.scope is None:
         return main
     count = reading.payment_count(provider)
-    others = [_with_count(old, count) for old in stored if old is not main]
-    later = next((old for old in others if old.at >= main.at), None)
-    unresolved = tuple(old for old in others if old.remaining)
+    partial = [_with_count(old, count) for old in stored if old is not main]
+    later = next((old for old in partial if old.at >= main.at), None)
+    unresolved = tuple(old for old in partial if old.remaining)
     return replace(_with_count(main, count), narrower=later, unresolved=unresolved)
 
 

@@ -49,8 +49,8 @@ def unread_providers(version_of: Callable[[Provider], str], reading: Reading) ->
 
 
 def _is_unread(provider: Provider, version_of: Callable[[Provider], str], reading: Reading) -> bool:
-    known = reading.sync_state(_name(provider))
-    if known and known[0] == version_of(provider):
+    stored = reading.sync_state(_name(provider))
+    if stored and stored[0] == version_of(provider):
         return False
     return bool(reading.events_to_reread(provider, after=0, limit=1))
 
@@ -81,8 +81,8 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
 
 
 def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    known = books.read(lambda tx: tx.sync_state(_name(vocabulary.provider)))
-    return known[0] if known else ""
+    stored = books.read(lambda tx: tx.sync_state(_name(vocabulary.provider)))
+    return stored[0] if stored else ""
 
 
 def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:

@@ -285,8 +285,8 @@ class SqlProviderWriting(SqlShareWriting):
         return len(new)
 
     def link_payments(self, events: Mapping[int, NewEvent]) -> None:
-        told = list(events.values())
-        linked = {**self._payments_of_disputes(told), **self._payments_of_refunds(told)}
+        named = list(events.values())
+        linked = {**self._payments_of_disputes(named), **self._payments_of_refunds(named)}
         links = [
             {"event_id": number, "reference": reference}
             for number, event in events.items()

@@ -104,13 +104,13 @@ class Recording:
 
     def _taken_by_disputes(self, refund_ids: Sequence[str]) -> set[str]:
         """Those of the records that were written as taken by a dispute; records of earlier releases do not say."""
-        taken: set[str] = set()
+        disputed: set[str] = set()
         written = select(_ENTRY.c.subject, _ENTRY.c.after).where(among(_ENTRY.c.subject), _ENTRY.c.action == _RECORDED)
         for start in range(0, len(refund_ids), AT_ONCE):
             some = {AMONG: refund_ids[start : start + AT_ONCE]}
             rows = self._connection.execute(written, some)
-            taken.update(refund_id for refund_id, after in rows if _OF_DISPUTE in json.loads(after))
-        return taken
+            disputed.update(refund_id for refund_id, after in rows if _OF_DISPUTE in json.loads(after))
+        return disputed
 
     def _insert_refunds(self, records: Sequence[Record]) -> None:
         rows = []
