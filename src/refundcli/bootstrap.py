@@ -224,7 +224,7 @@ class Services:
 
     def check_number_format(self) -> None:
         """Raises NumberFormatChanged if the settings and the store have different number formats."""
-        from refundcli.services.refunds.credit_note_numbers import refuse_changed_format
+        from refundcli.services.refunds.credit_note_number_format import refuse_changed_format
 
         number_format = self.settings.credit_notes.number_format
         self.books.read(lambda tx: refuse_changed_format(tx, number_format))

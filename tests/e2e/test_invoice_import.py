@@ -23,7 +23,7 @@ from refundcli.services.clock import SystemClock
 from refundcli.services.imports import from_file
 from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused, write_invoices
 from refundcli.services.invoices.lookup import invoice_named
-from refundcli.services.ports.invoice_block import block_of
+from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.records import NewInvoice
 from refundcli.store.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks

@@ -13,7 +13,7 @@ from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.providers import ProviderUnreachable
-from refundcli.providers.stripe.records import StripeRecords
+from refundcli.providers.stripe.lookup import StripeRecords
 from refundcli.services.ports.records import NewPayment
 from refundcli.services.reconciliation import against_provider
 from refundcli.store.errors import StoreFull

@@ -46,7 +46,7 @@ from refundcli.domain.money import Money, parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, WireRequest
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.providers.stripe import records as stripe_records
+from refundcli.providers.stripe import lookup as stripe_lookup
 from refundcli.sandbox.core.webhooks import Delivery
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.dispatch.request_keys import generated_key
@@ -199,7 +199,7 @@ class Refunding(RuleBasedStateMachine):
         settle_secrets(self.desk)
         self.clock = MovingClock()
         # Stripe's snapshots are dated by this clock too.
-        self.dated = patch.object(stripe_records, "datetime", _datetime_of(self.clock))
+        self.dated = patch.object(stripe_lookup, "datetime", _datetime_of(self.clock))
         self.dated.start()
         self.services = self._services(self.desk.environ)
         self.books = self.services.books

@@ -22,7 +22,7 @@ from urllib3.connection import HTTPConnection
 
 from refundcli.providers.adyen.refunds import AdyenProvider
 from refundcli.providers.stripe.closings import StripeInvoiceCloser
-from refundcli.providers.stripe.records import StripeRecords
+from refundcli.providers.stripe.lookup import StripeRecords
 from refundcli.providers.stripe.refunds import StripeProvider
 from refundcli.services.dispatch import send_refund
 from refundcli.store.unit_of_work import SqlBooks

@@ -15,7 +15,7 @@ from refundcli.files.invoices import file
 from refundcli.files.invoices.file import InvoiceFile
 from refundcli.files.reader_process import read_ahead
 from refundcli.files.source import open_source
-from refundcli.services.ports.invoice_block import RowBatch
+from refundcli.services.ports.bulk_invoices import RowBatch
 
 HEADER = "number,customer,currency,total,status,issued_on,provider,payment_reference\n"
 

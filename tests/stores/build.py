@@ -108,7 +108,7 @@ _DATED = (
     ("services.clock",),
     ("providers.adyen.events", "providers.adyen_events"),
     ("providers.stripe.events", "providers.stripe_events"),
-    ("providers.stripe.records", "providers.stripe_records"),
+    ("providers.stripe.lookup", "providers.stripe_records"),
 )
 
 

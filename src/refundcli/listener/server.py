@@ -14,7 +14,7 @@ from refundcli.listener.event_worker import EventWorker
 from refundcli.listener.event_writer import EventWriter
 from refundcli.listener.http import Limits, Server
 from refundcli.listener.rejections import Rejections
-from refundcli.listener.serialized import SerializedBooks
+from refundcli.listener.thread_safe_books import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.webhooks import DeliveryReader

@@ -93,7 +93,7 @@ def records(
     """The provider's records; dates are in `zone`. Raises SettingsProblem, CannotBeAsked."""
     if name is not Provider.STRIPE:
         raise CannotBeAsked(name)
-    from refundcli.providers.stripe.records import StripeRecords
+    from refundcli.providers.stripe.lookup import StripeRecords
 
     key = _stripe_key(settings, environ)
     account = _stripe_account(key, settings, account_cache, pace)

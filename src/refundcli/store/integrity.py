@@ -20,7 +20,7 @@ from refundcli.store.repositories.payment_reading import disputes_by_payment
 from refundcli.store.repositories.reading import SqlReading
 from refundcli.store.repositories.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.schema import CAPTURED, TAKEN_BY_DISPUTES
-from refundcli.store.structure import structure_errors
+from refundcli.store.sqlite_page_check import structure_errors
 from refundcli.store.unit_of_work import SqlBooks
 
 # A refund reserves its amount until it has an outcome, and after a failure that the provider may retry (R14).

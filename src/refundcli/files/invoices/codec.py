@@ -4,7 +4,7 @@ import marshal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from refundcli.services.ports.invoice_block import InvoiceBlock
+from refundcli.services.ports.bulk_invoices import InvoiceBlock
 
 
 def packed(block: InvoiceBlock) -> bytes:

@@ -13,7 +13,7 @@ from refundcli.domain.money import InvalidAmount, parse_amount
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.files.cell_reader import LONGEST_NAME, LONGEST_TEXT, CellReader
 from refundcli.files.invoices.rows import dispute_in, products_in, status_in
-from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
+from refundcli.services.ports.bulk_invoices import InvoiceBlock, PaymentColumns
 
 T = TypeVar("T")
 

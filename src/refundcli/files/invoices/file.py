@@ -21,7 +21,7 @@ from refundcli.files.reader_process import read_ahead, there_are_two_cores
 from refundcli.files.source import Source
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import BadRow
-from refundcli.services.ports.invoice_block import InvoiceBlock, RowBatch, block_of
+from refundcli.services.ports.bulk_invoices import InvoiceBlock, RowBatch, block_of
 from refundcli.services.ports.records import NewInvoice
 
 # This many rows or fewer are read cell by cell if one of them is not plain.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from refundcli.files.invoices.codec import packed, unpacked
 from refundcli.files.source import FileProblem
 from refundcli.private_files import temporary_folder
-from refundcli.services.ports.invoice_block import InvoiceBlock
+from refundcli.services.ports.bulk_invoices import InvoiceBlock
 
 _LENGTH = 8
 

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 from refundcli.domain.errors import Refused
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading, Writing
-from refundcli.services.ports.invoice_block import InvoiceBlock, RowBatch
+from refundcli.services.ports.bulk_invoices import InvoiceBlock, RowBatch
 from refundcli.services.ports.records import ImportConflicts, ImportCounts
 
 Advance: TypeAlias = Callable[[int], None]

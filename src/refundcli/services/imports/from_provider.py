@@ -15,8 +15,8 @@ from refundcli.services.chunks import chunked
 from refundcli.services.imports.from_file import ImportSummary
 from refundcli.services.imports.payment_shares import import_shares, references_of, shares_a_payment
 from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.invoice_block import block_of
 from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords, SkippedInvoice
 from refundcli.services.ports.records import ImportCounts, NewInvoice
 from refundcli.services.provider_updates.sync_payment import match_snapshots, note_credit, sync_payment

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.services.ports.books import Reading, Writing
-from refundcli.services.ports.invoice_block import block_of
+from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.records import ImportCounts, NewInvoice, NewPayment
 
 

@@ -12,8 +12,8 @@ from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
+from refundcli.services.ports.bulk_invoices import InvoiceBlock
 from refundcli.services.ports.event_books import EventReading, EventWriting
-from refundcli.services.ports.invoice_block import InvoiceBlock
 from refundcli.services.ports.provider_updates import (
     CaptureUpdate,
     RefundUpdate,

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
-from refundcli.services.ports.invoice_block import InvoiceBlock
+from refundcli.services.ports.bulk_invoices import InvoiceBlock
 from refundcli.services.ports.records import ImportConflicts
 from refundcli.store.imports.payment_matching import id_columns
 from refundcli.store.schema import AuditEntryRow, InvoiceRow, PaymentRow

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports.invoice_block import PaymentColumns
+from refundcli.services.ports.bulk_invoices import PaymentColumns
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.schema import PaymentRow
 

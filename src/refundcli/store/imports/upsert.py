@@ -19,7 +19,7 @@ from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, 
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, InvoiceStatus
-from refundcli.services.ports.invoice_block import InvoiceBlock, PaymentColumns
+from refundcli.services.ports.bulk_invoices import InvoiceBlock, PaymentColumns
 from refundcli.services.ports.records import ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.bulk_sql import flags, insert_many, new_ids, set_cache_size, stored

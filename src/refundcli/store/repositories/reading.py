@@ -43,7 +43,7 @@ from refundcli.store.schema import (
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.invoice_block import InvoiceBlock
+    from refundcli.services.ports.bulk_invoices import InvoiceBlock
     from refundcli.services.ports.records import Capture, FailedCapture, ImportConflicts, InvoiceFilter, PaymentLine
 
 _TABLES = SQLModel.metadata.tables

@@ -12,7 +12,7 @@ from refundcli.domain.currencies import currency
 from refundcli.domain.invoice import Invoice, status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.services.ports.invoice_block import InvoiceBlock, block_of
+from refundcli.services.ports.bulk_invoices import InvoiceBlock, block_of
 from refundcli.services.ports.records import ImportCounts, NewInvoice
 from refundcli.store.audit import AuditTrail
 from refundcli.store.errors import DayTooEarly, ZonePinned

@@ -45,7 +45,7 @@ def number_format(
 
     Then set credit_notes.number_format in the settings file to the same format.
     """
-    from refundcli.services.refunds.credit_note_numbers import change_format
+    from refundcli.services.refunds.credit_note_number_format import change_format
     from refundcli.settings import checks
 
     me: App = ctx.obj
