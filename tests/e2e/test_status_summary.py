@@ -310,7 +310,7 @@ def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None
     ingest_notification(desk, item("CAPTURE", originalReference=payment, pspReference="CAP1"))
     assert ingest(desk, item("CAPTURE", originalReference=payment, pspReference="CAP2"), key=b"forged".hex()) == 3
     desk("reconcile")
-    status = desk.json("status")
+    status = desk.json("status", exit_code=8)
     adyen, stripe = status["providers"]["adyen"], status["providers"]["stripe"]
     assert (adyen["last_reconcile"], bool(adyen["last_webhook"])) == (None, True)
     assert (stripe["result"], stripe["differences_left"], stripe["last_webhook"]) == ("differs", 1, None)
@@ -331,7 +331,7 @@ def test_a_small_report_does_not_replace_the_agreement_of_a_fuller_one(desk: Des
 
     assert compare("full.csv", *(row("Settled", payment, minor=10_000) for payment in payments[:2])) == 0
     assert compare("tiny.csv", row("Settled", payments[0], minor=9_000)) == 3
-    adyen_status = desk.json("status")["providers"]["adyen"]
+    adyen_status = desk.json("status", exit_code=8)["providers"]["adyen"]
     of_full = {"result": "agrees", "account": MERCHANT, "compared": 2, "in_books": 3, "complete": False}
     assert {name: adyen_status[name] for name in of_full} == of_full
     assert adyen_status["report"].endswith("full.csv")
@@ -358,7 +358,7 @@ def test_a_difference_in_one_report_stays_after_another_agrees(desk: Desk) -> No
     assert compare("oct.csv", *settled(payments[:3])) == 0
     assert compare("nov.csv", row("Settled", payments[3], minor=9_000), *settled(payments[4:5])) == 3
     assert compare("dec.csv", *settled(payments[5:])) == 0
-    adyen_status = desk.json("status")["providers"]["adyen"]
+    adyen_status = desk.json("status", exit_code=8)["providers"]["adyen"]
     (unresolved,) = adyen_status["unresolved"]
     assert (unresolved["report"].endswith("nov.csv"), unresolved["differences_left"]) == (True, 1)
     assert adyen_status["report"].endswith("oct.csv")
@@ -366,9 +366,28 @@ def test_a_difference_in_one_report_stays_after_another_agrees(desk: Desk) -> No
     assert "nov.csv, 2 of 6 payments in the books): 1 difference left" in shown(desk)
 
     assert compare("wide.csv", *settled(payments[:2] + payments[4:])) == 0
-    assert len(desk.json("status")["providers"]["adyen"]["unresolved"]) == 1
+    assert len(desk.json("status", exit_code=8)["providers"]["adyen"]["unresolved"]) == 1
     assert compare("nov.csv", *settled(payments[3:5])) == 0
     assert desk.json("status")["providers"]["adyen"]["unresolved"] == []
+
+
+def test_a_comparison_with_differences_needs_attention_until_it_agrees(desk: Desk) -> None:
+    payment = desk.paid_by_card("INV-1", provider="adyen")
+    file = desk.folder / "my nov.csv"
+    file.write_text("\n".join([HEADER, row("Settled", payment, minor=9_000)]) + "\n")
+    assert desk(f"reconcile --report '{file}'").exit_code == 3
+    status = desk.json("status", exit_code=8)
+    assert status["attention"] == 1
+    assert "1 thing needs attention." in shown(desk)
+    command = status["providers"]["adyen"]["command"]
+    assert command == f"refundcli reconcile --report '{file}'"
+    assert command in shown(desk)
+    assert any(line.startswith("differences") for line in desk("status -o tsv").out.splitlines())
+
+    file.write_text("\n".join([HEADER, row("Settled", payment, minor=10_000)]) + "\n")
+    assert desk(command.removeprefix("refundcli ")).exit_code == 0
+    assert desk("status").exit_code == 0
+    assert desk.json("status")["providers"]["adyen"]["command"] is None
 
 
 def test_a_comparison_of_some_days_does_not_replace_differences(desk: Desk) -> None:
@@ -377,10 +396,10 @@ def test_a_comparison_of_some_days_does_not_replace_differences(desk: Desk) -> N
     assert desk("reconcile").exit_code == 3
     desk("reconcile --since 2000-01-01")
     desk("reconcile --since 2099-01-01")
-    stripe_status = desk.json("status")["providers"]["stripe"]
+    stripe_status = desk.json("status", exit_code=8)["providers"]["stripe"]
     assert (stripe_status["result"], stripe_status["since"], stripe_status["complete"]) == ("differs", None, True)
     desk.paid_by_card("INV-2")
-    stripe_status = desk.json("status")["providers"]["stripe"]
+    stripe_status = desk.json("status", exit_code=8)["providers"]["stripe"]
     assert (stripe_status["compared"], stripe_status["in_books"], stripe_status["complete"]) == (1, 2, False)
 
 

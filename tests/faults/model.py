@@ -49,7 +49,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.stripe import lookup as stripe_lookup
 from refundcli.sandbox.core.webhooks import Delivery
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.dispatch.request_keys import generated_key
+from refundcli.services.dispatch.idempotency_keys import generated_key
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.ports.key_windows import KEY_WINDOWS
 from refundcli.services.ports.providers import MaySend, PaymentProvider, RefundAnswer

@@ -31,7 +31,7 @@ from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Payment, Unreviewed
 from refundcli.domain.statuses import RefundState
 from refundcli.providers.adyen import updates, vocabulary
-from refundcli.providers.stripe import payments, records
+from refundcli.providers.stripe import lookup, payments
 from refundcli.providers.stripe import refunds as stripe
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk import undo_records
@@ -97,9 +97,9 @@ def _unlisted_event_is_ignored(around: ExitStack) -> None:
 
 
 def _unlisted_status_is_ignored(around: ExitStack) -> None:
-    _instead(records.StripeRecords, "_doubts", lambda *args: ())(around)
+    _instead(lookup.StripeRecords, "_doubts", lambda *args: ())(around)
     _instead(payments, "dispute_state", lambda reported: None)(around)
-    _instead(records.StripeRecords, "_disputes_in", lambda *args, **options: ())(around)
+    _instead(lookup.StripeRecords, "_disputes_in", lambda *args, **options: ())(around)
 
 
 _does_not_block = _instead(Unreviewed, "blocks", PropertyMock(return_value=False))

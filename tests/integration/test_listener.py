@@ -14,7 +14,7 @@ import pytest
 from desk import Desk
 from refundcli.domain.statuses import Provider
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.ports.rejections import count_by_reason
+from refundcli.services.ports.rejection_reasons import count_by_reason
 from webhooks import (
     ADYEN_KEY,
     STRIPE_SECRET,

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 import pytest
 
 from desk import Desk
-from refundcli.services.ports.rejections import count_by_reason
+from refundcli.services.ports.rejection_reasons import count_by_reason
 from webhooks import Post, RunningListener, adyen, item, listening, settle_secrets, signed, until
 
 HALF_OPEN = {

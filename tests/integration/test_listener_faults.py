@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from desk import Desk
-from refundcli.services.ports.rejections import count_by_reason
+from refundcli.services.ports.rejection_reasons import count_by_reason
 from webhooks import Post, adyen, item, listening, settle_secrets, signed, stripe, stripe_event, until
 
 

@@ -28,7 +28,14 @@ from refundcli.files.source import open_source
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk.rows import BulkRow, CheckedRow
 from refundcli.services.bulk.runs import fingerprint
-from refundcli.services.dispatch.request_keys import content_of, digest, idempotency_key, is_derived, refund_id, row_key
+from refundcli.services.dispatch.idempotency_keys import (
+    content_of,
+    digest,
+    idempotency_key,
+    is_derived,
+    refund_id,
+    row_key,
+)
 from refundcli.services.ports.providers import RefundOrder
 from refundcli.store.audit import AuditTrail
 from refundcli.store.engine import store_engine

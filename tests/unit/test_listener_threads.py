@@ -15,11 +15,11 @@ from refundcli.domain.statuses import Provider
 from refundcli.listener import event_writer as keeping
 from refundcli.listener.event_worker import EventWorker
 from refundcli.listener.event_writer import EventWriter, TooManyWaiting
-from refundcli.listener.rejections import Rejections
+from refundcli.listener.rejection_counter import Rejections
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
 from refundcli.services.ports.records import EventFilter
-from refundcli.services.ports.rejections import RejectionReason
+from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.services.webhooks.apply_events import EventOutcomes
 
 

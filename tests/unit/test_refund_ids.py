@@ -2,7 +2,7 @@
 
 import re
 
-from refundcli.services.dispatch.request_keys import idempotency_key, refund_id
+from refundcli.services.dispatch.idempotency_keys import idempotency_key, refund_id
 
 SECRET = b"the store's own secret"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from refundcli.domain.statuses import Provider
 from refundcli.listener.event_writer import EventWriter, TooManyWaiting
 from refundcli.listener.http import BadRequest, Request, Response
-from refundcli.listener.rejections import Rejections
-from refundcli.services.ports.rejections import DeliveryRejected, RejectionReason
+from refundcli.listener.rejection_counter import Rejections
+from refundcli.services.ports.rejection_reasons import DeliveryRejected, RejectionReason
 from refundcli.services.ports.webhooks import DeliveryReader, VerifiedDelivery
 from refundcli.services.webhooks.deliveries import verify
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from refundcli.domain.errors import RefundcliError
-from refundcli.listener.rejections import Rejections
+from refundcli.listener.rejection_counter import Rejections
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import NewEvent
 from refundcli.services.webhooks.deliveries import store_events

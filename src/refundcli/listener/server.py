@@ -13,7 +13,7 @@ from refundcli.listener.app import App
 from refundcli.listener.event_worker import EventWorker
 from refundcli.listener.event_writer import EventWriter
 from refundcli.listener.http import Limits, Server
-from refundcli.listener.rejections import Rejections
+from refundcli.listener.rejection_counter import Rejections
 from refundcli.listener.thread_safe_books import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock

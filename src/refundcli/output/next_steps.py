@@ -1,7 +1,11 @@
 """The command that comes next for what is unfinished, on the screen and in JSON."""
 
+import shlex
+
+from refundcli.domain.statuses import Provider
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.queries.status import Next, OpenClosing, OpenRefund, OpenRun
+from refundcli.services.reconciliation.last_comparison import LastComparison
 from refundcli.services.refunds.acknowledge import record_command
 
 APPLY_EVENTS = "refundcli events apply"
@@ -34,3 +38,12 @@ def next_command(entry: OpenRefund | OpenClosing | OpenRun) -> str | None:
 
 def next_step(entry: OpenRefund | OpenClosing | OpenRun) -> str:
     return next_command(entry) or "wait"
+
+
+def compare_again(provider: Provider, last: LastComparison) -> str:
+    """The command that makes the same comparison again, which removes its differences once it agrees."""
+    scope = last.scope
+    if scope and scope.report:
+        return f"refundcli reconcile --report {shlex.quote(scope.report)}"
+    since = f" --since {scope.since}" if scope and scope.since else ""
+    return f"refundcli reconcile --provider {provider}{since}"

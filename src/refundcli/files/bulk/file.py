@@ -10,7 +10,7 @@ from refundcli.files.cell_reader import LONGEST_NAME, CellReader
 from refundcli.files.csv_table import TableFile
 from refundcli.files.source import Source
 from refundcli.services.bulk.rows import BulkRow
-from refundcli.services.dispatch.request_keys import checked_key
+from refundcli.services.dispatch.idempotency_keys import checked_key
 from refundcli.services.ports.bad_rows import BadRow
 
 COLUMNS = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunKind, RunState
 from refundcli.domain.money import Money
-from refundcli.output.serializers.books import money
+from refundcli.output.serializers.invoices import money
 from refundcli.services.bulk.runs import resume_command
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 

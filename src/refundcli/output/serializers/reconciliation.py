@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.money import Money
-from refundcli.output.serializers.books import money, refund
+from refundcli.output.serializers.invoices import money, refund
 
 if TYPE_CHECKING:
     from refundcli.services.preflight.comparison import Difference

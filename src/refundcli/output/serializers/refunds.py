@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
-from refundcli.output.serializers.books import closing, invoice_details, money, refund
 from refundcli.output.serializers.bulk import unfinished_run
+from refundcli.output.serializers.invoices import closing, invoice_details, money, refund
 
 if TYPE_CHECKING:
     from refundcli.services.bulk.unfinished_runs import UnfinishedRun

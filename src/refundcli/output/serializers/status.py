@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from refundcli.domain.invoice import Invoice
-from refundcli.output.next_steps import APPLY_EVENTS, next_command
-from refundcli.output.serializers.books import closing, money, refund
+from refundcli.domain.statuses import Provider
+from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_command
 from refundcli.output.serializers.bulk import lease, unfinished_run
 from refundcli.output.serializers.events import event
+from refundcli.output.serializers.invoices import closing, money, refund
 from refundcli.services.ports.records import Account, FailedCapture
 from refundcli.services.queries.status import (
     Freshness,
@@ -46,7 +47,9 @@ def status(of: Status, store: Mapping[str, Any]) -> dict[str, Any]:
         "rejected_webhooks": dict(of.deliveries.rejected),
         "webhooks_not_applied": dict(of.deliveries.not_applied),
         "last_reconcile": {provider: last.at for provider, last in reconciled.items() if last},
-        "providers": {provider.value: provider_freshness(freshness) for provider, freshness in of.freshness.items()},
+        "providers": {
+            provider.value: provider_freshness(freshness, provider) for provider, freshness in of.freshness.items()
+        },
         "accounts": list(map(account, of.accounts)),
     }
 
@@ -125,17 +128,17 @@ def unapplied_events(of: Unapplied) -> dict[str, Any]:
     }
 
 
-def provider_freshness(of: Freshness) -> dict[str, Any]:
+def provider_freshness(of: Freshness, provider: Provider) -> dict[str, Any]:
     last = of.last_reconcile
-    return comparison(last) | {
-        "narrower": comparison(last.narrower) if last and last.narrower else None,
-        "unresolved": [comparison(unresolved) for unresolved in last.unresolved] if last else None,
+    return comparison(last, provider) | {
+        "narrower": comparison(last.narrower, provider) if last and last.narrower else None,
+        "unresolved": [comparison(unresolved, provider) for unresolved in last.unresolved] if last else None,
         "last_webhook": of.last_delivery,
     }
 
 
-def comparison(last: LastComparison | None) -> dict[str, Any]:
-    """What was compared is null where an older version stored it."""
+def comparison(last: LastComparison | None, provider: Provider) -> dict[str, Any]:
+    """What was compared is null where an older version stored it. `command`: to compare again what still differs."""
     scope = last.scope if last else None
     return {
         "last_reconcile": last.at if last else None,
@@ -148,6 +151,7 @@ def comparison(last: LastComparison | None) -> dict[str, Any]:
         "compared": scope.compared if scope else None,
         "in_books": scope.in_books if scope else None,
         "complete": scope.is_complete and not last.not_compared if scope and last else None,
+        "command": compare_again(provider, last) if last and last.remaining else None,
     }
 
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from refundcli.domain.refund import Refund
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
 from refundcli.services.ports.provider_updates import EventState, StoredEvent
-from refundcli.services.ports.rejections import counts_text
+from refundcli.services.ports.rejection_reasons import counts_text
 from refundcli.services.webhooks.apply_events import EventOutcomes
 from refundcli.services.webhooks.ingest import IngestSummary
 

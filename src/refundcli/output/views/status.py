@@ -1,6 +1,7 @@
 """The state of the books at a glance: what needs attention first, then what is pending, then how fresh it all is."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,7 +10,7 @@ from refundcli.domain.bulk_run import ItemState, RunKind
 from refundcli.domain.dispute import review_command
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import RefundState
-from refundcli.output.next_steps import APPLY_EVENTS, next_step
+from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_step
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
 from refundcli.output.views.closing import verdict
 from refundcli.services.bulk.unfinished_runs import RunHolder
@@ -62,6 +63,7 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
     )
     _section("External refunds", status.elsewhere, screen, lambda entry: _refund(entry, zone))
     _unapplied(status.unapplied, screen, zone)
+    _differing(status, screen, zone)
     _section("Accepted, not final", status.pending, screen, lambda entry: _refund(entry, zone))
     _section("Captures that failed", status.failed_captures, screen, lambda entry: _capture(entry, zone))
     _section("In dispute", status.disputed, screen, _invoice)
@@ -219,6 +221,19 @@ def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
         screen.say((words, DOUBT if is_due else ""), f": {APPLY_EVENTS}" if is_due else "", indent=3)
 
 
+def _differing(status: Status, screen: Screen, zone: ZoneInfo) -> None:
+    """Comparisons whose differences were not applied, each with the command that compares again."""
+    entries = [
+        (((f"{provider.label}: {_compared(replace(last, narrower=None), zone)}", ""),), compare_again(provider, last))
+        for provider, comparisons in status.differing.items()
+        for last in comparisons
+    ]
+    if entries:
+        screen.blank()
+        screen.say((f"Differences from a provider ({len(entries)})", STRONG))
+        screen.entries(entries)
+
+
 def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
     """The last comparison with each provider in use, and its last webhook delivery."""
     used = {account.provider for account in status.accounts}
@@ -230,9 +245,6 @@ def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
         at = freshness.last_delivery
         delivery = f"last delivery {local_time(at, zone)}" if at else "no delivery received yet"
         screen.say((f"{provider.label}: {last}; {delivery}", QUIET))
-        for unresolved in freshness.last_reconcile.unresolved if freshness.last_reconcile else ():
-            if freshness.last_reconcile and unresolved != freshness.last_reconcile.narrower:
-                screen.say(("! ", DOUBT), f"{provider.label}, not resolved yet: {_compared(unresolved, zone)}")
 
 
 def _compared(last: LastComparison, zone: ZoneInfo) -> str:
@@ -289,6 +301,9 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
         yield "loss", "", invoice.number, str(invoice.loss), "", f"refundcli acknowledge {invoice.number}"
     if status.unapplied.attention:
         yield "not applied", "", "", "", "", APPLY_EVENTS
+    for provider, comparisons in status.differing.items():
+        for last in comparisons:
+            yield "differences", "", "", str(last.remaining), "", compare_again(provider, last)
     for capture in status.failed_captures.first:
         yield "failed capture", capture.reference, capture.invoice, str(capture.amount), "", Next.WAIT
     for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):

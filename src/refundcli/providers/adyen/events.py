@@ -16,7 +16,7 @@ from refundcli.providers import BadCredentials
 from refundcli.providers.adyen.updates import Fields, event_key, payments_of, says_nothing_in_other_shape
 from refundcli.providers.transport import strict_object, text_in
 from refundcli.services.ports.provider_updates import NewEvent
-from refundcli.services.ports.rejections import (
+from refundcli.services.ports.rejection_reasons import (
     MOST_NAMED,
     UNREADABLE_KIND,
     DeliveryRejected,

@@ -15,7 +15,7 @@ from refundcli.providers.stripe.vocabulary import event_blocks, event_meaning
 from refundcli.providers.transport import strict_object, text_in
 from refundcli.services.ports.provider_updates import NOT_LISTED, Doubt, NewEvent, ProviderUpdate
 from refundcli.services.ports.providers import ProviderRecords
-from refundcli.services.ports.rejections import MOST_NAMED, UNREADABLE_KIND, DeliveryRejected, RejectionReason
+from refundcli.services.ports.rejection_reasons import MOST_NAMED, UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.ports.vocabulary import Effect
 from refundcli.services.ports.webhooks import VerifiedDelivery
 from refundcli.services.preflight.unreviewed import amount_of_doubt

@@ -7,6 +7,7 @@ from refundcli.domain.bulk_run import ItemState, RunItem
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
+from refundcli.services.dispatch.idempotency_keys import last_attempts
 from refundcli.services.dispatch.outcome_errors import (
     AwaitingApproval,
     NotConfirmedByProvider,
@@ -14,7 +15,6 @@ from refundcli.services.dispatch.outcome_errors import (
     failure_of,
     was_never_sent,
 )
-from refundcli.services.dispatch.request_keys import last_attempts
 
 
 def settled(row: RunItem, refunds: Sequence[Refund]) -> RunItem | None:

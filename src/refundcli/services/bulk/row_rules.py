@@ -11,8 +11,8 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.earlier_rows import FileRows
 from refundcli.services.bulk.row_refusals import ChangedSincePlan, EqualRow, RepeatsEarlierRefund, UndoneSince
 from refundcli.services.bulk.rows import BulkRow
+from refundcli.services.dispatch.idempotency_keys import existing_among, is_derived
 from refundcli.services.dispatch.outcome_errors import PartlyRefunded, RefundDeclined
-from refundcli.services.dispatch.request_keys import existing_among, is_derived
 from refundcli.services.invoices.allocation import Share, candidate_of, total_of
 from refundcli.services.invoices.lookup import InvoiceNotFound
 from refundcli.services.ports.clock import Clock

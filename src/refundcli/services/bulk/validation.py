@@ -22,8 +22,8 @@ from refundcli.services.bulk.row_refusals import DuplicateKey, UndoneSince, reje
 from refundcli.services.bulk.row_rules import AlreadyDone, RowRules, payment_of
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.chunks import chunked
+from refundcli.services.dispatch.idempotency_keys import row_key
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED, PartlyRefunded, RefundDeclined
-from refundcli.services.dispatch.request_keys import row_key
 from refundcli.services.invoices.allocation import Share, total_of
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading

@@ -16,9 +16,9 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Sending
 from refundcli.domain.refusals import RuleRefusal, most_important
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider
+from refundcli.services.dispatch.idempotency_keys import idempotency_key
 from refundcli.services.dispatch.interrupts import Interrupted
 from refundcli.services.dispatch.leases import new_lease
-from refundcli.services.dispatch.request_keys import idempotency_key
 from refundcli.services.dispatch.send_closing import send_closing, settle_closing
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.invoices.lookup import invoice_named

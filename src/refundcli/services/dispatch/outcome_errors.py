@@ -8,8 +8,8 @@ from refundcli.domain.errors import NotSent, OutcomeUnknown, ProviderDeclined, R
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
+from refundcli.services.dispatch.idempotency_keys import is_generated
 from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal
-from refundcli.services.dispatch.request_keys import is_generated
 
 # The code of a row that was refunded in part: money moved, so it does not count as refused.
 PARTLY_REFUNDED = "partly-refunded"

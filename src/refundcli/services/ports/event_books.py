@@ -7,7 +7,7 @@ from typing import Protocol
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
 from refundcli.services.ports.records import EventFilter
-from refundcli.services.ports.rejections import DeliveryCount, RejectionReason
+from refundcli.services.ports.rejection_reasons import DeliveryCount, RejectionReason
 
 
 class EventReading(Protocol):

@@ -13,7 +13,7 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
-from refundcli.services.ports.rejections import RejectionReason
+from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.services.ports.vocabulary import CaptureChange
 
 # For this long after REFUND_FAILED, Adyen may retry the refund by itself (R14).

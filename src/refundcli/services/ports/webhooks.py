@@ -9,7 +9,7 @@ from refundcli.services.ports.provider_updates import (
     NewEvent,
     ProviderUpdate,
 )
-from refundcli.services.ports.rejections import Rejection
+from refundcli.services.ports.rejection_reasons import Rejection
 
 
 @dataclass(frozen=True, slots=True)

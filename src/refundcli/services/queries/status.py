@@ -20,7 +20,7 @@ from refundcli.services.ports.books import Reading
 from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
 from refundcli.services.ports.provider_updates import EventState, StoredEvent
 from refundcli.services.ports.records import Account, FailedCapture, InvoiceFilter
-from refundcli.services.ports.rejections import count_by_reason
+from refundcli.services.ports.rejection_reasons import count_by_reason
 from refundcli.services.reconciliation.last_comparison import LastComparison, last_comparison
 
 _SHOWN = 50
@@ -140,9 +140,16 @@ class Status:
         return {name: rows for name, rows in attributes if isinstance(rows, Listed)}
 
     @property
+    def differing(self) -> Mapping[Provider, Sequence[LastComparison]]:
+        """Comparisons that still have differences, by provider, until one that covers them agrees (R15)."""
+        compared = {provider: freshness.last_reconcile for provider, freshness in self.freshness.items()}
+        return {provider: last.differing for provider, last in compared.items() if last and last.differing}
+
+    @property
     def attention(self) -> int:
-        """How many entries need attention."""
-        return sum(rows.attention for rows in self.lists.values()) + self.unapplied.attention
+        """How many entries need attention, each comparison with differences being one."""
+        differing = sum(map(len, self.differing.values()))
+        return sum(rows.attention for rows in self.lists.values()) + self.unapplied.attention + differing
 
     @property
     def needs_attention(self) -> bool:

@@ -73,6 +73,11 @@ class LastComparison:
     narrower: "LastComparison | None" = None
     unresolved: tuple["LastComparison", ...] = ()
 
+    @property
+    def differing(self) -> tuple["LastComparison", ...]:
+        """Every stored comparison that still has differences, this one first."""
+        return (self, *self.unresolved) if self.remaining else self.unresolved
+
 
 def record_comparison(
     tx: Writing, provider: Provider, scope: ComparisonScope, result: Agreement, *, remaining: int, not_compared: int

@@ -14,10 +14,10 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.dispatch.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
+from refundcli.services.dispatch.idempotency_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.interrupts import Interrupted
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
 from refundcli.services.dispatch.release_lapsed import apply_due_updates, apply_due_updates_in
-from refundcli.services.dispatch.request_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
 from refundcli.services.invoices.lookup import invoice_named

@@ -14,7 +14,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.refusals import OverRefund
 from refundcli.domain.statuses import RefundKind, RefundState
-from refundcli.services.dispatch.request_keys import content_of, existing_refunds, is_generated
+from refundcli.services.dispatch.idempotency_keys import content_of, existing_refunds, is_generated
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Reading, Writing

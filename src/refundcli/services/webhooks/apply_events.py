@@ -19,7 +19,7 @@ from refundcli.services.ports.provider_updates import (
     ProviderUpdate,
     StoredEvent,
 )
-from refundcli.services.ports.rejections import RejectionReason
+from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.services.ports.webhooks import EventReader
 from refundcli.services.provider_updates.apply_update import apply_updates, is_about_ours, worst_of
 from refundcli.services.provider_updates.outcome import UpdateOutcome

@@ -10,7 +10,7 @@ from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import (
     NewEvent,
 )
-from refundcli.services.ports.rejections import DeliveryRejected, RejectionReason
+from refundcli.services.ports.rejection_reasons import DeliveryRejected, RejectionReason
 from refundcli.services.ports.webhooks import DeliveryReader, VerifiedDelivery
 
 DeliveryReaders = Callable[[Provider], DeliveryReader]

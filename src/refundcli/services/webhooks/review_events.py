@@ -12,7 +12,7 @@ from refundcli.services.ports.provider_updates import (
     EventState,
     StoredEvent,
 )
-from refundcli.services.ports.rejections import UNREADABLE_KIND
+from refundcli.services.ports.rejection_reasons import UNREADABLE_KIND
 from refundcli.services.ports.vocabulary import Effect
 from refundcli.services.provider_updates.decide_dispute import decide_dispute
 from refundcli.services.webhooks.apply_events import Readers, outcome_of_not_applied

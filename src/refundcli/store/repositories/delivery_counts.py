@@ -8,7 +8,7 @@ from sqlalchemy import func, insert, select, update
 from sqlmodel import Session, SQLModel
 
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports.rejections import DeliveryCount, RejectionReason
+from refundcli.services.ports.rejection_reasons import DeliveryCount, RejectionReason
 
 _REJECTED, _EVENT = (SQLModel.metadata.tables[name] for name in ("delivery_rejection", "provider_event"))
 _SELECT_REJECTED = select(

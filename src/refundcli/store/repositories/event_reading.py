@@ -15,7 +15,7 @@ from refundcli.store.schema import EventPaymentRow, ProviderEventRow, WordDecisi
 if TYPE_CHECKING:
     from refundcli.services.ports.provider_updates import EventState, StoredEvent
     from refundcli.services.ports.records import EventFilter
-    from refundcli.services.ports.rejections import DeliveryCount
+    from refundcli.services.ports.rejection_reasons import DeliveryCount
 
 _PAYMENT = SQLModel.metadata.tables["payment"]
 
@@ -87,7 +87,7 @@ class SqlEventReading:
             EventSource,
             EventState,
         )
-        from refundcli.services.ports.rejections import RejectionReason
+        from refundcli.services.ports.rejection_reasons import RejectionReason
 
         state, note = col(ProviderEventRow.state), col(ProviderEventRow.note)
         states = (EventState.NOTED, EventState.WAITING, EventState.UNMATCHED)

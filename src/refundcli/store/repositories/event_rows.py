@@ -28,7 +28,7 @@ def audit_entry_of(row: AuditEntryRow) -> "AuditEntry":
 
 def event_of(row: ProviderEventRow) -> "StoredEvent":
     from refundcli.services.ports.provider_updates import EventSource, EventState, NewEvent, StoredEvent
-    from refundcli.services.ports.rejections import RejectionReason
+    from refundcli.services.ports.rejection_reasons import RejectionReason
 
     event = NewEvent(
         provider=Provider(row.provider),

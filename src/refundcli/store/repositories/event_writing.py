@@ -27,7 +27,7 @@ from refundcli.services.ports.provider_updates import (
     StoredEvent,
 )
 from refundcli.services.ports.records import Settlement
-from refundcli.services.ports.rejections import RejectionReason
+from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.store.repositories.delivery_counts import count_rejected
 from refundcli.store.repositories.event_rows import event_of
 from refundcli.store.repositories.rows import row_of

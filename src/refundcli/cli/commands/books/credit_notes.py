@@ -54,7 +54,7 @@ def list_(
 
 def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:
     from refundcli.cli.context import while_read
-    from refundcli.output.serializers.books import credit_note
+    from refundcli.output.serializers.invoices import credit_note
     from refundcli.output.views.credit_notes import COLUMNS, note_row, show_notes
 
     notes = chain.from_iterable(pages)
@@ -78,7 +78,7 @@ def show(
     output: Output = None,
 ) -> None:
     """Show one credit note with its refund."""
-    from refundcli.output.serializers.books import credit_note_details
+    from refundcli.output.serializers.invoices import credit_note_details
     from refundcli.output.views.credit_notes import show_note
     from refundcli.services.invoices.lookup import credit_note_named
 

@@ -103,7 +103,7 @@ def list_(
 def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filters: str) -> None:
     """`filters`: what the list was limited to, for people; empty if it was not."""
     from refundcli.cli.context import while_read
-    from refundcli.output.serializers.books import invoice_summary
+    from refundcli.output.serializers.invoices import invoice_summary
     from refundcli.output.views.invoice import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row, show_list
 
     invoices = chain.from_iterable(pages)
@@ -135,7 +135,7 @@ def show(
     """Show one invoice: what it is, what is left, what happened, and what can be done now."""
     from refundcli.cli.context import App
     from refundcli.domain.invoice import without_lapsed_holds
-    from refundcli.output.serializers.books import invoice_details
+    from refundcli.output.serializers.invoices import invoice_details
     from refundcli.output.views.invoice import show_invoice
     from refundcli.services.invoices.lookup import invoice_behind
 
@@ -158,7 +158,7 @@ def show(
 def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
     """Show every change of one invoice: when, by whom, what and why."""
     from refundcli.cli.context import App
-    from refundcli.output.serializers.books import history_entry
+    from refundcli.output.serializers.invoices import history_entry
     from refundcli.output.views.invoice import changes, show_history
     from refundcli.services.invoices.history import history_of
 

@@ -104,7 +104,7 @@ def list_(
     from refundcli.output.serializers.events import listed_event
     from refundcli.output.views.events import EVENT_COLUMNS, event_row, show_events
     from refundcli.services.ports.records import EventFilter
-    from refundcli.services.ports.rejections import count_by_reason, counts_text
+    from refundcli.services.ports.rejection_reasons import count_by_reason, counts_text
     from refundcli.services.webhooks.event_lookup import event_state, events_with_refunds
 
     me: App = ctx.obj

@@ -291,7 +291,7 @@ def _counted(count: int, singular: str, plural: str) -> str:
 
 def _match_refund(app: "App", name: str, record_id: str) -> None:
     """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
-    from refundcli.output.serializers.books import refund as refund_shape
+    from refundcli.output.serializers.invoices import refund as refund_shape
     from refundcli.services.reconciliation.external_refunds import match
 
     matched = match(name, record_id, books=app.services.books)
@@ -306,7 +306,7 @@ def _adopt_refund(app: "App", name: str, *, reason: str, memo: str, number: str)
     """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
     from refundcli.cli.prompts import ask_for
     from refundcli.domain.reasons import RefundReason, parse_reason
-    from refundcli.output.serializers.books import refund as refund_shape
+    from refundcli.output.serializers.invoices import refund as refund_shape
     from refundcli.services.reconciliation.external_refunds import adopt, to_adopt
 
     services = app.services

@@ -20,7 +20,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import PossibleDuplicate
 from refundcli.domain.statuses import RefundState
-from refundcli.services.dispatch.request_keys import checked_key, generated_key
+from refundcli.services.dispatch.idempotency_keys import checked_key, generated_key
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Reading
 from refundcli.services.ports.provider_updates import PaymentSnapshot

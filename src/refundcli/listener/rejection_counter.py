@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books
-from refundcli.services.ports.rejections import RejectionReason, counts_text
+from refundcli.services.ports.rejection_reasons import RejectionReason, counts_text
 from refundcli.services.webhooks.deliveries import count_rejected
 
 _EVERY_SECONDS = 1.0
