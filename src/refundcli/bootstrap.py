@@ -183,14 +183,14 @@ class Services:
         """Apply events stored before their payment was in the books; `asks` as in `apply_known`."""
         from refundcli.services.webhooks.apply_events import apply_known
 
-        number_format = self.settings.credit_notes.number_format
+        credit_note_format = self.settings.credit_notes.number_format
         apply_known(
             provider,
             asks=asks,
             books=self.books,
             readers=self.event_readers(),
             clock=self.clock,
-            number_format=number_format,
+            credit_note_format=credit_note_format,
         )
 
     def unread_events(self) -> list[Provider]:
@@ -217,17 +217,17 @@ class Services:
         """Apply the stored events about an invoice's payments in the caller's transaction; true if there were any."""
         from refundcli.services.webhooks.apply_events import apply_waiting_in
 
-        number_format = self.settings.credit_notes.number_format
+        credit_note_format = self.settings.credit_notes.number_format
         return apply_waiting_in(
-            tx, invoice, readers=self.event_readers(), clock=self.clock, number_format=number_format
+            tx, invoice, readers=self.event_readers(), clock=self.clock, credit_note_format=credit_note_format
         )
 
     def check_number_format(self) -> None:
         """Raises NumberFormatChanged if the settings and the store have different number formats."""
         from refundcli.services.refunds.credit_note_number_format import refuse_changed_format
 
-        number_format = self.settings.credit_notes.number_format
-        self.books.read(lambda tx: refuse_changed_format(tx, number_format))
+        credit_note_format = self.settings.credit_notes.number_format
+        self.books.read(lambda tx: refuse_changed_format(tx, credit_note_format))
 
     @cached_property
     def policy(self) -> "SendingPolicy":
@@ -236,7 +236,7 @@ class Services:
         refunds = self.settings.refunds
         return SendingPolicy(
             call_seconds=refunds.connect_timeout + refunds.read_timeout,
-            number_format=self.settings.credit_notes.number_format,
+            credit_note_format=self.settings.credit_notes.number_format,
             on_interrupt=self.on_interrupt,
             on_waiting=self.on_waiting,
             on_unwritten=self.on_unwritten,

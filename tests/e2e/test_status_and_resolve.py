@@ -181,7 +181,7 @@ def report_dispute(desk: Desk, state: DisputeState) -> None:
         at=datetime.now(UTC),
         amount=payment.captured,
     )
-    desk.books.write(lambda tx: apply_dispute(tx, update, evidence="test"))
+    desk.books.write(lambda tx: apply_dispute(tx, update, update_source="test"))
 
 
 def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -> None:

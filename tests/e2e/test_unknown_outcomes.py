@@ -186,7 +186,7 @@ def test_a_dispute_in_between_bars_the_second_of_two_payments(desk: Desk) -> Non
             "Undefended",
             datetime.now(UTC),
         )
-        assert desk.books.write(lambda tx: apply_dispute(tx, update, evidence="a chargeback")).changed
+        assert desk.books.write(lambda tx: apply_dispute(tx, update, update_source="a chargeback")).changed
 
     with meanwhile(0, open_a_dispute):
         answer = desk("refund INV-1 --full --reason other --yes -o json")

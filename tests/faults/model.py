@@ -332,8 +332,8 @@ class Refunding(RuleBasedStateMachine):
             request_key=key or generated_key(),
             operator="Ada",
         )
-        form = self.policy.number_format
-        marking = partial(mark_refunded, books=self.books, clock=self.clock, number_format=form)
+        form = self.policy.credit_note_format
+        marking = partial(mark_refunded, books=self.books, clock=self.clock, credit_note_format=form)
         self._try("mark", lambda: marking(request, confirmed=amount))
 
     @rule(fault=st.sampled_from(LOOKUP_FAULTS), again=st.sampled_from(["", "", "403", "drop_after", "500_before"]))
@@ -379,7 +379,11 @@ class Refunding(RuleBasedStateMachine):
 
     @rule()
     def adopt(self) -> None:
-        tools: dict[str, Any] = {"books": self.books, "clock": self.clock, "number_format": self.policy.number_format}
+        tools: dict[str, Any] = {
+            "books": self.books,
+            "clock": self.clock,
+            "credit_note_format": self.policy.credit_note_format,
+        }
         for refund in self.books.read(lambda tx: tx.external_refunds(adopted=False)):
             self._try("adopt", partial(adopt, refund.id, RefundReason.DUPLICATE, memo="", **tools))
 
@@ -501,7 +505,9 @@ class Refunding(RuleBasedStateMachine):
             for line, delivery in enumerate(deliveries, 1)
         ]
         event_readers = self.services.event_readers()
-        apply = partial(apply_stored, readers=event_readers, clock=self.clock, number_format=self.policy.number_format)
+        apply = partial(
+            apply_stored, readers=event_readers, clock=self.clock, credit_note_format=self.policy.credit_note_format
+        )
         summary = ingest(stored, books=self.books, readers=readers, apply=apply)
         assert not summary.applied.failed, summary.applied.failed
         self.tally.steps["deliveries refused"] += len(summary.rejected)
@@ -673,7 +679,7 @@ class Refunding(RuleBasedStateMachine):
             books=self.books,
             records=self.services.providers.records(Provider.STRIPE),
             clock=self.clock,
-            number_format=self.policy.number_format,
+            credit_note_format=self.policy.credit_note_format,
             on_difference=lambda difference, repaired: None,
         ).of_everything(since=None)
 

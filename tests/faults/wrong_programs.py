@@ -112,7 +112,9 @@ def _failure_ends_it_at_once(around: ExitStack) -> None:
 
 
 def _success_after_failure_is_dropped(around: ExitStack) -> None:
-    dropped = lambda tx, refund, update, evidence: UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)  # noqa: E731
+    def dropped(tx: Any, refund: Any, update: Any, update_source: str) -> UpdateOutcome:
+        return UpdateOutcome(EventState.APPLIED, "it has failed", refund=refund)
+
     _instead(apply_update, "_apply_success_after_failure", dropped)(around)
 
 
@@ -195,7 +197,7 @@ def _share_is_all_that_was_captured(around: ExitStack) -> None:
     around.callback(event.remove, Engine, "connect", unchecked)
 
 
-_numbered_by_year = _instead(credit_note_numbers, "_series", lambda number_format, on: f"credit_note:{on.year}")
+_numbered_by_year = _instead(credit_note_numbers, "_series", lambda credit_note_format, on: f"credit_note:{on.year}")
 
 
 WRONG_PROGRAMS = (

@@ -30,7 +30,7 @@ def apply(desk: Desk, *updates: Update) -> list[UpdateOutcome]:
     clock = SystemClock(UTC)
 
     def apply(tx: Writing, update: Update) -> UpdateOutcome:
-        return apply_update(tx, update, evidence="test", clock=clock, number_format=NUMBER_FORMAT)
+        return apply_update(tx, update, update_source="test", clock=clock, credit_note_format=NUMBER_FORMAT)
 
     return [desk.books.write(partial(apply, update=update)) for update in updates]
 

@@ -375,7 +375,7 @@ def test_after_a_long_pause_the_rules_are_checked_again(runner: Runner, desk: De
     def open_a_dispute() -> None:
         about = ((reference,), DisputeState.OPEN, DisputeStage.CHARGEBACK, "Undefended", datetime.now(UTC))
         update = DisputeUpdate(Provider.ADYEN, "PSPDISPUTE1", *about)
-        assert desk.books.write(lambda tx: apply_dispute(tx, update, evidence="a chargeback")).changed
+        assert desk.books.write(lambda tx: apply_dispute(tx, update, update_source="a chargeback")).changed
 
     with once(lambda: bool(desk.sandbox.refund_requests), open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)

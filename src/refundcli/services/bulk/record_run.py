@@ -117,7 +117,7 @@ class RecordRun:
     rules: RowRules
     checked_at: int
     books: Books
-    number_format: str
+    credit_note_format: str
     on_interrupt: Callable[[], None] = field(default=lambda: None)
     # What was committed so far, even if the run is interrupted or the store fails.
     report: BulkReport = field(default_factory=BulkReport)
@@ -193,7 +193,7 @@ class RecordRun:
     def _write_at_once(self, records: Sequence[Record], tx: Writing) -> None:
         """All of them, or none and WouldContradict."""
         with tx.all_or_nothing():
-            tx.record(records, on=self.rules.clock.today(), number_format=self.number_format)
+            tx.record(records, on=self.rules.clock.today(), credit_note_format=self.credit_note_format)
 
     def _recheck(self, chunk: Sequence[CheckedRow], spool: RowSpool, tx: Writing) -> "_Recheck":
         """Find the rows whose facts changed since the check; for the others its answer is still valid."""

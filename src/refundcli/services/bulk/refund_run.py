@@ -219,8 +219,8 @@ class _Worker(RowProcessing):
         for flight, refund in [*written.elsewhere, *written.read]:
             flight.is_now(refund)
             self._resume_refund(flight)
-        for flight, place in written.unchecked:
-            self._ask_provider(flight, place)
+        for flight, lookup in written.unchecked:
+            self._ask_provider(flight, lookup)
         for row, plan in written.looked_at:
             self._check_at_provider(row, plan)
         for row, refunds in written.reserved:

@@ -27,10 +27,10 @@ from refundcli.services.preflight.payment import (
     AlreadyAtProvider,
     DiffersFromProvider,
     OwnRefund,
-    PaymentPlace,
+    PaymentLookup,
     claims,
+    lookup_of,
     own_refund_in,
-    place_of,
     refuse_differences,
     snapshot_at,
     store_findings,
@@ -88,16 +88,16 @@ class Snapshot:
         return min(listed.created_at, now) if listed and listed.created_at else now
 
 
-def snapshot_of(place: PaymentPlace, *, providers: Providers, clock: Clock) -> Snapshot:
+def snapshot_of(lookup: PaymentLookup, *, providers: Providers, clock: Clock) -> Snapshot:
     """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
     taken_at = clock.now()
-    return Snapshot(snapshot_at(place, providers), taken_at)
+    return Snapshot(snapshot_at(lookup, providers), taken_at)
 
 
-def place_at_provider(reading: RefundReading, refund: Refund) -> PaymentPlace | None:
+def lookup_at_provider(reading: RefundReading, refund: Refund) -> PaymentLookup | None:
     """Where its payment is looked up; None if the provider has no such look-up."""
     invoice = invoice_named(reading, refund.invoice_number)
-    return place_of(invoice, next(payment for payment in invoice.payments if payment.id == refund.payment_id))
+    return lookup_of(invoice, next(payment for payment in invoice.payments if payment.id == refund.payment_id))
 
 
 def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | None) -> Refused | None:
@@ -220,10 +220,10 @@ class _FirstSend:
     def _look(self) -> None:
         if self.provider.name not in CAN_LOOK_UP:
             return
-        place = self.books.read(lambda tx: place_at_provider(tx, self.refund))
-        assert place
+        lookup = self.books.read(lambda tx: lookup_at_provider(tx, self.refund))
+        assert lookup
         try:
-            self.snapshot = snapshot_of(place, providers=self.providers, clock=self.clock)
+            self.snapshot = snapshot_of(lookup, providers=self.providers, clock=self.clock)
         except RefundcliError as why:
             raise CannotBeChecked(self.refund, why) from why
         check_listed(self.refund, self.snapshot)

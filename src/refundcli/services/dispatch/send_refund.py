@@ -51,7 +51,7 @@ class SendingPolicy:
     """How long one request may take (seconds), and how credit notes are numbered."""
 
     call_seconds: float
-    number_format: str
+    credit_note_format: str
     on_interrupt: Callable[[], None] = field(default=lambda: None)
     on_waiting: Callable[[Refund | Closing], None] = field(default=lambda operation: None)
     on_unwritten: Callable[[Refund | Closing, str], None] = field(default=lambda operation, reference: None)
@@ -189,24 +189,24 @@ def settle(
         pending_reason=answer.pending_reason,
         expires_at=answer.expires_at,
     )
-    _end(tx, refund, end, clock=clock, number_format=policy.number_format)
+    _end(tx, refund, end, clock=clock, credit_note_format=policy.credit_note_format)
 
 
 def write_settlement(
-    tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str
+    tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, credit_note_format: str
 ) -> Refund | None:
     """Store the state and what follows from it; None if the change is not allowed, or it was changed meanwhile."""
-    ended = _end(tx, refund, end, clock=clock, number_format=number_format)
+    ended = _end(tx, refund, end, clock=clock, credit_note_format=credit_note_format)
     return tx.refund(refund.id) if ended else None
 
 
-def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> bool:
+def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, credit_note_format: str) -> bool:
     settled = tx.settle(refund, end)
     if settled is None:
         return False
     # An external refund that is not adopted has no credit note to issue or void.
     if end.state.is_accepted:
-        tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), number_format=number_format)
+        tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
     elif end.state in (RefundState.FAILED, RefundState.REVERSED):
         tx.void_credit_note(settled, at=clock.now())
     return True

@@ -48,7 +48,13 @@ class PullSummary:
 
 
 def pull(
-    records: ProviderRecords, *, since: date | None, books: Books, clock: Clock, number_format: str, advance: Advance
+    records: ProviderRecords,
+    *,
+    since: date | None,
+    books: Books,
+    clock: Clock,
+    credit_note_format: str,
+    advance: Advance,
 ) -> PullSummary:
     """Pull every invoice created since then. Raises ProviderUnreachable; what was written stays."""
     name = f"pull:{records.name}:{since or 'all'}"
@@ -59,7 +65,7 @@ def pull(
     def write_pages(listed: Iterable[ProviderInvoice | SkippedInvoice], place: str) -> None:
         for chunk in chunked(listed, _AT_ONCE):
             write = partial(
-                _write, listed=chunk, records=records, clock=clock, number_format=number_format, place=place
+                _write, listed=chunk, records=records, clock=clock, credit_note_format=credit_note_format, place=place
             )
             counts, changes = books.write(write)
             summary.imported.add(counts)
@@ -75,13 +81,17 @@ def pull(
     return summary
 
 
-def pull_one(records: ProviderRecords, name: str, *, books: Books, clock: Clock, number_format: str) -> PullSummary:
+def pull_one(
+    records: ProviderRecords, name: str, *, books: Books, clock: Clock, credit_note_format: str
+) -> PullSummary:
     """Pull one invoice, by its number or its id at the provider. Raises NotAtProvider, ProviderUnreachable."""
     invoice = records.invoice(name)
     if invoice is None:
         raise NotAtProvider(records, name)
     summary = PullSummary()
-    write = partial(_write, listed=[invoice], records=records, clock=clock, number_format=number_format, place="")
+    write = partial(
+        _write, listed=[invoice], records=records, clock=clock, credit_note_format=credit_note_format, place=""
+    )
     counts, summary.changes = books.write(write)
     summary.imported.add(counts)
     return summary
@@ -93,7 +103,7 @@ def _write(
     listed: Sequence[ProviderInvoice | SkippedInvoice],
     records: ProviderRecords,
     clock: Clock,
-    number_format: str,
+    credit_note_format: str,
     place: str,
 ) -> tuple[ImportCounts, int]:
     """Write one chunk. `place`: the sync state for the pull's position, and the day on which the pull began."""
@@ -117,11 +127,11 @@ def _write(
     for pulled in listed:
         if isinstance(pulled, SkippedInvoice):
             counts.unchanged.append((0, pulled.number or pulled.reference, f"{pulled.why} It was left out."))
-    changes += _sync_payments(tx, records.name, readable, clock, number_format)
+    changes += _sync_payments(tx, records.name, readable, clock, credit_note_format)
     for pulled, new in zip(readable, renumbered, strict=True):
         stored = tx.invoice(new.number)
         if stored and pulled.invoice.currency == stored.currency.code:
-            changes += note_credit(tx, stored, pulled.credited, evidence=f"asked {records.name.label}")
+            changes += note_credit(tx, stored, pulled.credited, update_source=f"asked {records.name.label}")
     if place:
         name, began = place.split()
         tx.set_sync_state(name, f"{listed[-1].reference} {began}")
@@ -129,7 +139,7 @@ def _write(
 
 
 def _sync_payments(
-    tx: Writing, provider: Provider, pulled: Sequence[ProviderInvoice], clock: Clock, number_format: str
+    tx: Writing, provider: Provider, pulled: Sequence[ProviderInvoice], clock: Clock, credit_note_format: str
 ) -> int:
     """Apply the snapshots of the payments that are in the books. Returns how many changes that made."""
     snapshots = [snapshot for invoice in pulled for snapshot in invoice.payments]
@@ -138,7 +148,9 @@ def _sync_payments(
         if invoice and payment:
             fresh = tx.invoice(invoice.number) or invoice
             payment = next(p for p in fresh.payments if p.id == payment.id)
-            changes += sync_payment(tx, fresh, payment, snapshot, clock=clock, number_format=number_format).changed
+            changes += sync_payment(
+                tx, fresh, payment, snapshot, clock=clock, credit_note_format=credit_note_format
+            ).changed
     return changes
 
 

@@ -43,23 +43,23 @@ def import_shares(
         if why:
             return ImportCounts(), why
     for shared in sharing:
-        _join(tx, shared, evidence=source)
+        _join(tx, shared, update_source=source)
     new = [shared for shared in sharing if shared.own is None]
     if stored is None:
         apart = [payment for payment in invoice.payments if all(payment is not shared.reported for shared in new)]
         counts = tx.import_invoices([replace(invoice, payments=tuple(apart))], source=source)
-        _add(tx, invoice, new, evidence=source)
+        _add(tx, invoice, new, update_source=source)
         return counts, ""
-    _add(tx, invoice, new, evidence=source)
+    _add(tx, invoice, new, update_source=source)
     return tx.import_invoices([invoice], source=source), ""
 
 
-def _add(tx: Writing, invoice: NewInvoice, new: Sequence[_Sharing], *, evidence: str) -> None:
+def _add(tx: Writing, invoice: NewInvoice, new: Sequence[_Sharing], *, update_source: str) -> None:
     for shared in new:
         stored = tx.invoice(invoice.number)
         _, first = _owners(tx, shared.reported)[0]
         assert stored
-        tx.add_share(stored, first, shared.reported, reported=invoice.payments, evidence=evidence)
+        tx.add_share(stored, first, shared.reported, reported=invoice.payments, update_source=update_source)
 
 
 def _sharing(reading: Reading, invoice: NewInvoice, stored: Invoice | None) -> list[_Sharing]:
@@ -130,9 +130,9 @@ def _others(reading: Reading, invoice: NewInvoice, sharing: _Sharing) -> list[In
     return [invoices[number] for number in sorted(invoices)]
 
 
-def _join(tx: Writing, sharing: _Sharing, *, evidence: str) -> None:
+def _join(tx: Writing, sharing: _Sharing, *, update_source: str) -> None:
     """Join payments that are stored under several ids into one with several shares."""
     payments = [*([sharing.own] if sharing.own else []), *sharing.matches]
     first, *duplicates = sorted(payments, key=lambda payment: payment.home_id)
     for duplicate in duplicates:
-        tx.join_payments(first, duplicate, evidence=evidence)
+        tx.join_payments(first, duplicate, update_source=update_source)

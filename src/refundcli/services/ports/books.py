@@ -194,7 +194,7 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
         """Reserve an amount for a refund; False if it exceeds what is left. One guarded statement (I1)."""
         ...
 
-    def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
+    def record(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
         """Record amounts returned out of band, with their credit notes, under the guard of `reserve` (R7)."""
         ...
 
@@ -226,16 +226,16 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
         ...
 
     def record_external(
-        self, invoice: Invoice, payment: Payment, update: RefundUpdate, *, undecided: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, update: RefundUpdate, *, undecided: bool, update_source: str
     ) -> Refund:
         """Count an external refund. `undecided`: it may be the same as one recorded by hand."""
         ...
 
-    def note_record_failed(self, record: Refund, update: RefundUpdate, *, evidence: str) -> bool:
+    def note_record_failed(self, record: Refund, update: RefundUpdate, *, update_source: str) -> bool:
         """Store that the refund matched with the record failed or was returned; False if stored already."""
         ...
 
-    def match_record(self, record: Refund, update: RefundUpdate, *, evidence: str) -> None:
+    def match_record(self, record: Refund, update: RefundUpdate, *, update_source: str) -> None:
         """Store that the provider's refund is the one recorded by hand, so that it counts once."""
         ...
 
@@ -247,15 +247,15 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
         """Store why the refund is pending, and until when the customer may act. False if that is stored already."""
         ...
 
-    def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
+    def note_success(self, refund: Refund, *, at: datetime | None, update_source: str) -> bool:
         """Store when a failed or recorded refund was reported as succeeded. False if that is stored already."""
         ...
 
-    def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
+    def hold_failed(self, refund: Refund, *, update_source: str) -> bool:
         """Reserve the amount of a failed refund until it is acknowledged. False if it has been used since."""
         ...
 
-    def reverse_part(self, refund: Refund, amount: Money, *, evidence: str) -> None:
+    def reverse_part(self, refund: Refund, amount: Money, *, update_source: str) -> None:
         """Record that a part of a refund was returned. The credit note stays; it needs acknowledgement (R14)."""
         ...
 
@@ -271,22 +271,22 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
         """Record that a person acknowledged the failure, and free the reserved amount."""
         ...
 
-    def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, evidence: str) -> None:
+    def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, update_source: str) -> None:
         """Write a new dispute (id 0) or its new state; the payment's state and lost amount follow from all disputes."""
         ...
 
-    def record_capture(self, invoice: Invoice, payment: Payment, update: CaptureUpdate, *, evidence: str) -> bool:
+    def record_capture(self, invoice: Invoice, payment: Payment, update: CaptureUpdate, *, update_source: str) -> bool:
         """Write the state of one capture of a payment; False if a later report of it is stored."""
         ...
 
     def note_payment(
-        self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, update_source: str
     ) -> bool:
         """Write the amount captured of the whole payment. An invoice without captured money becomes open again."""
         ...
 
     def add_share(
-        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], evidence: str
+        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], update_source: str
     ) -> None:
         """Add a share of the payment for this further invoice, which may have it already without its id.
 
@@ -294,7 +294,7 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
         """
         ...
 
-    def join_payments(self, first: Payment, second: Payment, *, evidence: str) -> None:
+    def join_payments(self, first: Payment, second: Payment, *, update_source: str) -> None:
         """Join two payments that are one at the provider, under two ids: they become shares of it."""
         ...
 
@@ -310,7 +310,7 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
         """Store why the payment cannot be refunded from here; empty if it can."""
         ...
 
-    def note_credited(self, payment: Payment, amount: Money, *, evidence: str) -> None:
+    def note_credited(self, payment: Payment, amount: Money, *, update_source: str) -> None:
         """Store how much of it was credited to the customer's balance at the provider."""
         ...
 
@@ -318,11 +318,11 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
         """Record that a person acknowledged the invoice's loss (I13)."""
         ...
 
-    def change_number_format(self, number_format: str) -> None:
+    def change_number_format(self, credit_note_format: str) -> None:
         """Change the format of new credit note numbers."""
         ...
 
-    def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None: ...
+    def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, credit_note_format: str) -> None: ...
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None: ...
     def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None: ...
     def number_invoice(self, known_as: str, number: str) -> None:

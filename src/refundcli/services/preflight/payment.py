@@ -84,7 +84,7 @@ class AlreadyAtProvider(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentPlace:
+class PaymentLookup:
     """How to look up a payment; `of_invoice` is the provider's id of its invoice, if it has one."""
 
     provider: Provider
@@ -143,20 +143,20 @@ def _now(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> tupl
 
 def snapshots_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Snapshots:
     """The snapshots by payment; None if the provider has no such payment. Raises ProviderUnreachable."""
-    places = {share.payment.id: place_of(invoice, share.payment) for share in shares}
-    return {payment: snapshot_at(place, providers) for payment, place in places.items() if place}
+    lookups = {share.payment.id: lookup_of(invoice, share.payment) for share in shares}
+    return {payment: snapshot_at(lookup, providers) for payment, lookup in lookups.items() if lookup}
 
 
-def place_of(invoice: Invoice, payment: Payment) -> PaymentPlace | None:
+def lookup_of(invoice: Invoice, payment: Payment) -> PaymentLookup | None:
     """How to look up the payment; None if its provider has no such look-up."""
     if payment.provider is None or payment.provider not in CAN_LOOK_UP:
         return None
-    return PaymentPlace(payment.provider, payment.reference, invoice.invoice_reference)
+    return PaymentLookup(payment.provider, payment.reference, invoice.invoice_reference)
 
 
-def snapshot_at(place: PaymentPlace, providers: Providers) -> PaymentSnapshot | None:
+def snapshot_at(lookup: PaymentLookup, providers: Providers) -> PaymentSnapshot | None:
     """The snapshot; None if the provider has no such payment. Raises ProviderUnreachable, CannotBeHeld."""
-    return providers.records(place.provider).payment(place.reference, of_invoice=place.of_invoice)
+    return providers.records(lookup.provider).payment(lookup.reference, of_invoice=lookup.of_invoice)
 
 
 def store_findings(tx: Writing, invoice: Invoice, snapshots: Snapshots) -> None:

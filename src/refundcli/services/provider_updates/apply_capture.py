@@ -11,7 +11,7 @@ from refundcli.services.ports.vocabulary import CaptureChange
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
 
 
-def apply_capture(tx: Writing, update: CaptureUpdate, *, evidence: str) -> UpdateOutcome:
+def apply_capture(tx: Writing, update: CaptureUpdate, *, update_source: str) -> UpdateOutcome:
     """Apply it in the caller's transaction. An ambiguous cancellation is unreviewed (R13)."""
     match = payment_referenced(tx, update.provider, update.payment_references)
     if match is None:
@@ -28,7 +28,7 @@ def apply_capture(tx: Writing, update: CaptureUpdate, *, evidence: str) -> Updat
     doubt = _doubt(payment, tx.captures(payment), update)
     if doubt and update.change is not CaptureChange.ADDED:
         return UpdateOutcome(EventState.UNREVIEWED, doubt)
-    changed = tx.record_capture(invoice, payment, update, evidence=evidence)
+    changed = tx.record_capture(invoice, payment, update, update_source=update_source)
     if doubt:
         return UpdateOutcome(EventState.UNREVIEWED, doubt, changed)
     return UpdateOutcome(EventState.APPLIED, f"{update.status} of {update.amount} on {invoice.number}", changed)

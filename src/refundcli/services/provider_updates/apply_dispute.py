@@ -19,7 +19,9 @@ _STAGES = (DisputeStage.INQUIRY, DisputeStage.ANSWERED_INQUIRY, DisputeStage.CHA
 MIGRATED = "migrated"
 
 
-def apply_dispute(tx: Writing, update: DisputeUpdate, *, evidence: str, is_complete: bool = False) -> UpdateOutcome:
+def apply_dispute(
+    tx: Writing, update: DisputeUpdate, *, update_source: str, is_complete: bool = False
+) -> UpdateOutcome:
     """Apply it in the caller's transaction; unmatched while neither its payment nor its dispute is in the books.
 
     `is_complete`: the provider listed all disputes of the payment, so a placeholder can only be one of them.
@@ -40,10 +42,10 @@ def apply_dispute(tx: Writing, update: DisputeUpdate, *, evidence: str, is_compl
         update = replace(update, amount=None)
     existing = _record_of(payment.disputes, update)
     if existing is None and not update.reference:
-        return _apply_unidentified(tx, invoice, payment, update, evidence)
+        return _apply_unidentified(tx, invoice, payment, update, update_source)
     if existing is None:
-        return _apply_to_placeholder(tx, invoice, payment, update, evidence, is_complete=is_complete)
-    return _write(tx, invoice, payment, existing, _next(existing, update), update, evidence)
+        return _apply_to_placeholder(tx, invoice, payment, update, update_source, is_complete=is_complete)
+    return _write(tx, invoice, payment, existing, _next(existing, update), update, update_source)
 
 
 def new_record(payment: Payment, update: DisputeUpdate) -> DisputeRecord:
@@ -70,39 +72,39 @@ def _record_of(disputes: Sequence[DisputeRecord], update: DisputeUpdate) -> Disp
     return compatible[0] if len(disputes) == len(compatible) == 1 else None
 
 
-def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, evidence: str) -> int:
+def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, update_source: str) -> int:
     """Close each placeholder that is not among all disputes listed by the provider; returns how many."""
     unlisted = [
         record for record in payment.disputes if record.is_placeholder and record.state is not DisputeState.CLOSED
     ]
     for placeholder in unlisted:
         closed = replace(placeholder, state=DisputeState.CLOSED, status="not at the provider")
-        tx.record_dispute(invoice, payment, closed, evidence=evidence)
+        tx.record_dispute(invoice, payment, closed, update_source=update_source)
     return len(unlisted)
 
 
 def _apply_to_placeholder(
-    tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, evidence: str, *, is_complete: bool
+    tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, update_source: str, *, is_complete: bool
 ) -> UpdateOutcome:
     """The first update about a dispute fills in its placeholder; without one it creates a record."""
     placeholders = [record for record in payment.disputes if record.is_placeholder]
     fitting = next((record for record in placeholders if is_complete or _is_compatible(record, update)), None)
     if fitting:
         filled = _filled(fitting, payment, update)
-        return _write(tx, invoice, payment, fitting, filled, update, evidence)
+        return _write(tx, invoice, payment, fitting, filled, update, update_source)
     if placeholders:
         existing = placeholders[0]
         note = f"{invoice.number} has a dispute of {existing.amount} in the books, and this one is of {update.amount}"
         return UpdateOutcome(EventState.UNREVIEWED, note)
-    return _write(tx, invoice, payment, None, new_record(payment, update), update, evidence)
+    return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)
 
 
 def _apply_unidentified(
-    tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, evidence: str
+    tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, update_source: str
 ) -> UpdateOutcome:
     """An update without a reference that fits no record: the first dispute of its payment, or else unreviewed."""
     if not payment.disputes:
-        return _write(tx, invoice, payment, None, new_record(payment, update), update, evidence)
+        return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)
     note = f"{update.status} does not say which dispute of {invoice.number} it is about"
     return UpdateOutcome(EventState.UNREVIEWED, note)
 
@@ -145,12 +147,12 @@ def _write(
     existing: DisputeRecord | None,
     record: DisputeRecord,
     update: DisputeUpdate,
-    evidence: str,
+    update_source: str,
 ) -> UpdateOutcome:
     note = f"dispute of {invoice.number}: {update.status}"
     if record == existing:
         return UpdateOutcome(EventState.APPLIED, note)
-    tx.record_dispute(invoice, payment, record, evidence=evidence)
+    tx.record_dispute(invoice, payment, record, update_source=update_source)
     if payment.recorded_of_disputes and existing and existing.state is DisputeState.LOST and record.state in _ENDED:
         # Its record and credit note are no longer true (R14). Only a person can undo them.
         note = f"{note}; {payment.recorded_of_disputes} is recorded as lost to it: undo that record if it is wrong"

@@ -27,20 +27,24 @@ from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
 
 
-def apply_update(tx: Writing, update: Update, *, evidence: str, clock: Clock, number_format: str) -> UpdateOutcome:
-    """Apply one provider update in the caller's transaction; `evidence` is its source."""
+def apply_update(
+    tx: Writing, update: Update, *, update_source: str, clock: Clock, credit_note_format: str
+) -> UpdateOutcome:
+    """Apply one provider update in the caller's transaction; `update_source` is its source."""
     if isinstance(update, DisputeUpdate):
-        return apply_dispute(tx, update, evidence=evidence)
+        return apply_dispute(tx, update, update_source=update_source)
     if isinstance(update, CaptureUpdate):
-        return apply_capture(tx, update, evidence=evidence)
+        return apply_capture(tx, update, update_source=update_source)
     if isinstance(update, UnsupportedUpdate):
         return _apply_unsupported(tx, update)
     if isinstance(update, Doubt):
         return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, update) else EventState.UNMATCHED, update.why)
     ours = _refund_of(tx, update)
     if ours is None:
-        return _apply_external(tx, update, evidence=evidence)
-    return _apply_to_ours(tx, ours, update, evidence=evidence, clock=clock, number_format=number_format)
+        return _apply_external(tx, update, update_source=update_source)
+    return _apply_to_ours(
+        tx, ours, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format
+    )
 
 
 def _apply_unsupported(tx: Writing, update: UnsupportedUpdate) -> UpdateOutcome:
@@ -54,9 +58,12 @@ def _apply_unsupported(tx: Writing, update: UnsupportedUpdate) -> UpdateOutcome:
 
 
 def apply_updates(
-    tx: Writing, updates: Sequence[Update], *, evidence: str, clock: Clock, number_format: str
+    tx: Writing, updates: Sequence[Update], *, update_source: str, clock: Clock, credit_note_format: str
 ) -> list[UpdateOutcome]:
-    return [apply_update(tx, update, evidence=evidence, clock=clock, number_format=number_format) for update in updates]
+    return [
+        apply_update(tx, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format)
+        for update in updates
+    ]
 
 
 def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
@@ -93,7 +100,7 @@ def _refund_of(tx: Writing, update: RefundUpdate) -> Refund | None:
 
 
 def _apply_to_ours(
-    tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str, clock: Clock, number_format: str
+    tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str, clock: Clock, credit_note_format: str
 ) -> UpdateOutcome:
     part = update.state is RefundState.REVERSED and update.amount.currency == refund.amount.currency
     differs = _what_differs(tx, refund, update, any_amount=part and update.amount < refund.amount)
@@ -101,15 +108,15 @@ def _apply_to_ours(
         note = f"reports a different {' and '.join(differs)} than refund {refund.id}; nothing was changed"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
-        return _apply_to_record(tx, refund, update, evidence=evidence)
+        return _apply_to_record(tx, refund, update, update_source=update_source)
     if part and update.amount < refund.amount:
-        return _apply_partial_reversal(tx, refund, update, evidence=evidence)
+        return _apply_partial_reversal(tx, refund, update, update_source=update_source)
     if refund.state is RefundState.FAILED and update.state is RefundState.SUCCEEDED:
-        return _apply_success_after_failure(tx, refund, update, evidence=evidence)
-    return _settle(tx, refund, update, evidence=evidence, clock=clock, number_format=number_format)
+        return _apply_success_after_failure(tx, refund, update, update_source=update_source)
+    return _settle(tx, refund, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format)
 
 
-def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
     """Apply it to a matched record. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
         note = f"was recorded as {record.id}, which was undone"
@@ -118,9 +125,9 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, evide
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
     if not update.state.is_accepted:
-        changed = tx.note_record_failed(record, update, evidence=evidence)
+        changed = tx.note_record_failed(record, update, update_source=update_source)
     elif update.may_outweigh_failure or (record.failed_at and update.state is RefundState.SUCCEEDED):
-        changed = tx.note_success(record, at=update.reported_at, evidence=evidence)
+        changed = tx.note_success(record, at=update.reported_at, update_source=update_source)
     now = tx.refund(record.id) or record
     if now.is_made_at_provider:
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, now)
@@ -144,36 +151,36 @@ def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, any_amou
 
 
 def _settle(
-    tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str, clock: Clock, number_format: str
+    tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str, clock: Clock, credit_note_format: str
 ) -> UpdateOutcome:
     end = Settlement(
         update.state,
         update.reference,
         update.status,
         update.failure,
-        evidence,
+        update_source,
         may_be_retried=update.may_be_retried,
         reported_at=update.reported_at,
         hold_until=update.hold_until,
         pending_reason=update.pending_reason,
         expires_at=update.expires_at,
     )
-    now = _as_accepted(tx, refund, end, clock=clock, number_format=number_format)
-    settled = write_settlement(tx, now, end, clock=clock, number_format=number_format)
+    now = _as_accepted(tx, refund, end, clock=clock, credit_note_format=credit_note_format)
+    settled = write_settlement(tx, now, end, clock=clock, credit_note_format=credit_note_format)
     changed = settled is not None and settled.state is not refund.state
     if settled is None and tx.note_report(now, end):
         # A repeated state may report why the refund is pending, and until when.
         settled, changed = tx.refund(now.id), True
     if now.state is RefundState.SUCCEEDED and update.may_outweigh_failure and update.reported_at:
         # A failure that arrives later and is dated before the newest success is older (I7).
-        tx.note_success(now, at=update.reported_at, evidence=evidence)
+        tx.note_success(now, at=update.reported_at, update_source=update_source)
     current = settled or now
     if current.succeeded_after_failure and not current.needs_acknowledgement_after_all:
-        return _hold_again(tx, current, evidence=evidence)
+        return _hold_again(tx, current, update_source=update_source)
     return UpdateOutcome(EventState.APPLIED, f"{current.id} is {current.state}", changed, current)
 
 
-def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, number_format: str) -> Refund:
+def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, credit_note_format: str) -> Refund:
     """Move the refund through every earlier state: a reported refund was sent and accepted.
 
     A refund that was only reserved was sent before these books were restored from a backup.
@@ -184,46 +191,48 @@ def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, 
     unfinished = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     if now.state in unfinished and end.state is not RefundState.PENDING:
         accepted = replace(end, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
-        now = write_settlement(tx, now, accepted, clock=clock, number_format=number_format) or now
+        now = write_settlement(tx, now, accepted, clock=clock, credit_note_format=credit_note_format) or now
     return now
 
 
-def _apply_success_after_failure(tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+def _apply_success_after_failure(
+    tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str
+) -> UpdateOutcome:
     """A success before the failure is old. After a later one the customer may have the money: reserve it (R14)."""
     is_later = not (update.reported_at and refund.failed_at) or update.reported_at > refund.failed_at
-    if not tx.note_success(refund, at=update.reported_at, evidence=evidence):
+    if not tx.note_success(refund, at=update.reported_at, update_source=update_source):
         return UpdateOutcome(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
     now = tx.refund(refund.id) or refund
     if is_later:
-        return _hold_again(tx, now, evidence=evidence)
+        return _hold_again(tx, now, update_source=update_source)
     # It failed after it succeeded, so its amount stays reserved until acknowledged, whatever the order of the reports.
-    tx.hold_failed(now, evidence=evidence)
+    tx.hold_failed(now, update_source=update_source)
     return UpdateOutcome(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
 
 
-def _hold_again(tx: Writing, refund: Refund, *, evidence: str) -> UpdateOutcome:
-    if tx.hold_failed(refund, evidence=evidence):
+def _hold_again(tx: Writing, refund: Refund, *, update_source: str) -> UpdateOutcome:
+    if tx.hold_failed(refund, update_source=update_source):
         note = f"{refund.id} failed, and was reported as successful later"
         return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
     note = f"{refund.id} failed and its amount was used since; now it is reported as successful: it may be paid twice"
     return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
 
 
-def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
     """Record that a part of the refund was returned; the refund and its credit note stay valid."""
     note = f"{update.amount} of {refund.id} was returned"
     if refund.reversed_amount == update.amount:
         return UpdateOutcome(EventState.APPLIED, note, refund=refund)
     if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:
         return UpdateOutcome(EventState.UNREVIEWED, f"{note}, but that refund is {refund.state}", refund=refund)
-    tx.reverse_part(refund, update.amount, evidence=evidence)
+    tx.reverse_part(refund, update.amount, update_source=update_source)
     return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
 
 
 # --- external refunds -----------------------------------------------------------------------------------------
 
 
-def _apply_external(tx: Writing, update: RefundUpdate, *, evidence: str) -> UpdateOutcome:
+def _apply_external(tx: Writing, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
     """Count a refund that was not sent from here; a person adopts it."""
     match = payment_referenced(tx, update.provider, update.payment_references)
     if match is None:
@@ -241,10 +250,10 @@ def _apply_external(tx: Writing, update: RefundUpdate, *, evidence: str) -> Upda
     records = _unmatched_records(invoice, payment) if update.state.is_accepted else []
     record = _record_of_it(records, update)
     if record:
-        tx.match_record(record, update, evidence=evidence)
+        tx.match_record(record, update, update_source=update_source)
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", True, record)
     # It may be the same as a refund recorded by hand: its amount is reserved until a person decides.
-    external = tx.record_external(invoice, payment, update, undecided=bool(records), evidence=evidence)
+    external = tx.record_external(invoice, payment, update, undecided=bool(records), update_source=update_source)
     return UpdateOutcome(
         EventState.APPLIED, f"external refund, stored as {external.id} of {invoice.number}", True, external
     )

@@ -31,7 +31,7 @@ def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader
             reported_at=event.occurred_at,
         )
         decided = replace(record, state=state)
-        tx.record_dispute(invoice, payment, decided, evidence=f"event {stored.id}, decided by a person")
+        tx.record_dispute(invoice, payment, decided, update_source=f"event {stored.id}, decided by a person")
 
 
 def _payments_of(tx: Reading, stored: StoredEvent) -> list[tuple[Invoice, Payment]]:

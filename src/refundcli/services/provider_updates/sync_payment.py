@@ -50,7 +50,7 @@ def sync_payment(
     snapshot: PaymentSnapshot | None,
     *,
     clock: Clock,
-    number_format: str,
+    credit_note_format: str,
 ) -> PaymentSync:
     """Sync in the caller's transaction, which read the invoice and payment. Each repair is an audited transition."""
     differences = list(compare(invoice, payment, snapshot)) + claimed_twice(tx, invoice, payment, snapshot)
@@ -58,14 +58,16 @@ def sync_payment(
         return PaymentSync(differences, differences)
     if any(difference.kind is DifferenceKind.CURRENCY and difference.what == "currency" for difference in differences):
         return PaymentSync(differences, differences)
-    evidence = f"asked {snapshot.provider.label}"
+    update_source = f"asked {snapshot.provider.label}"
     changed = int(
-        tx.note_payment(invoice, payment, captured=snapshot.captured, processing=snapshot.processing, evidence=evidence)
+        tx.note_payment(
+            invoice, payment, captured=snapshot.captured, processing=snapshot.processing, update_source=update_source
+        )
     )
     tx.note_unsupported(payment, snapshot.unsupported)
     if snapshot.credited is not None and snapshot.credited.currency == invoice.currency:
-        changed += note_credit(tx, invoice, snapshot.credited, evidence=evidence)
-    changed += _apply(tx, invoice, payment, snapshot, evidence, clock, number_format)
+        changed += note_credit(tx, invoice, snapshot.credited, update_source=update_source)
+    changed += _apply(tx, invoice, payment, snapshot, update_source, clock, credit_note_format)
     now = tx.invoice(invoice.number)
     assert now
     current = next(p for p in now.payments if p.id == payment.id)
@@ -82,7 +84,7 @@ def _settled(before: Invoice, now: Invoice) -> list[Refund]:
     return [r for r in now.refunds_of_payments if r.id in unknown and r.state not in WITHOUT_OUTCOME]
 
 
-def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str) -> int:
+def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, update_source: str) -> int:
     """Distribute the credit to the customer's balance over the invoice's payments, in order.
 
     Returns how many payments changed.
@@ -94,17 +96,17 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, evidence: str
         part = min(remaining, payment.captured)
         remaining -= part
         changed += payment.credited != part
-        tx.note_credited(payment, part, evidence=evidence)
+        tx.note_credited(payment, part, update_source=update_source)
     return changed
 
 
-def apply_snapshot(tx: Writing, snapshot: PaymentSnapshot, *, clock: Clock, number_format: str) -> UpdateOutcome:
+def apply_snapshot(tx: Writing, snapshot: PaymentSnapshot, *, clock: Clock, credit_note_format: str) -> UpdateOutcome:
     """Find the snapshot's payment and apply it. Unmatched while the payment is not in the books."""
     match = payment_referenced(tx, snapshot.provider, snapshot.references)
     if match is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = match
-    sync = sync_payment(tx, invoice, payment, snapshot, clock=clock, number_format=number_format)
+    sync = sync_payment(tx, invoice, payment, snapshot, clock=clock, credit_note_format=credit_note_format)
     if any(difference.kind is DifferenceKind.CURRENCY for difference in sync.remaining):
         return UpdateOutcome(EventState.UNREVIEWED, str(sync.remaining[0]))
     return UpdateOutcome(
@@ -117,16 +119,23 @@ def _apply(
     invoice: Invoice,
     payment: Payment,
     snapshot: PaymentSnapshot,
-    evidence: str,
+    update_source: str,
     clock: Clock,
-    number_format: str,
+    credit_note_format: str,
 ) -> int:
     """Apply its disputes and refunds one by one; returns how many changed the books."""
     outcomes: list[tuple[DisputeUpdate | RefundUpdate, UpdateOutcome]] = []
     for dispute in snapshot.disputes:
-        outcomes.append((dispute, apply_dispute(tx, dispute, evidence=evidence, is_complete=True)))
+        outcomes.append((dispute, apply_dispute(tx, dispute, update_source=update_source, is_complete=True)))
     for refund in snapshot.refunds:
-        outcomes.append((refund, apply_update(tx, refund, evidence=evidence, clock=clock, number_format=number_format)))
+        outcomes.append(
+            (
+                refund,
+                apply_update(
+                    tx, refund, update_source=update_source, clock=clock, credit_note_format=credit_note_format
+                ),
+            )
+        )
     doubtful = {doubt.object_id for doubt in snapshot.doubts}
     doubts = [
         *snapshot.doubts,
@@ -145,7 +154,7 @@ def _apply(
     now = tx.invoice(invoice.number)
     assert now
     current = next(p for p in now.payments if p.id == payment.id)
-    return changed + close_placeholders(tx, now, current, evidence=evidence)
+    return changed + close_placeholders(tx, now, current, update_source=update_source)
 
 
 def _needs_a_person(outcome: UpdateOutcome) -> bool:

@@ -118,7 +118,7 @@ class Comparison:
     books: Books
     records: ProviderRecords
     clock: Clock
-    number_format: str
+    credit_note_format: str
     on_difference: OnDifference
     advance: Advance = lambda count: None
     pending_days: int = PENDING_DAYS
@@ -197,7 +197,7 @@ class Comparison:
             differences = credit_differences(now, self.records.name, credited)
             if credited is None or not differences:
                 return PaymentSync()
-            changed = note_credit(tx, now, credited, evidence=f"asked {self.records.name.label}")
+            changed = note_credit(tx, now, credited, update_source=f"asked {self.records.name.label}")
             remaining = credit_differences(invoice_named(tx, invoice.number), self.records.name, credited)
             return PaymentSync(differences, remaining, changed)
 
@@ -253,7 +253,9 @@ class Comparison:
         self._report_sync(summary, self.books.write(write))
 
     def _sync(self, tx: Writing, invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None) -> PaymentSync:
-        return sync_payment(tx, invoice, payment, snapshot, clock=self.clock, number_format=self.number_format)
+        return sync_payment(
+            tx, invoice, payment, snapshot, clock=self.clock, credit_note_format=self.credit_note_format
+        )
 
     def _report_sync(self, summary: ComparisonSummary, sync: PaymentSync) -> None:
         summary.changed += sync.changed

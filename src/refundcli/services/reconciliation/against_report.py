@@ -77,7 +77,7 @@ class ReportComparison:
     provider: Provider
     account: str
     clock: Clock
-    number_format: str
+    credit_note_format: str
     on_difference: OnDifference
     pending_days: int = PENDING_DAYS
     summary: ComparisonSummary = field(default_factory=ComparisonSummary)
@@ -299,7 +299,11 @@ class ReportComparison:
             return UpdateOutcome(self._store(tx, row_update, row_update.update.why))
         before = dispute_in_books(tx, row_update.update) if isinstance(row_update.update, DisputeUpdate) else None
         outcome = apply_update(
-            tx, row_update.update, evidence=row_update.evidence, clock=self.clock, number_format=self.number_format
+            tx,
+            row_update.update,
+            evidence=row_update.evidence,
+            clock=self.clock,
+            credit_note_format=self.credit_note_format,
         )
         if isinstance(row_update.update, DisputeUpdate):
             row_update.difference = replace(row_update.difference, here=before.state if before else "none")

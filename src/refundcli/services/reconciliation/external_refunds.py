@@ -73,7 +73,7 @@ def adopt(
     memo: str,
     books: Books,
     clock: Clock,
-    number_format: str,
+    credit_note_format: str,
     of_invoice: str = "",
 ) -> Refund:
     """Give it a reason and a credit note, in one transaction (R4, R7).
@@ -89,7 +89,7 @@ def adopt(
         if of_invoice and of_invoice != external.invoice_number:
             external = tx.assign_external(external, share_named(tx, external, of_invoice))
         adopted = tx.adopt(external, reason=reason, memo=memo)
-        tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), number_format=number_format)
+        tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
         return tx.refund(adopted.id) or adopted
 
     return books.write(write)

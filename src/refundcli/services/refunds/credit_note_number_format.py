@@ -10,7 +10,7 @@ class NumberFormatChanged(SettingsProblem):
     def __init__(self, stored: str, configured: str) -> None:
         super().__init__(
             f"This store numbers its credit notes {stored}; the settings say {configured}. Nothing was done.",
-            hint=f"Set number_format = {stored!a} under [credit_notes], or change the store:\n"
+            hint=f"Set credit_note_format = {stored!a} under [credit_notes], or change the store:\n"
             f"refundcli store number-format {configured!a}",
             context={"store": stored, "settings": configured},
         )
@@ -23,12 +23,12 @@ def refuse_changed_format(reading: Reading, configured: str) -> None:
         raise NumberFormatChanged(stored, configured)
 
 
-def change_format(number_format: str, *, books: Books) -> str:
+def change_format(credit_note_format: str, *, books: Books) -> str:
     """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
 
     def write(tx: Writing) -> str:
         before = tx.number_format()
-        tx.change_number_format(number_format)
+        tx.change_number_format(credit_note_format)
         return before
 
     return books.write(write)

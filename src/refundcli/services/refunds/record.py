@@ -247,7 +247,7 @@ def _without_hold(invoice: Invoice, failed: Refund) -> Invoice:
 
 
 def mark_refunded(
-    request: MarkRequest, *, confirmed: Money, books: Books, clock: Clock, number_format: str
+    request: MarkRequest, *, confirmed: Money, books: Books, clock: Clock, credit_note_format: str
 ) -> list[Refund]:
     """Record it: one refund and one issued credit note for each payment, in one transaction (R7).
 
@@ -255,12 +255,14 @@ def mark_refunded(
     """
 
     def work(tx: Writing) -> list[Refund]:
-        return record_in(tx, request, confirmed=confirmed, clock=clock, number_format=number_format)
+        return record_in(tx, request, confirmed=confirmed, clock=clock, credit_note_format=credit_note_format)
 
     return books.write(work)
 
 
-def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, number_format: str) -> list[Refund]:
+def record_in(
+    tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, credit_note_format: str
+) -> list[Refund]:
     """`mark_refunded` in the caller's transaction. Refusals are raised before anything is changed."""
     plan = preview_mark(tx, request, clock=clock)
     if plan.existing:
@@ -273,7 +275,7 @@ def record_in(tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clo
         tx.acknowledge(failed, memo=f"recorded by other means: {request.out_of_band.evidence}")
     parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
     records = records_of(request, plan.invoice.id, parts, at=clock.now())
-    tx.record(records, on=clock.today(), number_format=number_format)
+    tx.record(records, on=clock.today(), credit_note_format=credit_note_format)
     return [tx.refund(record.refund.id) or record.refund for record in records]
 
 

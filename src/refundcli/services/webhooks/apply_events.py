@@ -78,7 +78,7 @@ def apply_stored(
     books: Books,
     readers: Readers,
     clock: Clock,
-    number_format: str,
+    credit_note_format: str,
     after: int = 0,
     at_once: int = _BATCH,
     may_continue: Callable[[], bool] = lambda: True,
@@ -98,18 +98,20 @@ def apply_stored(
             break
         with_updates = [(event, update_reader.updates_in(event)) for event in batch if selects(event)]
         if with_updates:
-            _apply_batch(with_updates, outcomes, books=books, clock=clock, number_format=number_format)
+            _apply_batch(with_updates, outcomes, books=books, clock=clock, credit_note_format=credit_note_format)
         outcomes.last_id = batch[-1].id
     if outcomes.changed:
         # An event that names only its dispute can arrive before that dispute.
-        again = apply_known(Provider.ADYEN, books=books, readers=readers, clock=clock, number_format=number_format)
+        again = apply_known(
+            Provider.ADYEN, books=books, readers=readers, clock=clock, credit_note_format=credit_note_format
+        )
         outcomes.changed += again.changed
         outcomes.contradictions += again.contradictions
     return outcomes
 
 
 def apply_known(
-    provider: Provider, *, books: Books, readers: Readers, clock: Clock, number_format: str, asks: bool = True
+    provider: Provider, *, books: Books, readers: Readers, clock: Clock, credit_note_format: str, asks: bool = True
 ) -> EventOutcomes:
     """Apply events that were stored before their payment or dispute was in the books, oldest first.
 
@@ -126,23 +128,23 @@ def apply_known(
                 (event, update_reader.updates_in(event)) for event in batch if asks or event.event.not_applied
             ]
             if with_updates:
-                _apply_batch(with_updates, outcomes, books=books, clock=clock, number_format=number_format)
+                _apply_batch(with_updates, outcomes, books=books, clock=clock, credit_note_format=credit_note_format)
             outcomes.last_id = batch[-1].id
     return outcomes
 
 
 def apply_set_aside(
-    outcomes: EventOutcomes, *, books: Books, readers: Readers, clock: Clock, number_format: str
+    outcomes: EventOutcomes, *, books: Books, readers: Readers, clock: Clock, credit_note_format: str
 ) -> None:
     """Apply events that were stored without being applied and whose payment was imported since (R13)."""
     for provider in Provider:
         again = apply_known(
-            provider, books=books, readers=readers, clock=clock, number_format=number_format, asks=False
+            provider, books=books, readers=readers, clock=clock, credit_note_format=credit_note_format, asks=False
         )
         outcomes.include(again)
 
 
-def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: Clock, number_format: str) -> bool:
+def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: Clock, credit_note_format: str) -> bool:
     """Apply Adyen's stored events about this invoice's payments; true if there were any.
 
     In the caller's transaction, so that no refund is decided while a stored event is not applied (R13). Stripe's events
@@ -157,7 +159,7 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
     for number in sorted(numbers):
         stored = event_numbered(tx, number)
         updates = None if stored.event.not_applied else readers(Provider.ADYEN).updates_in(stored.event)
-        outcome = _outcome_of(tx, stored, updates, clock, number_format)
+        outcome = _outcome_of(tx, stored, updates, clock, credit_note_format)
         if (outcome.state, outcome.note) != (stored.state, stored.note):
             tx.mark_event(stored, outcome.state, outcome.note)
     return bool(numbers)
@@ -237,17 +239,17 @@ def _apply_batch(
     *,
     books: Books,
     clock: Clock,
-    number_format: str,
+    credit_note_format: str,
 ) -> None:
     """Apply a batch in one transaction, else one by one. An event that cannot be applied waits, with a note."""
     try:
-        applied = books.write(lambda tx: _apply(tx, batch, clock, number_format))
+        applied = books.write(lambda tx: _apply(tx, batch, clock, credit_note_format))
     except Exception as error:
         if isinstance(error, RefundcliError) and not isinstance(error, WouldContradict):
             raise
         if len(batch) > 1:
             for single in batch:
-                _apply_batch([single], outcomes, books=books, clock=clock, number_format=number_format)
+                _apply_batch([single], outcomes, books=books, clock=clock, credit_note_format=credit_note_format)
             return
         ((event, _),) = batch
         outcome = UpdateOutcome(EventState.WAITING, f"could not be applied ({type(error).__name__})")
@@ -259,18 +261,20 @@ def _apply_batch(
 
 
 def _apply(
-    tx: Writing, batch: Sequence[tuple[StoredEvent, _Updates]], clock: Clock, number_format: str
+    tx: Writing, batch: Sequence[tuple[StoredEvent, _Updates]], clock: Clock, credit_note_format: str
 ) -> list[tuple[StoredEvent, UpdateOutcome]]:
     outcomes = []
     for event, updates in batch:
-        outcome = _outcome_of(tx, event, updates, clock, number_format)
+        outcome = _outcome_of(tx, event, updates, clock, credit_note_format)
         if (outcome.state, outcome.note) != (event.state, event.note):
             tx.mark_event(event, outcome.state, outcome.note)
         outcomes.append((event, outcome))
     return outcomes
 
 
-def _outcome_of(tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock, number_format: str) -> UpdateOutcome:
+def _outcome_of(
+    tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock, credit_note_format: str
+) -> UpdateOutcome:
     if isinstance(updates, _Unavailable):
         return UpdateOutcome(EventState.WAITING, updates.why)
     if event.event.not_applied:
@@ -282,12 +286,17 @@ def _outcome_of(tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock
         return UpdateOutcome(
             EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in this store"
         )
-    evidence = f"{event.event.provider} event {event.event.key}"
+    update_source = f"{event.event.provider} event {event.event.key}"
     snapshots = [update for update in updates if isinstance(update, PaymentSnapshot)]
-    outcomes = [apply_snapshot(tx, update, clock=clock, number_format=number_format) for update in snapshots]
+    outcomes = [apply_snapshot(tx, update, clock=clock, credit_note_format=credit_note_format) for update in snapshots]
     to_apply = [update for update in updates if not isinstance(update, PaymentSnapshot)]
     return worst_of(
-        [*outcomes, *apply_updates(tx, to_apply, evidence=evidence, clock=clock, number_format=number_format)]
+        [
+            *outcomes,
+            *apply_updates(
+                tx, to_apply, update_source=update_source, clock=clock, credit_note_format=credit_note_format
+            ),
+        ]
     )
 
 

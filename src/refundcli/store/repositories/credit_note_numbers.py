@@ -12,9 +12,9 @@ from refundcli.store.errors import NumberTaken
 from refundcli.store.schema import CounterRow, StoreInfo
 
 
-def next_numbers(session: Session, on: date, number_format: str, count: int) -> list[str]:
-    """The next `count` numbers of the series. `number_format` applies if the store has no numbers yet."""
-    pinned = pinned_format(session, number_format)
+def next_numbers(session: Session, on: date, credit_note_format: str, count: int) -> list[str]:
+    """The next `count` numbers of the series. `credit_note_format` applies if the store has no numbers yet."""
+    pinned = pinned_format(session, credit_note_format)
     series = _series(pinned, on)
     after = session.connection().execute(_COUNT_ON, {"of_series": series, "count": count}).scalar()
     if after is None:
@@ -24,13 +24,13 @@ def next_numbers(session: Session, on: date, number_format: str, count: int) -> 
     return [pinned.format(year=on.year, seq=before + place) for place in range(1, count + 1)]
 
 
-def pinned_format(session: Session, number_format: str) -> str:
-    """The stored format; without one, stores `number_format` and returns it."""
+def pinned_format(session: Session, credit_note_format: str) -> str:
+    """The stored format; without one, stores `credit_note_format` and returns it."""
     stored = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
     if stored:
         return str(stored)
-    session.connection().execute(update(_INFO).values(number_format=number_format))
-    return number_format
+    session.connection().execute(update(_INFO).values(credit_note_format=credit_note_format))
+    return credit_note_format
 
 
 def check_next_number(session: Session, on: date) -> None:
@@ -44,9 +44,9 @@ def check_next_number(session: Session, on: date) -> None:
         raise NumberTaken(number)
 
 
-def _series(number_format: str, on: date) -> str:
+def _series(credit_note_format: str, on: date) -> str:
     """The counter's name. A format with the year starts a new series each year."""
-    return f"credit_note:{on.year}" if "{year" in number_format else "credit_note"
+    return f"credit_note:{on.year}" if "{year" in credit_note_format else "credit_note"
 
 
 _COUNTER = SQLModel.metadata.tables[CounterRow.__tablename__]

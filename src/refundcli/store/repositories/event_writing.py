@@ -54,7 +54,7 @@ class SqlProviderWriting(SqlShareWriting):
     # --- refunds -------------------------------------------------------------------------------------------
 
     def record_external(
-        self, invoice: Invoice, payment: Payment, report: RefundUpdate, *, undecided: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, report: RefundUpdate, *, undecided: bool, update_source: str
     ) -> Refund:
         failed = report.state is RefundState.FAILED
         needs_a_person = report.may_be_retried or report.state is RefundState.REVERSED
@@ -90,7 +90,7 @@ class SqlProviderWriting(SqlShareWriting):
         self._session.add(row)
         self._session.flush()
         facts: dict[str, object] = {"invoice": invoice.number, "amount": str(report.amount), "state": report.state}
-        facts |= {"evidence": evidence}
+        facts |= {"evidence": update_source}
         facts |= {"provider": report.provider, "provider_reference": report.reference}
         if undecided:
             facts["undecided"] = True
@@ -108,7 +108,7 @@ class SqlProviderWriting(SqlShareWriting):
         forgotten = _REFUND_ID.fullmatch(report.refund_id) and self.refund(report.refund_id) is None
         return report.refund_id if forgotten else new_id("rf_", self._audit.at)
 
-    def match_record(self, record: Refund, report: RefundUpdate, *, evidence: str) -> None:
+    def match_record(self, record: Refund, report: RefundUpdate, *, update_source: str) -> None:
         statement = (
             update(RefundRow)
             .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
@@ -120,10 +120,10 @@ class SqlProviderWriting(SqlShareWriting):
             )
         )
         if self._hits(statement):
-            after = {"provider_reference": report.reference, "evidence": evidence}
+            after = {"provider_reference": report.reference, "evidence": update_source}
             self._audit.write("record matched at the provider", record.id, {}, after)
 
-    def note_record_failed(self, record: Refund, report: RefundUpdate, *, evidence: str) -> bool:
+    def note_record_failed(self, record: Refund, report: RefundUpdate, *, update_source: str) -> bool:
         dated = report.reported_at or self._audit.at
         if record.failed_at and (report.reported_at is None or record.failed_at >= dated):
             return False
@@ -135,7 +135,7 @@ class SqlProviderWriting(SqlShareWriting):
         noted = update(RefundRow).where(col(RefundRow.id) == record.id)
         values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": report.status}
         self._hits(noted.values(**values, updated_at=self._audit.at))
-        after = {"provider_status": report.status, "failure": failure, "evidence": evidence}
+        after = {"provider_status": report.status, "failure": failure, "evidence": update_source}
         self._audit.write("recorded refund failed at the provider", record.id, {}, after)
         return True
 
@@ -190,34 +190,34 @@ class SqlProviderWriting(SqlShareWriting):
         self._audit.write("refund reported again", refund.id, {}, {k: v for k, v in after.items() if v})
         return True
 
-    def note_success(self, refund: Refund, *, at: datetime | None, evidence: str) -> bool:
+    def note_success(self, refund: Refund, *, at: datetime | None, update_source: str) -> bool:
         dated = at or self._audit.at
         if refund.succeeded_at and refund.succeeded_at >= dated:
             return False
         noted = update(RefundRow).where(col(RefundRow.id) == refund.id)
         self._hits(noted.values(succeeded_at=dated, updated_at=self._audit.at))
-        after = {"succeeded_at": dated.isoformat(), "evidence": evidence}
+        after = {"succeeded_at": dated.isoformat(), "evidence": update_source}
         when = " after it failed" if refund.failed_at else ""
         self._audit.write(f"refund reported as successful{when}", refund.id, {}, after)
         return True
 
-    def hold_failed(self, refund: Refund, *, evidence: str) -> bool:
+    def hold_failed(self, refund: Refund, *, update_source: str) -> bool:
         """An external refund is counted among those that hold an amount; one of ours needs money left to reserve."""
         if not refund.holding and not refund.is_external and not self._hold(refund):
             return False
         statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
         values = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
         self._hits(statement.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
-        self._audit.write("refund held", refund.id, {}, {"evidence": evidence})
+        self._audit.write("refund held", refund.id, {}, {"evidence": update_source})
         self._reserve_external(refund.payment_id)
         self._update_invoice(refund.invoice_id)
         return True
 
-    def reverse_part(self, refund: Refund, amount: Money, *, evidence: str) -> None:
+    def reverse_part(self, refund: Refund, amount: Money, *, update_source: str) -> None:
         values = {"reversed_amount": amount.minor, "came_back_at": self._audit.at, "acknowledged_at": None}
         reversed_ = update(RefundRow).where(col(RefundRow.id) == refund.id)
         self._hits(reversed_.values(**values, updated_at=self._audit.at))
-        after = {"reversed": str(amount), "evidence": evidence}
+        after = {"reversed": str(amount), "evidence": update_source}
         self._audit.write("refund reversed in part", refund.id, {"state": refund.state}, after)
         self._move_sums(refund, replace(refund, reversed_amount=amount))
         self._update_invoice(refund.invoice_id)
@@ -380,13 +380,13 @@ class SqlProviderWriting(SqlShareWriting):
             self._session.flush()
             self._audit.write("word decision ended", f"{provider}:{word}", before, {"why": "the word is listed"})
 
-    def change_number_format(self, number_format: str) -> None:
+    def change_number_format(self, credit_note_format: str) -> None:
         before = self.number_format()
         store_info = self._info()
-        store_info.number_format = number_format
+        store_info.number_format = credit_note_format
         self._session.add(store_info)
         self._session.flush()
-        self._audit.write("number format changed", "store", {"format": before}, {"format": number_format})
+        self._audit.write("number format changed", "store", {"format": before}, {"format": credit_note_format})
 
     def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         """Changes no state, so it writes no audit entry."""

@@ -24,7 +24,7 @@ class SqlPaymentWriting(SqlWriting):
 
     # --- disputes ------------------------------------------------------------------------------------------
 
-    def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, evidence: str) -> None:
+    def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, update_source: str) -> None:
         values: dict[str, Any] = {
             "payment_id": payment.home_id,
             "provider": record.provider or "",
@@ -44,7 +44,7 @@ class SqlPaymentWriting(SqlWriting):
             self._session.execute(insert(DisputeRow).values(**values))
             before = {}
         after = {"dispute": record.state, "amount": str(record.amount or ""), "status": record.status}
-        after |= {"reference": record.reference, "evidence": evidence}
+        after |= {"reference": record.reference, "evidence": update_source}
         self._audit.write(f"dispute {record.state}", invoice.number, before, {k: v for k, v in after.items() if v})
         self._count_disputes(payment.home_id)
         if record.reference and all(dispute.reference != record.reference for dispute in payment.disputes):
@@ -80,7 +80,7 @@ class SqlPaymentWriting(SqlWriting):
 
     # --- captures ------------------------------------------------------------------------------------------
 
-    def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureUpdate, *, evidence: str) -> bool:
+    def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureUpdate, *, update_source: str) -> bool:
         existing = self._session.exec(
             select(CaptureRow).where(
                 CaptureRow.payment_id == payment.home_id,
@@ -100,11 +100,11 @@ class SqlPaymentWriting(SqlWriting):
             self._session.execute(insert(CaptureRow).values(**of, reference=report.reference, **values))
         captured = self._captured_by_records(payment)
         if captured != payment.provider_captured:
-            self._write_captured(invoice, payment, captured, payment.processing, f"{report.status}, {evidence}")
+            self._write_captured(invoice, payment, captured, payment.processing, f"{report.status}, {update_source}")
         return True
 
     def note_payment(
-        self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, update_source: str
     ) -> bool:
         if (captured, processing) == (payment.provider_captured, payment.processing):
             return False
@@ -113,7 +113,7 @@ class SqlPaymentWriting(SqlWriting):
             # It confirms the books, so there is nothing to audit.
             self._update_shares(payment, captured=captured.minor)
             return False
-        self._write_captured(invoice, payment, captured, processing, evidence)
+        self._write_captured(invoice, payment, captured, processing, update_source)
         return True
 
     def _captured_by_records(self, payment: Payment) -> Money | None:
@@ -127,13 +127,13 @@ class SqlPaymentWriting(SqlWriting):
         return Money(max(captured, share.minor - missing, 0), share.currency)
 
     def _write_captured(
-        self, invoice: Invoice, payment: Payment, captured: Money | None, processing: bool, evidence: str
+        self, invoice: Invoice, payment: Payment, captured: Money | None, processing: bool, update_source: str
     ) -> None:
         minor = captured.minor if captured is not None else None
         self._update_shares(payment, captured=minor, processing=processing)
         before = {"captured": str(payment.provider_captured or ""), "processing": payment.processing}
         after: dict[str, object] = {"captured": str("" if captured is None else captured), "processing": processing}
-        after |= {"payment": payment.reference, "evidence": evidence}
+        after |= {"payment": payment.reference, "evidence": update_source}
         self._audit.write("payment corrected", invoice.number, before, after)
         self._update_invoice(invoice.id)
         self._reopen_or_pay(invoice)
@@ -184,13 +184,13 @@ class SqlPaymentWriting(SqlWriting):
         if payment.unsupported != why:
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(unsupported=why))
 
-    def note_credited(self, payment: Payment, amount: Money, *, evidence: str) -> None:
+    def note_credited(self, payment: Payment, amount: Money, *, update_source: str) -> None:
         if payment.credited == amount:
             return
         changed = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
         self._hits(changed.values(credited=amount.minor))
         number = self._number_of_payment(payment.id)
-        after = {"credited": str(amount), "payment": payment.reference, "evidence": evidence}
+        after = {"credited": str(amount), "payment": payment.reference, "evidence": update_source}
         self._audit.write("credit at the provider", number, {"credited": str(payment.credited)}, after)
 
     def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:

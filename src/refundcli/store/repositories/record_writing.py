@@ -66,14 +66,14 @@ class Recording:
         self._session, self._connection, self._audit = session, session.connection(), audit
         self._at = stored(self._connection, audit.at)
 
-    def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
+    def record(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
         """Payments, refunds, issued credit notes, invoices, and an audit entry for each change (R7, I10)."""
         if not records:
             return
         self._audit.check_clock()
         update_many(self._connection, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
-        numbers = next_numbers(self._session, on, number_format, len(records))
+        numbers = next_numbers(self._session, on, credit_note_format, len(records))
         self._issue(records, numbers, on)
         for record, number in zip(records, numbers, strict=True):
             refund = record.refund

@@ -239,14 +239,14 @@ class SqlWriting(SqlStoreWriting):
 
     # --- credit notes --------------------------------------------------------------------------------------
 
-    def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, number_format: str) -> None:
+    def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, credit_note_format: str) -> None:
         """Give the draft the next number, counted in this transaction, so that no number is lost (I9)."""
         status, _ = self._note_of(refund)
         if status != CreditNoteStatus.DRAFT:
             return
         # The refund was made, so it must be dated even if the clock is wrong now: the books' time is used.
         at, on = self._audit.dated(at, on)
-        (number,) = next_numbers(self._session, on, number_format, 1)
+        (number,) = next_numbers(self._session, on, credit_note_format, 1)
         issued = CreditNoteStatus.ISSUED.value
         self._changes(_NOTE_OF, of_refund=refund.id, number=number, status=issued, issued_on=on, issued_at=at)
         self._audit.write("credit note issued", refund.id, {}, {"number": number})

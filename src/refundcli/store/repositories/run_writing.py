@@ -29,9 +29,9 @@ _PLAINLY = {"synchronize_session": False}
 class SqlRunWriting(SqlClosingWriting):
     """A transaction that also writes bulk runs, and many records at once."""
 
-    def record(self, records: Sequence[Record], *, on: date, number_format: str) -> None:
+    def record(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
         try:
-            Recording(self._session, self._audit).record(records, on=on, number_format=number_format)
+            Recording(self._session, self._audit).record(records, on=on, credit_note_format=credit_note_format)
         except NotMatched as problem:
             raise WouldContradict("more than is left of a payment would be recorded") from problem
         except IntegrityError as problem:

@@ -26,7 +26,7 @@ class SqlShareWriting(SqlPaymentWriting):
     """A transaction that also writes the shares of a payment."""
 
     def add_share(
-        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], evidence: str
+        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], update_source: str
     ) -> None:
         existing = self._known_without_its_id(invoice, new, reported)
         if existing:
@@ -34,7 +34,7 @@ class SqlShareWriting(SqlPaymentWriting):
             more = {"provider": new.provider, "allocated": max(existing.allocated.minor, new.captured)}
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == existing.id).values(**more))
             self._learn(first.home_id, identity_of(new))
-            self.join_payments(first, existing, evidence=evidence)
+            self.join_payments(first, existing, update_source=update_source)
             return
         home = first.home_id
         self._begin_sharing(first)
@@ -65,7 +65,7 @@ class SqlShareWriting(SqlPaymentWriting):
         payment_ids = {pair.row.id for pair in pairs if pair.imported is new and pair.row.share_of is None}
         return next((payment for payment in invoice.payments if payment.id in payment_ids), None)
 
-    def join_payments(self, first: Payment, second: Payment, *, evidence: str) -> None:
+    def join_payments(self, first: Payment, second: Payment, *, update_source: str) -> None:
         home, joined = first.home_id, second.home_id
         self._begin_sharing(first)
         row = self._session.get(PaymentRow, joined, populate_existing=True)
@@ -80,7 +80,7 @@ class SqlShareWriting(SqlPaymentWriting):
         captured = first.provider_captured if first.provider_captured is not None else second.provider_captured
         values = {"captured": captured.minor if captured is not None else None, "processing": first.processing}
         self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home).values(**values))
-        after = {"payment": first.reference, "also": second.reference, "evidence": evidence}
+        after = {"payment": first.reference, "also": second.reference, "evidence": update_source}
         for number in {self._number_of_payment(payment.id) for payment in (first, second)}:
             self._audit.write("payments joined", number, {}, after)
         self._count_shares(home)

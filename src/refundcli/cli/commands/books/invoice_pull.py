@@ -15,17 +15,22 @@ from refundcli.services.reconciliation.against_provider import Comparison
 def pull_invoices(app: App, provider: Provider, *, since: date | None, number: str | None) -> None:
     """Raises SettingsProblem where the provider cannot be asked, NotAtProvider."""
     services = app.services
-    books, clock, number_format = services.books, services.clock, services.policy.number_format
+    books, clock, credit_note_format = services.books, services.clock, services.policy.credit_note_format
     # The first pull creates the store.
     books.write(lambda tx: None)
     records = services.providers.records(provider)
     if number is not None:
-        summary = pull_one(records, number, books=books, clock=clock, number_format=number_format)
+        summary = pull_one(records, number, books=books, clock=clock, credit_note_format=credit_note_format)
     else:
         with progress(app.err, f"Pulling from {provider.label}", enabled=app.wants_progress) as advance:
             try:
                 summary = pull(
-                    records, since=since, books=books, clock=clock, number_format=number_format, advance=advance
+                    records,
+                    since=since,
+                    books=books,
+                    clock=clock,
+                    credit_note_format=credit_note_format,
+                    advance=advance,
                 )
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices written so far stay; the same command resumes from there.")
@@ -44,14 +49,14 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
 def refresh_invoice(app: App, name: str) -> None:
     """Re-read one invoice at the provider, payment by payment, and as a whole where the provider keeps it."""
     services = app.services
-    books, clock, number_format = services.books, services.clock, services.policy.number_format
+    books, clock, credit_note_format = services.books, services.clock, services.policy.credit_note_format
     invoice = books.read(lambda tx: invoice_behind(tx, name))
     if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
         app.note(f"No provider can be asked about {invoice.number}: showing what is stored.")
         return
     records = services.providers.records(Provider.STRIPE)
     if invoice.managed_by and records.invoice(invoice.invoice_reference):
-        pull_one(records, invoice.invoice_reference, books=books, clock=clock, number_format=number_format)
+        pull_one(records, invoice.invoice_reference, books=books, clock=clock, credit_note_format=credit_note_format)
         return
-    comparison = Comparison(books, records, clock, number_format, on_difference=lambda difference, repaired: None)
+    comparison = Comparison(books, records, clock, credit_note_format, on_difference=lambda difference, repaired: None)
     comparison.of_invoice(invoice.number)

@@ -31,17 +31,21 @@ def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -
     services = app.services
     for provider in Provider:
         reread_events(vocabulary_of(provider), books=services.books)
-    number_format = services.policy.number_format
-    return partial(apply_stored, readers=readers, clock=services.clock, number_format=number_format, pause=pause)
+    credit_note_format = services.policy.credit_note_format
+    return partial(
+        apply_stored, readers=readers, clock=services.clock, credit_note_format=credit_note_format, pause=pause
+    )
 
 
 def apply_and_show(app: App) -> None:
     """Exit 8 when an event needs a person; 1 when one could not be applied because of a bug (the others were)."""
     services = app.services
     services.books.write(lambda tx: None)
-    readers, number_format = services.event_readers(), services.policy.number_format
+    readers, credit_note_format = services.event_readers(), services.policy.credit_note_format
     summary = apply_with(app, readers)(books=services.books)
-    apply_set_aside(summary, books=services.books, readers=readers, clock=services.clock, number_format=number_format)
+    apply_set_aside(
+        summary, books=services.books, readers=readers, clock=services.clock, credit_note_format=credit_note_format
+    )
     if app.for_people:
         show_applied(summary, app.out)
     else:

@@ -127,7 +127,7 @@ def _compare_with_provider(app: "App", provider: Provider | None, invoice: str |
                 services.books,
                 records,
                 services.clock,
-                services.policy.number_format,
+                services.policy.credit_note_format,
                 on_difference=differences.add,
                 advance=advance,
                 pending_days=app.settings.refunds.pending_days,
@@ -201,7 +201,7 @@ def _compare_report(
         provider,
         account,
         services.clock,
-        services.policy.number_format,
+        services.policy.credit_note_format,
         on_difference=differences.add,
         pending_days=app.settings.refunds.pending_days,
     )
@@ -322,7 +322,7 @@ def _adopt_refund(app: "App", name: str, *, reason: str, memo: str, number: str)
         memo=memo,
         books=services.books,
         clock=services.clock,
-        number_format=services.policy.number_format,
+        credit_note_format=services.policy.credit_note_format,
         of_invoice=number,
     )
     if app.for_people:

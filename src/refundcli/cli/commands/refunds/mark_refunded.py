@@ -201,7 +201,7 @@ def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool)
         confirmed=preview.total,
         books=services.books,
         clock=services.clock,
-        number_format=services.policy.number_format,
+        credit_note_format=services.policy.credit_note_format,
     )
     refunding.show_answer(app, refunds, request.number, replayed=False)
 

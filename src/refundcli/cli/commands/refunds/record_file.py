@@ -83,7 +83,7 @@ def _do(
     """Record the rows. If it is stopped, the recorded ones are shown and the run can be resumed."""
     services = app.services
     rules = replace(checked.rules, run_id=run.id)
-    at, form = checked.report.checked_at, services.policy.number_format
+    at, form = checked.report.checked_at, services.policy.credit_note_format
     recording = RecordRun(run, requested_rows, rules, at, services.books, form, app.note_stopping)
     try:
         with progress(app.err, "Recording", total=checked.report.requested, enabled=app.wants_progress) as advance:

@@ -14,7 +14,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, plan_of, request_of
-from refundcli.services.dispatch.first_send import fail_unsent_in, place_at_provider, store_unlisted, why_not_sent
+from refundcli.services.dispatch.first_send import fail_unsent_in, lookup_at_provider, store_unlisted, why_not_sent
 from refundcli.services.dispatch.leases import Lease, new_lease
 from refundcli.services.dispatch.release_lapsed import apply_due_updates_in, is_due
 from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome_in, with_provider_message
@@ -22,7 +22,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
-from refundcli.services.preflight.payment import PaymentPlace, claims, refuse_differences, store_findings
+from refundcli.services.preflight.payment import PaymentLookup, claims, refuse_differences, store_findings
 from refundcli.services.preflight.revalidate import why_not_any_more
 from refundcli.services.recovery.resume_refunds import why_not_again
 from refundcli.services.refunds.issue import Preview, RefundRequest, drop_unsent_in, own_refunds, reserve_in
@@ -65,7 +65,7 @@ class Written:
     settled: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
     claimed: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
     elsewhere: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
-    unchecked: list[tuple[InFlightRefund, PaymentPlace]] = field(default_factory=list)
+    unchecked: list[tuple[InFlightRefund, PaymentLookup]] = field(default_factory=list)
     read: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
     looked_at: list[tuple[Row, Preview]] = field(default_factory=list)
     reserved: list[tuple[Row, list[Refund]]] = field(default_factory=list)
@@ -159,9 +159,9 @@ def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) 
 
 def _ask_first(books: "_ReadAhead", flight: InFlightRefund, written: Written) -> None:
     """Request a snapshot of its payment before anything is sent."""
-    place = place_at_provider(books, flight.refund)
-    assert place, "a provider without look-up needs no snapshot"
-    written.unchecked.append((flight, place))
+    lookup = lookup_at_provider(books, flight.refund)
+    assert lookup, "a provider without look-up needs no snapshot"
+    written.unchecked.append((flight, lookup))
 
 
 def _claim_again(

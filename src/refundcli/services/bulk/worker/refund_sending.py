@@ -28,7 +28,7 @@ from refundcli.services.dispatch.send_refund import (
     call,
 )
 from refundcli.services.ports.providers import Answer, RefundAnswer
-from refundcli.services.preflight.payment import AlreadyAtProvider, PaymentPlace
+from refundcli.services.preflight.payment import AlreadyAtProvider, PaymentLookup
 from refundcli.services.recovery.resume_refunds import look_up, same_account
 
 # A refund that another process is sending is read again after this long.
@@ -125,7 +125,7 @@ class RefundSending(WorkerState, ABC):
 
     # --- before a first send -----------------------------------------------------------------------------
 
-    def _ask_provider(self, flight: InFlightRefund, place: PaymentPlace) -> None:
+    def _ask_provider(self, flight: InFlightRefund, lookup: PaymentLookup) -> None:
         """Take a new snapshot of its payment, after a pause or if another process reserved it."""
         providers, clock = self.providers, self.clock
         flight.snapshots += 1
@@ -135,7 +135,7 @@ class RefundSending(WorkerState, ABC):
             self._cannot_be_checked(flight, slow)
             return
         self.asking.add(flight)
-        ask = partial(snapshot_of, place, providers=providers, clock=clock)
+        ask = partial(snapshot_of, lookup, providers=providers, clock=clock)
         self.pool.send(Job(ask, lambda job: self._asked(flight, job)), urgent=False)
 
     def _asked(self, flight: InFlightRefund, job: Job) -> None:
