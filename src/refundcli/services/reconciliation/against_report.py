@@ -301,7 +301,7 @@ class ReportComparison:
         outcome = apply_update(
             tx,
             row_update.update,
-            evidence=row_update.evidence,
+            update_source=row_update.evidence,
             clock=self.clock,
             credit_note_format=self.credit_note_format,
         )
