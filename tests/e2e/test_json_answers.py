@@ -56,7 +56,7 @@ def _settings(answers: Answers) -> None:
     answers("store upgrade", "*upgraded_store*")
     answers("store clock", "*store_clock*")
     answers("store check", "*sound_store*")
-    answers("store number-format CN-{year}-{seq:06}", "*credit_note_format*")
+    answers("store number-format CN-{year}-{seq:06}", "*number_format*")
     if answers.desk.url.startswith("sqlite"):
         answers(f"store backup {answers.desk.folder / 'copy.db'}", "*store_backup*")
     else:

@@ -120,7 +120,7 @@ WRITER = """
 import sqlite3, sys
 line = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
 line.execute("BEGIN IMMEDIATE")
-line.execute("UPDATE store_info SET credit_note_format = 'W-{seq}'")
+line.execute("UPDATE store_info SET number_format = 'W-{seq}'")
 print("writing", flush=True)
 line.execute("COMMIT")
 print("written", flush=True)

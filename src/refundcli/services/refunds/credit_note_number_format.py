@@ -10,7 +10,7 @@ class NumberFormatChanged(SettingsProblem):
     def __init__(self, stored: str, configured: str) -> None:
         super().__init__(
             f"This store numbers its credit notes {stored}; the settings say {configured}. Nothing was done.",
-            hint=f"Set credit_note_format = {stored!a} under [credit_notes], or change the store:\n"
+            hint=f"Set number_format = {stored!a} under [credit_notes], or change the store:\n"
             f"refundcli store number-format {configured!a}",
             context={"store": stored, "settings": configured},
         )

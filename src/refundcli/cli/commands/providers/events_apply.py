@@ -14,6 +14,7 @@ from refundcli.output.serializers.events import applied, ingested
 from refundcli.output.terminal import DOUBT
 from refundcli.output.views.events import show_applied, show_ingested, show_rejected
 from refundcli.providers.registry import vocabulary_of
+from refundcli.services.ports.provider_updates import EventState
 from refundcli.services.webhooks.apply_events import (
     Apply,
     EventOutcomes,
@@ -38,7 +39,7 @@ def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -
 
 
 def apply_and_show(app: App) -> None:
-    """Exit 8 when an event needs a person; 1 when one could not be applied because of a bug (the others were)."""
+    """Exit 8 while an event in the store needs review; 1 when one could not be applied because of a bug (the others were)."""
     services = app.services
     services.books.write(lambda tx: None)
     readers, credit_note_format = services.event_readers(), services.policy.credit_note_format
@@ -50,7 +51,8 @@ def apply_and_show(app: App) -> None:
         show_applied(summary, app.out)
     else:
         app.show_object(applied(summary))
-    _end(app, summary)
+    unreviewed = services.books.read(lambda tx: tx.event_counts().get(EventState.UNREVIEWED, 0))
+    _end(app, summary, unreviewed=unreviewed)
 
 
 def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
@@ -73,12 +75,11 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
     _end(app, summary.applied, ExitCode.REFUSED if summary.rejected else ExitCode.DONE)
 
 
-def _end(app: App, summary: EventOutcomes, code: ExitCode = ExitCode.DONE) -> None:
-    """`code`: the exit code when nothing needs a person."""
+def _end(app: App, summary: EventOutcomes, code: ExitCode = ExitCode.DONE, *, unreviewed: int = 0) -> None:
+    """`code`: the exit code when no event needs review; `unreviewed`: events in the store that do, new or old."""
     if summary.failed:
         raise typer.Exit(ExitCode.BUG)
-    if summary.contradictions:
-        count = len(summary.contradictions)
+    if count := max(len(summary.contradictions), unreviewed):
         what = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
         app.note(("! ", DOUBT), f"{what}: refundcli events list --state unreviewed")
         code = ExitCode.OUTCOME_UNKNOWN
