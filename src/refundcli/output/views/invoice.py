@@ -110,7 +110,7 @@ def show_history(
     screen.entries(
         [
             (
-                ((local_time(e.at, zone), QUIET), (e.operator, ""), (e.action, STRONG)),
+                ((local_time(e.at, zone), QUIET), (e.operator, ""), (_ACTIONS.get(e.action, e.action), STRONG)),
                 "   ".join(filter(None, (changes(e, inner=inner), e.subject if e.subject != invoice.number else ""))),
             )
             for e in entries
@@ -118,6 +118,20 @@ def show_history(
     )
 
 
+# What the screen calls actions that the audit trail stores under older names.
+_ACTIONS = {
+    "refund made elsewhere seen": "external refund detected",
+    "refund held": "refund amount reserved again",
+    "hold lapsed": "reservation expired",
+    "share counted": "share of the payment recalculated",
+    "word decided": "code decision recorded",
+    "word decision ended": "code decision withdrawn",
+    "closing submitted": "void or write-off submitted",
+    "closing outcome not known": "outcome of void or write-off not known",
+    "record matched at the provider": "record matched with an external refund",
+    "provider account seen": "first used with this provider account",
+    "run begun": "run started",
+}
 # Keys of the sending protocol: shown with `--verbose` and in `-o json` only.
 _INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "kind", "state", "invoice", "status"})
 

@@ -39,7 +39,7 @@ def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -
 
 
 def apply_and_show(app: App) -> None:
-    """Exit 8 while an event in the store needs review; 1 when one could not be applied because of a bug (the others were)."""
+    """Exit 8 while an event in the store needs review; 1 when a bug stopped one of them (the others were applied)."""
     services = app.services
     services.books.write(lambda tx: None)
     readers, credit_note_format = services.event_readers(), services.policy.credit_note_format
