@@ -1,5 +1,6 @@
 """`store check` page by page: the same findings as in one pass, without blocking writers."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -51,6 +52,19 @@ def test_what_is_wrong_is_found_on_whatever_page_it_is(desk: Desk, small_pages: 
     assert "audit entry 9 was changed, or one before it is missing" in problems
     assert sum("has no credit note" in problem for problem in problems) == 1
     assert "7 credit-note numbers were counted, but 6 were issued" in problems
+
+
+@pytest.mark.parametrize(
+    ("table", "query"), [(t, q) for t, checks in integrity._CHECKS.items() for q in checks.values()]
+)
+def test_each_check_reads_its_page_by_the_key_of_the_table(sqlite_desk: Desk, table: str, query: str) -> None:
+    """By another index, each page would read the rows of the whole store."""
+    with sqlite_desk.books.engine.connect() as connection:
+        page = {"after": integrity._FIRST[table], "upto": integrity._FIRST[table]}
+        steps = [row[3] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {query}"), page)]
+    reads = [step for step in steps if step.startswith(("SEARCH", "SCAN", "MULTI-INDEX"))]
+    assert re.search(r"id>\? AND \w*id<\?", reads[0]), steps
+    assert all(re.search(r"\(\w*(id|subject)[=>]", step) for step in reads), steps
 
 
 def test_a_page_is_a_transaction_of_its_own(desk: Desk, small_pages: None) -> None:

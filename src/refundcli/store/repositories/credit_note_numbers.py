@@ -29,7 +29,7 @@ def pinned_format(session: Session, credit_note_format: str) -> str:
     stored = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
     if stored:
         return str(stored)
-    session.connection().execute(update(_INFO).values(credit_note_format=credit_note_format))
+    session.connection().execute(update(_INFO).values(number_format=credit_note_format))
     return credit_note_format
 
 
