@@ -324,7 +324,7 @@ def test_a_closing_that_never_arrived_is_sent_again_with_its_own_key(desk: Desk,
     assert first.idempotency_key == second.idempotency_key
     assert (first.path, first.params) == (second.path, second.params)
     assert (at_stripe(desk, reference), moved_at_stripe(desk)) == (action, 1)
-    assert desk.json(f"resume {closing}")[0]["step"] == "already finished"
+    assert desk.json(f"resume {closing}")[0]["step"] == "already-finished"
 
 
 def test_while_it_is_in_doubt_the_invoice_is_neither_closed_again_nor_refunded(desk: Desk) -> None:
@@ -364,7 +364,7 @@ def test_it_is_not_sent_again_when_a_rule_says_no_by_now(desk: Desk) -> None:
     lose_the_answer(desk, "drop_before")
     desk.paid_outside("INV-1", "100.00 EUR")
     (outcome,) = desk.json("resume", exit_code=8)
-    assert outcome["step"] == "still not known"
+    assert outcome["step"] == "still-unknown"
     assert outcome["note"].startswith("not sent again: INV-1 has 100.00 EUR paid on it")
     assert len(sent(desk)) == 1
     # The void went through after all; money in the books is not void.
@@ -386,13 +386,13 @@ def test_a_closing_that_cannot_be_looked_up_stays_unknown(desk: Desk) -> None:
     pulled(desk)
     closing = lose_the_answer(desk, "drop_after")
     desk.sandbox.faults("500_before", call="lookup")
-    assert desk.json("resume", exit_code=8)[0]["step"] == "still not known"
+    assert desk.json("resume", exit_code=8)[0]["step"] == "still-unknown"
     key = desk.environ.pop("REFUNDCLI_STRIPE_API_KEY")
-    assert desk.json("resume", exit_code=8)[0]["step"] == "could not be asked about"
+    assert desk.json("resume", exit_code=8)[0]["step"] == "not-asked"
     desk.environ["REFUNDCLI_STRIPE_API_KEY"] = key
     desk.sandbox.state.account_id, account = "acct_another", desk.sandbox.state.account_id
     desk.environ["STRIPE_API_KEY"] = "sk_test_another"
-    assert desk.json("resume", exit_code=8)[0]["step"] == "belongs to another account, mode or endpoint"
+    assert desk.json("resume", exit_code=8)[0]["step"] == "other-account"
     desk.sandbox.state.account_id = account
     desk.environ["STRIPE_API_KEY"] = "sk_test_desk"
     assert desk.json(f"resume {closing}")[0]["status"] == "done"
@@ -426,7 +426,7 @@ def test_what_was_never_sent_needs_a_confirmation(desk: Desk) -> None:
     reference = pulled(desk)
     killed(desk, at="close.send_closing")
     (outcome,) = desk.json("resume", exit_code=8)
-    assert (outcome["status"], outcome["step"]) == ("ready", "not confirmed")
+    assert (outcome["status"], outcome["step"]) == ("ready", "not-confirmed")
     assert (sent(desk), at_stripe(desk, reference)) == ([], "open")
     assert desk.json(outcome["note"].partition("Next: refundcli ")[2])[0]["status"] == "done"
 
@@ -473,7 +473,7 @@ def test_past_the_key_window_nothing_is_sent_and_a_person_ends_it(desk: Desk) ->
     desk.refused(failed, "resume-first")
     age(desk, hours=21)
     (outcome,) = desk.json("resume", exit_code=8)
-    assert (outcome["step"], outcome["status"]) == ("needs attention", "submitted")
+    assert (outcome["step"], outcome["status"]) == ("needs-attention", "submitted")
     assert f"refundcli resolve {closing}" in outcome["note"]
     assert len(sent(desk)) == 1
     succeeded = f"resolve {closing} --provider-reference"

@@ -69,7 +69,7 @@ def test_resume_leaves_a_ready_refund_whose_provider_is_unreachable(desk: Desk) 
     leave_it_ready(desk, "--amount 40")
     desk.sandbox.faults("500_before", call="lookup", times=9)
     (outcome,) = desk.json("resume --yes", exit_code=8)
-    assert (outcome["status"], outcome["step"]) == ("ready", "could not be asked about")
+    assert (outcome["status"], outcome["step"]) == ("ready", "not-asked")
     assert desk.sandbox.refund_requests == []
 
 
@@ -85,7 +85,7 @@ def test_a_refund_that_the_store_cannot_take_stops_no_other(desk: Desk) -> None:
         change = "UPDATE refund SET provider_reference = :taken WHERE provider_reference IS NOT NULL"
         line.execute(text(change), {"taken": duplicate})
     first, second = desk.json("resume", exit_code=8)
-    assert (first["status"], first["step"]) == ("submitted", "could not be written")
+    assert (first["status"], first["step"]) == ("submitted", "not-written")
     assert duplicate in first["note"]
     assert (second["status"], second["step"]) == ("succeeded", "settled")
 
@@ -100,7 +100,7 @@ def test_what_awaits_approval_is_looked_up_and_never_sent(desk: Desk) -> None:
     except IntegrityError:
         pytest.skip("the schema does not know the state yet")
     (outcome,) = desk.json("resume", exit_code=8)
-    assert (outcome["status"], outcome["step"]) == ("awaiting-approval", "awaiting approval")
+    assert (outcome["status"], outcome["step"]) == ("awaiting-approval", "awaiting-approval")
     assert len(desk.sandbox.refund_requests) == 1
     desk.sandbox.dashboard_refund(reference, 6000, metadata={"refundcli_refund": refund})
     (outcome,) = desk.json(f"resume {refund}")

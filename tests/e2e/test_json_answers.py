@@ -157,7 +157,7 @@ def _providers(answers: Answers) -> None:
     answers(f"events ingest {answers.file('deliveries.jsonl', *lines)}", "*ingested*", exit_code=8)
     events = answers("events list", "[*listed_event*]")
     answers(f"events show {events[0]['id']}", "*event_details*")
-    answers("events apply", "*applied*")
+    answers("events apply", "*applied*", exit_code=8)
     answers("invoice show P-2", "*invoice_details*")
     answers("status", "*status*", exit_code=8)
     answers("events acknowledge --code FOO --as none", "*acknowledged_code*")

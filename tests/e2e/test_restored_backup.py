@@ -159,7 +159,7 @@ def test_a_ready_refund_found_with_another_amount_stays_and_is_reported(desk: De
     refund = leave_it_ready(desk, "--amount 40")
     desk.sandbox.dashboard_refund(reference, 3000, metadata={"refundcli_refund": refund})
     (outcome,) = desk.json("resume --yes", exit_code=8)
-    assert (outcome["status"], outcome["step"]) == ("ready", "needs attention")
+    assert (outcome["status"], outcome["step"]) == ("ready", "needs-attention")
     assert "30.00 EUR" in outcome["note"]
     assert desk.sandbox.refund_requests == []
 

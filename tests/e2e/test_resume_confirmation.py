@@ -28,7 +28,7 @@ def test_an_unconfirmed_ready_refund_stays_ready_with_its_next_command(desk: Des
     desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")
     (outcome,) = desk.json("resume", exit_code=8)
-    assert (outcome["status"], outcome["step"]) == ("ready", "not confirmed")
+    assert (outcome["status"], outcome["step"]) == ("ready", "not-confirmed")
     command = outcome["note"].partition("Next: refundcli ")[2]
     assert command == f"resume {refund} --yes"
     assert desk.sandbox.refund_requests == []
@@ -74,7 +74,7 @@ def test_what_a_living_process_is_about_to_send_is_in_no_sum_and_left_to_it(desk
             {"until": until, "id": leased},
         )
     first, second = desk.json("resume --confirm '40.00 EUR'", exit_code=8)
-    assert (first["status"], first["step"]) == ("ready", "held by another process")
+    assert (first["status"], first["step"]) == ("ready", "leased-elsewhere")
     assert "web-2 (process 7)" in first["note"]
     assert second["status"] == "succeeded"
     assert [desk.refunded_at_provider(reference) for reference in references] == [[], [4000]]
@@ -100,7 +100,7 @@ def test_the_banner_is_shown_without_a_prompt_too(desk: Desk) -> None:
     make_live(desk)
     answer = desk("resume -o json")
     assert "LIVE Adyen" in answer.err
-    assert answer.json[0]["step"] == "belongs to another account, mode or endpoint"
+    assert answer.json[0]["step"] == "other-account"
 
 
 def test_a_refund_whose_provider_cannot_be_connected_is_not_sent(desk: Desk) -> None:
@@ -108,7 +108,7 @@ def test_a_refund_whose_provider_cannot_be_connected_is_not_sent(desk: Desk) -> 
     leave_it_ready(desk, "--amount 40")
     del desk.environ["REFUNDCLI_ADYEN_API_KEY"]
     (outcome,) = desk.json("resume --yes", exit_code=8)
-    assert (outcome["status"], outcome["step"]) == ("ready", "could not be asked about")
+    assert (outcome["status"], outcome["step"]) == ("ready", "not-asked")
 
 
 def sit_down(desk: Desk, *command: str) -> Terminal:

@@ -331,7 +331,7 @@ def test_resume_names_the_runs_that_are_unfinished(desk: Desk) -> None:
     desk.sandbox.faults("drop_after")
     run = desk.json(f"refund --from {file} --yes", exit_code=8)["run"]
     refund, unfinished = desk.json("resume", exit_code=9)
-    assert (refund["step"], unfinished["id"], unfinished["step"]) == ("settled", run, "run unfinished")
+    assert (refund["step"], unfinished["id"], unfinished["step"]) == ("settled", run, "run-unfinished")
     assert unfinished["command"] == f"refundcli refund --resume {run}"
     answer = desk("resume")
     assert answer.exit_code == 9
@@ -358,7 +358,7 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
     monkeypatch.setattr(resume_refunds, "resume_one", then)
     answer = desk("resume -o json")
     assert answer.exit_code == 130
-    assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "could not be asked about"]
+    assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "not-asked"]
     with suppress(ValueError):
         assert not json.loads(answer.err)
 
@@ -384,7 +384,7 @@ def test_resume_that_is_interrupted_shows_the_closings_it_settled(desk: Desk, mo
     monkeypatch.setattr(resume_closings, "resume_closing", then)
     answer = desk("resume -o json")
     assert answer.exit_code == 130
-    assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "could not be asked about"]
+    assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "not-asked"]
 
 
 @pytest.mark.parametrize(("minutes_ago", "exit_code", "next_step"), [(1, 0, "wait"), (3, 9, "resume")])

@@ -100,7 +100,7 @@ def test_nothing_is_sent_after_the_key_window(desk: Desk, provider: str, hours: 
         connection.commit()
     before = len(desk.sandbox.refund_requests)
     (outcome,) = desk.json("resume", exit_code=8)
-    assert (outcome["step"], outcome["status"]) == ("needs attention", "submitted")
+    assert (outcome["step"], outcome["status"]) == ("needs-attention", "submitted")
     assert len(desk.sandbox.refund_requests) == before
 
 
@@ -301,6 +301,6 @@ def test_resume_of_a_refund_that_is_finished_or_unknown(desk: Desk) -> None:
     desk.paid_by_card()
     refund = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["id"]
     (outcome,) = desk.json(f"resume {refund}")
-    assert outcome["step"] == "already finished"
+    assert outcome["step"] == "already-finished"
     desk.refused("resume rf_none", "refund-not-found", exit_code=5)
     assert desk.json("resume") == []

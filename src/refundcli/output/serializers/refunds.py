@@ -131,8 +131,8 @@ def resumed(
     for ending in closings:
         yield closing(ending.closing) | resume_step(ending.step, ending.note)
     for run in runs:
-        yield unfinished_run(run) | resume_step("run unfinished", run.command)
+        yield unfinished_run(run) | resume_step("run-unfinished", run.command)
 
 
 def resume_step(step: str, note: str) -> dict[str, Any]:
-    return {"step": str(step), "note": note or None}
+    return {"step": step, "note": note or None}

@@ -59,12 +59,13 @@ def closing_row(closing: Closing) -> tuple[str, ...]:
 
 
 def show_resumed_closings(endings: "Sequence[ResumedClosing]", screen: Screen) -> None:
+    from refundcli.output.views.refund import step_words
+
     for ending in endings:
         closing = ending.closing
         mark, style = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}.get(closing.state, ("!", DOUBT))
         screen.say((f"{mark} ", style), f"{closing.invoice_number} {verdict(closing)}")
-        step = f"{closing.id} of {closing.invoice_number}: {ending.step}"
-        screen.say(f"{step}; {ending.note}" if ending.note else step, indent=3)
+        screen.say(step_words(closing.id, closing.invoice_number, ending.step, ending.note), indent=3)
 
 
 def verdict(closing: Closing) -> str:

@@ -8,7 +8,7 @@ from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 from refundcli.output.views.invoice import note_words
 from refundcli.services.ports.provider_updates import PaymentSnapshot
-from refundcli.services.recovery.resume_refunds import Resumed
+from refundcli.services.recovery.resume_refunds import Resumed, Step
 
 REFUND_COLUMNS = (
     "id",
@@ -22,6 +22,20 @@ REFUND_COLUMNS = (
     "reason",
     "refunded_on",
 )
+
+
+_STEPS = {
+    Step.SETTLED: "settled",
+    Step.FINISHED: "already finished",
+    Step.STILL_UNKNOWN: "outcome still unknown",
+    Step.AWAITING_APPROVAL: "awaiting approval",
+    Step.NEEDS_ATTENTION: "needs attention",
+    Step.NOT_ASKED: "could not be checked with the provider",
+    Step.NOT_CONFIRMED: "not confirmed",
+    Step.LEASED: "being processed by another process",
+    Step.NOT_WRITTEN: "could not be recorded",
+    Step.OTHER_ACCOUNT: "belongs to a different account, mode or endpoint",
+}
 
 
 def refund_row(refund: Refund) -> tuple[str, ...]:
@@ -138,5 +152,10 @@ def show_resumed(outcomes: Sequence[Resumed], screen: Screen) -> None:
     """The outcome of each refund, known or still unknown."""
     for outcome in outcomes:
         _show_refund(outcome.refund, screen)
-        step = f"{outcome.refund.id} of {outcome.refund.invoice_number}: {outcome.step}"
-        screen.say(f"{step}; {outcome.note}" if outcome.note else step, indent=3)
+        screen.say(step_words(outcome.refund.id, outcome.refund.invoice_number, outcome.step, outcome.note), indent=3)
+
+
+def step_words(entry_id: str, invoice_number: str, step: Step, note: str) -> str:
+    """What `resume` did with a refund or closing, and why."""
+    words = f"{entry_id} of {invoice_number}: {_STEPS[step]}"
+    return f"{words}; {note}" if note else words

@@ -134,7 +134,7 @@ def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Cloc
         return refund
     (resumed,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
     # Without credentials the provider cannot be asked, and only the evidence remains.
-    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE, Step.AWAITING_APPROVAL):
+    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.OTHER_ACCOUNT, Step.AWAITING_APPROVAL):
         return refund
     if resumed.refund.state.unfinished:
         raise ResumeFirst(refund)

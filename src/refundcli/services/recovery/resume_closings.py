@@ -129,7 +129,7 @@ def resume_closing(
     except SettingsProblem as problem:
         return ResumedClosing(closing, Step.NOT_ASKED, problem.message)
     if not same_account(closing.sending, closer):
-        return ResumedClosing(closing, Step.ELSEWHERE, "use the settings with which it was made")
+        return ResumedClosing(closing, Step.OTHER_ACCOUNT, "use the settings with which it was made")
     try:
         reported = records.invoice(closing.reference)
     except SettingsProblem as problem:
@@ -239,7 +239,7 @@ def ask_first(
     if resumed.step is Step.NEEDS_ATTENTION and resolution.provider_reference:
         raise ProviderSaysOtherwise(closing, resumed.note)
     # Without credentials the provider cannot be asked, and only the evidence remains.
-    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.ELSEWHERE):
+    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.OTHER_ACCOUNT):
         return closing
     if resumed.closing.state.unfinished:
         raise ResumeFirst(closing)

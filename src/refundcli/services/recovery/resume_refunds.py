@@ -31,15 +31,15 @@ class Step(StrEnum):
     """What `resume` did, or why it did nothing."""
 
     SETTLED = "settled"
-    FINISHED = "already finished"
-    STILL_UNKNOWN = "still not known"
-    AWAITING_APPROVAL = "awaiting approval"
-    NEEDS_ATTENTION = "needs attention"
-    NOT_ASKED = "could not be asked about"
-    NOT_CONFIRMED = "not confirmed"
-    HELD = "held by another process"
-    NOT_WRITTEN = "could not be written"
-    ELSEWHERE = "belongs to another account, mode or endpoint"
+    FINISHED = "already-finished"
+    STILL_UNKNOWN = "still-unknown"
+    AWAITING_APPROVAL = "awaiting-approval"
+    NEEDS_ATTENTION = "needs-attention"
+    NOT_ASKED = "not-asked"
+    NOT_CONFIRMED = "not-confirmed"
+    LEASED = "leased-elsewhere"
+    NOT_WRITTEN = "not-written"
+    OTHER_ACCOUNT = "other-account"
 
 
 _UNFINISHED = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
@@ -113,7 +113,7 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
         return Resumed(refund, Step.FINISHED)
     provider = providers.of(refund.sending.request.provider)
     if not same_account(refund.sending, provider):
-        return Resumed(refund, Step.ELSEWHERE, "use the settings with which it was made")
+        return Resumed(refund, Step.OTHER_ACCOUNT, "use the settings with which it was made")
     if awaits_approval:
         return _look_only(refund, refund.sending, books, provider, clock, policy)
     if refund.state is RefundState.READY:

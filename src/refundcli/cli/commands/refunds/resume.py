@@ -221,7 +221,9 @@ def _leased(refund: "Refund", now: "datetime") -> "Resumed | None":
     if not refund.sending or not leases.is_live(refund.sending, now):
         return None
     holder = leases.holder_of(refund.sending.lease_owner).shown
-    return Resumed(refund, Step.HELD, f"{holder} is about to send it, until {refund.sending.lease_until:%H:%M:%S} UTC")
+    return Resumed(
+        refund, Step.LEASED, f"{holder} is about to send it, until {refund.sending.lease_until:%H:%M:%S} UTC"
+    )
 
 
 def _unconfirmed_closings(app: "App", closings: "Sequence[Closing]", *, yes: bool) -> "dict[str, ResumedClosing]":
