@@ -329,7 +329,7 @@ def test_an_impossible_value_is_refused(load: Load, cwd: Path, section: str, key
         load()
     assert f"{section}.{key} in {path}" in caught.value.message
     assert caught.value.hint
-    assert caught.value.family is Family.SETTINGS
+    assert caught.value.family is Family.NOT_USABLE
 
 
 @pytest.mark.parametrize("text", ["eight", "8.5", "0x8", "nan"])

@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 OF_FAMILY = {
     Family.USAGE: ExitCode.USAGE,
     Family.REFUSED: ExitCode.REFUSED,
-    Family.SETTINGS: ExitCode.SETTINGS,
+    Family.NOT_USABLE: ExitCode.SETTINGS,
     Family.NOT_FOUND: ExitCode.NOT_FOUND,
     Family.DECLINED: ExitCode.DECLINED,
     Family.NOT_SENT: ExitCode.NOT_SENT,

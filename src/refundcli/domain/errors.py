@@ -3,7 +3,9 @@
 RefundcliError
 ├── UsageProblem       invalid command line (exit 2)
 ├── Refused            a business rule refuses it (exit 3)
-├── SettingsProblem    settings, credentials or the store are not usable (exit 4)
+├── NotUsable          something refundcli needs is not usable (exit 4)
+│   ├── SettingsProblem    the settings, credentials, or what they name
+│   └── StoreProblem       the store
 ├── NotFound           what was asked for does not exist (exit 5)
 ├── ProviderDeclined   the provider refused it for good (exit 6)
 ├── NotSent            nothing was sent: provider unreachable or rate limited, safe to repeat (exit 7)
@@ -22,7 +24,7 @@ class Family(StrEnum):
 
     USAGE = "usage"
     REFUSED = "refused"
-    SETTINGS = "settings"
+    NOT_USABLE = "not-usable"
     NOT_FOUND = "not-found"
     DECLINED = "declined"
     NOT_SENT = "not-sent"
@@ -52,9 +54,19 @@ class Refused(RefundcliError):
     family = Family.REFUSED
 
 
-class SettingsProblem(RefundcliError):
+class NotUsable(RefundcliError):
+    """Nothing can be done before someone has set something right."""
+
+    code = "not-usable"
+    family = Family.NOT_USABLE
+
+
+class SettingsProblem(NotUsable):
     code = "settings"
-    family = Family.SETTINGS
+
+
+class StoreProblem(NotUsable):
+    code = "store"
 
 
 class NotFound(RefundcliError):

@@ -178,6 +178,8 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
+    """`managed_by`: the provider that also has this invoice, as `invoice_reference`, and must close it."""
+
     id: int
     number: str
     customer: str
@@ -188,6 +190,7 @@ class Invoice:
     due_on: date | None = None
     paid_on: date | None = None
     invoice_reference: str = ""
+    managed_by: Provider | None = None
     products: tuple[str, ...] = ()
     subscription: str = ""
     payments: tuple[Payment, ...] = ()
@@ -261,11 +264,6 @@ class Invoice:
     @property
     def processing(self) -> bool:
         return any(p.processing for p in self.payments)
-
-    @property
-    def managed_by(self) -> Provider | None:
-        """The provider that also has this invoice and must close it: Stripe, whose invoice ids begin with in_."""
-        return Provider.STRIPE if self.invoice_reference.startswith("in_") else None
 
     @property
     def unfinished_closing(self) -> Closing | None:

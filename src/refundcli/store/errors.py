@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
 
-from refundcli.domain.errors import OutcomeUnknown, SettingsProblem, UsageProblem
+from refundcli.domain.errors import OutcomeUnknown, StoreProblem, UsageProblem
 from refundcli.services.ports.books import BooksUnavailable
 
 
-class NoStore(SettingsProblem):
+class NoStore(StoreProblem):
     code = "no-store"
 
     def __init__(self, where: str) -> None:
@@ -18,7 +18,7 @@ class NoStore(SettingsProblem):
         )
 
 
-class NotAStore(SettingsProblem):
+class NotAStore(StoreProblem):
     code = "not-a-store"
 
     def __init__(self, where: str, what: str) -> None:
@@ -28,7 +28,7 @@ class NotAStore(SettingsProblem):
         )
 
 
-class StoreNewer(SettingsProblem):
+class StoreNewer(StoreProblem):
     code = "store-newer"
 
     def __init__(self, schema: str, supported: str) -> None:
@@ -38,7 +38,7 @@ class StoreNewer(SettingsProblem):
         )
 
 
-class StoreOlder(SettingsProblem):
+class StoreOlder(StoreProblem):
     code = "store-older"
 
     def __init__(self, schema: str, required: str) -> None:
@@ -48,7 +48,7 @@ class StoreOlder(SettingsProblem):
         )
 
 
-class StoreInUse(SettingsProblem):
+class StoreInUse(StoreProblem):
     """An older program is using a store that is to be upgraded."""
 
     code = "store-in-use"
@@ -61,7 +61,7 @@ class StoreInUse(SettingsProblem):
         )
 
 
-class NumberTaken(SettingsProblem):
+class NumberTaken(StoreProblem):
     """Raised before anything is sent, so that a provider's answer can always be recorded (I9)."""
 
     code = "credit-note-number-taken"
@@ -73,7 +73,7 @@ class NumberTaken(SettingsProblem):
         )
 
 
-class WrongClock(SettingsProblem):
+class WrongClock(StoreProblem):
     """Raised before a number, a date or a lease is assigned, never where a provider's answer is recorded."""
 
     code = "wrong-clock"
@@ -131,7 +131,7 @@ class BackupExists(UsageProblem):
         super().__init__(f"{target} exists already and was not overwritten.", hint="Name another file.")
 
 
-class BackupFailed(SettingsProblem):
+class BackupFailed(StoreProblem):
     code = "backup-failed"
 
     def __init__(self, target: Path, what: str) -> None:
@@ -141,7 +141,7 @@ class BackupFailed(SettingsProblem):
         )
 
 
-class StoreAddress(SettingsProblem):
+class StoreAddress(StoreProblem):
     code = "store-address"
 
     def __init__(self) -> None:
@@ -175,7 +175,7 @@ class StoreBusy(BooksUnavailable):
         )
 
 
-class StoreUnusable(SettingsProblem):
+class StoreUnusable(StoreProblem):
     code = "store-unusable"
 
     def __init__(self, what: str) -> None:
@@ -238,7 +238,7 @@ class CommitUnknown(OutcomeUnknown):
         )
 
 
-class DriverMissing(SettingsProblem):
+class DriverMissing(StoreProblem):
     code = "driver-missing"
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ from refundcli.services.ports.provider_updates import (
     RefundUpdate,
     UnreadablePayment,
 )
-from refundcli.services.ports.providers import ProviderInvoice, SkippedInvoice
+from refundcli.services.ports.providers import STRIPE_INVOICE, ProviderInvoice, SkippedInvoice
 from refundcli.settings import RefundSettings, StripeSettings
 
 
@@ -55,7 +55,7 @@ class StripeRecords(StripeReader):
     def payment(self, reference: str, *, of_invoice: str = "") -> PaymentSnapshot | None:
         """The payment's snapshot; one request for most payments, because charge and refunds are expanded."""
         snapshot = self._payment(reference)
-        if snapshot is None or not of_invoice.startswith("in_"):
+        if snapshot is None or not of_invoice.startswith(STRIPE_INVOICE):
             return snapshot
         return replace(snapshot, credited=self.credited(of_invoice))
 
@@ -304,7 +304,7 @@ class StripeRecords(StripeReader):
 
     def invoice(self, name: str) -> ProviderInvoice | None:
         """The invoice with this id, or with this number from the full list: Stripe's search lags by some minutes."""
-        if name.startswith("in_"):
+        if name.startswith(STRIPE_INVOICE):
             invoice = self._object(lambda: self._client.v1.invoices.retrieve(name))
             return self._invoice_with_payments(invoice) if invoice else None
         listed = self._pages(self._client.v1.invoices.list, {})

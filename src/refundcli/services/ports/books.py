@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
-from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.errors import StoreProblem
 from refundcli.domain.invoice import Invoice, OtherShare, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -173,7 +173,7 @@ class Writing(Reading, RunWriting, EventWriting, Protocol):
     """One transaction that changes the books and writes an audit entry for each change."""
 
     def check_clock(self) -> None:
-        """Raises SettingsProblem if the clock cannot be right (DESIGN §3).
+        """Raises StoreProblem if the clock cannot be right (DESIGN §3).
 
         Every start of a refund, record or lease checks it. An outcome is recorded under any clock.
         """
@@ -349,7 +349,7 @@ class Books(Protocol):
     def write(self, work: Callable[[Writing], T]) -> T: ...
 
 
-class BooksUnavailable(SettingsProblem):
+class BooksUnavailable(StoreProblem):
     """The store is locked or cannot be reached; a retry may work. Nothing was changed.
 
     `passes_within`: seconds for which recording a provider's answer is retried.
@@ -358,7 +358,7 @@ class BooksUnavailable(SettingsProblem):
     passes_within: ClassVar[float] = 600.0
 
 
-class WouldContradict(SettingsProblem):
+class WouldContradict(StoreProblem):
     """A constraint of the store refused a change: the last guard, behind every rule."""
 
     code = "store-would-contradict"

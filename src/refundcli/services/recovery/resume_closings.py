@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from refundcli.domain.closing import CLOSING_PREFIX, Closing
-from refundcli.domain.errors import NotFound, RefundcliError, Refused, SettingsProblem, UsageProblem
+from refundcli.domain.errors import NotFound, NotUsable, RefundcliError, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.services.closings.close import why_not_closed
@@ -126,13 +126,13 @@ def resume_closing(
         return ResumedClosing(closing, Step.FINISHED)
     try:
         closer, records = providers.closer(closing.provider), providers.records(closing.provider)
-    except SettingsProblem as problem:
+    except NotUsable as problem:
         return ResumedClosing(closing, Step.NOT_ASKED, problem.message)
     if not same_account(closing.sending, closer):
         return ResumedClosing(closing, Step.OTHER_ACCOUNT, "use the settings with which it was made")
     try:
         reported = records.invoice(closing.reference)
-    except SettingsProblem as problem:
+    except NotUsable as problem:
         return ResumedClosing(closing, Step.STILL_UNKNOWN, problem.message)
     return _Resuming(closing, reported, closer, books, clock, policy).settled()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from refundcli.domain.errors import RefundcliError, SettingsProblem
+from refundcli.domain.errors import NotUsable, RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books, WouldContradict, Writing
@@ -219,7 +219,7 @@ class _UpdateReader:
             updates = self.readers(provider).updates_in(event.event)
         except CannotBeHeld as problem:
             return _Unavailable(problem.message)
-        except SettingsProblem as problem:
+        except NotUsable as problem:
             unanswered.append(_Unavailable(problem.message))
             if len(unanswered) >= _MAX_UNANSWERED:
                 self.pause.begin(provider)

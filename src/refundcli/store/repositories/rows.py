@@ -26,6 +26,7 @@ from refundcli.domain.statuses import (
     RefundKind,
     RefundState,
 )
+from refundcli.services.ports.providers import provider_of_invoice
 from refundcli.store.schema import ClosingRow, RefundRow
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def invoice_of(
         due_on=due_on,
         paid_on=paid_on,
         invoice_reference=reference or "",
+        managed_by=provider_of_invoice(reference or ""),
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
         payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in facts)) for payment in payments]),

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import partial
 
-from refundcli.domain.errors import RefundcliError, SettingsProblem
+from refundcli.domain.errors import NotUsable, RefundcliError
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.report import Stopped
@@ -159,7 +159,7 @@ class RefundSending(WorkerState, ABC):
 
     def _cannot_be_checked(self, flight: InFlightRefund, problem: RefundcliError) -> None:
         """Nothing is sent, and the amount that this worker reserved is released."""
-        if isinstance(problem, SettingsProblem) and problem.code != UNREACHABLE:
+        if isinstance(problem, NotUsable) and problem.code != UNREACHABLE:
             self.stop_policy.stop(Stopped.SETTINGS, problem)
         self.stop_policy.answered(clearly=False)
         if self._is_ours(flight):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from refundcli.domain.bulk_run import ItemState, RunItem
-from refundcli.domain.errors import RefundcliError, SettingsProblem
+from refundcli.domain.errors import NotUsable, RefundcliError
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.bulk.report import Stopped
@@ -40,7 +40,7 @@ class RowProcessing(RefundSending):
         try:
             row.snapshots = job.answer
         except RefundcliError as problem:
-            if isinstance(problem, SettingsProblem) and problem.code != UNREACHABLE:
+            if isinstance(problem, NotUsable) and problem.code != UNREACHABLE:
                 self._cannot_be_used(row, problem)
                 return
             if problem.code == UNREACHABLE:
@@ -58,12 +58,12 @@ class RowProcessing(RefundSending):
                     if provider in CAN_LOOK_UP:
                         self.providers.records(provider)
                     self.connected[provider] = connection
-        except SettingsProblem as problem:
+        except NotUsable as problem:
             self._cannot_be_used(row, problem)
             return False
         return True
 
-    def _cannot_be_used(self, row: Row, problem: SettingsProblem) -> None:
+    def _cannot_be_used(self, row: Row, problem: NotUsable) -> None:
         self.stop_policy.stop(Stopped.SETTINGS, problem)
         self._end(row, waiting_again(row.stored))
 
