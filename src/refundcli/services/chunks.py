@@ -7,8 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def chunked(rows: Iterable[T], size: int) -> Iterator[list[T]]:
+def chunked(elements: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of at most `size`, in order. (`itertools.batched` is newer than Python 3.11.)"""
-    remaining = iter(rows)
-    while piece := list(islice(remaining, size)):
-        yield piece
+    remaining = iter(elements)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

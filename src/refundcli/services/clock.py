@@ -11,9 +11,9 @@ _FURTHEST_BEHIND = timedelta(minutes=10)
 _FURTHEST_AHEAD = timedelta(days=366)
 
 
-def is_plausible(now: datetime, newest: datetime) -> bool:
-    """Can `now` be the time if the newest entry of the books is from `newest`? (DESIGN §3)"""
-    return newest - _FURTHEST_BEHIND <= now <= newest + _FURTHEST_AHEAD
+def is_plausible(now: datetime, newest_entry_at: datetime) -> bool:
+    """Can `now` be the time if the newest entry of the books is from `newest_entry_at`? (DESIGN §3)"""
+    return newest_entry_at - _FURTHEST_BEHIND <= now <= newest_entry_at + _FURTHEST_AHEAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | No
     try:
         invoice = invoice_named(reading, refund.invoice_number)
         snapshots = {refund.payment_id: snapshot.payment}
-        refuse_differences(invoice, snapshots, claimed=claims(reading, invoice, snapshots))
+        refuse_differences(invoice, snapshots, claim_differences=claims(reading, invoice, snapshots))
     except (DiffersFromProvider, UnsupportedRefund) as differs:
         return differs
     return None

@@ -81,20 +81,20 @@ class ImportSummary:
 
 
 class ImportRefused(Refused):
-    """Some rows cannot be imported, and `--skip-invalid` was not given."""
+    """Some rows of the file `source` cannot be imported, and `--skip-invalid` was not given."""
 
     code = "bad-rows"
 
-    def __init__(self, source: str, checked: CheckedInvoices, *, written: int = 0) -> None:
-        bad, rows = checked.bad_rows, checked.rows
-        outcome = f"{written} before them were written" if written else "Nothing was written"
+    def __init__(self, source: str, checked: CheckedInvoices, *, invoices_written: int = 0) -> None:
+        bad_count, row_count = checked.bad_rows, checked.rows
+        outcome_text = f"{invoices_written} before them were written" if invoices_written else "Nothing was written"
         super().__init__(
-            f"{bad} of {rows} {'row' if rows == 1 else 'rows'} cannot be imported. {outcome}.",
+            f"{bad_count} of {row_count} {'row' if row_count == 1 else 'rows'} cannot be imported. {outcome_text}.",
             hint="Correct them and run it again, or add --skip-invalid to import the others.",
             context={
                 "file": source,
-                "rows": rows,
-                "bad_rows": bad,
+                "rows": row_count,
+                "bad_rows": bad_count,
                 "problems": [asdict(problem) for problem in checked.problems],
             },
         )
@@ -104,34 +104,40 @@ class ImportRefused(Refused):
 def check_invoices(
     batches: Iterable[RowBatch], *, spool: InvoiceSpool, books: Books, advance: Advance, reject: Reject
 ) -> CheckedInvoices:
-    """Check every row by itself and against the books, and spool the valid ones. Changes nothing."""
-    checked = CheckedInvoices()
-    for place, batch in enumerate(batches):
+    """Check every row by itself and against the books, and spool the valid ones. Changes nothing.
+
+    `advance` gets the number of rows of each batch, `reject` each invalid row.
+    """
+    summary = CheckedInvoices()
+    for batch_index, batch in enumerate(batches):
         conflicts = books.read(partial(_conflicts, block=batch.good))
-        checked.existing += conflicts.existing
-        checked.as_of = conflicts.as_of if place == 0 or conflicts.as_of == checked.as_of else None
-        good, against = _without_conflicts(batch, conflicts.problems)
-        for part in good.parts(_EXISTING_AT_ONCE) if conflicts.existing else (good,):
-            spool.put(part)
-        for row in sorted([*batch.bad, *against], key=lambda row: row.line):
-            checked.add(row)
-            reject(row)
-        checked.rows += batch.rows
+        summary.existing += conflicts.existing
+        summary.as_of = conflicts.as_of if batch_index == 0 or conflicts.as_of == summary.as_of else None
+        valid_block, conflicting_rows = _without_conflicts(batch, conflicts.problems)
+        for block in valid_block.parts(_EXISTING_AT_ONCE) if conflicts.existing else (valid_block,):
+            spool.put(block)
+        for bad_row in sorted([*batch.bad, *conflicting_rows], key=lambda bad_row: bad_row.line):
+            summary.add(bad_row)
+            reject(bad_row)
+        summary.rows += batch.rows
         advance(batch.rows)
-    return checked
+    return summary
 
 
 def write_invoices(
     spool: InvoiceSpool, checked: CheckedInvoices, *, source: str, books: Books, advance: Advance
 ) -> ImportSummary:
-    """Write the spooled rows. Raises ImportRefused if a change of the books makes a row invalid."""
+    """Write the spooled rows. Raises ImportRefused if a change of the books makes a row invalid.
+
+    `source` is the file's name; `advance` gets the number of rows of each chunk.
+    """
     summary = ImportSummary()
-    chunk = _ChunkOutcome(as_of=checked.as_of)
-    while not chunk.is_last:
-        write = partial(_write_chunk, spool=spool, before=chunk, checked=checked, source=source, summary=summary)
-        chunk = books.write(write)
-        summary.add(chunk.counts)
-        advance(chunk.rows)
+    outcome = _ChunkOutcome(as_of=checked.as_of)
+    while not outcome.is_last:
+        write = partial(_write_chunk, spool=spool, previous=outcome, checked=checked, source=source, summary=summary)
+        outcome = books.write(write)
+        summary.add(outcome.counts)
+        advance(outcome.rows)
     return summary
 
 
@@ -153,31 +159,37 @@ def _write_chunk(
     tx: Writing,
     *,
     spool: InvoiceSpool,
-    before: _ChunkOutcome,
+    previous: _ChunkOutcome,
     checked: CheckedInvoices,
     source: str,
     summary: ImportSummary,
 ) -> _ChunkOutcome:
+    """Write the chunk that follows the `previous` one.
+
+    `source` is the file's name, `summary` what the earlier chunks wrote.
+    """
     # Every change has an audit entry (I10): without a new one, the check is still valid.
-    unchanged = before.as_of is not None and tx.newest_entry() == before.as_of
-    chunk = _ChunkOutcome(as_of=None, after=before.after, is_last=True)
+    books_unchanged = previous.as_of is not None and tx.newest_entry() == previous.as_of
+    outcome = _ChunkOutcome(as_of=None, after=previous.after, is_last=True)
 
     def blocks() -> Iterator[InvoiceBlock]:
-        began = time.monotonic()
-        for after, block in spool.blocks(before.after):
-            if not unchanged:
-                _refuse_late(tx.import_conflicts(block).problems, block, source=source, written=summary.written)
+        began_at = time.monotonic()
+        for position_after, block in spool.blocks(previous.after):
+            if not books_unchanged:
+                _refuse_late(
+                    tx.import_conflicts(block).problems, block, source=source, invoices_written=summary.written
+                )
             yield block
-            chunk.after = after
-            chunk.rows += block.size
-            if time.monotonic() - began > _CHUNK_SECONDS or chunk.rows >= MOST_IN_CHUNK:
-                chunk.is_last = False
+            outcome.after = position_after
+            outcome.rows += block.size
+            if time.monotonic() - began_at > _CHUNK_SECONDS or outcome.rows >= MOST_IN_CHUNK:
+                outcome.is_last = False
                 return
 
-    chunk.counts = tx.import_blocks(blocks(), source=source, all_new=unchanged and not checked.existing)
-    if unchanged:
-        chunk.as_of = tx.newest_entry()
-    return chunk
+    outcome.counts = tx.import_blocks(blocks(), source=source, all_new=books_unchanged and not checked.existing)
+    if books_unchanged:
+        outcome.as_of = tx.newest_entry()
+    return outcome
 
 
 def _conflicts(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
@@ -188,18 +200,21 @@ def _without_conflicts(batch: RowBatch, problems: Sequence[Problem]) -> tuple[In
     """The valid rows that do not conflict with the books, and the others."""
     if not problems:
         return batch.good, []
-    by_line: dict[int, list[Problem]] = {}
+    problems_by_line: dict[int, list[Problem]] = {}
     for problem in problems:
-        by_line.setdefault(problem.line, []).append(problem)
-    against = [
-        BadRow(line, tuple(by_line[line]), original if isinstance(original, str) else tuple(original))
+        problems_by_line.setdefault(problem.line, []).append(problem)
+    conflicting_rows = [
+        BadRow(line, tuple(problems_by_line[line]), original if isinstance(original, str) else tuple(original))
         for line, original in zip(batch.good.lines, batch.originals, strict=True)
-        if line in by_line
+        if line in problems_by_line
     ]
-    return batch.good.only([line not in by_line for line in batch.good.lines]), against
+    return batch.good.only([line not in problems_by_line for line in batch.good.lines]), conflicting_rows
 
 
-def _refuse_late(problems: Sequence[Problem], block: InvoiceBlock, *, source: str, written: int) -> None:
+def _refuse_late(problems: Sequence[Problem], block: InvoiceBlock, *, source: str, invoices_written: int) -> None:
+    """Raises ImportRefused if the block has problems; `source` is the file's name."""
     if problems:
         bad_rows = len({problem.line for problem in problems})
-        raise ImportRefused(source, CheckedInvoices(block.size, bad_rows, list(problems[:_SHOWN])), written=written)
+        raise ImportRefused(
+            source, CheckedInvoices(block.size, bad_rows, list(problems[:_SHOWN])), invoices_written=invoices_written
+        )

@@ -30,11 +30,11 @@ Advance = Callable[[int], None]
 class NotAtProvider(NotFound):
     code = "not-at-provider"
 
-    def __init__(self, records: ProviderRecords, name: str) -> None:
+    def __init__(self, records: ProviderRecords, number_or_id: str) -> None:
         super().__init__(
-            f"{records.name.label} has no invoice {ascii(name[:80])[1:-1]} in this account and mode.",
+            f"{records.name.label} has no invoice {ascii(number_or_id[:80])[1:-1]} in this account and mode.",
             hint="Name it by its number or its in_… id.",
-            context={"invoice": name[:200]},
+            context={"invoice": number_or_id[:200]},
         )
 
 
@@ -56,41 +56,54 @@ def pull(
     credit_note_format: str,
     advance: Advance,
 ) -> PullSummary:
-    """Pull every invoice created since then. Raises ProviderUnreachable; what was written stays."""
-    name = f"pull:{records.name}:{since or 'all'}"
-    stopped = books.read(lambda tx: tx.sync_state(name))
-    resumed_after, _, began = (stopped[0] if stopped else "").partition(" ")
-    summary, began = PullSummary(resumed_after=resumed_after), began or str(clock.today())
+    """Pull every invoice created since then. Raises ProviderUnreachable; what was written stays.
 
-    def write_pages(listed: Iterable[ProviderInvoice | SkippedInvoice], place: str) -> None:
-        for chunk in chunked(listed, _AT_ONCE):
+    `credit_note_format`: of new credit notes' numbers. `advance` gets the number of invoices of each chunk.
+    """
+    sync_name = f"pull:{records.name}:{since or 'all'}"
+    stored_state = books.read(lambda tx: tx.sync_state(sync_name))
+    last_reference, _, began_on = (stored_state[0] if stored_state else "").partition(" ")
+    summary, began_on = PullSummary(resumed_after=last_reference), began_on or str(clock.today())
+
+    def write_pages(listed_invoices: Iterable[ProviderInvoice | SkippedInvoice], sync_position: str) -> None:
+        for chunk in chunked(listed_invoices, _AT_ONCE):
             write = partial(
-                _write, listed=chunk, records=records, clock=clock, credit_note_format=credit_note_format, place=place
+                _write,
+                listed_invoices=chunk,
+                records=records,
+                clock=clock,
+                credit_note_format=credit_note_format,
+                sync_position=sync_position,
             )
             counts, changes = books.write(write)
             summary.imported.add(counts)
             summary.changes += changes
             advance(len(chunk))
 
-    write_pages(records.invoices(since=since, after=resumed_after), f"{name} {began}")
-    if resumed_after:
+    write_pages(records.invoices(since=since, after=last_reference), f"{sync_name} {began_on}")
+    if last_reference:
         # The list is newest first: invoices created since the stopped pull began come before its position.
-        write_pages(records.invoices(since=max(date.fromisoformat(began), since or date.min), after=""), "")
+        write_pages(records.invoices(since=max(date.fromisoformat(began_on), since or date.min), after=""), "")
     # The next pull starts at the newest again.
-    books.write(lambda tx: tx.set_sync_state(name, ""))
+    books.write(lambda tx: tx.set_sync_state(sync_name, ""))
     return summary
 
 
 def pull_one(
-    records: ProviderRecords, name: str, *, books: Books, clock: Clock, credit_note_format: str
+    records: ProviderRecords, number_or_id: str, *, books: Books, clock: Clock, credit_note_format: str
 ) -> PullSummary:
     """Pull one invoice, by its number or its id at the provider. Raises NotAtProvider, ProviderUnreachable."""
-    invoice = records.invoice(name)
+    invoice = records.invoice(number_or_id)
     if invoice is None:
-        raise NotAtProvider(records, name)
+        raise NotAtProvider(records, number_or_id)
     summary = PullSummary()
     write = partial(
-        _write, listed=[invoice], records=records, clock=clock, credit_note_format=credit_note_format, place=""
+        _write,
+        listed_invoices=[invoice],
+        records=records,
+        clock=clock,
+        credit_note_format=credit_note_format,
+        sync_position="",
     )
     counts, summary.changes = books.write(write)
     summary.imported.add(counts)
@@ -100,73 +113,83 @@ def pull_one(
 def _write(
     tx: Writing,
     *,
-    listed: Sequence[ProviderInvoice | SkippedInvoice],
+    listed_invoices: Sequence[ProviderInvoice | SkippedInvoice],
     records: ProviderRecords,
     clock: Clock,
     credit_note_format: str,
-    place: str,
+    sync_position: str,
 ) -> tuple[ImportCounts, int]:
-    """Write one chunk. `place`: the sync state for the pull's position, and the day on which the pull began."""
-    readable = [pulled for pulled in listed if isinstance(pulled, ProviderInvoice)]
-    renumbered = [replace(_numbered_as_stored(tx, pulled), line=line) for line, pulled in enumerate(readable)]
-    reasons = _why_not(tx, renumbered)
-    good = [invoice for invoice in renumbered if invoice.line not in reasons]
+    """Write one chunk; returns the counts, and how many refunds, disputes and payments changed.
+
+    `sync_position`: the name of the pull's sync state, and the day on which the pull began; empty to store none.
+    """
+    readable_invoices = [listed for listed in listed_invoices if isinstance(listed, ProviderInvoice)]
+    numbered_invoices = [
+        replace(_numbered_as_stored(tx, readable), line=line) for line, readable in enumerate(readable_invoices)
+    ]
+    reasons_by_line = _why_not(tx, numbered_invoices)
+    valid_invoices = [invoice for invoice in numbered_invoices if invoice.line not in reasons_by_line]
     source = f"pulled from {records.name.label}"
-    alone, sharing = _split_shared(tx, good)
-    counts = tx.import_invoices(alone, source=source) if alone else ImportCounts()
-    changes = sum(_note_shares(tx, pulled) for pulled in alone)
-    captured = {reference: t.captured for pulled in readable for t in pulled.payments for reference in t.references}
-    for shared in sharing:
-        more, why = import_shares(tx, shared, captured, source=source)
-        counts = _sum_of(counts, more)
-        changes += 0 if why else _note_shares(tx, shared)
-        if why:
-            reasons[shared.line] = why
-    for line, why in reasons.items():
-        counts.unchanged.append((line, renumbered[line].number, f"{why} It was left out."))
-    for pulled in listed:
-        if isinstance(pulled, SkippedInvoice):
-            counts.unchanged.append((0, pulled.number or pulled.reference, f"{pulled.why} It was left out."))
-    changes += _sync_payments(tx, records.name, readable, clock, credit_note_format)
-    for pulled, new in zip(readable, renumbered, strict=True):
-        stored = tx.invoice(new.number)
-        if stored and pulled.invoice.currency == stored.currency.code:
-            changes += note_credit(tx, stored, pulled.credited, update_source=f"asked {records.name.label}")
-    if place:
-        name, began = place.split()
-        tx.set_sync_state(name, f"{listed[-1].reference} {began}")
+    unshared_invoices, sharing_invoices = _split_shared(tx, valid_invoices)
+    counts = tx.import_invoices(unshared_invoices, source=source) if unshared_invoices else ImportCounts()
+    changes = sum(_note_shares(tx, invoice) for invoice in unshared_invoices)
+    captured_by_reference = {
+        reference: snapshot.captured
+        for readable in readable_invoices
+        for snapshot in readable.payments
+        for reference in snapshot.references
+    }
+    for sharing_invoice in sharing_invoices:
+        sharing_counts, why_left_out = import_shares(tx, sharing_invoice, captured_by_reference, source=source)
+        counts = _sum_of(counts, sharing_counts)
+        changes += 0 if why_left_out else _note_shares(tx, sharing_invoice)
+        if why_left_out:
+            reasons_by_line[sharing_invoice.line] = why_left_out
+    for line, why_left_out in reasons_by_line.items():
+        counts.unchanged.append((line, numbered_invoices[line].number, f"{why_left_out} It was left out."))
+    for listed in listed_invoices:
+        if isinstance(listed, SkippedInvoice):
+            counts.unchanged.append((0, listed.number or listed.reference, f"{listed.why} It was left out."))
+    changes += _sync_payments(tx, records.name, readable_invoices, clock, credit_note_format)
+    for readable, numbered in zip(readable_invoices, numbered_invoices, strict=True):
+        stored_invoice = tx.invoice(numbered.number)
+        if stored_invoice and readable.invoice.currency == stored_invoice.currency.code:
+            changes += note_credit(tx, stored_invoice, readable.credited, update_source=f"asked {records.name.label}")
+    if sync_position:
+        sync_name, began_on = sync_position.split()
+        tx.set_sync_state(sync_name, f"{listed_invoices[-1].reference} {began_on}")
     return counts, changes
 
 
 def _sync_payments(
-    tx: Writing, provider: Provider, pulled: Sequence[ProviderInvoice], clock: Clock, credit_note_format: str
+    tx: Writing, provider: Provider, provider_invoices: Sequence[ProviderInvoice], clock: Clock, credit_note_format: str
 ) -> int:
     """Apply the snapshots of the payments that are in the books. Returns how many changes that made."""
-    snapshots = [snapshot for invoice in pulled for snapshot in invoice.payments]
-    changes = 0
+    snapshots = [snapshot for invoice in provider_invoices for snapshot in invoice.payments]
+    change_count = 0
     for snapshot, invoice, payment in list(match_snapshots(tx, provider, snapshots)):
         if invoice and payment:
-            fresh = tx.invoice(invoice.number) or invoice
-            payment = next(p for p in fresh.payments if p.id == payment.id)
-            changes += sync_payment(
-                tx, fresh, payment, snapshot, clock=clock, credit_note_format=credit_note_format
+            current_invoice = tx.invoice(invoice.number) or invoice
+            payment = next(p for p in current_invoice.payments if p.id == payment.id)
+            change_count += sync_payment(
+                tx, current_invoice, payment, snapshot, clock=clock, credit_note_format=credit_note_format
             ).changed
-    return changes
+    return change_count
 
 
 def _split_shared(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
     """Invoices with payments of their own, and those that share one with an invoice of the books or the list."""
-    alone: list[NewInvoice] = []
-    sharing: list[NewInvoice] = []
-    used = set[str]()
+    unshared_invoices: list[NewInvoice] = []
+    sharing_invoices: list[NewInvoice] = []
+    used_references = set[str]()
     for invoice in invoices:
         references = {reference for payment in invoice.payments for reference in references_of(payment)}
-        if not used.isdisjoint(references) or shares_a_payment(tx, invoice):
-            sharing.append(invoice)
+        if not used_references.isdisjoint(references) or shares_a_payment(tx, invoice):
+            sharing_invoices.append(invoice)
         else:
-            alone.append(invoice)
-            used |= references
-    return alone, sharing
+            unshared_invoices.append(invoice)
+            used_references |= references
+    return unshared_invoices, sharing_invoices
 
 
 def _sum_of(first: ImportCounts, second: ImportCounts) -> ImportCounts:
@@ -178,44 +201,55 @@ def _sum_of(first: ImportCounts, second: ImportCounts) -> ImportCounts:
     )
 
 
-def _note_shares(tx: Writing, pulled: NewInvoice) -> int:
+def _note_shares(tx: Writing, invoice: NewInvoice) -> int:
     """Lower shares that an older version counted as the whole of a shared payment. Returns how many."""
-    stored = tx.invoice(pulled.number)
-    if stored is None or stored.currency.code != pulled.currency:
+    stored_invoice = tx.invoice(invoice.number)
+    if stored_invoice is None or stored_invoice.currency.code != invoice.currency:
         return 0
-    changed = 0
-    for reported in pulled.payments:
-        share = Money(reported.captured, stored.currency)
-        payment = next((p for p in stored.payments if reported.reference and reported.reference in p.references), None)
+    changed_shares = 0
+    for reported_payment in invoice.payments:
+        share = Money(reported_payment.captured, stored_invoice.currency)
+        payment = next(
+            (
+                p
+                for p in stored_invoice.payments
+                if reported_payment.reference and reported_payment.reference in p.references
+            ),
+            None,
+        )
         if payment and share < payment.allocated and payment.reserved + payment.refunded <= share:
-            tx.note_share(stored, payment, share)
-            changed += 1
-    return changed
+            tx.note_share(stored_invoice, payment, share)
+            changed_shares += 1
+    return changed_shares
 
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     """By line, why an invoice conflicts with the books or with another of the list."""
     problems = tx.import_conflicts(block_of(invoices)).problems
     # One payment may pay several invoices: the provider reports the share of each.
-    reasons = {problem.line: problem.message for problem in problems if problem.code != "duplicate-payment"}
-    here = tx.invoices_by_number([invoice.number for invoice in invoices])
-    owners = {number: invoice.invoice_reference for number, invoice in here.items()}
+    reasons_by_line = {problem.line: problem.message for problem in problems if problem.code != "duplicate-payment"}
+    stored_invoices = tx.invoices_by_number([invoice.number for invoice in invoices])
+    reference_by_number = {number: invoice.invoice_reference for number, invoice in stored_invoices.items()}
     for invoice in invoices:
-        owner = owners.get(invoice.number) or invoice.invoice_reference
-        if owner != invoice.invoice_reference:
-            reasons.setdefault(invoice.line, f"{invoice.invoice_reference} has the number of {owner}.")
-        if invoice.line not in reasons:
-            owners[invoice.number] = owner
-    return reasons
+        stored_reference = reference_by_number.get(invoice.number) or invoice.invoice_reference
+        if stored_reference != invoice.invoice_reference:
+            reasons_by_line.setdefault(
+                invoice.line, f"{invoice.invoice_reference} has the number of {stored_reference}."
+            )
+        if invoice.line not in reasons_by_line:
+            reference_by_number[invoice.number] = stored_reference
+    return reasons_by_line
 
 
-def _numbered_as_stored(tx: Writing, pulled: ProviderInvoice) -> NewInvoice:
+def _numbered_as_stored(tx: Writing, provider_invoice: ProviderInvoice) -> NewInvoice:
     """The invoice under its number in the books, which an import may have chosen.
 
     A draft has no number and is stored under its id until it gets one.
     """
-    numbers = [number for number in tx.numbers_behind(pulled.reference) if number != pulled.invoice.number]
-    if numbers == [pulled.reference] and tx.invoice(pulled.invoice.number) is None:
-        tx.number_invoice(pulled.reference, pulled.invoice.number)
-        return pulled.invoice
-    return replace(pulled.invoice, number=numbers[0]) if numbers else pulled.invoice
+    stored_numbers = [
+        number for number in tx.numbers_behind(provider_invoice.reference) if number != provider_invoice.invoice.number
+    ]
+    if stored_numbers == [provider_invoice.reference] and tx.invoice(provider_invoice.invoice.number) is None:
+        tx.number_invoice(provider_invoice.reference, provider_invoice.invoice.number)
+        return provider_invoice.invoice
+    return replace(provider_invoice.invoice, number=stored_numbers[0]) if stored_numbers else provider_invoice.invoice

@@ -30,109 +30,132 @@ def shares_a_payment(reading: Reading, invoice: NewInvoice) -> bool:
 
 
 def import_shares(
-    tx: Writing, invoice: NewInvoice, captured: Mapping[str, Money], *, source: str
+    tx: Writing, invoice: NewInvoice, captured_by_reference: Mapping[str, Money], *, source: str
 ) -> tuple[ImportCounts, str]:
     """Import an invoice that shares payments with others, with the reported share of each payment.
 
-    `captured`: the whole amount of each payment, by reference. Returns the counts, and why it was left out if it was.
+    `captured_by_reference`: the whole amount of each payment. `source`: where the invoice comes from, for the audit
+    trail. Returns the counts, and why it was left out if it was.
     """
-    stored = tx.invoice(invoice.number)
-    sharing = _sharing(tx, invoice, stored)
-    for shared in sharing:
-        why = _why_not(tx, invoice, shared, captured)
-        if why:
-            return ImportCounts(), why
-    for shared in sharing:
-        _join(tx, shared, update_source=source)
-    new = [shared for shared in sharing if shared.own is None]
-    if stored is None:
-        apart = [payment for payment in invoice.payments if all(payment is not shared.reported for shared in new)]
-        counts = tx.import_invoices([replace(invoice, payments=tuple(apart))], source=source)
-        _add(tx, invoice, new, update_source=source)
+    stored_invoice = tx.invoice(invoice.number)
+    shared_payments = _sharing(tx, invoice, stored_invoice)
+    for shared_payment in shared_payments:
+        why_left_out = _why_not(tx, invoice, shared_payment, captured_by_reference)
+        if why_left_out:
+            return ImportCounts(), why_left_out
+    for shared_payment in shared_payments:
+        _join(tx, shared_payment, update_source=source)
+    new_shares = [shared_payment for shared_payment in shared_payments if shared_payment.own is None]
+    if stored_invoice is None:
+        unshared_payments = [
+            payment
+            for payment in invoice.payments
+            if all(payment is not shared_payment.reported for shared_payment in new_shares)
+        ]
+        counts = tx.import_invoices([replace(invoice, payments=tuple(unshared_payments))], source=source)
+        _add(tx, invoice, new_shares, update_source=source)
         return counts, ""
-    _add(tx, invoice, new, update_source=source)
+    _add(tx, invoice, new_shares, update_source=source)
     return tx.import_invoices([invoice], source=source), ""
 
 
-def _add(tx: Writing, invoice: NewInvoice, new: Sequence[_Sharing], *, update_source: str) -> None:
-    for shared in new:
-        stored = tx.invoice(invoice.number)
-        _, first = _owners(tx, shared.reported)[0]
-        assert stored
-        tx.add_share(stored, first, shared.reported, reported=invoice.payments, update_source=update_source)
+def _add(tx: Writing, invoice: NewInvoice, new_shares: Sequence[_Sharing], *, update_source: str) -> None:
+    for shared_payment in new_shares:
+        stored_invoice = tx.invoice(invoice.number)
+        _, first_share = _owners(tx, shared_payment.reported)[0]
+        assert stored_invoice
+        tx.add_share(
+            stored_invoice, first_share, shared_payment.reported, reported=invoice.payments, update_source=update_source
+        )
 
 
-def _sharing(reading: Reading, invoice: NewInvoice, stored: Invoice | None) -> list[_Sharing]:
-    sharing = []
-    for reported in invoice.payments:
-        references = references_of(reported)
-        payments = stored.payments if stored else ()
-        own = next((p for p in payments if p.provider and not set(p.references).isdisjoint(references)), None)
-        homes = {own.home_id} if own else set()
-        matches = {
-            payment.home_id: payment for _, payment in _owners(reading, reported) if payment.home_id not in homes
+def _sharing(reading: Reading, invoice: NewInvoice, stored_invoice: Invoice | None) -> list[_Sharing]:
+    shared_payments = []
+    for reported_payment in invoice.payments:
+        references = references_of(reported_payment)
+        stored_payments = stored_invoice.payments if stored_invoice else ()
+        stored_payment = next(
+            (p for p in stored_payments if p.provider and not set(p.references).isdisjoint(references)), None
+        )
+        stored_home_ids = {stored_payment.home_id} if stored_payment else set()
+        matches_by_home_id = {
+            payment.home_id: payment
+            for _, payment in _owners(reading, reported_payment)
+            if payment.home_id not in stored_home_ids
         }
-        if matches:
-            sharing.append(_Sharing(reported, own, list(matches.values())))
-    return sharing
+        if matches_by_home_id:
+            shared_payments.append(_Sharing(reported_payment, stored_payment, list(matches_by_home_id.values())))
+    return shared_payments
 
 
-def _owners(reading: Reading, reported: NewPayment) -> list[tuple[Invoice, Payment]]:
+def _owners(reading: Reading, reported_payment: NewPayment) -> list[tuple[Invoice, Payment]]:
     """Payments of the books with its ids, each with its invoice; of a shared one the first share."""
-    references = references_of(reported)
-    owners = reading.invoices_of_payments(reported.provider, references) if reported.provider and references else {}
+    references = references_of(reported_payment)
+    invoices_by_reference = (
+        reading.invoices_of_payments(reported_payment.provider, references)
+        if reported_payment.provider and references
+        else {}
+    )
     return [
         (invoice, payment)
-        for reference, invoice in owners.items()
+        for reference, invoice in invoices_by_reference.items()
         for payment in invoice.payments
         if reference in payment.references and payment.home_id == payment.id
     ]
 
 
-def _why_not(reading: Reading, invoice: NewInvoice, sharing: _Sharing, captured: Mapping[str, Money]) -> str:
+def _why_not(
+    reading: Reading, invoice: NewInvoice, shared_payment: _Sharing, captured_by_reference: Mapping[str, Money]
+) -> str:
     """Why the share is invalid, or "". Shares above the captured amount mean a duplicate invoice or a wrong amount."""
-    sharers = _others(reading, invoice, sharing)
-    names = ", ".join(sharer.number for sharer in sharers)
+    sharing_invoices = _others(reading, invoice, shared_payment)
+    numbers = ", ".join(sharing_invoice.number for sharing_invoice in sharing_invoices)
     problems = reading.import_conflicts(block_of([invoice])).problems
     conflict = next((problem.message for problem in problems if problem.code != "duplicate-payment"), "")
     if conflict:
         return conflict
-    whole = captured.get(sharing.reported.reference)
-    known_shares = [*sharing.matches, *([sharing.own] if sharing.own else [])]
-    if whole is None or any(payment.allocated.currency != whole.currency for payment in known_shares):
-        return f"It was paid with a payment of {names}, in another currency."
-    shares = sharing.reported.captured + sum(payment.allocated_in_all.minor for payment in known_shares)
-    if sharing.own:
+    captured_amount = captured_by_reference.get(shared_payment.reported.reference)
+    known_shares = [*shared_payment.matches, *([shared_payment.own] if shared_payment.own else [])]
+    if captured_amount is None or any(
+        payment.allocated.currency != captured_amount.currency for payment in known_shares
+    ):
+        return f"It was paid with a payment of {numbers}, in another currency."
+    share_sum = shared_payment.reported.captured + sum(payment.allocated_in_all.minor for payment in known_shares)
+    if shared_payment.own:
         # Its share until now is at least the share reported now.
-        shares -= max(sharing.own.allocated.minor, sharing.reported.captured)
-    if shares > whole.minor:
+        share_sum -= max(shared_payment.own.allocated.minor, shared_payment.reported.captured)
+    if share_sum > captured_amount.minor:
         return (
-            f"It was paid with a payment of {names}, and together they have {Money(shares, whole.currency)} of "
-            f"{whole}: pull that one too, or correct it."
+            f"It was paid with a payment of {numbers}, and together they have "
+            f"{Money(share_sum, captured_amount.currency)} of {captured_amount}: pull that one too, or correct it."
         )
-    same = [sharer.number for sharer in sharers if not sharer.invoice_reference and sharer.total.minor == invoice.total]
-    if same:
+    possible_duplicates = [
+        sharing_invoice.number
+        for sharing_invoice in sharing_invoices
+        if not sharing_invoice.invoice_reference and sharing_invoice.total.minor == invoice.total
+    ]
+    if possible_duplicates:
         return (
-            f"It was paid with a payment of {same[0]}, which may be the same invoice: import {same[0]} with its "
-            "invoice_reference."
+            f"It was paid with a payment of {possible_duplicates[0]}, which may be the same invoice: "
+            f"import {possible_duplicates[0]} with its invoice_reference."
         )
     return ""
 
 
-def _others(reading: Reading, invoice: NewInvoice, sharing: _Sharing) -> list[Invoice]:
+def _others(reading: Reading, invoice: NewInvoice, shared_payment: _Sharing) -> list[Invoice]:
     """The other invoices in the books that this payment pays."""
     numbers = {
         number
-        for owner, payment in _owners(reading, sharing.reported)
+        for owner, payment in _owners(reading, shared_payment.reported)
         for number in (owner.number, *(share.invoice_number for share in payment.other_shares))
     }
     invoices = reading.invoices_by_number(sorted(numbers - {invoice.number}))
     return [invoices[number] for number in sorted(invoices)]
 
 
-def _join(tx: Writing, sharing: _Sharing, *, update_source: str) -> None:
+def _join(tx: Writing, shared_payment: _Sharing, *, update_source: str) -> None:
     """Join payments that are stored under several ids into one with several shares."""
-    payments = [*([sharing.own] if sharing.own else []), *sharing.matches]
-    first, *duplicates = sorted(payments, key=lambda payment: payment.home_id)
+    payments = [*([shared_payment.own] if shared_payment.own else []), *shared_payment.matches]
+    first_payment, *duplicates = sorted(payments, key=lambda payment: payment.home_id)
     for duplicate in duplicates:
-        tx.join_payments(first, duplicate, update_source=update_source)
+        tx.join_payments(first_payment, duplicate, update_source=update_source)

@@ -59,9 +59,9 @@ class ChangedMeanwhile(Refused):
 
     code = "changed-meanwhile"
 
-    def __init__(self, invoice: Invoice, confirmed: Money, now: Money) -> None:
+    def __init__(self, invoice: Invoice, confirmed_amount: Money, amount_left: Money) -> None:
         super().__init__(
-            f"{invoice.number} changed before you confirmed: {confirmed} was confirmed, {now} is left.",
+            f"{invoice.number} changed before you confirmed: {confirmed_amount} was confirmed, {amount_left} is left.",
             hint=f"refundcli invoice show {invoice.number}",
             context={"invoice": invoice.number},
         )
@@ -78,45 +78,57 @@ def shares_of(
 ) -> list[Share]:
     """The parts, in the order of the payments; without an amount, all that remains (R3).
 
+    `blockers` yields the refusals of a refund of one payment; `reference` is the name given with --payment.
     Raises the first blocker, UnknownPayment, PaymentNeeded or OverRefund.
     """
-    named = [p for p in invoice.payments if not reference or reference in (payment_name(invoice, p), *p.references)]
-    if reference and not named:
+    candidate_payments = [
+        p for p in invoice.payments if not reference or reference in (payment_name(invoice, p), *p.references)
+    ]
+    if reference and not candidate_payments:
         raise UnknownPayment(invoice, reference)
     if kind is RefundKind.RECORD and not reference:
         # A chargeback is of the payments that lost a dispute; it may be of another one that is named.
-        named = [p for p in named if is_of_disputes(p, intent)] or named
-    able = {p.id: _left(invoice, p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
-    if not any(able.values()):
-        refusal = first_blocker(invoice, blockers, intent, among=named)
+        candidate_payments = [p for p in candidate_payments if is_of_disputes(p, intent)] or candidate_payments
+    left_by_payment_id = {
+        p.id: _left(invoice, p, kind, intent)
+        for p in candidate_payments
+        if not most_important(blockers(invoice, p, intent))
+    }
+    if not any(left_by_payment_id.values()):
+        refusal = first_blocker(invoice, blockers, intent, among=candidate_payments)
         assert refusal, "a payment with nothing left has a blocker"
         raise refusal
-    giving = [Share(p, able[p.id]) for p in named if able.get(p.id)]
+    full_shares = [Share(p, left_by_payment_id[p.id]) for p in candidate_payments if left_by_payment_id.get(p.id)]
     if amount is None:
-        return giving
-    enough = [share for share in giving if amount <= share.amount]
-    if not enough:
-        most = max((share.amount for share in giving), key=lambda amount_left: amount_left.minor)
-        raise OverRefund(invoice, amount, most, reason=intent.reason, action=_ACTIONS[kind], payment=reference)
-    if len(enough) > 1:
-        raise PaymentNeeded(invoice, [share.payment for share in enough])
-    return [Share(enough[0].payment, amount)]
+        return full_shares
+    sufficient_shares = [share for share in full_shares if amount <= share.amount]
+    if not sufficient_shares:
+        largest_amount = max((share.amount for share in full_shares), key=lambda amount_left: amount_left.minor)
+        raise OverRefund(
+            invoice, amount, largest_amount, reason=intent.reason, action=_ACTIONS[kind], payment=reference
+        )
+    if len(sufficient_shares) > 1:
+        raise PaymentNeeded(invoice, [share.payment for share in sufficient_shares])
+    return [Share(sufficient_shares[0].payment, amount)]
 
 
 def candidate_of(
     shares: Sequence[Share], reason: RefundReason, reference: str = "", *, is_row: bool = False, run_id: str = ""
 ) -> Candidate:
-    """The part of a refund or record that the duplicate rule compares."""
-    amounts = frozenset((share.payment.id, share.amount) for share in shares)
-    return Candidate(amounts, reason, reference, is_row, run_id)
+    """The part of a refund or record that the duplicate rule compares.
+
+    `reference` is that of the payment out of band; `is_row` and `run_id`: it is a row of that bulk run.
+    """
+    payment_amounts = frozenset((share.payment.id, share.amount) for share in shares)
+    return Candidate(payment_amounts, reason, reference, is_row, run_id)
 
 
 def refuse_duplicate(
-    invoice: Invoice, shares: Sequence[Share], reason: RefundReason, *, now: datetime, again: str = "refund"
+    invoice: Invoice, shares: Sequence[Share], reason: RefundReason, *, now: datetime, repeat_verb: str = "refund"
 ) -> None:
     """The duplicate rule for a single request (R5). Raises PossibleDuplicate."""
-    for earlier in candidate_of(shares, reason).earlier(invoice.refunds, now):
-        raise PossibleDuplicate(invoice, earlier, again=again)
+    for earlier_refund in candidate_of(shares, reason).earlier(invoice.refunds, now):
+        raise PossibleDuplicate(invoice, earlier_refund, again=repeat_verb)
 
 
 def total_of(shares: Sequence[Share]) -> Money:
@@ -133,4 +145,4 @@ def _left(invoice: Invoice, payment: Payment, kind: RefundKind, intent: Intent) 
 
 
 def _named(payments: Sequence[Payment]) -> str:
-    return ", ".join(f"{p.reference or place} ({p.refundable} left)" for place, p in enumerate(payments, 1))
+    return ", ".join(f"{p.reference or position} ({p.refundable} left)" for position, p in enumerate(payments, 1))

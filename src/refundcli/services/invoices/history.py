@@ -6,7 +6,7 @@ from refundcli.services.ports.books import Reading
 from refundcli.services.ports.records import AuditEntry
 
 
-def history_of(reading: Reading, name: str) -> tuple[Invoice, list[AuditEntry]]:
+def history_of(reading: Reading, number_or_id: str) -> tuple[Invoice, list[AuditEntry]]:
     """The invoice, its import first, then each audited change of it and of its refunds (I10)."""
-    invoice = invoice_behind(reading, name)
+    invoice = invoice_behind(reading, number_or_id)
     return invoice, [reading.imported(invoice), *reading.history(invoice)]

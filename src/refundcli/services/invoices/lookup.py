@@ -14,31 +14,31 @@ if TYPE_CHECKING:
 class InvoiceNotFound(NotFound):
     code = "invoice-not-found"
 
-    def __init__(self, name: str, near: str) -> None:
+    def __init__(self, number_or_id: str, suggestion: str) -> None:
         super().__init__(
-            f"There is no invoice {ascii(name[:80])[1:-1]}.",
-            hint=near or "refundcli invoice list   shows the invoices of this store",
-            context={"invoice": name[:200]},
+            f"There is no invoice {ascii(number_or_id[:80])[1:-1]}.",
+            hint=suggestion or "refundcli invoice list   shows the invoices of this store",
+            context={"invoice": number_or_id[:200]},
         )
 
 
 class CreditNoteNotFound(NotFound):
     code = "credit-note-not-found"
 
-    def __init__(self, name: str, near: str) -> None:
+    def __init__(self, number: str, suggestion: str) -> None:
         super().__init__(
-            f"There is no credit note {ascii(name[:80])[1:-1]}.",
-            hint=near or "refundcli credit-notes list",
-            context={"credit_note": name[:200]},
+            f"There is no credit note {ascii(number[:80])[1:-1]}.",
+            hint=suggestion or "refundcli credit-notes list",
+            context={"credit_note": number[:200]},
         )
 
 
 class SeveralInvoices(Refused):
     code = "several-invoices"
 
-    def __init__(self, name: str, numbers: list[str]) -> None:
+    def __init__(self, related_id: str, numbers: list[str]) -> None:
         super().__init__(
-            f"{ascii(name[:80])[1:-1]} belongs to several invoices: {', '.join(numbers)}.",
+            f"{ascii(related_id[:80])[1:-1]} belongs to several invoices: {', '.join(numbers)}.",
             hint="Name one of them.",
             context={"invoices": numbers},
         )
@@ -62,21 +62,21 @@ def invoice_named(reading: "RefundReading", number: str) -> Invoice:
     return invoice
 
 
-def invoice_behind(reading: "Reading", name: str) -> Invoice:
+def invoice_behind(reading: "Reading", number_or_id: str) -> Invoice:
     """The invoice with this number, or with this provider id, refund id or credit note number."""
-    invoice = reading.invoice(name)
+    invoice = reading.invoice(number_or_id)
     if invoice:
         return invoice
-    numbers = reading.numbers_behind(name)
+    numbers = reading.numbers_behind(number_or_id)
     if len(numbers) > 1:
-        raise SeveralInvoices(name, numbers)
-    return invoice_named(reading, numbers[0] if numbers else name)
+        raise SeveralInvoices(number_or_id, numbers)
+    return invoice_named(reading, numbers[0] if numbers else number_or_id)
 
 
 def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refund]:
     """The credit note with this number, and its refund. Raises CreditNoteNotFound with the nearest ones."""
-    note = reading.credit_note(number)
-    refund = reading.refund(note.refund_id) if note else None
-    if note is None or refund is None:
+    credit_note = reading.credit_note(number)
+    refund = reading.refund(credit_note.refund_id) if credit_note else None
+    if credit_note is None or refund is None:
         raise CreditNoteNotFound(number, did_you_mean(number, reading.credit_note_numbers_near(number)))
-    return note, refund
+    return credit_note, refund

@@ -363,8 +363,8 @@ class WouldContradict(StoreProblem):
 
     code = "store-would-contradict"
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, violation: str) -> None:
         super().__init__(
-            f"The store refused this change: {what}.",
+            f"The store refused this change: {violation}.",
             hint="refundcli store check   verifies the books; please report what you did.",
         )

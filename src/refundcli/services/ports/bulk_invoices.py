@@ -71,9 +71,23 @@ class InvoiceBlock(NamedTuple):
 
     def invoices(self) -> Iterator[NewInvoice]:
         """The invoices as objects."""
-        payments = self._payments_by_invoice()
-        for place, row in enumerate(zip(*self[:-1], strict=True)):
-            line, number, customer, name, currency, total, status, issued, due, paid, reference, products, plan = row
+        payments_by_position = self._payments_by_invoice()
+        for position, row in enumerate(zip(*self[:-1], strict=True)):
+            (
+                line,
+                number,
+                customer,
+                customer_name,
+                currency,
+                total,
+                status,
+                issued_on,
+                due_on,
+                paid_on,
+                invoice_reference,
+                products,
+                subscription,
+            ) = row
             yield NewInvoice(
                 line=line,
                 number=number,
@@ -81,55 +95,68 @@ class InvoiceBlock(NamedTuple):
                 currency=currency,
                 total=total,
                 status=InvoiceStatus(status),
-                issued_on=date.fromisoformat(issued),
-                customer_name=name,
-                due_on=date.fromisoformat(due) if due else None,
-                paid_on=date.fromisoformat(paid) if paid else None,
-                invoice_reference=reference,
+                issued_on=date.fromisoformat(issued_on),
+                customer_name=customer_name,
+                due_on=date.fromisoformat(due_on) if due_on else None,
+                paid_on=date.fromisoformat(paid_on) if paid_on else None,
+                invoice_reference=invoice_reference,
                 products=products,
-                subscription=plan,
-                payments=tuple(payments.get(place, ())),
+                subscription=subscription,
+                payments=tuple(payments_by_position.get(position, ())),
             )
 
     def only(self, selectors: Sequence[bool]) -> "InvoiceBlock":
         """The invoices at the positions where `selectors` is true."""
         columns: list[Any] = [list(compress(column, selectors)) for column in self[:-1]]
-        of_selected = [selectors[place] for place in self.payments.invoices]
-        payments: list[Any] = [list(compress(column, of_selected)) for column in self.payments]
-        now = {place: new for new, place in enumerate(compress(range(self.size), selectors))}
-        payments[0] = [now[place] for place in payments[0]]
-        return InvoiceBlock.from_columns(columns, payments)
+        payment_selectors = [selectors[position] for position in self.payments.invoices]
+        payment_columns: list[Any] = [list(compress(column, payment_selectors)) for column in self.payments]
+        new_positions = {
+            position: new_position for new_position, position in enumerate(compress(range(self.size), selectors))
+        }
+        payment_columns[0] = [new_positions[position] for position in payment_columns[0]]
+        return InvoiceBlock.from_columns(columns, payment_columns)
 
     def parts(self, size: int) -> Iterator["InvoiceBlock"]:
         """Blocks of at most `size` invoices, in order."""
         for start in range(0, self.size, size):
-            yield self.only([start <= place < start + size for place in range(self.size)])
+            yield self.only([start <= position < start + size for position in range(self.size)])
 
     def _payments_by_invoice(self) -> dict[int, list[NewPayment]]:
-        by_invoice: dict[int, list[NewPayment]] = {}
+        payments_by_position: dict[int, list[NewPayment]] = {}
         for row in zip(*self.payments, strict=True):
-            place, captured, provider, method, reference, charge, returned, auto, auto_is_explicit, *rest = row
-            processing, dispute, dispute_amount, paid_on = rest
+            (
+                position,
+                captured,
+                provider,
+                method,
+                reference,
+                charge,
+                returned_elsewhere,
+                auto_refundable,
+                auto_is_explicit,
+                *other_cells,
+            ) = row
+            processing, dispute, dispute_amount, paid_on = other_cells
             payment = NewPayment(
                 captured=captured,
                 provider=Provider(provider) if provider else None,
                 method=method,
                 reference=reference,
                 charge=charge,
-                returned_elsewhere=returned,
-                auto_refundable=auto,
+                returned_elsewhere=returned_elsewhere,
+                auto_refundable=auto_refundable,
                 auto_refundable_is_explicit=auto_is_explicit,
                 processing=processing,
                 dispute=Dispute(dispute),
                 dispute_amount=dispute_amount,
                 paid_on=date.fromisoformat(paid_on) if paid_on else None,
             )
-            by_invoice.setdefault(place, []).append(payment)
-        return by_invoice
+            payments_by_position.setdefault(position, []).append(payment)
+        return payments_by_position
 
 
 def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
-    columns = [
+    invoice_rows = [
         (
             invoice.line,
             invoice.number,
@@ -147,9 +174,9 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
         )
         for invoice in invoices
     ]
-    payments = [
+    payment_rows = [
         (
-            place,
+            position,
             payment.captured,
             payment.provider.value if payment.provider else "",
             payment.method,
@@ -163,9 +190,11 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             payment.dispute_amount,
             payment.paid_on.isoformat() if payment.paid_on else None,
         )
-        for place, invoice in enumerate(invoices)
+        for position, invoice in enumerate(invoices)
         for payment in invoice.payments
     ]
-    if not columns:
+    if not invoice_rows:
         return InvoiceBlock()
-    return InvoiceBlock.from_columns(map(list, zip(*columns, strict=True)), map(list, zip(*payments, strict=True)))
+    return InvoiceBlock.from_columns(
+        map(list, zip(*invoice_rows, strict=True)), map(list, zip(*payment_rows, strict=True))
+    )

@@ -71,11 +71,11 @@ class DeliveryCount:
 
 def count_by_reason(counts: Iterable[DeliveryCount], *, stored: bool) -> dict[str, int]:
     """Sums over all providers: of stored deliveries that were not applied, or of rejected ones."""
-    by_reason: dict[str, int] = {}
+    total_by_reason: dict[str, int] = {}
     for count in counts:
         if count.is_stored is stored:
-            by_reason[count.reason.value] = by_reason.get(count.reason.value, 0) + count.count
-    return dict(sorted(by_reason.items()))
+            total_by_reason[count.reason.value] = total_by_reason.get(count.reason.value, 0) + count.count
+    return dict(sorted(total_by_reason.items()))
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

@@ -22,36 +22,40 @@ def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> In
 
     Raises DiffersFromProvider, ProviderUnreachable.
     """
-    reported = records.invoice(invoice.invoice_reference)
-    if reported is None:
+    provider_invoice = records.invoice(invoice.invoice_reference)
+    if provider_invoice is None:
         raise DiffersFromProvider(invoice, [_missing(invoice, records.name)], hint=_WRONG_REFERENCE)
-    differences = list(why_not(invoice, target, reported, records.name))
+    differences = list(why_not(invoice, target, provider_invoice, records.name))
     if differences:
         raise DiffersFromProvider(invoice, differences, hint=_how_to_sync(invoice, records.name))
-    return reported.invoice.status
+    return provider_invoice.invoice.status
 
 
 def why_not(
-    invoice: Invoice, target: InvoiceStatus, reported: ProviderInvoice, provider: Provider
+    invoice: Invoice, target: InvoiceStatus, provider_invoice: ProviderInvoice, provider: Provider
 ) -> Iterator[Difference]:
     """The differences that forbid closing it. The target status itself is allowed if the invoice is the right one."""
-    at = _At(invoice, provider, reported.reference)
-    total = Money(reported.invoice.total, invoice.currency)
-    if reported.invoice.currency != invoice.currency.code:
-        yield at.differs(DifferenceKind.CURRENCY, "currency", invoice.currency.code, reported.invoice.currency)
-    elif total != invoice.total:
+    compared_invoice = _At(invoice, provider, provider_invoice.reference)
+    provider_total = Money(provider_invoice.invoice.total, invoice.currency)
+    if provider_invoice.invoice.currency != invoice.currency.code:
+        yield compared_invoice.differs(
+            DifferenceKind.CURRENCY, "currency", invoice.currency.code, provider_invoice.invoice.currency
+        )
+    elif provider_total != invoice.total:
         # A void is final, and the reference may belong to another invoice by mistake.
-        yield at.differs(DifferenceKind.AMOUNT, "total", str(invoice.total), str(total))
-    if reported.invoice.status is target:
+        yield compared_invoice.differs(DifferenceKind.AMOUNT, "total", str(invoice.total), str(provider_total))
+    if provider_invoice.invoice.status is target:
         return
-    if reported.invoice.status not in _MAY_BECOME[target]:
-        yield at.differs(DifferenceKind.STATUS, "invoice", invoice.status, reported.invoice.status)
+    if provider_invoice.invoice.status not in _MAY_BECOME[target]:
+        yield compared_invoice.differs(
+            DifferenceKind.STATUS, "invoice", invoice.status, provider_invoice.invoice.status
+        )
     # A payment that only the books have was made outside the provider, so it is no difference.
-    captured = Money(sum(payment.captured for payment in reported.invoice.payments), invoice.currency)
-    if captured > invoice.paid:
-        yield at.differs(DifferenceKind.AMOUNT, "captured", str(invoice.paid), str(captured))
-    if any(payment.processing for payment in reported.invoice.payments):
-        yield at.differs(DifferenceKind.STATUS, "payment", "not processing", "processing")
+    captured_amount = Money(sum(payment.captured for payment in provider_invoice.invoice.payments), invoice.currency)
+    if captured_amount > invoice.paid:
+        yield compared_invoice.differs(DifferenceKind.AMOUNT, "captured", str(invoice.paid), str(captured_amount))
+    if any(payment.processing for payment in provider_invoice.invoice.payments):
+        yield compared_invoice.differs(DifferenceKind.STATUS, "payment", "not processing", "processing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,13 @@ class _At:
     provider: Provider
     reference: str
 
-    def differs(self, kind: DifferenceKind, what: str, here: str, there: str) -> Difference:
-        return Difference(kind, self.provider, self.invoice.number, self.reference, what, here, there)
+    def differs(self, kind: DifferenceKind, object_name: str, in_books: str, at_provider: str) -> Difference:
+        return Difference(kind, self.provider, self.invoice.number, self.reference, object_name, in_books, at_provider)
 
 
 def _missing(invoice: Invoice, provider: Provider) -> Difference:
-    at = _At(invoice, provider, invoice.invoice_reference)
-    return at.differs(DifferenceKind.MISSING_THERE, "invoice", invoice.status, "")
+    missing_invoice = _At(invoice, provider, invoice.invoice_reference)
+    return missing_invoice.differs(DifferenceKind.MISSING_THERE, "invoice", invoice.status, "")
 
 
 _WRONG_REFERENCE = (

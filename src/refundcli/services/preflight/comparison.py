@@ -53,24 +53,24 @@ class Difference:
 
     def next_step(self, *, applied: bool) -> str:
         """The next command; empty if the difference was applied and nothing is left to do."""
-        name, number = shlex.quote(self.refund_id or self.reference), shlex.quote(self.invoice)
+        quoted_id, quoted_number = shlex.quote(self.refund_id or self.reference), shlex.quote(self.invoice)
         if self.kind is DifferenceKind.UNADOPTED and self.here == MAYBE_RECORDED:
-            return f"refundcli reconcile --match {name} --record REFUND"
+            return f"refundcli reconcile --match {quoted_id} --record REFUND"
         if self.kind is DifferenceKind.UNADOPTED or (applied and self.what == "refund" and not self.here):
-            return f"refundcli reconcile --adopt {name} --reason REASON"
+            return f"refundcli reconcile --adopt {quoted_id} --reason REASON"
         if applied:
             return ""
         if self.what == "report":
             return "refundcli config"
         if self.kind is DifferenceKind.UNALLOCATED or not self.invoice:
-            pull = "refundcli invoice pull stripe   or   " if self.provider is Provider.STRIPE else ""
-            return f"{pull}refundcli invoice import FILE"
+            pull_command = "refundcli invoice pull stripe   or   " if self.provider is Provider.STRIPE else ""
+            return f"{pull_command}refundcli invoice import FILE"
         if self.kind is DifferenceKind.MISSING_THERE:
-            return f"refundcli invoice history {number}"
+            return f"refundcli invoice history {quoted_number}"
         if self.what in ("refund", "dispute", "report line"):
             # An update that could not be applied waits for a person (R13).
             return f"refundcli events list --state unreviewed --about {shlex.quote(self.reference)}"
-        return f"refundcli invoice show {number}"
+        return f"refundcli invoice show {quoted_number}"
 
     def __str__(self) -> str:
         return f"{self.what}: {self.here or 'nothing'} here, {self.there or 'nothing'} there"
@@ -93,11 +93,11 @@ _CLOCKS_APART = timedelta(minutes=1)
 _WEIGHTY = frozenset({DisputeState.UNKNOWN, DisputeState.OPEN, DisputeState.LOST})
 
 
-def apart(here: Money, there: Money) -> Money:
+def apart(in_books: Money, at_provider: Money) -> Money:
     """The difference between two amounts; the provider's amount if the currencies differ."""
-    if here.currency != there.currency:
-        return there
-    return max(here, there) - min(here, there)
+    if in_books.currency != at_provider.currency:
+        return at_provider
+    return max(in_books, at_provider) - min(in_books, at_provider)
 
 
 def compare(invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None) -> Iterator[Difference]:
@@ -109,8 +109,10 @@ def compare(invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None
         )
         return
     if snapshot.captured.currency != payment.captured.currency:
-        here, there = payment.captured.currency.code, snapshot.captured.currency.code
-        yield side_by_side.differs(DifferenceKind.CURRENCY, "currency", here, there, amount=snapshot.captured)
+        books_currency, provider_currency = payment.captured.currency.code, snapshot.captured.currency.code
+        yield side_by_side.differs(
+            DifferenceKind.CURRENCY, "currency", books_currency, provider_currency, amount=snapshot.captured
+        )
         return
     yield from side_by_side.captured(snapshot)
     yield from side_by_side.dispute(snapshot)
@@ -126,94 +128,126 @@ class _SideBySide:
     def differs(
         self,
         kind: DifferenceKind,
-        what: str,
-        here: str,
-        there: str,
+        object_name: str,
+        in_books: str,
+        at_provider: str,
         *,
         amount: Money | None = None,
         reference: str = "",
         refund_id: str = "",
-        invoice: str = "",
+        invoice_number: str = "",
     ) -> Difference:
         provider = self.payment.provider
         assert provider
         reference = reference or self.payment.reference
-        number = invoice or self.invoice.number
-        return Difference(kind, provider, number, reference, what, here, there, amount, refund_id)
+        number = invoice_number or self.invoice.number
+        return Difference(kind, provider, number, reference, object_name, in_books, at_provider, amount, refund_id)
 
     def captured(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
-        here, there = self._captured_here(), snapshot.captured
-        if here > there or (here < there and here < self.payment.allocated_in_all):
-            yield self.differs(DifferenceKind.AMOUNT, "captured", str(here), str(there), amount=apart(here, there))
-        elif here < there:
-            gap = apart(here, there)
-            yield self.differs(DifferenceKind.UNALLOCATED, "captured", str(here), str(there), amount=gap)
+        in_books, at_provider = self._captured_here(), snapshot.captured
+        if in_books > at_provider or (in_books < at_provider and in_books < self.payment.allocated_in_all):
+            yield self.differs(
+                DifferenceKind.AMOUNT, "captured", str(in_books), str(at_provider), amount=apart(in_books, at_provider)
+            )
+        elif in_books < at_provider:
+            gap = apart(in_books, at_provider)
+            yield self.differs(DifferenceKind.UNALLOCATED, "captured", str(in_books), str(at_provider), amount=gap)
         if self.payment.processing != snapshot.processing:
-            words = {True: "processing", False: "not processing"}
-            states = words[self.payment.processing], words[snapshot.processing]
-            yield self.differs(DifferenceKind.STATUS, "payment", *states, amount=there)
+            status_texts = {True: "processing", False: "not processing"}
+            statuses = status_texts[self.payment.processing], status_texts[snapshot.processing]
+            yield self.differs(DifferenceKind.STATUS, "payment", *statuses, amount=at_provider)
 
     def _captured_here(self) -> Money:
         """What was captured for this invoice, or for all invoices of a shared payment, which may exceed the capture."""
-        in_all, reported = self.payment.allocated_in_all, self.payment.provider_captured
-        return in_all if self.payment.other_shares or reported is None else min(in_all, reported)
+        allocated_total, provider_captured = self.payment.allocated_in_all, self.payment.provider_captured
+        return (
+            allocated_total
+            if self.payment.other_shares or provider_captured is None
+            else min(allocated_total, provider_captured)
+        )
 
     def dispute(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
-        by_reference = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
+        disputes_by_reference = {dispute.reference: dispute for dispute in self.payment.disputes if dispute.reference}
         placeholders = [dispute for dispute in self.payment.disputes if dispute.is_placeholder]
-        for reported in snapshot.disputes:
-            here = by_reference.pop(reported.reference, None) or (placeholders.pop(0) if placeholders else None)
-            yield from self._one_dispute(here, reported)
-        for here in (*by_reference.values(), *placeholders):
+        for reported_dispute in snapshot.disputes:
+            stored_dispute = disputes_by_reference.pop(reported_dispute.reference, None) or (
+                placeholders.pop(0) if placeholders else None
+            )
+            yield from self._one_dispute(stored_dispute, reported_dispute)
+        for stored_dispute in (*disputes_by_reference.values(), *placeholders):
             # A won dispute is over, and some sources no longer list it.
-            if here.state in _WEIGHTY:
-                yield self.differs(DifferenceKind.DISPUTE, "dispute", here.state, "none", amount=here.amount)
+            if stored_dispute.state in _WEIGHTY:
+                yield self.differs(
+                    DifferenceKind.DISPUTE, "dispute", stored_dispute.state, "none", amount=stored_dispute.amount
+                )
         if snapshot.why_not_refundable and not snapshot.processing:
-            there = snapshot.why_not_refundable
-            yield self.differs(DifferenceKind.STATUS, "payment", "refundable", there, amount=snapshot.captured)
+            why_not_refundable = snapshot.why_not_refundable
+            yield self.differs(
+                DifferenceKind.STATUS, "payment", "refundable", why_not_refundable, amount=snapshot.captured
+            )
 
-    def _one_dispute(self, here: DisputeRecord | None, reported: DisputeUpdate) -> Iterator[Difference]:
-        state = here.state if here else None
-        if reported.state is DisputeState.UNKNOWN and here and here.status == reported.status:
+    def _one_dispute(
+        self, stored_dispute: DisputeRecord | None, reported_dispute: DisputeUpdate
+    ) -> Iterator[Difference]:
+        stored_state = stored_dispute.state if stored_dispute else None
+        if (
+            reported_dispute.state is DisputeState.UNKNOWN
+            and stored_dispute
+            and stored_dispute.status == reported_dispute.status
+        ):
             return  # a person decides, or has decided, the state of this dispute
-        there = reported.state or DisputeState.OPEN
-        same_amount = here is None or None in (here.amount, reported.amount) or here.amount == reported.amount
-        if state is there and (same_amount or there not in _WEIGHTY):
+        reported_state = reported_dispute.state or DisputeState.OPEN
+        same_amount = (
+            stored_dispute is None
+            or None in (stored_dispute.amount, reported_dispute.amount)
+            or stored_dispute.amount == reported_dispute.amount
+        )
+        if stored_state is reported_state and (same_amount or reported_state not in _WEIGHTY):
             return
         # A refund after a won dispute needs a decision, so the books must have that dispute (R11).
-        if {state, there} & _WEIGHTY or there is DisputeState.WON:
-            words = (f"{side.state} {side.amount or ''}".strip() for side in (here, reported) if side)
-            texts = [str(state or "none"), str(there)] if same_amount else list(words)
-            amount = reported.amount
-            yield self.differs(DifferenceKind.DISPUTE, "dispute", texts[0], texts[1], amount=amount)
+        if {stored_state, reported_state} & _WEIGHTY or reported_state is DisputeState.WON:
+            side_texts = (
+                f"{dispute.state} {dispute.amount or ''}".strip()
+                for dispute in (stored_dispute, reported_dispute)
+                if dispute
+            )
+            state_texts = [str(stored_state or "none"), str(reported_state)] if same_amount else list(side_texts)
+            amount = reported_dispute.amount
+            yield self.differs(DifferenceKind.DISPUTE, "dispute", state_texts[0], state_texts[1], amount=amount)
 
     def refunds(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
-        ours = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
+        stored_refunds = [r for r in self.invoice.refunds if r.payment_id == self.payment.id]
         # Refunds of the other invoices that share the payment are in the books too.
-        ours += [refund for share in self.payment.other_shares for refund in share.refunds]
-        pairs = [(reported, _of(reported, ours)) for reported in snapshot.refunds]
-        of = snapshot.captured.currency
+        stored_refunds += [refund for share in self.payment.other_shares for refund in share.refunds]
+        refund_pairs = [(reported_refund, _of(reported_refund, stored_refunds)) for reported_refund in snapshot.refunds]
+        currency = snapshot.captured.currency
         # A refund of zero or in another currency cannot be counted; the snapshot reports it for review (R13).
-        accepted = [
-            reported
-            for reported in snapshot.refunds
-            if reported.state.is_accepted and reported.amount.currency == of and reported.amount
+        accepted_refunds = [
+            reported_refund
+            for reported_refund in snapshot.refunds
+            if reported_refund.state.is_accepted
+            and reported_refund.amount.currency == currency
+            and reported_refund.amount
         ]
         yield from self._not_here(
-            [reported for reported, recorded in pairs if recorded is None and reported in accepted]
+            [
+                reported_refund
+                for reported_refund, stored_refund in refund_pairs
+                if stored_refund is None and reported_refund in accepted_refunds
+            ]
         )
-        for reported, recorded in pairs:
-            if recorded is not None:
-                yield from self.refund(reported, recorded)
-        matched_ids = {recorded.id for _, recorded in pairs if recorded}
-        for refund in ours:
-            expected = refund.state.is_accepted and refund.kind is not RefundKind.RECORD
-            if expected and refund.id not in matched_ids and _was_there(refund, snapshot.asked_at):
+        for reported_refund, stored_refund in refund_pairs:
+            if stored_refund is not None:
+                yield from self.refund(reported_refund, stored_refund)
+        matched_ids = {stored_refund.id for _, stored_refund in refund_pairs if stored_refund}
+        for refund in stored_refunds:
+            is_expected = refund.state.is_accepted and refund.kind is not RefundKind.RECORD
+            if is_expected and refund.id not in matched_ids and _was_there(refund, snapshot.asked_at):
                 yield self._not_there(refund)
-        listed = sum((reported.amount for reported in accepted), zero(of))
-        if listed < snapshot.refunded:
-            gap = snapshot.refunded - listed
-            yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed), str(snapshot.refunded), amount=gap)
+        listed_total = sum((reported_refund.amount for reported_refund in accepted_refunds), zero(currency))
+        if listed_total < snapshot.refunded:
+            gap = snapshot.refunded - listed_total
+            yield self.differs(DifferenceKind.AMOUNT, "refunded", str(listed_total), str(snapshot.refunded), amount=gap)
 
     def credited(self, snapshot: PaymentSnapshot) -> Iterator[Difference]:
         """What credit notes moved to the customer's balance cannot be refunded to the card too."""
@@ -221,37 +255,53 @@ class _SideBySide:
             self.invoice, snapshot.provider, snapshot.credited, reference=self.payment.reference
         )
 
-    def refund(self, reported: RefundUpdate, recorded: Refund) -> Iterator[Difference]:
-        at = {"reference": reported.reference, "refund_id": recorded.id, "invoice": recorded.invoice_number}
-        if reported.amount != recorded.amount:
+    def refund(self, reported_refund: RefundUpdate, stored_refund: Refund) -> Iterator[Difference]:
+        refund_fields = {
+            "reference": reported_refund.reference,
+            "refund_id": stored_refund.id,
+            "invoice_number": stored_refund.invoice_number,
+        }
+        if reported_refund.amount != stored_refund.amount:
             kind = DifferenceKind.AMOUNT
-            if reported.amount.currency != recorded.amount.currency:
+            if reported_refund.amount.currency != stored_refund.amount.currency:
                 kind = DifferenceKind.CURRENCY
-            gap = apart(recorded.amount, reported.amount)
-            yield self.differs(kind, "refund", str(recorded.amount), str(reported.amount), amount=gap, **at)
-        if reported.state not in _COMPATIBLE_STATES[recorded.state]:
+            gap = apart(stored_refund.amount, reported_refund.amount)
             yield self.differs(
-                DifferenceKind.STATUS, "refund", recorded.state, reported.state, amount=reported.amount, **at
+                kind, "refund", str(stored_refund.amount), str(reported_refund.amount), amount=gap, **refund_fields
             )
-        elif recorded.is_unadopted:
-            here = MAYBE_RECORDED if recorded.undecided else "no credit note"
+        if reported_refund.state not in _COMPATIBLE_STATES[stored_refund.state]:
             yield self.differs(
-                DifferenceKind.UNADOPTED, "refund", here, str(reported.amount), amount=reported.amount, **at
+                DifferenceKind.STATUS,
+                "refund",
+                stored_refund.state,
+                reported_refund.state,
+                amount=reported_refund.amount,
+                **refund_fields,
+            )
+        elif stored_refund.is_unadopted:
+            in_books = MAYBE_RECORDED if stored_refund.undecided else "no credit note"
+            yield self.differs(
+                DifferenceKind.UNADOPTED,
+                "refund",
+                in_books,
+                str(reported_refund.amount),
+                amount=reported_refund.amount,
+                **refund_fields,
             )
 
-    def _not_here(self, strangers: Sequence[RefundUpdate]) -> Iterator[Difference]:
+    def _not_here(self, external_refunds: Sequence[RefundUpdate]) -> Iterator[Difference]:
         """External refunds; those from before the import may be part of the imported figure."""
         openings = _openings(self.payment)
-        for reported in sorted(strangers, key=lambda stranger: stranger.amount.minor):
-            if any(opening.holds(reported) for opening in openings):
+        for external_refund in sorted(external_refunds, key=lambda external_refund: external_refund.amount.minor):
+            if any(opening.holds(external_refund) for opening in openings):
                 continue
             yield self.differs(
                 DifferenceKind.MISSING_HERE,
                 "refund",
                 "",
-                str(reported.amount),
-                amount=reported.amount,
-                reference=reported.reference,
+                str(external_refund.amount),
+                amount=external_refund.amount,
+                reference=external_refund.reference,
             )
 
     def _not_there(self, refund: Refund) -> Difference:
@@ -263,7 +313,7 @@ class _SideBySide:
             amount=refund.amount,
             reference=refund.provider_reference,
             refund_id=refund.id,
-            invoice=refund.invoice_number,
+            invoice_number=refund.invoice_number,
         )
 
 
@@ -271,8 +321,8 @@ def credit_differences(
     invoice: Invoice, provider: Provider, credited: Money | None, *, reference: str = ""
 ) -> list[Difference]:
     """The difference in what credit notes moved to the customer's balance; `credited` is None if it was not asked."""
-    here = invoice.credited
-    if credited is None or credited.currency != invoice.currency or here == credited:
+    stored_credit = invoice.credited
+    if credited is None or credited.currency != invoice.currency or stored_credit == credited:
         return []
     return [
         Difference(
@@ -281,9 +331,9 @@ def credit_differences(
             invoice.number,
             reference or invoice.invoice_reference,
             "credit notes",
-            f"{here} credited to the customer's balance",
+            f"{stored_credit} credited to the customer's balance",
             f"{credited} credited to the customer's balance",
-            apart(here, credited),
+            apart(stored_credit, credited),
         )
     ]
 
@@ -295,19 +345,23 @@ class _Opening:
     remaining: Money
     known_since: datetime | None
 
-    def holds(self, reported: RefundUpdate) -> bool:
+    def holds(self, reported_refund: RefundUpdate) -> bool:
         """Is this refund part of it? Then it is subtracted from what remains."""
-        before = self.known_since and reported.created_at and reported.created_at < self.known_since
-        if not before or self.remaining < reported.amount:
+        is_before_import = (
+            self.known_since and reported_refund.created_at and reported_refund.created_at < self.known_since
+        )
+        if not is_before_import or self.remaining < reported_refund.amount:
             return False
-        self.remaining -= reported.amount
+        self.remaining -= reported_refund.amount
         return True
 
 
 def _openings(payment: Payment) -> list[_Opening]:
-    shares = [(payment.opening_returned, payment.opening_at)]
-    shares += [(share.opening_returned, share.opening_at) for share in payment.other_shares]
-    return [_Opening(returned, at) for returned, at in shares if returned]
+    opening_amounts = [(payment.opening_returned, payment.opening_at)]
+    opening_amounts += [(share.opening_returned, share.opening_at) for share in payment.other_shares]
+    return [
+        _Opening(returned_amount, known_since) for returned_amount, known_since in opening_amounts if returned_amount
+    ]
 
 
 def claimed_twice(
@@ -317,39 +371,55 @@ def claimed_twice(
 
     They were imported under two ids before it was known that they are one; pulling their invoices makes them shares.
     """
-    new = [reference for reference in snapshot.references if reference not in payment.references] if snapshot else []
-    if snapshot is None or not new:
+    unknown_references = (
+        [reference for reference in snapshot.references if reference not in payment.references] if snapshot else []
+    )
+    if snapshot is None or not unknown_references:
         return []
     differences = []
-    for reference, (number, payment_id) in reading.payments_known_as(snapshot.provider, new).items():
-        if payment_id != payment.home_id:
-            here, there = (
-                f"{reference} is another payment, of {number}",
+    for reference, (other_number, other_payment_id) in reading.payments_known_as(
+        snapshot.provider, unknown_references
+    ).items():
+        if other_payment_id != payment.home_id:
+            in_books, at_provider = (
+                f"{reference} is another payment, of {other_number}",
                 f"one payment, {', '.join(snapshot.references)}",
             )
-            at = (snapshot.provider, invoice.number, payment.reference)
-            differences.append(Difference(DifferenceKind.STATUS, *at, "payment", here, there, snapshot.captured))
+            payment_fields = (snapshot.provider, invoice.number, payment.reference)
+            differences.append(
+                Difference(DifferenceKind.STATUS, *payment_fields, "payment", in_books, at_provider, snapshot.captured)
+            )
     return differences
 
 
-def _was_there(refund: Refund, at: datetime) -> bool:
+def _was_there(refund: Refund, asked_at: datetime) -> bool:
     """Was it sent long enough before the snapshot? Another host's clock may differ a little."""
-    sent = refund.sending.first_sent_at if refund.sending else None
-    return (sent or refund.created_at) < at - _CLOCKS_APART
+    first_sent_at = refund.sending.first_sent_at if refund.sending else None
+    return (first_sent_at or refund.created_at) < asked_at - _CLOCKS_APART
 
 
-def _of(reported: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
+def _of(reported_refund: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
     """The refund in the books that matches, by the provider's id or by ours."""
-    by_reference = next((r for r in refunds if r.provider_reference == reported.reference), None)
-    named = (r for r in refunds if r.id == reported.refund_id and not r.provider_reference)
-    return by_reference or next(named, None) or _recorded(reported, refunds)
+    by_reference = next((r for r in refunds if r.provider_reference == reported_refund.reference), None)
+    by_our_id = (r for r in refunds if r.id == reported_refund.refund_id and not r.provider_reference)
+    return by_reference or next(by_our_id, None) or _recorded(reported_refund, refunds)
 
 
-def _recorded(reported: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
+def _recorded(reported_refund: RefundUpdate, refunds: Sequence[Refund]) -> Refund | None:
     """The record that names this refund and has its amount."""
     records = [
-        r
-        for r in refunds
-        if r.kind is RefundKind.RECORD and not r.provider_reference and r.amount == reported.amount and r.out_of_band
+        record
+        for record in refunds
+        if record.kind is RefundKind.RECORD
+        and not record.provider_reference
+        and record.amount == reported_refund.amount
+        and record.out_of_band
     ]
-    return next((r for r in records if r.out_of_band and r.out_of_band.reference == reported.reference), None)
+    return next(
+        (
+            record
+            for record in records
+            if record.out_of_band and record.out_of_band.reference == reported_refund.reference
+        ),
+        None,
+    )

@@ -29,11 +29,11 @@ class DiffersFromProvider(Refused):
     code = "differs-from-provider"
 
     def __init__(self, invoice: Invoice, differences: Sequence[Difference], *, hint: str = "") -> None:
-        where = differences[0].provider.label
+        provider_label = differences[0].provider.label
         listing = "; ".join(f"{difference} ({difference.reference})" for difference in differences[:_SHOWN])
-        more = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
+        rest_text = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         super().__init__(
-            f"{invoice.number} differs from {where}: {listing}{more}. Nothing was sent.",
+            f"{invoice.number} differs from {provider_label}: {listing}{rest_text}. Nothing was sent.",
             hint=hint or f"refundcli reconcile --invoice {invoice.number}     (syncs what is proven)",
             context={
                 "invoice": invoice.number,
@@ -62,24 +62,37 @@ class OwnRefund:
 
 
 class AlreadyAtProvider(Refused):
-    """The provider has the refund of this request, but its amount differs or the books have it as external."""
+    """The provider has the refund of this request, but its amount differs or the books have it as external.
+
+    `external_id`: the id of that external refund.
+    """
 
     code = "already-at-provider"
 
     def __init__(
-        self, number: str, provider: Provider, reference: str, amount: Money, own: OwnRefund, *, counted_as: str = ""
+        self,
+        invoice_number: str,
+        provider: Provider,
+        refund_reference: str,
+        amount: Money,
+        own_refund: OwnRefund,
+        *,
+        external_id: str = "",
     ) -> None:
-        if counted_as:
-            why = f"the books have it as the external refund {counted_as}"
-            hint = f"{adopt_command(counted_as, invoice=number)}     (a credit note)"
+        if external_id:
+            why = f"the books have it as the external refund {external_id}"
+            hint = f"{adopt_command(external_id, invoice=invoice_number)}     (a credit note)"
         else:
-            why = f"{own.amount} was requested"
-            hint = f"Look at {reference} in {provider.label}'s dashboard. Then: refundcli reconcile --invoice {number}"
+            why = f"{own_refund.amount} was requested"
+            hint = (
+                f"Look at {refund_reference} in {provider.label}'s dashboard. "
+                f"Then: refundcli reconcile --invoice {invoice_number}"
+            )
         super().__init__(
-            f"{provider.label} already has the refund of this request, {reference} of {amount}, but {why}. "
+            f"{provider.label} already has the refund of this request, {refund_reference} of {amount}, but {why}. "
             "Nothing was sent.",
             hint=hint,
-            context={"invoice": number, "refund": own.refund_id, "provider_reference": reference},
+            context={"invoice": invoice_number, "refund": own_refund.refund_id, "provider_reference": refund_reference},
         )
 
 
@@ -98,13 +111,16 @@ _NONE: OwnRefunds = MappingProxyType({})
 
 
 def preflight(
-    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own: OwnRefunds = _NONE
+    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own_refunds: OwnRefunds = _NONE
 ) -> Sequence[PaymentSnapshot]:
     """A snapshot of each payment to be refunded, if its provider can be asked.
 
-    Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable.
+    `own_refunds`: the refunds to be sent, by payment. Raises DiffersFromProvider, AlreadyAtProvider,
+    ProviderUnreachable.
     """
-    snapshots = checked_snapshots(invoice, shares, books=books, providers=providers, own=own, writes=False)
+    snapshots = checked_snapshots(
+        invoice, shares, books=books, providers=providers, own_refunds=own_refunds, writes=False
+    )
     return [snapshot for snapshot in snapshots.values() if snapshot]
 
 
@@ -114,37 +130,42 @@ def checked_snapshots(
     *,
     books: Books,
     providers: Providers,
-    own: OwnRefunds = _NONE,
+    own_refunds: OwnRefunds = _NONE,
     writes: bool = True,
 ) -> Snapshots:
-    """The snapshots by payment. `writes`: store what a person must review, even if the refund is refused."""
+    """The snapshots by payment. `writes`: store what a person must review, even if the refund is refused.
+
+    `own_refunds`: the refunds to be sent, by payment.
+    """
     snapshots = snapshots_of(invoice, shares, providers)
     # The books are read again afterwards, so a refund made meanwhile is in both or in neither.
-    now, claimed = books.read(lambda tx: _now(tx, invoice, snapshots)) if snapshots else (invoice, [])
-    if writes and any(_has_findings(payment, snapshots.get(payment.id)) for payment in now.payments):
-        books.write(lambda tx: store_findings(tx, now, snapshots))
+    current_invoice, claim_differences = (
+        books.read(lambda tx: _now(tx, invoice, snapshots)) if snapshots else (invoice, [])
+    )
+    if writes and any(_has_findings(payment, snapshots.get(payment.id)) for payment in current_invoice.payments):
+        books.write(lambda tx: store_findings(tx, current_invoice, snapshots))
         _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), snapshots)
-    refuse_differences(now, snapshots, own, claimed=claimed)
+    refuse_differences(current_invoice, snapshots, own_refunds, claim_differences=claim_differences)
     return snapshots
 
 
 def _refuse_unreviewed(invoice: Invoice, snapshots: Snapshots) -> None:
     """Raises UnreviewedEvent if an unlisted code, new or old, needs a person (R13)."""
     for payment in invoice.payments:
-        for update in payment.unreviewed:
-            if payment.id in snapshots and update.needs_a_person:
-                raise UnreviewedEvent(invoice, update)
+        for unreviewed_event in payment.unreviewed:
+            if payment.id in snapshots and unreviewed_event.needs_a_person:
+                raise UnreviewedEvent(invoice, unreviewed_event)
 
 
 def _now(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> tuple[Invoice, list[Difference]]:
-    now = invoice_named(reading, invoice.number)
-    return now, claims(reading, now, snapshots)
+    current_invoice = invoice_named(reading, invoice.number)
+    return current_invoice, claims(reading, current_invoice, snapshots)
 
 
 def snapshots_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Snapshots:
     """The snapshots by payment; None if the provider has no such payment. Raises ProviderUnreachable."""
-    lookups = {share.payment.id: lookup_of(invoice, share.payment) for share in shares}
-    return {payment: snapshot_at(lookup, providers) for payment, lookup in lookups.items() if lookup}
+    lookup_by_payment_id = {share.payment.id: lookup_of(invoice, share.payment) for share in shares}
+    return {payment_id: snapshot_at(lookup, providers) for payment_id, lookup in lookup_by_payment_id.items() if lookup}
 
 
 def lookup_of(invoice: Invoice, payment: Payment) -> PaymentLookup | None:
@@ -183,36 +204,43 @@ def claims(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> li
 
 
 def refuse_differences(
-    invoice: Invoice, snapshots: Snapshots, own: OwnRefunds = _NONE, *, claimed: Sequence[Difference]
+    invoice: Invoice, snapshots: Snapshots, own_refunds: OwnRefunds = _NONE, *, claim_differences: Sequence[Difference]
 ) -> None:
     """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The snapshots are older than the invoice.
 
-    `own`, by payment: the refund to be sent. If the provider already has it, that is no difference, because a restored
-    backup lost it. `claimed`: from `claims`.
+    `own_refunds`: the refunds to be sent, by payment. If the provider already has one, that is no difference, because a
+    restored backup lost it. `claim_differences`: from `claims`.
     """
     for payment in invoice.payments:
         snapshot = snapshots.get(payment.id)
         if snapshot and snapshot.unsupported:
             raise UnsupportedRefund(invoice, payment, snapshot.unsupported)
-    if claimed:
+    if claim_differences:
         hint = "refundcli invoice pull stripe     (updates each invoice's share of the payment)"
-        raise DiffersFromProvider(invoice, claimed, hint=hint)
-    differences = [difference for difference in _differences(invoice, snapshots, own) if difference.blocks_refund]
+        raise DiffersFromProvider(invoice, claim_differences, hint=hint)
+    differences = [
+        difference for difference in _differences(invoice, snapshots, own_refunds) if difference.blocks_refund
+    ]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
 
-def refuse_counted(invoice: Invoice, own: OwnRefunds) -> None:
+def refuse_counted(invoice: Invoice, own_refunds: OwnRefunds) -> None:
     """Raises AlreadyAtProvider if the books have this refund as an external one.
 
     After a restored backup, an event or a report may arrive before the request is repeated.
     """
-    ids = {refund.refund_id: refund for refund in own.values()}
-    for external in invoice.refunds_of_payments:
-        if external.id in ids and external.provider:
-            mine, reference = ids[external.id], external.provider_reference
+    own_refunds_by_id = {refund.refund_id: refund for refund in own_refunds.values()}
+    for external_refund in invoice.refunds_of_payments:
+        if external_refund.id in own_refunds_by_id and external_refund.provider:
+            own_refund, refund_reference = own_refunds_by_id[external_refund.id], external_refund.provider_reference
             raise AlreadyAtProvider(
-                invoice.number, external.provider, reference, external.amount, mine, counted_as=external.id
+                invoice.number,
+                external_refund.provider,
+                refund_reference,
+                external_refund.amount,
+                own_refund,
+                external_id=external_refund.id,
             )
 
 
@@ -222,27 +250,36 @@ def own_refund_in(snapshot: PaymentSnapshot, refund_id: str) -> RefundUpdate | N
     return next((refund for refund in matches if refund.state.is_accepted), matches[0] if matches else None)
 
 
-def _differences(invoice: Invoice, snapshots: Snapshots, own: OwnRefunds) -> Iterator[Difference]:
+def _differences(invoice: Invoice, snapshots: Snapshots, own_refunds: OwnRefunds) -> Iterator[Difference]:
     for payment in invoice.payments:
         if payment.id in snapshots:
             snapshot = snapshots[payment.id]
-            if snapshot and payment.id in own:
-                snapshot = _without(snapshot, own[payment.id], invoice)
+            if snapshot and payment.id in own_refunds:
+                snapshot = _without(snapshot, own_refunds[payment.id], invoice)
             yield from compare(invoice, payment, snapshot)
 
 
-def _without(snapshot: PaymentSnapshot, own: OwnRefund, invoice: Invoice) -> PaymentSnapshot:
+def _without(snapshot: PaymentSnapshot, own_refund: OwnRefund, invoice: Invoice) -> PaymentSnapshot:
     """The snapshot without our own refund, which is to be recorded. Raises AlreadyAtProvider."""
-    listed = own_refund_in(snapshot, own.refund_id)
-    if listed is None:
+    listed_refund = own_refund_in(snapshot, own_refund.refund_id)
+    if listed_refund is None:
         return snapshot
-    counted = next((r for r in invoice.refunds_of_payments if r.provider_reference == listed.reference), None)
-    if counted and counted.id != own.refund_id:
+    stored_refund = next(
+        (r for r in invoice.refunds_of_payments if r.provider_reference == listed_refund.reference), None
+    )
+    if stored_refund and stored_refund.id != own_refund.refund_id:
         raise AlreadyAtProvider(
-            invoice.number, listed.provider, listed.reference, listed.amount, own, counted_as=counted.id
+            invoice.number,
+            listed_refund.provider,
+            listed_refund.reference,
+            listed_refund.amount,
+            own_refund,
+            external_id=stored_refund.id,
         )
-    if listed.amount != own.amount:
-        raise AlreadyAtProvider(invoice.number, listed.provider, listed.reference, listed.amount, own)
-    returned = listed.amount if listed.state.is_accepted else zero(listed.amount.currency)
-    remaining = tuple(refund for refund in snapshot.refunds if refund is not listed)
-    return replace(snapshot, refunds=remaining, refunded=snapshot.refunded - returned)
+    if listed_refund.amount != own_refund.amount:
+        raise AlreadyAtProvider(
+            invoice.number, listed_refund.provider, listed_refund.reference, listed_refund.amount, own_refund
+        )
+    refunded_amount = listed_refund.amount if listed_refund.state.is_accepted else zero(listed_refund.amount.currency)
+    other_refunds = tuple(refund for refund in snapshot.refunds if refund is not listed_refund)
+    return replace(snapshot, refunds=other_refunds, refunded=snapshot.refunded - refunded_amount)

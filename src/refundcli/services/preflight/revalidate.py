@@ -12,8 +12,8 @@ from refundcli.services.ports.books import RefundReading
 def why_not_any_more(reading: RefundReading, refund: Refund) -> RuleRefusal | None:
     """Why it would be refused now; None if it may be sent. Its own reserved amount counts as available."""
     invoice = invoice_named(reading, refund.invoice_number)
-    stored = next(p for p in invoice.payments if p.id == refund.payment_id)
-    payment = replace(stored, reserved=stored.reserved - refund.amount)
+    stored_payment = next(p for p in invoice.payments if p.id == refund.payment_id)
+    payment = replace(stored_payment, reserved=stored_payment.reserved - refund.amount)
     intent = Intent(refund.reason, refund.dispute_decision, amount=refund.amount)
     refusal = most_important(refund_blockers(invoice, payment, intent))
     if refusal is None and payment.refundable < refund.amount:

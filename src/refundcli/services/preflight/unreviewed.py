@@ -12,12 +12,18 @@ from refundcli.services.ports.provider_updates import Doubt, EventSource, EventS
 
 
 def store_doubt(
-    tx: Writing, doubt: Doubt, at: datetime, why: str, *, source: EventSource = EventSource.API, occurrence: str = ""
+    tx: Writing,
+    doubt: Doubt,
+    reported_at: datetime,
+    why: str,
+    *,
+    source: EventSource = EventSource.API,
+    occurrence: str = "",
 ) -> EventState:
     """Store a doubt as an unreviewed event, once for each object, word and `occurrence`; returns the event's state."""
     amount = doubt.amount
     payload = {"object": doubt.object_id, "word": doubt.word, "why": doubt.why}
-    about = {"amount": amount.minor, "currency": amount.currency.code} if amount else {}
+    amount_fields = {"amount": amount.minor, "currency": amount.currency.code} if amount else {}
     event = NewEvent(
         provider=doubt.provider,
         key=":".join(filter(None, (source.value, doubt.object_id, doubt.word, occurrence))),
@@ -25,8 +31,8 @@ def store_doubt(
         about=doubt.object_id,
         account=doubt.account,
         livemode=bool(tx.livemode()),
-        occurred_at=at.astimezone(UTC),
-        payload=json.dumps(payload | about, sort_keys=True),
+        occurred_at=reported_at.astimezone(UTC),
+        payload=json.dumps(payload | amount_fields, sort_keys=True),
         payments=doubt.payment_references,
         source=source,
     )
@@ -35,5 +41,5 @@ def store_doubt(
 
 def amount_of_doubt(payload: Mapping[str, Any]) -> Money | None:
     """The amount in the payload of a stored doubt; None without one."""
-    minor, code = payload.get("amount"), payload.get("currency")
-    return Money(minor, currency(code)) if type(minor) is int and code in CODES else None
+    minor_units, currency_code = payload.get("amount"), payload.get("currency")
+    return Money(minor_units, currency(currency_code)) if type(minor_units) is int and currency_code in CODES else None

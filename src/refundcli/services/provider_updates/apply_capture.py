@@ -17,20 +17,20 @@ def apply_capture(tx: Writing, update: CaptureUpdate, *, update_source: str) -> 
     if match is None:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = match
-    share = payment.allocated_in_all
-    if update.amount.currency != share.currency:
+    allocated = payment.allocated_in_all
+    if update.amount.currency != allocated.currency:
         return UpdateOutcome(
             EventState.UNREVIEWED,
-            f"{update.amount} is not in the currency of {invoice.number}, {share.currency}",
+            f"{update.amount} is not in the currency of {invoice.number}, {allocated.currency}",
         )
     if not update.amount and update.change is not CaptureChange.ADDED:
         return UpdateOutcome(EventState.UNREVIEWED, f"{update.status} has no amount")
-    doubt = _doubt(payment, tx.captures(payment), update)
-    if doubt and update.change is not CaptureChange.ADDED:
-        return UpdateOutcome(EventState.UNREVIEWED, doubt)
+    why_ambiguous = _doubt(payment, tx.captures(payment), update)
+    if why_ambiguous and update.change is not CaptureChange.ADDED:
+        return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous)
     changed = tx.record_capture(invoice, payment, update, update_source=update_source)
-    if doubt:
-        return UpdateOutcome(EventState.UNREVIEWED, doubt, changed)
+    if why_ambiguous:
+        return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous, changed)
     return UpdateOutcome(EventState.APPLIED, f"{update.status} of {update.amount} on {invoice.number}", changed)
 
 
@@ -40,23 +40,28 @@ def _doubt(payment: Payment, captures: Mapping[str, Capture], update: CaptureUpd
     An amount that failed after a capture may or may not be part of the captured amount in the books. An amount that is
     captured after a failure was captured again.
     """
-    reported = Capture(update.change, update.amount, update.at)
-    all_captures = [capture for reference, capture in captures.items() if reference != update.reference] + [reported]
+    reported_capture = Capture(update.change, update.amount, update.at)
+    all_captures = [capture for reference, capture in captures.items() if reference != update.reference] + [
+        reported_capture
+    ]
     if update.change is CaptureChange.CANCELLED:
-        counted = payment.captured_in_all
-        is_whole = counted <= update.amount <= payment.allocated_in_all
-        if not is_whole and _captured_sum(all_captures, payment) < payment.allocated_in_all:
-            return f"{update.amount} was cancelled, and the books count {counted} as captured"
+        captured_in_books = payment.captured_in_all
+        fits_books = captured_in_books <= update.amount <= payment.allocated_in_all
+        if not fits_books and _captured_sum(all_captures, payment) < payment.allocated_in_all:
+            return f"{update.amount} was cancelled, and the books count {captured_in_books} as captured"
         return ""
-    for missing in (capture for capture in all_captures if capture.change is not CaptureChange.ADDED):
-        before = [c for c in all_captures if c.change is CaptureChange.ADDED and c.at <= missing.at]
-        captured = _captured_sum(before, payment)
-        is_about_it = missing is reported or reported in before
-        if is_about_it and captured and payment.allocated_in_all < captured + missing.amount:
-            return f"{captured} was captured and {missing.amount} was not, of an allocated {payment.allocated_in_all}"
+    for missing_capture in (capture for capture in all_captures if capture.change is not CaptureChange.ADDED):
+        earlier_captures = [c for c in all_captures if c.change is CaptureChange.ADDED and c.at <= missing_capture.at]
+        captured_before = _captured_sum(earlier_captures, payment)
+        concerns_update = missing_capture is reported_capture or reported_capture in earlier_captures
+        if concerns_update and captured_before and payment.allocated_in_all < captured_before + missing_capture.amount:
+            return (
+                f"{captured_before} was captured and {missing_capture.amount} was not, "
+                f"of an allocated {payment.allocated_in_all}"
+            )
     return ""
 
 
 def _captured_sum(captures: list[Capture], payment: Payment) -> Money:
-    none = zero(payment.allocated_in_all.currency)
-    return sum((capture.amount for capture in captures if capture.change is CaptureChange.ADDED), none)
+    zero_amount = zero(payment.allocated_in_all.currency)
+    return sum((capture.amount for capture in captures if capture.change is CaptureChange.ADDED), zero_amount)

@@ -20,11 +20,11 @@ MIGRATED = "migrated"
 
 
 def apply_dispute(
-    tx: Writing, update: DisputeUpdate, *, update_source: str, is_complete: bool = False
+    tx: Writing, update: DisputeUpdate, *, update_source: str, all_disputes_listed: bool = False
 ) -> UpdateOutcome:
     """Apply it in the caller's transaction; unmatched while neither its payment nor its dispute is in the books.
 
-    `is_complete`: the provider listed all disputes of the payment, so a placeholder can only be one of them.
+    `all_disputes_listed`: the provider listed all disputes of the payment, so a placeholder can only be one of them.
     """
     match = payment_of_dispute(tx, update)
     if match is None:
@@ -33,19 +33,24 @@ def apply_dispute(
     if update.reference in payment.references:
         # An Adyen account may be set up to send disputes with the payment's own reference.
         update = replace(update, reference="")
-    owner = tx.payment_of_dispute(update.provider, update.account, update.reference) if update.reference else None
-    if owner and owner[1].id != payment.id:
-        note = f"{update.reference} is known as a dispute of {owner[0].number}, but was reported for {invoice.number}"
+    known_match = tx.payment_of_dispute(update.provider, update.account, update.reference) if update.reference else None
+    if known_match and known_match[1].id != payment.id:
+        note = (
+            f"{update.reference} is known as a dispute of {known_match[0].number}, "
+            f"but was reported for {invoice.number}"
+        )
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if update.amount and update.amount.currency != payment.captured.currency:
         # A bank may dispute in its own currency. Without an amount in ours, the whole payment counts as disputed.
         update = replace(update, amount=None)
-    existing = _record_of(payment.disputes, update)
-    if existing is None and not update.reference:
+    stored_record = _record_of(payment.disputes, update)
+    if stored_record is None and not update.reference:
         return _apply_unidentified(tx, invoice, payment, update, update_source)
-    if existing is None:
-        return _apply_to_placeholder(tx, invoice, payment, update, update_source, is_complete=is_complete)
-    return _write(tx, invoice, payment, existing, _next(existing, update), update, update_source)
+    if stored_record is None:
+        return _apply_to_placeholder(
+            tx, invoice, payment, update, update_source, all_disputes_listed=all_disputes_listed
+        )
+    return _write(tx, invoice, payment, stored_record, _next(stored_record, update), update, update_source)
 
 
 def new_record(payment: Payment, update: DisputeUpdate) -> DisputeRecord:
@@ -66,35 +71,45 @@ def new_record(payment: Payment, update: DisputeUpdate) -> DisputeRecord:
 
 def _record_of(disputes: Sequence[DisputeRecord], update: DisputeUpdate) -> DisputeRecord | None:
     if update.reference:
-        named = (record for record in disputes if record.reference == update.reference)
-        return next((record for record in named if record.account in (update.account, "")), None)
-    compatible = [record for record in disputes if _is_compatible(record, update)]
-    return compatible[0] if len(disputes) == len(compatible) == 1 else None
+        same_reference = (record for record in disputes if record.reference == update.reference)
+        return next((record for record in same_reference if record.account in (update.account, "")), None)
+    compatible_records = [record for record in disputes if _is_compatible(record, update)]
+    return compatible_records[0] if len(disputes) == len(compatible_records) == 1 else None
 
 
 def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, update_source: str) -> int:
     """Close each placeholder that is not among all disputes listed by the provider; returns how many."""
-    unlisted = [
+    open_placeholders = [
         record for record in payment.disputes if record.is_placeholder and record.state is not DisputeState.CLOSED
     ]
-    for placeholder in unlisted:
-        closed = replace(placeholder, state=DisputeState.CLOSED, status="not at the provider")
-        tx.record_dispute(invoice, payment, closed, update_source=update_source)
-    return len(unlisted)
+    for placeholder in open_placeholders:
+        closed_record = replace(placeholder, state=DisputeState.CLOSED, status="not at the provider")
+        tx.record_dispute(invoice, payment, closed_record, update_source=update_source)
+    return len(open_placeholders)
 
 
 def _apply_to_placeholder(
-    tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, update_source: str, *, is_complete: bool
+    tx: Writing,
+    invoice: Invoice,
+    payment: Payment,
+    update: DisputeUpdate,
+    update_source: str,
+    *,
+    all_disputes_listed: bool,
 ) -> UpdateOutcome:
     """The first update about a dispute fills in its placeholder; without one it creates a record."""
     placeholders = [record for record in payment.disputes if record.is_placeholder]
-    fitting = next((record for record in placeholders if is_complete or _is_compatible(record, update)), None)
-    if fitting:
-        filled = _filled(fitting, payment, update)
-        return _write(tx, invoice, payment, fitting, filled, update, update_source)
+    fitting_record = next(
+        (record for record in placeholders if all_disputes_listed or _is_compatible(record, update)), None
+    )
+    if fitting_record:
+        filled_record = _filled(fitting_record, payment, update)
+        return _write(tx, invoice, payment, fitting_record, filled_record, update, update_source)
     if placeholders:
-        existing = placeholders[0]
-        note = f"{invoice.number} has a dispute of {existing.amount} in the books, and this one is of {update.amount}"
+        placeholder = placeholders[0]
+        note = (
+            f"{invoice.number} has a dispute of {placeholder.amount} in the books, and this one is of {update.amount}"
+        )
         return UpdateOutcome(EventState.UNREVIEWED, note)
     return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)
 
@@ -109,51 +124,60 @@ def _apply_unidentified(
     return UpdateOutcome(EventState.UNREVIEWED, note)
 
 
-def _is_compatible(existing: DisputeRecord, update: DisputeUpdate) -> bool:
-    return existing.status == MIGRATED or None in (existing.amount, update.amount) or existing.amount == update.amount
+def _is_compatible(stored_record: DisputeRecord, update: DisputeUpdate) -> bool:
+    return (
+        stored_record.status == MIGRATED
+        or None in (stored_record.amount, update.amount)
+        or stored_record.amount == update.amount
+    )
 
 
 def _filled(placeholder: DisputeRecord, payment: Payment, update: DisputeUpdate) -> DisputeRecord:
     """The placeholder as the provider reports it. A migrated one merged several events, so only its row is kept."""
     if placeholder.status == MIGRATED:
         return replace(new_record(payment, update), id=placeholder.id)
-    filled = replace(_next(placeholder, update), reference=update.reference, account=update.account)
-    return replace(filled, provider=update.provider, amount=update.amount or placeholder.amount)
+    updated_record = replace(_next(placeholder, update), reference=update.reference, account=update.account)
+    return replace(updated_record, provider=update.provider, amount=update.amount or placeholder.amount)
 
 
-def _next(existing: DisputeRecord, update: DisputeUpdate) -> DisputeRecord:
+def _next(stored_record: DisputeRecord, update: DisputeUpdate) -> DisputeRecord:
     """The record after this update. An older update does not change the state."""
-    stage = max(existing.stage, update.stage, key=_STAGES.index)
-    changed = replace(existing, stage=stage)
+    stage = max(stored_record.stage, update.stage, key=_STAGES.index)
+    staged_record = replace(stored_record, stage=stage)
     if update.state is None:
-        return changed
-    if update.state is DisputeState.UNKNOWN and update.status == existing.status:
+        return staged_record
+    if update.state is DisputeState.UNKNOWN and update.status == stored_record.status:
         # A person decides the state of this dispute.
-        return changed
-    if existing.reported_at is None:
+        return staged_record
+    if stored_record.reported_at is None:
         # An import says how the dispute ended but not when, so a report of its opening does not reopen it.
-        if existing.state is DisputeState.LOST and update.state is DisputeState.OPEN:
-            return replace(changed, amount=existing.amount or update.amount)
-    elif (update.at, _SEVERITY.index(update.state)) < (existing.reported_at, _SEVERITY.index(existing.state)):
-        return changed
-    amount = update.amount or existing.amount
-    return replace(changed, state=update.state, status=update.status, amount=amount, reported_at=update.at)
+        if stored_record.state is DisputeState.LOST and update.state is DisputeState.OPEN:
+            return replace(staged_record, amount=stored_record.amount or update.amount)
+    elif (update.at, _SEVERITY.index(update.state)) < (stored_record.reported_at, _SEVERITY.index(stored_record.state)):
+        return staged_record
+    amount = update.amount or stored_record.amount
+    return replace(staged_record, state=update.state, status=update.status, amount=amount, reported_at=update.at)
 
 
 def _write(
     tx: Writing,
     invoice: Invoice,
     payment: Payment,
-    existing: DisputeRecord | None,
+    stored_record: DisputeRecord | None,
     record: DisputeRecord,
     update: DisputeUpdate,
     update_source: str,
 ) -> UpdateOutcome:
     note = f"dispute of {invoice.number}: {update.status}"
-    if record == existing:
+    if record == stored_record:
         return UpdateOutcome(EventState.APPLIED, note)
     tx.record_dispute(invoice, payment, record, update_source=update_source)
-    if payment.recorded_of_disputes and existing and existing.state is DisputeState.LOST and record.state in _ENDED:
+    if (
+        payment.recorded_of_disputes
+        and stored_record
+        and stored_record.state is DisputeState.LOST
+        and record.state in _ENDED
+    ):
         # Its record and credit note are no longer true (R14). Only a person can undo them.
         note = f"{note}; {payment.recorded_of_disputes} is recorded as lost to it: undo that record if it is wrong"
         return UpdateOutcome(EventState.UNREVIEWED, note, changed=True)

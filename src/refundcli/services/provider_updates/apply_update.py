@@ -39,11 +39,11 @@ def apply_update(
         return _apply_unsupported(tx, update)
     if isinstance(update, Doubt):
         return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, update) else EventState.UNMATCHED, update.why)
-    ours = _refund_of(tx, update)
-    if ours is None:
+    own_refund = _refund_of(tx, update)
+    if own_refund is None:
         return _apply_external(tx, update, update_source=update_source)
     return _apply_to_ours(
-        tx, ours, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format
+        tx, own_refund, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format
     )
 
 
@@ -68,9 +68,11 @@ def apply_updates(
 
 def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
     """The outcome of an event with several updates: the one that most needs attention."""
-    order = [EventState.UNREVIEWED, EventState.UNMATCHED, EventState.APPLIED]
+    severity_order = [EventState.UNREVIEWED, EventState.UNMATCHED, EventState.APPLIED]
     return min(
-        outcomes, key=lambda outcome: order.index(outcome.state), default=UpdateOutcome(EventState.APPLIED, "no change")
+        outcomes,
+        key=lambda outcome: severity_order.index(outcome.state),
+        default=UpdateOutcome(EventState.APPLIED, "no change"),
     )
 
 
@@ -92,24 +94,24 @@ def _refund_of(tx: Writing, update: RefundUpdate) -> Refund | None:
     matches = tx.refunds_by_provider_references(update.provider, [update.reference])
     if matches:
         return matches[0]
-    named = tx.refund(update.refund_id) if update.refund_id else None
+    refund_by_id = tx.refund(update.refund_id) if update.refund_id else None
     # If the provider made two refunds from one request of ours, the second one counts as an external refund.
-    if named is None or named.provider is not update.provider or named.provider_reference:
+    if refund_by_id is None or refund_by_id.provider is not update.provider or refund_by_id.provider_reference:
         return None
-    return named
+    return refund_by_id
 
 
 def _apply_to_ours(
     tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str, clock: Clock, credit_note_format: str
 ) -> UpdateOutcome:
-    part = update.state is RefundState.REVERSED and update.amount.currency == refund.amount.currency
-    differs = _what_differs(tx, refund, update, any_amount=part and update.amount < refund.amount)
-    if differs:
-        note = f"reports a different {' and '.join(differs)} than refund {refund.id}; nothing was changed"
+    is_reversal = update.state is RefundState.REVERSED and update.amount.currency == refund.amount.currency
+    differing_fields = _what_differs(tx, refund, update, ignores_amount=is_reversal and update.amount < refund.amount)
+    if differing_fields:
+        note = f"reports a different {' and '.join(differing_fields)} than refund {refund.id}; nothing was changed"
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
         return _apply_to_record(tx, refund, update, update_source=update_source)
-    if part and update.amount < refund.amount:
+    if is_reversal and update.amount < refund.amount:
         return _apply_partial_reversal(tx, refund, update, update_source=update_source)
     if refund.state is RefundState.FAILED and update.state is RefundState.SUCCEEDED:
         return _apply_success_after_failure(tx, refund, update, update_source=update_source)
@@ -128,32 +130,32 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
         changed = tx.note_record_failed(record, update, update_source=update_source)
     elif update.may_outweigh_failure or (record.failed_at and update.state is RefundState.SUCCEEDED):
         changed = tx.note_success(record, at=update.reported_at, update_source=update_source)
-    now = tx.refund(record.id) or record
-    if now.is_made_at_provider:
-        return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, now)
-    undo = f"refundcli mark-refunded --undo {record.id} --memo TEXT"
-    note = f"is recorded as {record.id}, but has failed at the provider; to undo the record: {undo}"
-    return UpdateOutcome(EventState.UNREVIEWED, note, refund=now)
+    current_record = tx.refund(record.id) or record
+    if current_record.is_made_at_provider:
+        return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, current_record)
+    undo_command = f"refundcli mark-refunded --undo {record.id} --memo TEXT"
+    note = f"is recorded as {record.id}, but has failed at the provider; to undo the record: {undo_command}"
+    return UpdateOutcome(EventState.UNREVIEWED, note, refund=current_record)
 
 
-def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, any_amount: bool) -> list[str]:
+def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, ignores_amount: bool) -> list[str]:
     request = refund.sending.request if refund.sending else None
     invoice = tx.invoice(refund.invoice_number)
     assert invoice
     payment = next(p for p in invoice.payments if p.id == refund.payment_id)
-    holds = {
-        "amount": any_amount or update.amount == refund.amount,
+    same_by_field = {
+        "amount": ignores_amount or update.amount == refund.amount,
         "payment": not update.payment_references or not set(payment.references).isdisjoint(update.payment_references),
         "account": not (request and update.account) or request.account == update.account,
         "mode": request is None or update.livemode in (None, request.livemode),
     }
-    return [name for name, same in holds.items() if not same]
+    return [field_name for field_name, is_same in same_by_field.items() if not is_same]
 
 
 def _settle(
     tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str, clock: Clock, credit_note_format: str
 ) -> UpdateOutcome:
-    end = Settlement(
+    settlement = Settlement(
         update.state,
         update.reference,
         update.status,
@@ -165,34 +167,41 @@ def _settle(
         pending_reason=update.pending_reason,
         expires_at=update.expires_at,
     )
-    now = _as_accepted(tx, refund, end, clock=clock, credit_note_format=credit_note_format)
-    settled = write_settlement(tx, now, end, clock=clock, credit_note_format=credit_note_format)
-    changed = settled is not None and settled.state is not refund.state
-    if settled is None and tx.note_report(now, end):
+    accepted_refund = _as_accepted(tx, refund, settlement, clock=clock, credit_note_format=credit_note_format)
+    settled_refund = write_settlement(
+        tx, accepted_refund, settlement, clock=clock, credit_note_format=credit_note_format
+    )
+    changed = settled_refund is not None and settled_refund.state is not refund.state
+    if settled_refund is None and tx.note_report(accepted_refund, settlement):
         # A repeated state may report why the refund is pending, and until when.
-        settled, changed = tx.refund(now.id), True
-    if now.state is RefundState.SUCCEEDED and update.may_outweigh_failure and update.reported_at:
+        settled_refund, changed = tx.refund(accepted_refund.id), True
+    if accepted_refund.state is RefundState.SUCCEEDED and update.may_outweigh_failure and update.reported_at:
         # A failure that arrives later and is dated before the newest success is older (I7).
-        tx.note_success(now, at=update.reported_at, update_source=update_source)
-    current = settled or now
-    if current.succeeded_after_failure and not current.needs_acknowledgement_after_all:
-        return _hold_again(tx, current, update_source=update_source)
-    return UpdateOutcome(EventState.APPLIED, f"{current.id} is {current.state}", changed, current)
+        tx.note_success(accepted_refund, at=update.reported_at, update_source=update_source)
+    current_refund = settled_refund or accepted_refund
+    if current_refund.succeeded_after_failure and not current_refund.needs_acknowledgement_after_all:
+        return _hold_again(tx, current_refund, update_source=update_source)
+    return UpdateOutcome(EventState.APPLIED, f"{current_refund.id} is {current_refund.state}", changed, current_refund)
 
 
-def _as_accepted(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, credit_note_format: str) -> Refund:
+def _as_accepted(
+    tx: Writing, refund: Refund, settlement: Settlement, *, clock: Clock, credit_note_format: str
+) -> Refund:
     """Move the refund through every earlier state: a reported refund was sent and accepted.
 
     A refund that was only reserved was sent before these books were restored from a backup.
     """
-    now = refund
-    if now.state is RefundState.READY:
-        now = tx.claim(now, owner="", until=clock.now(), at=clock.now()) or now
-    unfinished = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
-    if now.state in unfinished and end.state is not RefundState.PENDING:
-        accepted = replace(end, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
-        now = write_settlement(tx, now, accepted, clock=clock, credit_note_format=credit_note_format) or now
-    return now
+    current_refund = refund
+    if current_refund.state is RefundState.READY:
+        current_refund = tx.claim(current_refund, owner="", until=clock.now(), at=clock.now()) or current_refund
+    unfinished_states = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+    if current_refund.state in unfinished_states and settlement.state is not RefundState.PENDING:
+        acceptance = replace(settlement, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
+        current_refund = (
+            write_settlement(tx, current_refund, acceptance, clock=clock, credit_note_format=credit_note_format)
+            or current_refund
+        )
+    return current_refund
 
 
 def _apply_success_after_failure(
@@ -202,11 +211,11 @@ def _apply_success_after_failure(
     is_later = not (update.reported_at and refund.failed_at) or update.reported_at > refund.failed_at
     if not tx.note_success(refund, at=update.reported_at, update_source=update_source):
         return UpdateOutcome(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
-    now = tx.refund(refund.id) or refund
+    current_refund = tx.refund(refund.id) or refund
     if is_later:
-        return _hold_again(tx, now, update_source=update_source)
+        return _hold_again(tx, current_refund, update_source=update_source)
     # It failed after it succeeded, so its amount stays reserved until acknowledged, whatever the order of the reports.
-    tx.hold_failed(now, update_source=update_source)
+    tx.hold_failed(current_refund, update_source=update_source)
     return UpdateOutcome(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
 
 
@@ -243,29 +252,37 @@ def _apply_external(tx: Writing, update: RefundUpdate, *, update_source: str) ->
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if not update.amount:
         return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
-    named = tx.refund(update.refund_id) if update.refund_id and not update.state.is_accepted else None
-    if named and named.provider_reference:
-        note = f"reports {named.id} as {update.state}, but not under its reference {named.provider_reference}"
-        return UpdateOutcome(EventState.UNREVIEWED, note, refund=named)
-    records = _unmatched_records(invoice, payment) if update.state.is_accepted else []
-    record = _record_of_it(records, update)
+    named_refund = tx.refund(update.refund_id) if update.refund_id and not update.state.is_accepted else None
+    if named_refund and named_refund.provider_reference:
+        note = (
+            f"reports {named_refund.id} as {update.state}, "
+            f"but not under its reference {named_refund.provider_reference}"
+        )
+        return UpdateOutcome(EventState.UNREVIEWED, note, refund=named_refund)
+    unmatched_records = _unmatched_records(invoice, payment) if update.state.is_accepted else []
+    record = _record_of_it(unmatched_records, update)
     if record:
         tx.match_record(record, update, update_source=update_source)
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", True, record)
     # It may be the same as a refund recorded by hand: its amount is reserved until a person decides.
-    external = tx.record_external(invoice, payment, update, undecided=bool(records), update_source=update_source)
+    external_refund = tx.record_external(
+        invoice, payment, update, undecided=bool(unmatched_records), update_source=update_source
+    )
     return UpdateOutcome(
-        EventState.APPLIED, f"external refund, stored as {external.id} of {invoice.number}", True, external
+        EventState.APPLIED,
+        f"external refund, stored as {external_refund.id} of {invoice.number}",
+        True,
+        external_refund,
     )
 
 
 def _unmatched_records(invoice: Invoice, payment: Payment) -> list[Refund]:
     """Records on this payment that are not matched with a refund at the provider."""
-    of_share = [refund for refund in invoice.refunds if refund.payment_id == payment.id]
-    of_others = [refund for share in payment.other_shares for refund in share.refunds]
+    share_refunds = [refund for refund in invoice.refunds if refund.payment_id == payment.id]
+    other_share_refunds = [refund for share in payment.other_shares for refund in share.refunds]
     return [
         refund
-        for refund in (*of_share, *of_others)
+        for refund in (*share_refunds, *other_share_refunds)
         if refund.kind is RefundKind.RECORD
         and refund.state is RefundState.RECORDED
         and not refund.provider_reference
@@ -279,10 +296,12 @@ def _record_of_it(records: Sequence[Refund], update: RefundUpdate) -> Refund | N
     A record with this reference, else the first without a reference. A record with another reference or method, or in
     place of a failed refund, is another refund.
     """
-    alike = [record for record in records if record.amount == update.amount and record.out_of_band]
-    named = [record for record in alike if record.out_of_band and record.out_of_band.reference == update.reference]
-    unnamed = [record for record in alike if record.out_of_band and _is_unnamed(record.out_of_band)]
-    return next(iter([*named, *unnamed]), None)
+    same_amount = [record for record in records if record.amount == update.amount and record.out_of_band]
+    same_reference = [
+        record for record in same_amount if record.out_of_band and record.out_of_band.reference == update.reference
+    ]
+    without_reference = [record for record in same_amount if record.out_of_band and _is_unnamed(record.out_of_band)]
+    return next(iter([*same_reference, *without_reference]), None)
 
 
 def _is_unnamed(details: OutOfBand) -> bool:

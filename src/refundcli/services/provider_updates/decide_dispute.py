@@ -9,16 +9,16 @@ from refundcli.services.ports.provider_updates import StoredEvent
 from refundcli.services.ports.webhooks import EventReader
 
 
-def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader: EventReader) -> None:
+def decide_dispute(tx: Writing, stored_event: StoredEvent, state: DisputeState, reader: EventReader) -> None:
     """Give the event's dispute this state; a dispute without a record gets one.
 
     A later snapshot with the same status does not change the decision.
     """
-    event = stored.event
+    event = stored_event.event
     amount = reader.amount_in(event)
-    for invoice, payment in _payments_of(tx, stored):
-        existing = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
-        record = existing or DisputeRecord(
+    for invoice, payment in _payments_of(tx, stored_event):
+        known_record = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
+        record = known_record or DisputeRecord(
             id=0,
             payment_id=payment.id,
             provider=event.provider,
@@ -30,16 +30,18 @@ def decide_dispute(tx: Writing, stored: StoredEvent, state: DisputeState, reader
             amount=amount if amount and amount.currency == payment.captured.currency else None,
             reported_at=event.occurred_at,
         )
-        decided = replace(record, state=state)
-        tx.record_dispute(invoice, payment, decided, update_source=f"event {stored.id}, decided by a person")
+        decided_record = replace(record, state=state)
+        tx.record_dispute(
+            invoice, payment, decided_record, update_source=f"event {stored_event.id}, decided by a person"
+        )
 
 
-def _payments_of(tx: Reading, stored: StoredEvent) -> list[tuple[Invoice, Payment]]:
-    references = tx.payments_of_event(stored.id)
-    owners = tx.invoices_of_payments(stored.event.provider, references)
-    payments: dict[int, tuple[Invoice, Payment]] = {}
-    for invoice in owners.values():
+def _payments_of(tx: Reading, stored_event: StoredEvent) -> list[tuple[Invoice, Payment]]:
+    references = tx.payments_of_event(stored_event.id)
+    invoices_by_reference = tx.invoices_of_payments(stored_event.event.provider, references)
+    matches_by_payment_id: dict[int, tuple[Invoice, Payment]] = {}
+    for invoice in invoices_by_reference.values():
         for payment in invoice.payments:
             if not set(payment.references).isdisjoint(references):
-                payments[payment.id] = (invoice, payment)
-    return list(payments.values())
+                matches_by_payment_id[payment.id] = (invoice, payment)
+    return list(matches_by_payment_id.values())

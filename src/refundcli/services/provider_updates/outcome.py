@@ -24,9 +24,9 @@ class UpdateOutcome:
 
 def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, ...]) -> tuple[Invoice, Payment] | None:
     """The payment in the books with one of these references, tried in their order; None without one."""
-    owners = tx.invoices_of_payments(provider, [reference for reference in references if reference])
+    invoices_by_reference = tx.invoices_of_payments(provider, [reference for reference in references if reference])
     for reference in references:
-        invoice = owners.get(reference)
+        invoice = invoices_by_reference.get(reference)
         payment = next((p for p in invoice.payments if reference in p.references), None) if invoice else None
         if invoice and payment:
             return invoice, payment
@@ -35,7 +35,7 @@ def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, .
 
 def payment_of_dispute(tx: Reading, update: DisputeUpdate) -> tuple[Invoice, Payment] | None:
     """The payment that the update names, else the payment of the stored dispute with its reference; or None."""
-    named = payment_referenced(tx, update.provider, update.payment_references)
-    if named or not update.reference:
-        return named
+    named_match = payment_referenced(tx, update.provider, update.payment_references)
+    if named_match or not update.reference:
+        return named_match
     return tx.payment_of_dispute(update.provider, update.account, update.reference)

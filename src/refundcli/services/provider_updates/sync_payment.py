@@ -59,29 +59,35 @@ def sync_payment(
     if any(difference.kind is DifferenceKind.CURRENCY and difference.what == "currency" for difference in differences):
         return PaymentSync(differences, differences)
     update_source = f"asked {snapshot.provider.label}"
-    changed = int(
+    change_count = int(
         tx.note_payment(
             invoice, payment, captured=snapshot.captured, processing=snapshot.processing, update_source=update_source
         )
     )
     tx.note_unsupported(payment, snapshot.unsupported)
     if snapshot.credited is not None and snapshot.credited.currency == invoice.currency:
-        changed += note_credit(tx, invoice, snapshot.credited, update_source=update_source)
-    changed += _apply(tx, invoice, payment, snapshot, update_source, clock, credit_note_format)
-    now = tx.invoice(invoice.number)
-    assert now
-    current = next(p for p in now.payments if p.id == payment.id)
-    remaining = differences
-    if changed:
-        remaining = list(compare(now, current, snapshot)) + claimed_twice(tx, now, current, snapshot)
-    unreviewed = sum(event.needs_a_person for event in current.unreviewed)
-    return PaymentSync(differences, remaining, changed, unreviewed, _settled(invoice, now))
+        change_count += note_credit(tx, invoice, snapshot.credited, update_source=update_source)
+    change_count += _apply(tx, invoice, payment, snapshot, update_source, clock, credit_note_format)
+    current_invoice = tx.invoice(invoice.number)
+    assert current_invoice
+    current_payment = next(p for p in current_invoice.payments if p.id == payment.id)
+    remaining_differences = differences
+    if change_count:
+        remaining_differences = list(compare(current_invoice, current_payment, snapshot)) + claimed_twice(
+            tx, current_invoice, current_payment, snapshot
+        )
+    unreviewed_count = sum(event.needs_a_person for event in current_payment.unreviewed)
+    return PaymentSync(
+        differences, remaining_differences, change_count, unreviewed_count, _settled(invoice, current_invoice)
+    )
 
 
-def _settled(before: Invoice, now: Invoice) -> list[Refund]:
+def _settled(invoice_before: Invoice, invoice_after: Invoice) -> list[Refund]:
     """The refunds whose outcome was unknown before and is known now."""
-    unknown = {refund.id for refund in before.refunds_of_payments if refund.state in WITHOUT_OUTCOME}
-    return [r for r in now.refunds_of_payments if r.id in unknown and r.state not in WITHOUT_OUTCOME]
+    unknown_refund_ids = {refund.id for refund in invoice_before.refunds_of_payments if refund.state in WITHOUT_OUTCOME}
+    return [
+        r for r in invoice_after.refunds_of_payments if r.id in unknown_refund_ids and r.state not in WITHOUT_OUTCOME
+    ]
 
 
 def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, update_source: str) -> int:
@@ -89,15 +95,15 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, update_source
 
     Returns how many payments changed.
     """
-    remaining, changed = credited, 0
+    remaining_credit, changed_payments = credited, 0
     for payment in invoice.payments:
         if payment.provider is None:
             continue
-        part = min(remaining, payment.captured)
-        remaining -= part
-        changed += payment.credited != part
-        tx.note_credited(payment, part, update_source=update_source)
-    return changed
+        payment_credit = min(remaining_credit, payment.captured)
+        remaining_credit -= payment_credit
+        changed_payments += payment.credited != payment_credit
+        tx.note_credited(payment, payment_credit, update_source=update_source)
+    return changed_payments
 
 
 def apply_snapshot(tx: Writing, snapshot: PaymentSnapshot, *, clock: Clock, credit_note_format: str) -> UpdateOutcome:
@@ -126,7 +132,7 @@ def _apply(
     """Apply its disputes and refunds one by one; returns how many changed the books."""
     outcomes: list[tuple[DisputeUpdate | RefundUpdate, UpdateOutcome]] = []
     for dispute in snapshot.disputes:
-        outcomes.append((dispute, apply_dispute(tx, dispute, update_source=update_source, is_complete=True)))
+        outcomes.append((dispute, apply_dispute(tx, dispute, update_source=update_source, all_disputes_listed=True)))
     for refund in snapshot.refunds:
         outcomes.append(
             (
@@ -136,25 +142,25 @@ def _apply(
                 ),
             )
         )
-    doubtful = {doubt.object_id for doubt in snapshot.doubts}
+    doubtful_ids = {doubt.object_id for doubt in snapshot.doubts}
     doubts = [
         *snapshot.doubts,
         *(
             _doubt(snapshot, update, outcome)
             for update, outcome in outcomes
-            if _needs_a_person(outcome) and update.reference not in doubtful
+            if _needs_a_person(outcome) and update.reference not in doubtful_ids
         ),
     ]
     for doubt in doubts:
         store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
-    changed = sum(outcome.changed for _, outcome in outcomes)
+    change_count = sum(outcome.changed for _, outcome in outcomes)
     if any(not dispute.reference for dispute in snapshot.disputes):
         # The charge is disputed but no dispute is listed, so the placeholder may be for it.
-        return changed
-    now = tx.invoice(invoice.number)
-    assert now
-    current = next(p for p in now.payments if p.id == payment.id)
-    return changed + close_placeholders(tx, now, current, update_source=update_source)
+        return change_count
+    current_invoice = tx.invoice(invoice.number)
+    assert current_invoice
+    current_payment = next(p for p in current_invoice.payments if p.id == payment.id)
+    return change_count + close_placeholders(tx, current_invoice, current_payment, update_source=update_source)
 
 
 def _needs_a_person(outcome: UpdateOutcome) -> bool:
@@ -173,11 +179,18 @@ def match_snapshots(
     reading: Reading, provider: Provider, snapshots: Sequence[PaymentSnapshot]
 ) -> Iterator[tuple[PaymentSnapshot, Invoice | None, Payment | None]]:
     """Each snapshot with its invoice and payment in the books, if any."""
-    owners = reading.invoices_of_payments(
+    invoices_by_reference = reading.invoices_of_payments(
         provider, [reference for snapshot in snapshots for reference in snapshot.references]
     )
     for snapshot in snapshots:
-        invoice = next((owners[reference] for reference in snapshot.references if reference in owners), None)
+        invoice = next(
+            (
+                invoices_by_reference[reference]
+                for reference in snapshot.references
+                if reference in invoices_by_reference
+            ),
+            None,
+        )
         payments = invoice.payments if invoice else ()
         yield (
             snapshot,

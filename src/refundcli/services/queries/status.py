@@ -137,31 +137,37 @@ class Status:
     def lists(self) -> Mapping[str, "Listed[object]"]:
         """Every list by its name, in display order."""
         attributes = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
-        return {name: rows for name, rows in attributes if isinstance(rows, Listed)}
+        return {name: listed for name, listed in attributes if isinstance(listed, Listed)}
 
     @property
     def differing(self) -> Mapping[Provider, Sequence[LastComparison]]:
         """Comparisons that still have differences, by provider, until one that covers them agrees (R15)."""
-        compared = {provider: freshness.last_reconcile for provider, freshness in self.freshness.items()}
-        return {provider: last.differing for provider, last in compared.items() if last and last.differing}
+        comparisons = {provider: freshness.last_reconcile for provider, freshness in self.freshness.items()}
+        return {
+            provider: comparison.differing
+            for provider, comparison in comparisons.items()
+            if comparison and comparison.differing
+        }
 
     @property
     def attention(self) -> int:
         """How many entries need attention, each comparison with differences being one."""
-        differing = sum(map(len, self.differing.values()))
-        return sum(rows.attention for rows in self.lists.values()) + self.unapplied.attention + differing
+        differing_count = sum(map(len, self.differing.values()))
+        return sum(listed.attention for listed in self.lists.values()) + self.unapplied.attention + differing_count
 
     @property
     def needs_attention(self) -> bool:
         return bool(self.attention)
 
 
-def current_status(reading: Reading, *, now: datetime, pending_days: int, unread: Sequence[Provider] = ()) -> Status:
+def current_status(
+    reading: Reading, *, now: datetime, pending_days: int, unread_providers: Sequence[Provider] = ()
+) -> Status:
     """`pending_days`: a refund accepted longer ago than this should have a final state.
 
-    `unread`: providers whose stored events must be read again.
+    `unread_providers`: providers whose stored events must be read again.
     """
-    events = reading.event_counts()
+    event_counts = reading.event_counts()
     return Status(
         unfinished=_unfinished(reading, now),
         runs=_runs(reading, now),
@@ -169,17 +175,22 @@ def current_status(reading: Reading, *, now: datetime, pending_days: int, unread
         came_back=_listed([_failed_late(refund, now) for refund in reading.refunds_to_acknowledge()]),
         pending=_pending(reading, now, now - timedelta(days=pending_days)),
         elsewhere=_external(reading, now),
-        unreviewed=_all_need_attention(reading.unreviewed_events(limit=_SHOWN), events.get(EventState.UNREVIEWED, 0)),
+        unreviewed=_all_need_attention(
+            reading.unreviewed_events(limit=_SHOWN), event_counts.get(EventState.UNREVIEWED, 0)
+        ),
         losses=_all_need_attention(losses := reading.losses(), len(losses)),
         failed_captures=_first(captures := reading.failed_captures(), len(captures)),
         disputed=_invoices(reading, InvoiceFilter(disputed=True, limit=_SHOWN)),
         processing=_invoices(reading, InvoiceFilter(processing=True, limit=_SHOWN)),
-        unapplied=_unapplied(reading, now, events, unread),
+        unapplied=_unapplied(reading, now, event_counts, unread_providers),
         accounts=reading.accounts(),
         livemode=reading.livemode(),
-        events={state.value: events.get(state, 0) for state in EventState},
+        events={state.value: event_counts.get(state, 0) for state in EventState},
         deliveries=_deliveries(reading),
-        freshness={p: Freshness(last_comparison(reading, p), reading.last_delivery(p)) for p in Provider},
+        freshness={
+            provider: Freshness(last_comparison(reading, provider), reading.last_delivery(provider))
+            for provider in Provider
+        },
     )
 
 
@@ -210,18 +221,25 @@ def _runs(reading: Reading, now: datetime) -> Listed[OpenRun]:
     return _listed([_open_run(unfinished_run, now) for unfinished_run in unfinished_runs(reading, now=now)])
 
 
-def _open_run(run: UnfinishedRun, now: datetime) -> OpenRun:
-    return OpenRun(run, now - run.run.created_at, Next.WAIT if run.has_live_worker else Next.RESUME)
+def _open_run(unfinished_run: UnfinishedRun, now: datetime) -> OpenRun:
+    return OpenRun(
+        unfinished_run,
+        now - unfinished_run.run.created_at,
+        Next.WAIT if unfinished_run.has_live_worker else Next.RESUME,
+    )
 
 
 def _failed_late(refund: Refund, now: datetime) -> OpenRefund:
     return OpenRefund(refund, now - refund.created_at, Next.ACKNOWLEDGE, is_held=refund.is_held_at(now))
 
 
-def _pending(reading: Reading, now: datetime, overdue: datetime) -> Listed[OpenRefund]:
-    pending = reading.pending_refunds(overdue=overdue, stuck=_NO_FUNDS, limit=_SHOWN)
-    first = [OpenRefund(refund, now - refund.created_at, _next_of_pending(refund, overdue)) for refund in pending.first]
-    return Listed(first, pending.count, pending.attention)
+def _pending(reading: Reading, now: datetime, overdue_before: datetime) -> Listed[OpenRefund]:
+    pending_refunds = reading.pending_refunds(overdue=overdue_before, stuck=_NO_FUNDS, limit=_SHOWN)
+    open_refunds = [
+        OpenRefund(refund, now - refund.created_at, _next_of_pending(refund, overdue_before))
+        for refund in pending_refunds.first
+    ]
+    return Listed(open_refunds, pending_refunds.count, pending_refunds.attention)
 
 
 def _external(reading: Reading, now: datetime) -> Listed[OpenRefund]:
@@ -238,10 +256,10 @@ def _next_of(refund: Refund, now: datetime) -> Next:
     return Next.APPROVE if refund.state is RefundState.AWAITING_APPROVAL else _next(refund.sending, now)
 
 
-def _next_of_pending(refund: Refund, overdue: datetime) -> Next:
+def _next_of_pending(refund: Refund, overdue_before: datetime) -> Next:
     if refund.pending_reason == _NO_FUNDS:
         return Next.TOP_UP
-    return Next.RECONCILE if refund.created_at < overdue else Next.WAIT
+    return Next.RECONCILE if refund.created_at < overdue_before else Next.WAIT
 
 
 def _next(sending: Sending | None, now: datetime) -> Next:
@@ -254,23 +272,30 @@ def _next(sending: Sending | None, now: datetime) -> Next:
 def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
     if sending is None or not sending.lease_owner:
         return None
-    name = leases.holder_of(sending.lease_owner).shown
-    return RunHolder(name, 1, sending.lease_until, leases.is_live(sending, now))
+    holder_name = leases.holder_of(sending.lease_owner).shown
+    return RunHolder(holder_name, 1, sending.lease_until, leases.is_live(sending, now))
 
 
 # --- the providers ----------------------------------------------------------------------------------------------
 
 
-def _unapplied(reading: Reading, now: datetime, events: Mapping[str, int], unread: Sequence[Provider]) -> Unapplied:
+def _unapplied(
+    reading: Reading, now: datetime, event_counts: Mapping[str, int], unread_providers: Sequence[Provider]
+) -> Unapplied:
     """Waiting events need attention once the listener should have applied them (R13)."""
-    waiting, oldest = events.get(EventState.WAITING, 0), reading.oldest_event(EventState.WAITING)
-    of_known = reading.event_counts_of_known_payments()
+    waiting_count, oldest_received_at = (
+        event_counts.get(EventState.WAITING, 0),
+        reading.oldest_event(EventState.WAITING),
+    )
+    known_payment_counts = reading.event_counts_of_known_payments()
     # A noted event may have been stored without being applied; its payment was imported since.
-    blocking = of_known.get(EventState.UNMATCHED, 0) + of_known.get(EventState.NOTED, 0)
-    unmatched = events.get(EventState.UNMATCHED, 0) - of_known.get(EventState.UNMATCHED, 0)
-    is_late = oldest is not None and now - oldest > _APPLIED_WITHIN
-    attention = blocking + (waiting if is_late else 0) + len(unread)
-    return Unapplied(waiting, oldest, unmatched, blocking, attention, unread)
+    blocking_count = known_payment_counts.get(EventState.UNMATCHED, 0) + known_payment_counts.get(EventState.NOTED, 0)
+    unmatched_count = event_counts.get(EventState.UNMATCHED, 0) - known_payment_counts.get(EventState.UNMATCHED, 0)
+    waits_too_long = oldest_received_at is not None and now - oldest_received_at > _APPLIED_WITHIN
+    attention_count = blocking_count + (waiting_count if waits_too_long else 0) + len(unread_providers)
+    return Unapplied(
+        waiting_count, oldest_received_at, unmatched_count, blocking_count, attention_count, unread_providers
+    )
 
 
 def _deliveries(reading: Reading) -> Deliveries:
@@ -287,9 +312,9 @@ def _invoices(reading: Reading, criteria: InvoiceFilter) -> Listed[Invoice]:
 _Open = TypeVar("_Open", OpenRefund, OpenClosing, OpenRun)
 
 
-def _listed(rows: Sequence[_Open]) -> Listed[_Open]:
-    attention = sum(row.next is not Next.WAIT for row in rows)
-    return Listed(sorted(rows, key=lambda row: row.next is Next.WAIT)[:_SHOWN], len(rows), attention)
+def _listed(entries: Sequence[_Open]) -> Listed[_Open]:
+    attention_count = sum(entry.next is not Next.WAIT for entry in entries)
+    return Listed(sorted(entries, key=lambda entry: entry.next is Next.WAIT)[:_SHOWN], len(entries), attention_count)
 
 
 def _all_need_attention(rows: Sequence[_T], count: int) -> Listed[_T]:

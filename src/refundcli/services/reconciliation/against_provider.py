@@ -79,12 +79,12 @@ class ComparisonSummary:
     def differences(self) -> int:
         return self.by_kind.total()
 
-    def count_unsettled(self, refunds: Sequence[Refund], *, now: datetime, overdue: datetime) -> None:
-        self.unconfirmed = sum(is_unconfirmed(refund, now, overdue) for refund in refunds)
+    def count_unsettled(self, refunds: Sequence[Refund], *, now: datetime, overdue_before: datetime) -> None:
+        self.unconfirmed = sum(is_unconfirmed(refund, now, overdue_before) for refund in refunds)
         self.being_sent = sum(is_being_sent(refund, now) for refund in refunds)
 
     def record(self, tx: Writing, provider: Provider, *, account: str, report: str = "", since: str = "") -> None:
-        """Store the result and the scope."""
+        """Store the result and the scope. `report`: the report's name; `since`: the first day, as `2026-10-01`."""
         scope = ComparisonScope(account, self.compared, tx.payment_count(provider), report, since)
         record_comparison(tx, provider, scope, self.result, remaining=self.remaining, not_compared=self.not_compared)
 
@@ -92,9 +92,9 @@ class ComparisonSummary:
         self.by_kind[difference.kind] += 1
         self.repaired += repaired
         if difference.amount:
-            slot = (difference.kind, difference.amount.currency.code)
-            total = self.money.get(slot)
-            self.money[slot] = total + difference.amount if total else difference.amount
+            kind_and_currency = (difference.kind, difference.amount.currency.code)
+            sum_so_far = self.money.get(kind_and_currency)
+            self.money[kind_and_currency] = sum_so_far + difference.amount if sum_so_far else difference.amount
 
 
 @dataclass(slots=True)
@@ -124,18 +124,20 @@ class Comparison:
     pending_days: int = PENDING_DAYS
     summary: ComparisonSummary = field(default_factory=ComparisonSummary)
 
-    def of_invoice(self, number: str) -> ComparisonSummary:
+    def of_invoice(self, invoice_number: str) -> ComparisonSummary:
         """One invoice, payment by payment. Raises InvoiceNotFound, ProviderUnreachable."""
         summary = self.summary
-        invoice = self.books.read(lambda tx: invoice_named(tx, number))
+        invoice = self.books.read(lambda tx: invoice_named(tx, invoice_number))
         for payment in invoice.payments:
             if payment.provider is self.records.name and payment.reference:
                 snapshot = self.records.payment(payment.reference, of_invoice=invoice.invoice_reference)
                 self._sync_one(summary, invoice.number, payment.id, snapshot)
-        now = self.books.read(lambda tx: invoice_named(tx, number))
-        summary.unreviewed = sum(event.needs_a_person for payment in now.payments for event in payment.unreviewed)
-        overdue = self.clock.now() - timedelta(days=self.pending_days)
-        summary.count_unsettled(now.refunds, now=self.clock.now(), overdue=overdue)
+        current_invoice = self.books.read(lambda tx: invoice_named(tx, invoice_number))
+        summary.unreviewed = sum(
+            event.needs_a_person for payment in current_invoice.payments for event in payment.unreviewed
+        )
+        overdue_before = self.clock.now() - timedelta(days=self.pending_days)
+        summary.count_unsettled(current_invoice.refunds, now=self.clock.now(), overdue_before=overdue_before)
         return summary
 
     def of_everything(self, *, since: date | None) -> ComparisonSummary:
@@ -143,20 +145,20 @@ class Comparison:
 
         Raises ProviderUnreachable; `summary` counts what was compared by then.
         """
-        summary, references, provider_invoices = self.summary, set[str](), _ProviderInvoices()
+        summary, listed_references, provider_invoices = self.summary, set[str](), _ProviderInvoices()
         for chunk in chunked(self.records.payments(since=since), _AT_ONCE):
-            references.update(reference for payment in chunk for reference in payment.references)
+            listed_references.update(reference for payment in chunk for reference in payment.references)
             self._sync_all(summary, [snapshot for snapshot in chunk if isinstance(snapshot, PaymentSnapshot)])
-            unreadable = [payment for payment in chunk if isinstance(payment, UnreadablePayment)]
-            self._report_unreadable(summary, unreadable)
+            unreadable_payments = [payment for payment in chunk if isinstance(payment, UnreadablePayment)]
+            self._report_unreadable(summary, unreadable_payments)
             self.advance(len(chunk))
-        for invoice, payment in self._unlisted(references, since, provider_invoices):
+        for invoice, payment in self._unlisted(listed_references, since, provider_invoices):
             self._look_up(summary, invoice, payment)
             self.advance(1)
         if provider_invoices.exist:
             self._compare_credits(summary, provider_invoices)
         summary.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
-        count_unsettled(summary, self.books, self.records.name, now=self.clock.now(), days=self.pending_days)
+        count_unsettled(summary, self.books, self.records.name, now=self.clock.now(), pending_days=self.pending_days)
         self.books.write(
             lambda tx: summary.record(
                 tx, self.records.name, account=self.records.account, since=since.isoformat() if since else ""
@@ -167,15 +169,15 @@ class Comparison:
     def _compare_credits(self, summary: ComparisonSummary, provider_invoices: _ProviderInvoices) -> None:
         """Compare the credits to customers' balances, which the list of payments does not contain."""
         try:
-            credits = self.records.credits()
+            credit_by_reference = self.records.credits()
         except RefundcliError as problem:
             if problem.code != _UNREACHABLE:
                 raise
             summary.unread_lists["credit notes"] = problem.message
             return
-        for references in chunked(sorted({*credits, *provider_invoices.credited}), _AT_ONCE):
+        for references in chunked(sorted({*credit_by_reference, *provider_invoices.credited}), _AT_ONCE):
             for reference, invoice in self._stored_invoices(references).items():
-                if credits.get(reference, zero(invoice.currency)) != invoice.credited:
+                if credit_by_reference.get(reference, zero(invoice.currency)) != invoice.credited:
                     self._look_up_credit(summary, invoice)
 
     def _stored_invoices(self, references: Sequence[str]) -> dict[str, Invoice]:
@@ -184,22 +186,26 @@ class Comparison:
     def _look_up_credit(self, summary: ComparisonSummary, invoice: Invoice) -> None:
         """Look up the invoice's total credit: the list may have changed while it was read."""
         try:
-            credited = self.records.credited(invoice.invoice_reference)
+            credited_amount = self.records.credited(invoice.invoice_reference)
         except CannotBeHeld as problem:
-            at = (self.records.name, invoice.number, invoice.invoice_reference)
+            invoice_fields = (self.records.name, invoice.number, invoice.invoice_reference)
             summary.unreadable += 1
-            difference = Difference(DifferenceKind.STATUS, *at, "credit notes", "", problem.message)
+            difference = Difference(DifferenceKind.STATUS, *invoice_fields, "credit notes", "", problem.message)
             self._report(summary, difference, repaired=False)
             return
 
         def write(tx: Writing) -> PaymentSync:
-            now = invoice_named(tx, invoice.number)
-            differences = credit_differences(now, self.records.name, credited)
-            if credited is None or not differences:
+            current_invoice = invoice_named(tx, invoice.number)
+            differences = credit_differences(current_invoice, self.records.name, credited_amount)
+            if credited_amount is None or not differences:
                 return PaymentSync()
-            changed = note_credit(tx, now, credited, update_source=f"asked {self.records.name.label}")
-            remaining = credit_differences(invoice_named(tx, invoice.number), self.records.name, credited)
-            return PaymentSync(differences, remaining, changed)
+            changed = note_credit(
+                tx, current_invoice, credited_amount, update_source=f"asked {self.records.name.label}"
+            )
+            remaining_differences = credit_differences(
+                invoice_named(tx, invoice.number), self.records.name, credited_amount
+            )
+            return PaymentSync(differences, remaining_differences, changed)
 
         self._report_sync(summary, self.books.write(write))
 
@@ -233,19 +239,27 @@ class Comparison:
     def _report_unreadable(self, summary: ComparisonSummary, payments: Sequence[UnreadablePayment]) -> None:
         """Report payments that cannot be read; change nothing."""
         references = [reference for payment in payments for reference in payment.references]
-        owners = self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
+        invoices_by_reference = (
+            self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
+        )
         for payment in payments:
             summary.unreadable += 1
-            numbers = [owners[reference].number for reference in payment.references if reference in owners]
-            name, number = payment.references[0], next(iter(numbers), "")
-            difference = Difference(DifferenceKind.STATUS, payment.provider, number, name, "payment", "", payment.why)
+            numbers = [
+                invoices_by_reference[reference].number
+                for reference in payment.references
+                if reference in invoices_by_reference
+            ]
+            first_reference, first_number = payment.references[0], next(iter(numbers), "")
+            difference = Difference(
+                DifferenceKind.STATUS, payment.provider, first_number, first_reference, "payment", "", payment.why
+            )
             self._report(summary, difference, repaired=False)
 
     def _sync_one(
-        self, summary: ComparisonSummary, number: str, payment_id: int, snapshot: PaymentSnapshot | None
+        self, summary: ComparisonSummary, invoice_number: str, payment_id: int, snapshot: PaymentSnapshot | None
     ) -> None:
         def write(tx: Writing) -> PaymentSync:
-            invoice = invoice_named(tx, number)
+            invoice = invoice_named(tx, invoice_number)
             payment = next(p for p in invoice.payments if p.id == payment_id)
             return self._sync(tx, invoice, payment, snapshot)
 
@@ -260,13 +274,13 @@ class Comparison:
     def _report_sync(self, summary: ComparisonSummary, sync: PaymentSync) -> None:
         summary.changed += sync.changed
         summary.settled += sync.settled
-        remaining = set(sync.remaining)
+        remaining_differences = set(sync.remaining)
         for difference in sync.differences:
-            self._report(summary, difference, repaired=difference not in remaining)
+            self._report(summary, difference, repaired=difference not in remaining_differences)
         # An applied update may leave no difference in the sums and still need a person (R7).
-        reported = {difference.reference for difference in sync.differences}
+        reported_references = {difference.reference for difference in sync.differences}
         for difference in sync.remaining:
-            if difference.reference not in reported:
+            if difference.reference not in reported_references:
                 self._report(summary, difference, repaired=False)
 
     def _report(self, summary: ComparisonSummary, difference: Difference, *, repaired: bool) -> None:
@@ -274,31 +288,36 @@ class Comparison:
         self.on_difference(difference, repaired)
 
     def _unlisted(
-        self, compared: set[str], since: date | None, provider_invoices: _ProviderInvoices
+        self, listed_references: set[str], since: date | None, provider_invoices: _ProviderInvoices
     ) -> Iterable[tuple[Invoice, Payment]]:
         """Payments in the books that the provider did not list; each is looked up before it is reported as missing."""
         for page in invoice_pages(self.books, InvoiceFilter(provider=self.records.name)):
             for invoice in page:
                 provider_invoices.add(invoice, self.records.name)
                 for payment in invoice.payments:
-                    is_theirs = payment.provider is self.records.name and payment.reference
-                    young = since is None or (payment.paid_on or invoice.issued_on) >= since
-                    if is_theirs and young and compared.isdisjoint(payment.references):
+                    is_at_provider = payment.provider is self.records.name and payment.reference
+                    is_recent = since is None or (payment.paid_on or invoice.issued_on) >= since
+                    if is_at_provider and is_recent and listed_references.isdisjoint(payment.references):
                         yield invoice, payment
 
 
-def count_unsettled(summary: ComparisonSummary, books: Books, provider: Provider, *, now: datetime, days: int) -> None:
-    """Count the provider's refunds that have no outcome to compare (R15); after `days` a pending one is overdue."""
+def count_unsettled(
+    summary: ComparisonSummary, books: Books, provider: Provider, *, now: datetime, pending_days: int
+) -> None:
+    """Count the provider's refunds that have no outcome to compare (R15).
+
+    A pending one is overdue after `pending_days`.
+    """
     states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
     refunds = books.read(lambda tx: tx.refunds_in(*states))
-    theirs = [refund for refund in refunds if refund.provider is provider]
-    summary.count_unsettled(theirs, now=now, overdue=now - timedelta(days=days))
+    provider_refunds = [refund for refund in refunds if refund.provider is provider]
+    summary.count_unsettled(provider_refunds, now=now, overdue_before=now - timedelta(days=pending_days))
 
 
-def is_unconfirmed(refund: Refund, now: datetime, overdue: datetime) -> bool:
-    """Is its outcome unknown and no process sending it, or has it been pending since before `overdue`?"""
+def is_unconfirmed(refund: Refund, now: datetime, overdue_before: datetime) -> bool:
+    """Is its outcome unknown and no process sending it, or has it been pending since before `overdue_before`?"""
     if refund.state is RefundState.PENDING:
-        return refund.created_at < overdue
+        return refund.created_at < overdue_before
     if refund.state is RefundState.AWAITING_APPROVAL:
         return True
     return bool(refund.state.unfinished and refund.sending and not is_live(refund.sending, now))

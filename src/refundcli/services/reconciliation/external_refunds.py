@@ -18,22 +18,24 @@ class NotToAdopt(Refused):
 
     def __init__(self, refund: Refund) -> None:
         state = "is already adopted" if refund.credit_note else f"is {refund.state}"
-        what = f"is an external refund and {state}" if refund.is_external else "is not an external refund"
+        why_not = f"is an external refund and {state}" if refund.is_external else "is not an external refund"
         super().__init__(
-            f"{refund.id} {what}: it cannot be adopted or matched.",
+            f"{refund.id} {why_not}: it cannot be adopted or matched.",
             hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
             context={"refund": refund.id, "status": refund.state},
         )
 
 
-def to_adopt(reading: Reading, name: str) -> Refund:
+def to_adopt(reading: Reading, id_or_reference: str) -> Refund:
     """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
-    refund = reading.refund(name)
+    refund = reading.refund(id_or_reference)
     if refund is None:
-        matches = [r for provider in Provider for r in reading.refunds_by_provider_references(provider, [name])]
+        matches = [
+            r for provider in Provider for r in reading.refunds_by_provider_references(provider, [id_or_reference])
+        ]
         refund = next(iter(matches), None)
     if refund is None:
-        raise RefundNotFound(name)
+        raise RefundNotFound(id_or_reference)
     if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
         raise NotToAdopt(refund)
     return refund
@@ -44,12 +46,13 @@ class NoShare(NotFound):
 
     code = "no-share"
 
-    def __init__(self, refund: Refund, number: str, sharers: Sequence[str]) -> None:
-        requested = ascii(number[:80])[1:-1]
+    def __init__(self, refund: Refund, invoice_number: str, sharing_numbers: Sequence[str]) -> None:
+        requested_number = ascii(invoice_number[:80])[1:-1]
         super().__init__(
-            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}, not of {requested}.",
-            hint=adopt_command(refund.provider_reference, invoice=sharers[-1]),
-            context={"refund": refund.id, "invoice": number[:200]},
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharing_numbers)}, "
+            f"not of {requested_number}.",
+            hint=adopt_command(refund.provider_reference, invoice=sharing_numbers[-1]),
+            context={"refund": refund.id, "invoice": invoice_number[:200]},
         )
 
 
@@ -58,16 +61,16 @@ class InvoiceNeeded(UsageProblem):
 
     code = "invoice-needed"
 
-    def __init__(self, refund: Refund, sharers: Sequence[str], reason: RefundReason) -> None:
+    def __init__(self, refund: Refund, sharing_numbers: Sequence[str], reason: RefundReason) -> None:
         super().__init__(
-            f"{refund.provider_reference} is about a payment of {' and '.join(sharers)}: name the invoice.",
-            hint=adopt_command(refund.provider_reference, invoice=sharers[-1], reason=reason),
-            context={"refund": refund.id, "invoices": list(sharers)},
+            f"{refund.provider_reference} is about a payment of {' and '.join(sharing_numbers)}: name the invoice.",
+            hint=adopt_command(refund.provider_reference, invoice=sharing_numbers[-1], reason=reason),
+            context={"refund": refund.id, "invoices": list(sharing_numbers)},
         )
 
 
 def adopt(
-    name: str,
+    id_or_reference: str,
     reason: RefundReason,
     *,
     memo: str,
@@ -82,25 +85,25 @@ def adopt(
     """
 
     def write(tx: Writing) -> Refund:
-        external = to_adopt(tx, name)
-        shares = _other_shares(tx, external)
+        external_refund = to_adopt(tx, id_or_reference)
+        shares = _other_shares(tx, external_refund)
         if shares and not of_invoice:
-            raise InvoiceNeeded(external, _sharers(external, shares), reason)
-        if of_invoice and of_invoice != external.invoice_number:
-            external = tx.assign_external(external, share_named(tx, external, of_invoice))
-        adopted = tx.adopt(external, reason=reason, memo=memo)
-        tx.issue_credit_note(adopted, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
-        return tx.refund(adopted.id) or adopted
+            raise InvoiceNeeded(external_refund, _sharers(external_refund, shares), reason)
+        if of_invoice and of_invoice != external_refund.invoice_number:
+            external_refund = tx.assign_external(external_refund, share_named(tx, external_refund, of_invoice))
+        adopted_refund = tx.adopt(external_refund, reason=reason, memo=memo)
+        tx.issue_credit_note(adopted_refund, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
+        return tx.refund(adopted_refund.id) or adopted_refund
 
     return books.write(write)
 
 
-def share_named(reading: Reading, refund: Refund, number: str) -> OtherShare:
+def share_named(reading: Reading, refund: Refund, invoice_number: str) -> OtherShare:
     """The invoice's share of the refunded payment. Raises NoShare."""
     shares = _other_shares(reading, refund)
-    match = next((share for share in shares if share.invoice_number == number), None)
+    match = next((share for share in shares if share.invoice_number == invoice_number), None)
     if match is None:
-        raise NoShare(refund, number, _sharers(refund, shares))
+        raise NoShare(refund, invoice_number, _sharers(refund, shares))
     return match
 
 
@@ -116,11 +119,14 @@ def _other_shares(reading: Reading, refund: Refund) -> Sequence[OtherShare]:
 class RecordNotFound(NotFound):
     code = "record-not-found"
 
-    def __init__(self, external: Refund, name: str) -> None:
+    def __init__(self, external_refund: Refund, record_id: str) -> None:
         super().__init__(
-            f"{external.invoice_number} has no recorded refund {ascii(name[:80])[1:-1]}.",
-            hint=f"refundcli invoice history {external.invoice_number}   shows the id of each recorded refund, rf_…",
-            context={"invoice": external.invoice_number, "record": name[:200]},
+            f"{external_refund.invoice_number} has no recorded refund {ascii(record_id[:80])[1:-1]}.",
+            hint=(
+                f"refundcli invoice history {external_refund.invoice_number}   "
+                "shows the id of each recorded refund, rf_…"
+            ),
+            context={"invoice": external_refund.invoice_number, "record": record_id[:200]},
         )
 
 
@@ -129,45 +135,47 @@ class CannotMatch(Refused):
 
     code = "cannot-match"
 
-    def __init__(self, external: Refund, record: Refund, why: str) -> None:
+    def __init__(self, external_refund: Refund, record: Refund, why: str) -> None:
         super().__init__(
-            f"{external.provider_reference} and {record.id} cannot be the same refund: {why}.",
-            hint=f"If the customer got both: {adopt_command(external.provider_reference)}",
-            context={"external": external.id, "record": record.id, "invoice": external.invoice_number},
+            f"{external_refund.provider_reference} and {record.id} cannot be the same refund: {why}.",
+            hint=f"If the customer got both: {adopt_command(external_refund.provider_reference)}",
+            context={"external": external_refund.id, "record": record.id, "invoice": external_refund.invoice_number},
         )
 
 
-def to_match(reading: Reading, name: str, record_id: str) -> tuple[Refund, Refund]:
+def to_match(reading: Reading, id_or_reference: str, record_id: str) -> tuple[Refund, Refund]:
     """The external refund and its record. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
-    external = to_adopt(reading, name)
+    external_refund = to_adopt(reading, id_or_reference)
     record = reading.refund(record_id) or _with_note(reading, record_id)
-    shares = {share.payment_id for share in _other_shares(reading, external)}
-    is_near = record is not None and (record.invoice_id == external.invoice_id or record.payment_id in shares)
-    if record is None or not is_near or record.kind is not RefundKind.RECORD:
-        raise RecordNotFound(external, record_id)
+    sharing_payment_ids = {share.payment_id for share in _other_shares(reading, external_refund)}
+    is_related = record is not None and (
+        record.invoice_id == external_refund.invoice_id or record.payment_id in sharing_payment_ids
+    )
+    if record is None or not is_related or record.kind is not RefundKind.RECORD:
+        raise RecordNotFound(external_refund, record_id)
     if record.state is not RefundState.RECORDED:
-        raise CannotMatch(external, record, f"the record is {record.state}")
+        raise CannotMatch(external_refund, record, f"the record is {record.state}")
     if record.provider_reference:
-        raise CannotMatch(external, record, f"the record is matched with {record.provider_reference} already")
-    if record.payment_id != external.payment_id and record.payment_id not in shares:
-        raise CannotMatch(external, record, "they are about different payments")
-    if record.amount != external.amount:
-        raise CannotMatch(external, record, f"one is {external.amount}, the other {record.amount}")
-    return external, record
+        raise CannotMatch(external_refund, record, f"the record is matched with {record.provider_reference} already")
+    if record.payment_id != external_refund.payment_id and record.payment_id not in sharing_payment_ids:
+        raise CannotMatch(external_refund, record, "they are about different payments")
+    if record.amount != external_refund.amount:
+        raise CannotMatch(external_refund, record, f"one is {external_refund.amount}, the other {record.amount}")
+    return external_refund, record
 
 
-def _with_note(reading: Reading, number: str) -> Refund | None:
+def _with_note(reading: Reading, credit_note_number: str) -> Refund | None:
     """The record whose credit note has this number."""
-    note = reading.credit_note(number)
-    return reading.refund(note.refund_id) if note else None
+    credit_note = reading.credit_note(credit_note_number)
+    return reading.refund(credit_note.refund_id) if credit_note else None
 
 
-def match(name: str, record_id: str, *, books: Books) -> Refund:
+def match(id_or_reference: str, record_id: str, *, books: Books) -> Refund:
     """Count an external refund and its record once, under the record's credit note. Raises as `to_match`."""
 
     def write(tx: Writing) -> Refund:
-        external, record = to_match(tx, name, record_id)
-        tx.match_external(external, record)
+        external_refund, record = to_match(tx, id_or_reference, record_id)
+        tx.match_external(external_refund, record)
         return tx.refund(record.id) or record
 
     return books.write(write)

@@ -52,8 +52,8 @@ class ComparisonScope:
             return False
         if self.is_of_all or self.report:
             # Another report may have the same name: one of fewer payments covers nothing of this one.
-            is_same = self.report == earlier.report and self.compared >= earlier.compared
-            return self.is_of_all or is_same or (self.is_complete and not earlier.is_of_all)
+            is_same_report = self.report == earlier.report and self.compared >= earlier.compared
+            return self.is_of_all or is_same_report or (self.is_complete and not earlier.is_of_all)
         return not earlier.report and self.since <= earlier.since
 
 
@@ -84,19 +84,28 @@ def record_comparison(
 ) -> None:
     """Store it; it replaces those that it covers.
 
-    A difference stays until a comparison that covers it was complete. Of the others the newest are stored.
+    `remaining`: how many differences were not applied; `not_compared`: how many objects could not be compared. A
+    difference stays until a comparison that covers it was complete. Of the others the newest are stored.
     """
-    earlier = [old for old in _stored(tx, provider) if old.scope and not _replaces(scope, result, old)]
-    main = _main(earlier)
-    earlier = [old for at, old in enumerate(earlier) if at < _STORED or old.remaining or old is main]
+    earlier_comparisons = [
+        comparison
+        for comparison in _stored(tx, provider)
+        if comparison.scope and not _replaces(scope, result, comparison)
+    ]
+    widest_comparison = _main(earlier_comparisons)
+    earlier_comparisons = [
+        comparison
+        for index, comparison in enumerate(earlier_comparisons)
+        if index < _STORED or comparison.remaining or comparison is widest_comparison
+    ]
     # Without a time: that of the entry in the store.
-    newest: dict[str, Any] = {
+    newest_fields: dict[str, Any] = {
         "result": result,
         "left": remaining,
         "not_compared": not_compared,
         "scope": asdict(scope),
     }
-    tx.set_sync_state(_name(provider), json.dumps([newest, *map(_value, earlier)]))
+    tx.set_sync_state(_name(provider), json.dumps([newest_fields, *map(_value, earlier_comparisons)]))
 
 
 def last_comparison(reading: Reading, provider: Provider) -> LastComparison | None:
@@ -104,65 +113,75 @@ def last_comparison(reading: Reading, provider: Provider) -> LastComparison | No
 
     `in_books` counts the payments that are in the books now, so that it is not complete after an import.
     """
-    stored = _stored(reading, provider)
-    main = _main(stored)
-    if main is None or main.scope is None:
-        return main
-    count = reading.payment_count(provider)
-    partial = [_with_count(old, count) for old in stored if old is not main]
-    later = next((old for old in partial if old.at >= main.at), None)
-    unresolved = tuple(old for old in partial if old.remaining)
-    return replace(_with_count(main, count), narrower=later, unresolved=unresolved)
+    stored_comparisons = _stored(reading, provider)
+    widest_comparison = _main(stored_comparisons)
+    if widest_comparison is None or widest_comparison.scope is None:
+        return widest_comparison
+    payments_in_books = reading.payment_count(provider)
+    other_comparisons = [
+        _with_count(comparison, payments_in_books)
+        for comparison in stored_comparisons
+        if comparison is not widest_comparison
+    ]
+    later_comparison = next(
+        (comparison for comparison in other_comparisons if comparison.at >= widest_comparison.at), None
+    )
+    unresolved = tuple(comparison for comparison in other_comparisons if comparison.remaining)
+    return replace(_with_count(widest_comparison, payments_in_books), narrower=later_comparison, unresolved=unresolved)
 
 
-def _replaces(scope: ComparisonScope, result: Agreement, old: LastComparison) -> bool:
-    if old.scope is None or not scope.covers(old.scope):
+def _replaces(scope: ComparisonScope, result: Agreement, comparison: LastComparison) -> bool:
+    if comparison.scope is None or not scope.covers(comparison.scope):
         return False
-    is_same = (scope.report, scope.since) == (old.scope.report, old.scope.since)
-    return is_same or result is not Agreement.INCOMPLETE or not old.remaining
+    is_same_scope = (scope.report, scope.since) == (comparison.scope.report, comparison.scope.since)
+    return is_same_scope or result is not Agreement.INCOMPLETE or not comparison.remaining
 
 
-def _main(stored: Sequence[LastComparison]) -> LastComparison | None:
+def _main(comparisons: Sequence[LastComparison]) -> LastComparison | None:
     """The last of all payments, else the fullest; the newest of equal ones, which come first."""
-    return max(stored, key=_width, default=None)
+    return max(comparisons, key=_width, default=None)
 
 
-def _width(stored: LastComparison) -> tuple[bool, int]:
-    if stored.scope is None:
+def _width(comparison: LastComparison) -> tuple[bool, int]:
+    if comparison.scope is None:
         return False, -1
-    return stored.scope.is_of_all, 0 if stored.scope.is_of_all else stored.scope.compared
+    return comparison.scope.is_of_all, 0 if comparison.scope.is_of_all else comparison.scope.compared
 
 
-def _with_count(stored: LastComparison, in_books: int) -> LastComparison:
-    return replace(stored, scope=replace(stored.scope, in_books=in_books)) if stored.scope else stored
+def _with_count(comparison: LastComparison, payment_count: int) -> LastComparison:
+    return (
+        replace(comparison, scope=replace(comparison.scope, in_books=payment_count)) if comparison.scope else comparison
+    )
 
 
 def _stored(reading: Reading, provider: Provider) -> list[LastComparison]:
     """The newest first."""
-    state = reading.sync_state(_name(provider))
-    if state is None:
+    sync_state = reading.sync_state(_name(provider))
+    if sync_state is None:
         return []
-    text, at = state
-    if not text.startswith(("{", "[")):
-        return [LastComparison(at)]
-    values = json.loads(text)
-    return [_comparison(value, at) for value in (values if isinstance(values, list) else [values])]
+    comparisons_json, stored_at = sync_state
+    if not comparisons_json.startswith(("{", "[")):
+        return [LastComparison(stored_at)]
+    decoded = json.loads(comparisons_json)
+    return [_comparison(fields, stored_at) for fields in (decoded if isinstance(decoded, list) else [decoded])]
 
 
-def _comparison(value: dict[str, Any], at: datetime) -> LastComparison:
-    scope = ComparisonScope(**value["scope"]) if "scope" in value else None
-    at = datetime.fromisoformat(value["at"]) if "at" in value else at
-    return LastComparison(at, Agreement(value["result"]), int(value["left"]), int(value["not_compared"]), scope)
+def _comparison(fields: dict[str, Any], stored_at: datetime) -> LastComparison:
+    scope = ComparisonScope(**fields["scope"]) if "scope" in fields else None
+    stored_at = datetime.fromisoformat(fields["at"]) if "at" in fields else stored_at
+    return LastComparison(
+        stored_at, Agreement(fields["result"]), int(fields["left"]), int(fields["not_compared"]), scope
+    )
 
 
-def _value(stored: LastComparison) -> dict[str, Any]:
-    assert stored.scope, "one without a scope is not stored again"
+def _value(comparison: LastComparison) -> dict[str, Any]:
+    assert comparison.scope, "one without a scope is not stored again"
     return {
-        "at": stored.at.isoformat(),
-        "result": stored.result,
-        "left": stored.remaining,
-        "not_compared": stored.not_compared,
-        "scope": asdict(stored.scope),
+        "at": comparison.at.isoformat(),
+        "result": comparison.result,
+        "left": comparison.remaining,
+        "not_compared": comparison.not_compared,
+        "scope": asdict(comparison.scope),
     }
 
 

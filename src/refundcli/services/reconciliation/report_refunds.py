@@ -17,24 +17,26 @@ NOT_MADE = (RefundState.FAILED, RefundState.REVERSED)
 _UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
 
 
-def refund_in_books(line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
-    by_reference = next((r for r in line.refunds if r.provider_reference == reference), None)
-    named = (r for r in line.refunds if r.id == merchant_reference and not r.provider_reference)
-    return by_reference or next(named, None)
+def refund_in_books(payment_line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
+    by_reference = next((r for r in payment_line.refunds if r.provider_reference == reference), None)
+    by_our_id = (r for r in payment_line.refunds if r.id == merchant_reference and not r.provider_reference)
+    return by_reference or next(by_our_id, None)
 
 
-def sent_again(reported: Sequence[ReportRow], refund: RefundLine | None) -> ReportRow | None:
+def sent_again(refund_rows: Sequence[ReportRow], refund: RefundLine | None) -> ReportRow | None:
     """The newest success after a failure: Adyen may retry by itself, so the customer has the money in spite of it.
 
     None if the money was returned afterwards.
     """
-    failures = [row.booked_at for row in reported if refund_state(row) is RefundState.FAILED]
-    failed_here = refund.needs_acknowledgement_since if refund and refund.state is RefundState.FAILED else None
-    since = max(failures, default=failed_here)
-    if since is None or any(refund_state(row) is RefundState.REVERSED for row in reported):
+    failure_times = [row.booked_at for row in refund_rows if refund_state(row) is RefundState.FAILED]
+    failed_in_books_at = refund.needs_acknowledgement_since if refund and refund.state is RefundState.FAILED else None
+    failed_at = max(failure_times, default=failed_in_books_at)
+    if failed_at is None or any(refund_state(row) is RefundState.REVERSED for row in refund_rows):
         return None
-    later = [row for row in reported if refund_state(row) is RefundState.SUCCEEDED and row.booked_at > since]
-    return max(later, key=lambda row: row.booked_at, default=None)
+    later_successes = [
+        row for row in refund_rows if refund_state(row) is RefundState.SUCCEEDED and row.booked_at > failed_at
+    ]
+    return max(later_successes, key=lambda row: row.booked_at, default=None)
 
 
 def is_new(refund: RefundLine, state: RefundState) -> bool:
@@ -44,23 +46,25 @@ def is_new(refund: RefundLine, state: RefundState) -> bool:
     return may_become(refund.state, state)
 
 
-def newest(rows: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
-    return max((row for row in rows if refund_state(row) in states), key=lambda row: row.booked_at, default=None)
+def newest(refund_rows: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
+    return max((row for row in refund_rows if refund_state(row) in states), key=lambda row: row.booked_at, default=None)
 
 
-def is_new_for_record(record: RefundLine, row: ReportRow, success: ReportRow | None) -> bool:
+def is_new_for_record(record: RefundLine, row: ReportRow, success_row: ReportRow | None) -> bool:
     """Is it a success later than all known outcomes, or a failure without a later success (I7)?
 
     For an undone record, only a success after the failure: then the money was returned after all.
     """
-    if row is success:
-        dates = filter(None, (record.succeeded_at, record.failed_at))
-        undone = record.state is not RefundState.RECORDED
-        return all(row.booked_at > date for date in dates) and not (undone and record.failed_at is None)
+    if row is success_row:
+        outcome_times = filter(None, (record.succeeded_at, record.failed_at))
+        is_undone = record.state is not RefundState.RECORDED
+        return all(row.booked_at > known_time for known_time in outcome_times) and not (
+            is_undone and record.failed_at is None
+        )
     if record.state is not RefundState.RECORDED:
         return False
-    successes = filter(None, (record.succeeded_at, success.booked_at if success else None))
-    return all(row.booked_at >= date for date in successes)
+    success_times = filter(None, (record.succeeded_at, success_row.booked_at if success_row else None))
+    return all(row.booked_at >= known_time for known_time in success_times)
 
 
 def is_expected(refund: RefundLine | None, state: RefundState) -> bool:
@@ -70,13 +74,23 @@ def is_expected(refund: RefundLine | None, state: RefundState) -> bool:
     return refund.state in _UNDER_WAY and state.is_accepted
 
 
-def refund_difference(line: PaymentLine, refund: RefundLine | None, update: RefundUpdate) -> Difference:
-    kind, here, there, amount = DifferenceKind.MISSING_HERE, "", str(update.amount), update.amount
+def refund_difference(payment_line: PaymentLine, refund: RefundLine | None, update: RefundUpdate) -> Difference:
+    kind, in_books, at_provider, amount = DifferenceKind.MISSING_HERE, "", str(update.amount), update.amount
     if refund is not None and refund.amount.currency != update.amount.currency:
-        kind, here = DifferenceKind.CURRENCY, str(refund.amount)
+        kind, in_books = DifferenceKind.CURRENCY, str(refund.amount)
     elif refund is not None and refund.amount != update.amount:
-        kind, here, amount = DifferenceKind.AMOUNT, str(refund.amount), apart(refund.amount, update.amount)
+        kind, in_books, amount = DifferenceKind.AMOUNT, str(refund.amount), apart(refund.amount, update.amount)
     elif refund is not None:
-        kind, here, there = DifferenceKind.STATUS, refund.state, update.state
+        kind, in_books, at_provider = DifferenceKind.STATUS, refund.state, update.state
     refund_id = refund.id if refund else ""
-    return Difference(kind, update.provider, line.invoice, update.reference, "refund", here, there, amount, refund_id)
+    return Difference(
+        kind,
+        update.provider,
+        payment_line.invoice,
+        update.reference,
+        "refund",
+        in_books,
+        at_provider,
+        amount,
+        refund_id,
+    )

@@ -43,6 +43,8 @@ def dispute_in_books(tx: Writing, update: DisputeUpdate) -> DisputeInBooks | Non
     """The dispute with this reference, else the import's placeholder for it."""
     match = payment_of_dispute(tx, update)
     disputes = match[1].disputes if match else ()
-    named = (dispute for dispute in disputes if dispute.reference == update.reference)
-    existing = next(named, None) or next((dispute for dispute in disputes if dispute.is_placeholder), None)
-    return DisputeInBooks(existing.state, match[1].lost) if match and existing else None
+    same_reference = (dispute for dispute in disputes if dispute.reference == update.reference)
+    stored_dispute = next(same_reference, None) or next(
+        (dispute for dispute in disputes if dispute.is_placeholder), None
+    )
+    return DisputeInBooks(stored_dispute.state, match[1].lost) if match and stored_dispute else None

@@ -145,7 +145,9 @@ def issue_refund(
     with before_sending():
         ready = {s.payment.provider: providers.of(s.payment.provider) for s in previewed.shares if s.payment.provider}
         asked_at = clock.now()
-        reported = checked_snapshots(previewed.invoice, previewed.shares, books=books, providers=providers, own=own)
+        reported = checked_snapshots(
+            previewed.invoice, previewed.shares, books=books, providers=providers, own_refunds=own
+        )
     snapshots = {payment_id: Snapshot(payment, asked_at) for payment_id, payment in reported.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:

@@ -177,7 +177,7 @@ def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> Mar
         return MarkPreview(invoice, (), tuple(existing))
     shares = mark_shares(invoice, request, today=clock.today())
     if request.amount and not request.may_repeat:
-        refuse_duplicate(invoice, shares, request.reason, now=clock.now(), again="record")
+        refuse_duplicate(invoice, shares, request.reason, now=clock.now(), repeat_verb="record")
     return MarkPreview(invoice, tuple(shares))
 
 

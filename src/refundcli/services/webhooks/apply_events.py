@@ -88,7 +88,8 @@ def apply_stored(
     """Apply waiting and unmatched events after the number `after`, oldest first.
 
     Events of an unreachable provider stay as they are. `at_once` events are applied in one transaction. `pause` is
-    shared by several calls, so that an unreachable provider does not delay the events of the other.
+    shared by several calls, so that an unreachable provider does not delay the events of the other. `may_continue` is
+    asked before each batch; only events that `selects` accepts are applied.
     """
     outcomes = EventOutcomes(last_id=after)
     update_reader = _UpdateReader(readers, outcomes, pause or ProviderPause())
@@ -96,17 +97,18 @@ def apply_stored(
         batch = books.read(lambda tx: tx.events_to_apply(after=outcomes.last_id, limit=at_once))
         if not batch:
             break
-        with_updates = [(event, update_reader.updates_in(event)) for event in batch if selects(event)]
-        if with_updates:
-            _apply_batch(with_updates, outcomes, books=books, clock=clock, credit_note_format=credit_note_format)
+        events_with_updates = [(event, update_reader.updates_in(event)) for event in batch if selects(event)]
+        if events_with_updates:
+            _apply_batch(events_with_updates, outcomes, books=books, clock=clock, credit_note_format=credit_note_format)
         outcomes.last_id = batch[-1].id
     if outcomes.changed:
         # An event that names only its dispute can arrive before that dispute.
-        again = apply_known(
+        known_outcomes = apply_known(
             Provider.ADYEN, books=books, readers=readers, clock=clock, credit_note_format=credit_note_format
         )
-        outcomes.changed += again.changed
-        outcomes.contradictions += again.contradictions
+        outcomes.changed += known_outcomes.changed
+        outcomes.contradictions += known_outcomes.contradictions
+        outcomes.failed += known_outcomes.failed
     return outcomes
 
 
@@ -115,20 +117,24 @@ def apply_known(
 ) -> EventOutcomes:
     """Apply events that were stored before their payment or dispute was in the books, oldest first.
 
-    Without `asks`, only events that were not applied on arrival, which need no look-up.
+    Without `asks`, which allows look-ups at the provider, only events that were not applied on arrival.
     """
-    outcomes, before = EventOutcomes(), -1
+    outcomes, changed_before = EventOutcomes(), -1
     update_reader = _UpdateReader(readers, outcomes, ProviderPause())
-    while outcomes.changed > before:
-        before, outcomes.last_id = outcomes.changed, 0
+    while outcomes.changed > changed_before:
+        changed_before, outcomes.last_id = outcomes.changed, 0
         while batch := books.read(
             lambda tx: tx.events_of_known_payments(provider, after=outcomes.last_id, limit=_BATCH)
         ):
-            with_updates = [
-                (event, update_reader.updates_in(event)) for event in batch if asks or event.event.not_applied
+            events_with_updates = [
+                (stored_event, update_reader.updates_in(stored_event))
+                for stored_event in batch
+                if asks or stored_event.event.not_applied
             ]
-            if with_updates:
-                _apply_batch(with_updates, outcomes, books=books, clock=clock, credit_note_format=credit_note_format)
+            if events_with_updates:
+                _apply_batch(
+                    events_with_updates, outcomes, books=books, clock=clock, credit_note_format=credit_note_format
+                )
             outcomes.last_id = batch[-1].id
     return outcomes
 
@@ -138,10 +144,10 @@ def apply_set_aside(
 ) -> None:
     """Apply events that were stored without being applied and whose payment was imported since (R13)."""
     for provider in Provider:
-        again = apply_known(
+        known_outcomes = apply_known(
             provider, books=books, readers=readers, clock=clock, credit_note_format=credit_note_format, asks=False
         )
-        outcomes.include(again)
+        outcomes.include(known_outcomes)
 
 
 def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: Clock, credit_note_format: str) -> bool:
@@ -150,19 +156,19 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
     In the caller's transaction, so that no refund is decided while a stored event is not applied (R13). Stripe's events
     only name the payment to look up, which happens before each refund.
     """
-    numbers = {
-        event.event_id
+    event_numbers = {
+        unreviewed_event.event_id
         for payment in invoice.payments
-        for event in payment.unreviewed
-        if event.provider is Provider.ADYEN and not event.needs_a_person
+        for unreviewed_event in payment.unreviewed
+        if unreviewed_event.provider is Provider.ADYEN and not unreviewed_event.needs_a_person
     }
-    for number in sorted(numbers):
-        stored = event_numbered(tx, number)
-        updates = None if stored.event.not_applied else readers(Provider.ADYEN).updates_in(stored.event)
-        outcome = _outcome_of(tx, stored, updates, clock, credit_note_format)
-        if (outcome.state, outcome.note) != (stored.state, stored.note):
-            tx.mark_event(stored, outcome.state, outcome.note)
-    return bool(numbers)
+    for event_number in sorted(event_numbers):
+        stored_event = event_numbered(tx, event_number)
+        updates = None if stored_event.event.not_applied else readers(Provider.ADYEN).updates_in(stored_event.event)
+        outcome = _outcome_of(tx, stored_event, updates, clock, credit_note_format)
+        if (outcome.state, outcome.note) != (stored_event.state, stored_event.note):
+            tx.mark_event(stored_event, outcome.state, outcome.note)
+    return bool(event_numbers)
 
 
 def waits_or_is_young(*, since: datetime) -> Callable[[StoredEvent], bool]:
@@ -185,13 +191,13 @@ class ProviderPause:
     """Skips an unreachable provider for `seconds`."""
 
     seconds: float = 0.0
-    _until: dict[Provider, float] = field(default_factory=dict)
+    _paused_until: dict[Provider, float] = field(default_factory=dict)
 
     def begin(self, provider: Provider) -> None:
-        self._until[provider] = time.monotonic() + self.seconds
+        self._paused_until[provider] = time.monotonic() + self.seconds
 
     def is_on(self, provider: Provider) -> bool:
-        return time.monotonic() < self._until.get(provider, 0.0)
+        return time.monotonic() < self._paused_until.get(provider, 0.0)
 
 
 @dataclass(slots=True)
@@ -206,28 +212,28 @@ class _UpdateReader:
     pause: ProviderPause
     unanswered: dict[Provider, list[_Unavailable]] = field(default_factory=dict)
 
-    def updates_in(self, event: StoredEvent) -> _Updates:
-        if event.event.not_applied:
+    def updates_in(self, stored_event: StoredEvent) -> _Updates:
+        if stored_event.event.not_applied:
             return None
-        provider = event.event.provider
-        unanswered = self.unanswered.setdefault(provider, [])
-        if len(unanswered) >= _MAX_UNANSWERED:
-            return unanswered[-1]
+        provider = stored_event.event.provider
+        failures = self.unanswered.setdefault(provider, [])
+        if len(failures) >= _MAX_UNANSWERED:
+            return failures[-1]
         if self.pause.is_on(provider):
-            return _Unavailable(event.note or f"{provider.label} was unreachable a moment ago")
+            return _Unavailable(stored_event.note or f"{provider.label} was unreachable a moment ago")
         try:
-            updates = self.readers(provider).updates_in(event.event)
+            updates = self.readers(provider).updates_in(stored_event.event)
         except CannotBeHeld as problem:
             return _Unavailable(problem.message)
         except NotUsable as problem:
-            unanswered.append(_Unavailable(problem.message))
-            if len(unanswered) >= _MAX_UNANSWERED:
+            failures.append(_Unavailable(problem.message))
+            if len(failures) >= _MAX_UNANSWERED:
                 self.pause.begin(provider)
             self.outcomes.unreachable[provider] = problem.message
-            return unanswered[-1]
+            return failures[-1]
         except Exception as error:
             return _Unavailable(f"could not be read ({type(error).__name__})")
-        unanswered.clear()
+        failures.clear()
         self.outcomes.unreachable.pop(provider, None)
         self.outcomes.answered.add(provider)
         return updates
@@ -243,72 +249,84 @@ def _apply_batch(
 ) -> None:
     """Apply a batch in one transaction, else one by one. An event that cannot be applied waits, with a note."""
     try:
-        applied = books.write(lambda tx: _apply(tx, batch, clock, credit_note_format))
+        event_outcomes = books.write(lambda tx: _apply(tx, batch, clock, credit_note_format))
     except Exception as error:
         if isinstance(error, RefundcliError) and not isinstance(error, WouldContradict):
             raise
         if len(batch) > 1:
-            for single in batch:
-                _apply_batch([single], outcomes, books=books, clock=clock, credit_note_format=credit_note_format)
+            for event_with_updates in batch:
+                _apply_batch(
+                    [event_with_updates], outcomes, books=books, clock=clock, credit_note_format=credit_note_format
+                )
             return
-        ((event, _),) = batch
+        ((stored_event, _),) = batch
         outcome = UpdateOutcome(EventState.WAITING, f"could not be applied ({type(error).__name__})")
-        books.write(lambda tx: tx.mark_event(event, outcome.state, outcome.note))
-        applied = [(event, outcome)]
-        outcomes.failed.append((event, outcome.note))
-    for event, outcome in applied:
-        outcomes.add(event, outcome)
+        books.write(lambda tx: tx.mark_event(stored_event, outcome.state, outcome.note))
+        event_outcomes = [(stored_event, outcome)]
+        outcomes.failed.append((stored_event, outcome.note))
+    for stored_event, outcome in event_outcomes:
+        outcomes.add(stored_event, outcome)
 
 
 def _apply(
     tx: Writing, batch: Sequence[tuple[StoredEvent, _Updates]], clock: Clock, credit_note_format: str
 ) -> list[tuple[StoredEvent, UpdateOutcome]]:
-    outcomes = []
-    for event, updates in batch:
-        outcome = _outcome_of(tx, event, updates, clock, credit_note_format)
-        if (outcome.state, outcome.note) != (event.state, event.note):
-            tx.mark_event(event, outcome.state, outcome.note)
-        outcomes.append((event, outcome))
-    return outcomes
+    event_outcomes = []
+    for stored_event, updates in batch:
+        outcome = _outcome_of(tx, stored_event, updates, clock, credit_note_format)
+        if (outcome.state, outcome.note) != (stored_event.state, stored_event.note):
+            tx.mark_event(stored_event, outcome.state, outcome.note)
+        event_outcomes.append((stored_event, outcome))
+    return event_outcomes
 
 
 def _outcome_of(
-    tx: Writing, event: StoredEvent, updates: _Updates, clock: Clock, credit_note_format: str
+    tx: Writing, stored_event: StoredEvent, updates: _Updates, clock: Clock, credit_note_format: str
 ) -> UpdateOutcome:
     if isinstance(updates, _Unavailable):
         return UpdateOutcome(EventState.WAITING, updates.why)
-    if event.event.not_applied:
-        return outcome_of_not_applied(tx, event)
+    if stored_event.event.not_applied:
+        return outcome_of_not_applied(tx, stored_event)
     if updates is None:
         return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
-    decided = tx.decided_words(event.event.provider) if any(isinstance(update, Doubt) for update in updates) else {}
-    if updates and all(isinstance(update, Doubt) and update.word in decided for update in updates):
+    effect_by_word = (
+        tx.decided_words(stored_event.event.provider) if any(isinstance(update, Doubt) for update in updates) else {}
+    )
+    if updates and all(isinstance(update, Doubt) and update.word in effect_by_word for update in updates):
         return UpdateOutcome(
-            EventState.NOTED, f"{event.event.kind} has the effect {decided[event.event.kind]} in this store"
+            EventState.NOTED,
+            f"{stored_event.event.kind} has the effect {effect_by_word[stored_event.event.kind]} in this store",
         )
-    update_source = f"{event.event.provider} event {event.event.key}"
+    update_source = f"{stored_event.event.provider} event {stored_event.event.key}"
     snapshots = [update for update in updates if isinstance(update, PaymentSnapshot)]
-    outcomes = [apply_snapshot(tx, update, clock=clock, credit_note_format=credit_note_format) for update in snapshots]
-    to_apply = [update for update in updates if not isinstance(update, PaymentSnapshot)]
+    snapshot_outcomes = [
+        apply_snapshot(tx, update, clock=clock, credit_note_format=credit_note_format) for update in snapshots
+    ]
+    other_updates = [update for update in updates if not isinstance(update, PaymentSnapshot)]
     return worst_of(
         [
-            *outcomes,
+            *snapshot_outcomes,
             *apply_updates(
-                tx, to_apply, update_source=update_source, clock=clock, credit_note_format=credit_note_format
+                tx, other_updates, update_source=update_source, clock=clock, credit_note_format=credit_note_format
             ),
         ]
     )
 
 
-def outcome_of_not_applied(tx: Writing, event: StoredEvent) -> UpdateOutcome:
+def outcome_of_not_applied(tx: Writing, stored_event: StoredEvent) -> UpdateOutcome:
     """Unreviewed if it names a payment of ours (R13), else noted. Decisions about codes do not apply to it."""
-    delivered = event.event
+    delivered_event = stored_event.event
     why = {
-        RejectionReason.OTHER_ACCOUNT: f"is for another account, {delivered.account}",
-        RejectionReason.OTHER_MODE: f"is for {'live' if delivered.livemode else 'test'} mode",
-    }.get(delivered.not_applied or RejectionReason.UNREADABLE, "has a format that refundcli does not know")
-    payments = tuple(tx.payments_of_event(event.id))
+        RejectionReason.OTHER_ACCOUNT: f"is for another account, {delivered_event.account}",
+        RejectionReason.OTHER_MODE: f"is for {'live' if delivered_event.livemode else 'test'} mode",
+    }.get(delivered_event.not_applied or RejectionReason.UNREADABLE, "has a format that refundcli does not know")
+    payment_references = tuple(tx.payments_of_event(stored_event.id))
     doubt = Doubt(
-        delivered.provider, payments, delivered.kind, delivered.about, f"{why}; it was not applied", delivered.account
+        delivered_event.provider,
+        payment_references,
+        delivered_event.kind,
+        delivered_event.about,
+        f"{why}; it was not applied",
+        delivered_event.account,
     )
     return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, doubt) else EventState.NOTED, doubt.why)

@@ -28,9 +28,11 @@ class NoSuchEvent(NotFound):
 class UnknownEventState(UsageProblem):
     code = "unknown-event-state"
 
-    def __init__(self, word: str) -> None:
-        near = did_you_mean(word, list(EventState))
-        super().__init__(f"{word[:40]!a} is not a state of an event.", hint=near or f"One of: {', '.join(EventState)}.")
+    def __init__(self, state_name: str) -> None:
+        suggestion = did_you_mean(state_name, list(EventState))
+        super().__init__(
+            f"{state_name[:40]!a} is not a state of an event.", hint=suggestion or f"One of: {', '.join(EventState)}."
+        )
 
 
 def event_numbered(reading: Reading, number: int) -> StoredEvent:
@@ -53,17 +55,24 @@ def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[S
 
 def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
     """Each event with its refund in these books; None if it is about something else."""
-    by_reference: dict[tuple[Provider, str], Refund] = {}
+    refund_by_reference: dict[tuple[Provider, str], Refund] = {}
     for provider in Provider:
-        abouts = [event.event.about for event in events if event.event.provider is provider and event.event.about]
-        refunds = reading.refunds_by_provider_references(provider, abouts) if abouts else []
-        by_reference |= {(provider, refund.provider_reference): refund for refund in refunds}
-    return [(event, by_reference.get((event.event.provider, event.event.about))) for event in events]
+        object_ids = [
+            stored_event.event.about
+            for stored_event in events
+            if stored_event.event.provider is provider and stored_event.event.about
+        ]
+        refunds = reading.refunds_by_provider_references(provider, object_ids) if object_ids else []
+        refund_by_reference |= {(provider, refund.provider_reference): refund for refund in refunds}
+    return [
+        (stored_event, refund_by_reference.get((stored_event.event.provider, stored_event.event.about)))
+        for stored_event in events
+    ]
 
 
-def event_state(word: str) -> EventState:
+def event_state(state_name: str) -> EventState:
     """The state with this name. Raises UnknownEventState."""
     try:
-        return EventState(word)
+        return EventState(state_name)
     except ValueError:
-        raise UnknownEventState(word) from None
+        raise UnknownEventState(state_name) from None

@@ -58,34 +58,40 @@ class IngestSummary:
 def ingest(
     deliveries: Iterable[SavedDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply
 ) -> IngestSummary:
-    """Store and apply the verified events. Raises SettingsProblem if the settings do not allow to verify any."""
+    """Store and apply the verified events. Raises SettingsProblem if the settings do not allow to verify any.
+
+    `readers` gives the reader of a provider's deliveries; `apply` applies the stored events.
+    """
     summary, events = IngestSummary(), list[NewEvent]()
-    rejected = Counter[tuple[Provider | None, RejectionReason]]()
-    newest = books.read(lambda tx: tx.events(EventFilter(limit=1)))
+    rejection_counts = Counter[tuple[Provider | None, RejectionReason]]()
+    newest_events = books.read(lambda tx: tx.events(EventFilter(limit=1)))
     for delivery in deliveries:
         provider = _provider_of(delivery)
-        verified = _verified(delivery, provider, readers)
-        events += verified.events
-        rejected.update((provider, item.reason) for item in verified.rejected)
+        verified_delivery = _verified(delivery, provider, readers)
+        events += verified_delivery.events
+        rejection_counts.update((provider, rejection.reason) for rejection in verified_delivery.rejected)
         summary.rejected += [
-            RejectedLine(delivery.line, item.item, item.reason, item.why) for item in verified.rejected
+            RejectedLine(delivery.line, rejection.item, rejection.reason, rejection.why)
+            for rejection in verified_delivery.rejected
         ]
-        summary.not_applied.update(item.not_applied.value for item in verified.events if item.not_applied)
+        summary.not_applied.update(event.not_applied.value for event in verified_delivery.events if event.not_applied)
         if len(events) >= _AT_ONCE:
             _store(events, summary, books)
             events = []
     _store(events, summary, books)
-    count_rejected(rejected, books=books)
+    count_rejected(rejection_counts, books=books)
     # Also apply waiting events from before: an earlier run may have been killed after it stored them.
-    before = newest[0].id if newest else 0
-    summary.applied = apply(books=books, selects=lambda item: item.id > before or item.state is EventState.WAITING)
+    last_number_before = newest_events[0].id if newest_events else 0
+    summary.applied = apply(
+        books=books, selects=lambda stored: stored.id > last_number_before or stored.state is EventState.WAITING
+    )
     return summary
 
 
 def _provider_of(delivery: SavedDelivery) -> Provider:
     # Only Stripe has this header; Adyen's items carry their signatures.
-    signed = any(name.lower() == "stripe-signature" for name in delivery.headers)
-    return delivery.provider or (Provider.STRIPE if signed else Provider.ADYEN)
+    has_stripe_signature = any(header_name.lower() == "stripe-signature" for header_name in delivery.headers)
+    return delivery.provider or (Provider.STRIPE if has_stripe_signature else Provider.ADYEN)
 
 
 def _verified(delivery: SavedDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
@@ -99,6 +105,6 @@ def _verified(delivery: SavedDelivery, provider: Provider, readers: DeliveryRead
 
 def _store(events: list[NewEvent], summary: IngestSummary, books: Books) -> None:
     if events:
-        new = store_events(events, books=books)
-        summary.new += new
-        summary.duplicates += len(events) - new
+        new_count = store_events(events, books=books)
+        summary.new += new_count
+        summary.duplicates += len(events) - new_count

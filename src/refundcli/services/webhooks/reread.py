@@ -35,9 +35,9 @@ class EventsNotRead(Refused):
     code = "events-not-read"
 
     def __init__(self, providers: Sequence[Provider]) -> None:
-        names = " and ".join(provider.label for provider in providers)
+        labels = " and ".join(provider.label for provider in providers)
         super().__init__(
-            f"Stored events of {names} must be read again first: this version of refundcli reads some differently.",
+            f"Stored events of {labels} must be read again first: this version of refundcli reads some differently.",
             hint="refundcli events apply",
             context={"providers": [provider.value for provider in providers]},
         )
@@ -49,8 +49,8 @@ def unread_providers(version_of: Callable[[Provider], str], reading: Reading) ->
 
 
 def _is_unread(provider: Provider, version_of: Callable[[Provider], str], reading: Reading) -> bool:
-    stored = reading.sync_state(_name(provider))
-    if stored and stored[0] == version_of(provider):
+    stored_version = reading.sync_state(_name(provider))
+    if stored_version and stored_version[0] == version_of(provider):
         return False
     return bool(reading.events_to_reread(provider, after=0, limit=1))
 
@@ -64,43 +64,45 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
     if _known_version(vocabulary, books) == vocabulary.version:
         return 0
     books.write(partial(_end_decisions, vocabulary))
-    decided = books.read(lambda tx: tx.decided_words(vocabulary.provider))
-    count, after = 0, 0
-    while page := books.read(partial(_page, vocabulary.provider, after)):
-        after = page[-1].id
+    decided_words = books.read(lambda tx: tx.decided_words(vocabulary.provider))
+    reread_count, last_number = 0, 0
+    while page := books.read(partial(_page, vocabulary.provider, last_number)):
+        last_number = page[-1].id
         # What a person decided of a word that is still not listed holds.
-        ignored = [stored for stored in page if stored.event.kind not in decided and _is_ignored_by_its_word(stored)]
-        again = [stored for stored in ignored if _may_concern_refunds(vocabulary, stored.event)]
-        again += [stored for stored in page if _is_listed_now(vocabulary, stored)]
+        ignored_events = [
+            stored for stored in page if stored.event.kind not in decided_words and _is_ignored_by_its_word(stored)
+        ]
+        events_to_apply = [stored for stored in ignored_events if _may_concern_refunds(vocabulary, stored.event)]
+        events_to_apply += [stored for stored in page if _is_listed_now(vocabulary, stored)]
         # Those that were set aside block by the payments that they name; the word may have had none before.
-        named = [stored for stored in page if stored.state in _OPEN or stored.event.not_applied]
-        if again or named:
-            count += books.write(partial(_wait, vocabulary, again, named))
+        events_to_link = [stored for stored in page if stored.state in _OPEN or stored.event.not_applied]
+        if events_to_apply or events_to_link:
+            reread_count += books.write(partial(_wait, vocabulary, events_to_apply, events_to_link))
     books.write(lambda tx: tx.set_sync_state(_name(vocabulary.provider), vocabulary.version))
-    return count
+    return reread_count
 
 
 def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    stored = books.read(lambda tx: tx.sync_state(_name(vocabulary.provider)))
-    return stored[0] if stored else ""
+    stored_version = books.read(lambda tx: tx.sync_state(_name(vocabulary.provider)))
+    return stored_version[0] if stored_version else ""
 
 
-def _page(provider: Provider, after: int, reading: Reading) -> list[StoredEvent]:
-    return reading.events_to_reread(provider, after=after, limit=_AT_ONCE)
+def _page(provider: Provider, last_number: int, reading: Reading) -> list[StoredEvent]:
+    return reading.events_to_reread(provider, after=last_number, limit=_AT_ONCE)
 
 
-def _is_ignored_by_its_word(stored: StoredEvent) -> bool:
+def _is_ignored_by_its_word(stored_event: StoredEvent) -> bool:
     """What a person acknowledged by itself stays acknowledged."""
-    if stored.event.not_applied:
+    if stored_event.event.not_applied:
         return False
-    return stored.state is EventState.NOTED or f"({stored.event.kind} {WORD_DECIDED} " in stored.note
+    return stored_event.state is EventState.NOTED or f"({stored_event.event.kind} {WORD_DECIDED} " in stored_event.note
 
 
-def _is_listed_now(vocabulary: Vocabulary, stored: StoredEvent) -> bool:
+def _is_listed_now(vocabulary: Vocabulary, stored_event: StoredEvent) -> bool:
     """Is it unreviewed because of its word alone, which this version knows?"""
-    word = stored.event.kind
-    is_unlisted = stored.state is EventState.UNREVIEWED and stored.note.startswith(f"{word} {NOT_LISTED} ")
-    return is_unlisted and not stored.event.not_applied and vocabulary.is_listed(word)
+    word = stored_event.event.kind
+    was_unlisted = stored_event.state is EventState.UNREVIEWED and stored_event.note.startswith(f"{word} {NOT_LISTED} ")
+    return was_unlisted and not stored_event.event.not_applied and vocabulary.is_listed(word)
 
 
 def _may_concern_refunds(vocabulary: Vocabulary, event: NewEvent) -> bool:
@@ -125,17 +127,22 @@ def _payments_of(vocabulary: Vocabulary, event: NewEvent) -> tuple[str, ...]:
         return ()
 
 
-def _wait(vocabulary: Vocabulary, events: Sequence[StoredEvent], named: Sequence[StoredEvent], tx: Writing) -> int:
+def _wait(
+    vocabulary: Vocabulary, events_to_apply: Sequence[StoredEvent], events_to_link: Sequence[StoredEvent], tx: Writing
+) -> int:
     """Only those that are still as they were read: one may be acknowledged, or read again, by another process.
 
-    An import and the check before a refund find them, and the `named` ones, by the payments that they name now.
+    An import and the check before a refund find them, and `events_to_link`, by the payments that they name now.
     """
     note = "is read again: the provider's vocabulary has changed"
-    linked = (*events, *named)
+    all_events = (*events_to_apply, *events_to_link)
     tx.link_payments(
-        {stored.id: replace(stored.event, payments=_payments_of(vocabulary, stored.event)) for stored in linked}
+        {
+            stored_event.id: replace(stored_event.event, payments=_payments_of(vocabulary, stored_event.event))
+            for stored_event in all_events
+        }
     )
-    return sum(tx.mark_event_unchanged(event, EventState.WAITING, note) for event in events)
+    return sum(tx.mark_event_unchanged(stored_event, EventState.WAITING, note) for stored_event in events_to_apply)
 
 
 def _name(provider: Provider) -> str:

@@ -22,15 +22,15 @@ from refundcli.services.webhooks.event_lookup import LARGEST_NUMBER, event_numbe
 class NothingToReview(Refused):
     code = "nothing-to-review"
 
-    def __init__(self, stored: StoredEvent) -> None:
+    def __init__(self, stored_event: StoredEvent) -> None:
         super().__init__(
-            f"Event {stored.id} is {stored.state}: only unreviewed events can be acknowledged.",
+            f"Event {stored_event.id} is {stored_event.state}: only unreviewed events can be acknowledged.",
             hint=(
                 "refundcli events apply"
-                if stored.state is EventState.WAITING
+                if stored_event.state is EventState.WAITING
                 else "refundcli events list --state unreviewed   lists them"
             ),
-            context={"event": stored.id, "state": stored.state},
+            context={"event": stored_event.id, "state": stored_event.state},
         )
 
 
@@ -39,21 +39,22 @@ class DecisionNeeded(UsageProblem):
 
     code = "dispute-decision-needed"
 
-    def __init__(self, what: str, number: int | None = None) -> None:
-        name = str(number) if number else "ID"
+    def __init__(self, event_kind: str, event_number: int | None = None) -> None:
+        id_text = str(event_number) if event_number else "ID"
         super().__init__(
-            f"{what} is about a dispute: add whether that dispute is open, won or lost.",
-            hint=f"refundcli events acknowledge {name} --as open|won|lost",
+            f"{event_kind} is about a dispute: add whether that dispute is open, won or lost.",
+            hint=f"refundcli events acknowledge {id_text} --as open|won|lost",
         )
 
 
 class NotOfADispute(UsageProblem):
     code = "not-a-dispute"
 
-    def __init__(self, stored: StoredEvent, word: str) -> None:
+    def __init__(self, stored_event: StoredEvent, decision: str) -> None:
         super().__init__(
-            f"Event {stored.id}, {stored.event.kind}, is not about a dispute: it cannot be acknowledged as {word}.",
-            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
+            f"Event {stored_event.id}, {stored_event.event.kind}, is not about a dispute: "
+            f"it cannot be acknowledged as {decision}.",
+            hint=f"refundcli events acknowledge {stored_event.id} --memo TEXT",
         )
 
 
@@ -72,13 +73,13 @@ class WordNotToDecide(Refused):
 
     code = "word-not-to-decide"
 
-    def __init__(self, stored: StoredEvent) -> None:
-        word = stored.event.kind
-        why = "means that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
+    def __init__(self, stored_event: StoredEvent) -> None:
+        word = stored_event.event.kind
+        why_not = "means that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
         super().__init__(
-            f"{ascii(word[:80])[1:-1]} {why}: each event with it must be reviewed by itself.",
-            hint=f"refundcli events acknowledge {stored.id} --memo TEXT",
-            context={"event": stored.id, "code": word},
+            f"{ascii(word[:80])[1:-1]} {why_not}: each event with it must be reviewed by itself.",
+            hint=f"refundcli events acknowledge {stored_event.id} --memo TEXT",
+            context={"event": stored_event.id, "code": word},
         )
 
 
@@ -88,30 +89,34 @@ DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost":
 WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
 
 
-def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers, decision: str = "") -> StoredEvent:
+def acknowledge_event(
+    event_number: int, *, memo: str, books: Books, readers: Readers, decision: str = ""
+) -> StoredEvent:
     """Acknowledge an unreviewed event: it no longer blocks refunds. `decision`: the state of its dispute.
 
     Raises NoSuchEvent, NothingToReview, DecisionNeeded, NotOfADispute.
     """
 
     def write(tx: Writing) -> StoredEvent:
-        stored = event_numbered(tx, number)
-        if stored.state is EventState.NOTED and stored.event.not_applied:
+        stored_event = event_numbered(tx, event_number)
+        if stored_event.state is EventState.NOTED and stored_event.event.not_applied:
             # Its payment may have been imported since.
-            stored = replace(stored, state=outcome_of_not_applied(tx, stored).state)
-        word = stored.event.kind
+            stored_event = replace(stored_event, state=outcome_of_not_applied(tx, stored_event).state)
+        event_kind = stored_event.event.kind
         # The state of a dispute may be decided again: the provider may never report another one.
-        again = bool(decision) and is_about_a_dispute(word) and stored.note.startswith(ACKNOWLEDGED)
-        if stored.state is not EventState.UNREVIEWED and not again:
-            raise NothingToReview(stored)
-        if decision and not is_about_a_dispute(word):
-            raise NotOfADispute(stored, decision)
-        if not decision and is_about_a_dispute(word):
-            raise DecisionNeeded(word, number)
+        is_decided_again = (
+            bool(decision) and is_about_a_dispute(event_kind) and stored_event.note.startswith(ACKNOWLEDGED)
+        )
+        if stored_event.state is not EventState.UNREVIEWED and not is_decided_again:
+            raise NothingToReview(stored_event)
+        if decision and not is_about_a_dispute(event_kind):
+            raise NotOfADispute(stored_event, decision)
+        if not decision and is_about_a_dispute(event_kind):
+            raise DecisionNeeded(event_kind, event_number)
         if decision:
-            decide_dispute(tx, stored, DISPUTE_DECISIONS[decision], readers(stored.event.provider))
-        tx.acknowledge_event(stored, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
-        return event_numbered(tx, number)
+            decide_dispute(tx, stored_event, DISPUTE_DECISIONS[decision], readers(stored_event.event.provider))
+        tx.acknowledge_event(stored_event, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
+        return event_numbered(tx, event_number)
 
     return books.write(write)
 
@@ -119,18 +124,25 @@ def acknowledge_event(number: int, *, memo: str, books: Books, readers: Readers,
 def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[[Provider, str], bool]) -> int:
     """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
 
-    Raises UnknownWord, DecisionNeeded, WordNotToDecide.
+    `is_listed`: does the provider's vocabulary have this code? Raises UnknownWord, DecisionNeeded, WordNotToDecide.
     """
 
     def write(tx: Writing) -> int:
         if is_about_a_dispute(word):
             raise DecisionNeeded(word)
-        events = [event for event in tx.unreviewed_events(limit=LARGEST_NUMBER) if event.event.kind == word]
+        events = [
+            stored_event
+            for stored_event in tx.unreviewed_events(limit=LARGEST_NUMBER)
+            if stored_event.event.kind == word
+        ]
         if not events:
             raise UnknownWord(word)
-        for event in events:
-            if word == UNREADABLE_KIND or is_listed(event.event.provider, word):
-                raise WordNotToDecide(event)
-        return sum(tx.decide_word(provider, word, effect) for provider in {event.event.provider for event in events})
+        for stored_event in events:
+            if word == UNREADABLE_KIND or is_listed(stored_event.event.provider, word):
+                raise WordNotToDecide(stored_event)
+        return sum(
+            tx.decide_word(provider, word, effect)
+            for provider in {stored_event.event.provider for stored_event in events}
+        )
 
     return books.write(write)

@@ -28,7 +28,7 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     services, days = me.services, me.settings.refunds.pending_days
     unread = services.unread_events()
     overview = services.books.read(
-        lambda tx: current_status(tx, now=services.clock.now(), pending_days=days, unread=unread)
+        lambda tx: current_status(tx, now=services.clock.now(), pending_days=days, unread_providers=unread)
     )
     store = services.describe_store()
     if me.for_people:

@@ -126,7 +126,7 @@ def refund(
         own = services.books.read(lambda tx: own_refunds(tx.secret(), request, preview))
         with before_sending():
             snapshots = preflight(
-                preview.invoice, preview.shares, books=services.books, providers=services.providers, own=own
+                preview.invoice, preview.shares, books=services.books, providers=services.providers, own_refunds=own
             )
         refunding.show_dry_run(
             me,

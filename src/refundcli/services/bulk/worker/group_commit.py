@@ -255,7 +255,7 @@ def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext,
         return
     store_findings(tx, plan.invoice, row.snapshots)
     own = own_refunds(tx.secret(), request, plan)
-    refuse_differences(plan.invoice, row.snapshots, own, claimed=claims(tx, plan.invoice, row.snapshots))
+    refuse_differences(plan.invoice, row.snapshots, own, claim_differences=claims(tx, plan.invoice, row.snapshots))
     ways = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = context.lease(max(ways, key=context.lease_seconds))
     # All checks precede the first change; only a second reservation could still be refused.
