@@ -114,7 +114,7 @@ class Runner:
             policy=replace(services.policy, sleep=lambda seconds: None),
             limits=RunLimits(**limits),
             on_row_end=record_outcome,
-            stop=self.stop,
+            stop_request=self.stop,
         )
 
     def stop_after(self, seconds: float) -> None:

@@ -53,5 +53,5 @@ def test_the_first_response_counts_if_no_repeat_is_allowed() -> None:
 
     answers = [TOO_MANY, MADE]
     policy = SendingPolicy(35, "CN-{seq}")
-    assert ask(lambda: answers.pop(0), policy, patience=lambda: 35, again=never) == TOO_MANY
+    assert ask(lambda: answers.pop(0), policy, patience=lambda: 35, may_retry=never) == TOO_MANY
     assert (waits, answers) == ([5], [MADE])

@@ -53,10 +53,11 @@ class BulkReport:
         """The codes of refused rows that are not in the run."""
         return self.codes - Counter(self.refused_by_run.values())
 
-    def done(self, *, by_run: bool = False) -> None:
+    def done(self, *, is_in_resumed_run: bool = False) -> None:
+        """Count a row that was done before."""
         self.rows += 1
         self.done_before += 1
-        self.done_by_run += by_run
+        self.done_by_run += is_in_resumed_run
 
     def refuse(self, row: BadRow) -> None:
         """Count a row that cannot be done."""
@@ -69,14 +70,14 @@ class BulkReport:
         if len(self.refused) < _SHOWN:
             self.refused.append(row)
 
-    def take(self, parts: Sequence[tuple[str, Money]]) -> None:
+    def take(self, provider_amounts: Sequence[tuple[str, Money]]) -> None:
         """Count one row, with the amount that it takes from each provider."""
         self.rows += 1
         self.requested += 1
-        self.rows_of[group_key(*parts[0])] += 1
-        for part in parts:
-            group = group_key(*part)
-            self.sums[group] = self.sums.get(group, zero(part[1].currency)) + part[1]
+        self.rows_of[group_key(*provider_amounts[0])] += 1
+        for provider, amount in provider_amounts:
+            currency_and_provider = group_key(provider, amount)
+            self.sums[currency_and_provider] = self.sums.get(currency_and_provider, zero(amount.currency)) + amount
 
 
 def is_partly_refunded(row: BadRow) -> bool:

@@ -27,36 +27,42 @@ class EarlierRows:
         return payment_id in self._taken
 
     def of(self, invoice: Invoice | None) -> Invoice | None:
-        if invoice is None or self._taken.keys().isdisjoint(of for p in invoice.payments for of in p.ids_of_shares):
+        if invoice is None or self._taken.keys().isdisjoint(
+            payment_id for payment in invoice.payments for payment_id in payment.ids_of_shares
+        ):
             return invoice
         return replace(invoice, payments=tuple(map(self._after, invoice.payments)))
 
     def take(self, shares: Sequence[Share], reason: RefundReason) -> tuple[tuple[int, int, int], ...]:
         """Add a row; returns for each payment its id, the amount, and how much of that a lost dispute took (R11)."""
-        parts = []
+        payment_parts = []
         for share in shares:
-            of, minor = share.payment.id, share.amount.minor
-            total, charged = self._taken.get(of, (0, 0))
-            back = minor if is_charged_back(share, reason) else 0
-            self._taken[of] = self.changed[of] = (total + minor, charged + back)
-            parts.append((of, minor, back))
-        return tuple(parts)
+            payment_id, minor_units = share.payment.id, share.amount.minor
+            taken, charged_back = self._taken.get(payment_id, (0, 0))
+            charged_back_here = minor_units if is_charged_back(share, reason) else 0
+            self._taken[payment_id] = self.changed[payment_id] = (taken + minor_units, charged_back + charged_back_here)
+            payment_parts.append((payment_id, minor_units, charged_back_here))
+        return tuple(payment_parts)
 
     def _after(self, payment: Payment) -> Payment:
         """The payment after these rows. What they recorded of its disputes on other shares is recorded for it too."""
         if self._taken.keys().isdisjoint(payment.ids_of_shares):
             return payment
-        unit = payment.captured.currency
-        total, charged = (Money(minor, unit) for minor in self._taken.get(payment.id, (0, 0)))
-        charged_in_all = sum(self._taken.get(of, (0, 0))[1] for of in payment.ids_of_shares)
-        lost = payment.lost - charged
+        payment_currency = payment.captured.currency
+        taken, charged_back = (
+            Money(minor_units, payment_currency) for minor_units in self._taken.get(payment.id, (0, 0))
+        )
+        charged_back_in_all = sum(self._taken.get(payment_id, (0, 0))[1] for payment_id in payment.ids_of_shares)
+        lost_amount = payment.lost - charged_back
         if payment.other_shares:
-            lost = min(lost, Money(max(payment.lost_in_all.minor - charged_in_all, 0), unit))
+            lost_amount = min(
+                lost_amount, Money(max(payment.lost_in_all.minor - charged_back_in_all, 0), payment_currency)
+            )
         other_shares = tuple(
-            replace(share, used=share.used + Money(self._taken.get(share.payment_id, (0, 0))[0], unit))
+            replace(share, used=share.used + Money(self._taken.get(share.payment_id, (0, 0))[0], payment_currency))
             for share in payment.other_shares
         )
-        return replace(payment, refunded=payment.refunded + total, lost=lost, other_shares=other_shares)
+        return replace(payment, refunded=payment.refunded + taken, lost=lost_amount, other_shares=other_shares)
 
 
 @dataclass(slots=True)
@@ -76,14 +82,19 @@ class FileRows:
 
     def line_of_equal(self, candidate: Candidate, line: int) -> int:
         """The line of the first row equal to the one on `line`; 0 if that is the first."""
-        return next((match for match in map(self._line_of, candidate.facts) if match not in (0, line)), 0)
+        return next(
+            (earlier_line for earlier_line in map(self._line_of, candidate.facts) if earlier_line not in (0, line)), 0
+        )
 
     def made(self, refund: Refund) -> bool:
         """Did one of these rows make the refund? Then it is not a duplicate of another row."""
         return bool(self._line_of(refund.id))
 
     def add(self, row: BulkRow, shares: Sequence[Share], refunds: Sequence[Refund]) -> None:
-        """Index a row. `refunds`: those under its key. `shares` is empty if the row was done before."""
+        """Index a row by its facts: texts that rows share only if they are equal, and the ids of its refunds.
+
+        `refunds`: those under its key. `shares` is empty if the row was done before.
+        """
         facts = candidate_of(shares, row.reason, row.reference).facts or map(facts_of_refund, refunds)
         for fact in (*facts, *(refund.id for refund in refunds)):
             self.new.setdefault(fact, row.line)

@@ -35,9 +35,10 @@ _OTHERS_WROTE = -1
 class TooManyForOne(UsageProblem):
     code = "too-many-for-atomic"
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, row_count: int) -> None:
         super().__init__(
-            f"--atomic locks the store for all of its rows; it allows {MOST_AT_ONCE:,}, and the file has {rows:,}.",
+            f"--atomic locks the store for all of its rows; it allows {MOST_AT_ONCE:,}, "
+            f"and the file has {row_count:,}.",
             hint="Leave --atomic out: running the same file again resumes a stopped run and repeats no row.",
         )
 
@@ -48,10 +49,10 @@ class NotAllRows(Refused):
     code = "atomic-refused"
 
     def __init__(self, report: BulkReport) -> None:
-        row = report.refused[0]
+        first_refused = report.refused[0]
         super().__init__(
-            f"{report.refused_count} of {report.rows} rows are refused, the first on line {row.line}: "
-            f"{row.problems[0].message} Nothing was recorded.",
+            f"{report.refused_count} of {report.rows} rows are refused, the first on line {first_refused.line}: "
+            f"{first_refused.problems[0].message} Nothing was recorded.",
             hint="Correct them, or leave --atomic out to record the others.",
             context={"refused": report.refused_count, "rows": report.rows},
         )
@@ -62,11 +63,11 @@ class TooManyErrors(Refused):
 
     code = "too-many-errors"
 
-    def __init__(self, refused: int, most: int, *, how_to_resume: str) -> None:
+    def __init__(self, refused_count: int, max_errors: int, *, how_to_resume: str) -> None:
         super().__init__(
-            f"{refused} rows were refused, and --max-errors is {most}: stopped.",
+            f"{refused_count} rows were refused, and --max-errors is {max_errors}: stopped.",
             hint=how_to_resume,
-            context={"refused": refused, "max_errors": most},
+            context={"refused": refused_count, "max_errors": max_errors},
         )
 
 
@@ -83,14 +84,14 @@ class RecordRowRequests:
     kind: RunKind = RunKind.MARK_REFUNDED
 
     def request(
-        self, row: BulkRow, key: str, amount: Money | None = None, *, allow_duplicate: bool = False
+        self, row: BulkRow, request_key: str, amount: Money | None = None, *, allow_duplicate: bool = False
     ) -> MarkRequest:
         return MarkRequest(
             number=row.invoice,
             amount=amount,
             amount_text=row.amount_text,
             reason=row.reason,
-            request_key=key,
+            request_key=request_key,
             operator=self.operator,
             memo=row.memo,
             payment=row.payment,
@@ -98,13 +99,13 @@ class RecordRowRequests:
             allow_duplicate=allow_duplicate,
         )
 
-    def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
-        return self.request(row, key).content
+    def content(self, row: BulkRow, request_key: str, invoice: Invoice) -> str:
+        return self.request(row, request_key).content
 
-    def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
+    def shares(self, row: BulkRow, request_key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
         """Also raises InvalidAmount: only the invoice knows the currency of the typed amount."""
         amount = parse_amount(row.amount_text, invoice.currency) if row.amount_text else None
-        request = self.request(row, key, amount, allow_duplicate=allow_duplicate)
+        request = self.request(row, request_key, amount, allow_duplicate=allow_duplicate)
         return mark_shares(invoice, request, today=self.clock.today())
 
 
@@ -122,7 +123,9 @@ class RecordRun:
     # What was committed so far, even if the run is interrupted or the store fails.
     report: BulkReport = field(default_factory=BulkReport)
 
-    def record(self, spool: RowSpool, *, max_errors: int | None, advance: Advance, reject: Reject) -> BulkReport:
+    def record(
+        self, spool: RowSpool, *, max_errors: int | None, on_rows_done: Advance, on_row_rejected: Reject
+    ) -> BulkReport:
         """Record in chunks; a row that is refused by now is rejected, and the others continue.
 
         Raises TooManyErrors, and Interrupted after the current chunk; what was recorded stays.
@@ -131,13 +134,13 @@ class RecordRun:
         for chunk in spool.chunks():
             with held_until_written(self.on_interrupt):
                 outcomes, audit_position = self.books.write(partial(self._record_chunk, chunk, audit_position, spool))
-                _count(outcomes, report, reject)
-            advance(len(chunk), refused=sum(isinstance(outcome, BadRow) for outcome in outcomes))
+                _count(outcomes, report, on_row_rejected)
+            on_rows_done(len(chunk), refused=sum(isinstance(outcome, BadRow) for outcome in outcomes))
             if max_errors is not None and report.refused_count >= max_errors:
                 raise TooManyErrors(report.refused_count, max_errors, how_to_resume=how_to_resume(self.run))
         return report
 
-    def record_atomically(self, spool: RowSpool, *, advance: Advance) -> BulkReport:
+    def record_atomically(self, spool: RowSpool, *, on_rows_done: Advance) -> BulkReport:
         """Record all rows in one transaction. Raises NotAllRows if one is refused; then nothing was recorded."""
 
         def work(tx: Writing) -> BulkReport:
@@ -145,7 +148,7 @@ class RecordRun:
             for chunk in spool.chunks():
                 outcomes, audit_position = self._record_chunk(chunk, audit_position, spool, tx)
                 _count(outcomes, report, lambda row: None)
-                advance(len(chunk))
+                on_rows_done(len(chunk))
             if report.refused_count:
                 raise NotAllRows(report)
             tx.change_run(self.run.id, RunState.FINISHED)
@@ -160,34 +163,41 @@ class RecordRun:
     ) -> tuple[list[_Done], int]:
         """The outcome of each row, and the audit trail's newest entry: the check allowed for this run's own changes.
 
-        Refusals come before anything is changed; a row that the store itself refuses is rolled back alone.
+        `audit_position`: the audit trail's entry up to which no one else wrote, or _OTHERS_WROTE. Refusals come before
+        anything is changed; a row that the store itself refuses is rolled back alone.
         """
         changed_by_others = audit_position == _OTHERS_WROTE or tx.changed_since(audit_position, apart_from=self.run.id)
         recheck = self._recheck(chunk, spool, tx) if changed_by_others else None
-        at, outcomes, records = self.rules.clock.now(), list[_Done](), dict[int, list[Record]]()
-        for place, checked in enumerate(chunk):
-            parts = recheck.parts(checked) if recheck else checked.parts
+        recorded_at, outcomes, records_by_index = self.rules.clock.now(), list[_Done](), dict[int, list[Record]]()
+        for row_index, checked_row in enumerate(chunk):
+            parts = recheck.parts(checked_row) if recheck else checked_row.parts
             if isinstance(parts, tuple):
-                request, unit = self.requests.request(checked.row, checked.key), currency(checked.currency)
-                amounts = ((payment, Money(minor, unit), bool(back)) for payment, minor, back in parts)
-                records[place] = records_of(request, checked.invoice_id, amounts, at=at, run_id=self.run.id)
-            outcomes.append(checked if isinstance(parts, tuple) else parts)
-        for place, refusal in self._write(records, tx).items():
-            outcomes[place] = rejected(chunk[place].row, chunk[place].key, refusal)
+                request = self.requests.request(checked_row.row, checked_row.key)
+                row_currency = currency(checked_row.currency)
+                payment_amounts = (
+                    (payment_id, Money(minor_units, row_currency), bool(charged_back))
+                    for payment_id, minor_units, charged_back in parts
+                )
+                records_by_index[row_index] = records_of(
+                    request, checked_row.invoice_id, payment_amounts, recorded_at=recorded_at, run_id=self.run.id
+                )
+            outcomes.append(checked_row if isinstance(parts, tuple) else parts)
+        for row_index, refusal in self._write(records_by_index, tx).items():
+            outcomes[row_index] = rejected(chunk[row_index].row, chunk[row_index].key, refusal)
         return outcomes, _OTHERS_WROTE if changed_by_others else tx.newest_entry()
 
-    def _write(self, records: Mapping[int, Sequence[Record]], tx: Writing) -> dict[int, WouldContradict]:
+    def _write(self, records_by_index: Mapping[int, Sequence[Record]], tx: Writing) -> dict[int, WouldContradict]:
         """Write the records of each row; returns the rows that the store refuses. The others are written."""
         try:
-            self._write_at_once([record for of_row in records.values() for record in of_row], tx)
+            self._write_at_once([record for row_records in records_by_index.values() for record in row_records], tx)
         except WouldContradict:
-            refused = {}
-            for place, of_row in records.items():
+            refusal_by_index = {}
+            for row_index, row_records in records_by_index.items():
                 try:
-                    self._write_at_once(of_row, tx)
+                    self._write_at_once(row_records, tx)
                 except WouldContradict as refusal:
-                    refused[place] = refusal
-            return refused
+                    refusal_by_index[row_index] = refusal
+            return refusal_by_index
         return {}
 
     def _write_at_once(self, records: Sequence[Record], tx: Writing) -> None:
@@ -197,10 +207,16 @@ class RecordRun:
 
     def _recheck(self, chunk: Sequence[CheckedRow], spool: RowSpool, tx: Writing) -> "_Recheck":
         """Find the rows whose facts changed since the check; for the others its answer is still valid."""
-        facts = tx.facts_by_number(list(dict.fromkeys(checked.row.invoice for checked in chunk)))
-        refunds = tx.refunds_by_keys([checked.key for checked in chunk])
-        changed = {e.row.invoice for e in chunk if facts.get(e.row.invoice) != e.facts or e.key in refunds}
-        return _Recheck(self.rules, spool, changed, tx.invoices_by_number(list(changed)), refunds)
+        facts_by_number = tx.facts_by_number(list(dict.fromkeys(checked_row.row.invoice for checked_row in chunk)))
+        refunds_by_key = tx.refunds_by_keys([checked_row.key for checked_row in chunk])
+        changed_numbers = {
+            checked_row.row.invoice
+            for checked_row in chunk
+            if facts_by_number.get(checked_row.row.invoice) != checked_row.facts or checked_row.key in refunds_by_key
+        }
+        return _Recheck(
+            self.rules, spool, changed_numbers, tx.invoices_by_number(list(changed_numbers)), refunds_by_key
+        )
 
 
 @dataclass(slots=True)
@@ -209,41 +225,41 @@ class _Recheck:
 
     rules: RowRules
     spool: RowSpool
-    changed: Container[str]
-    invoices: Mapping[str, Invoice]
-    refunds: Mapping[str, Sequence[Refund]]
+    changed_numbers: Container[str]
+    invoices_by_number: Mapping[str, Invoice]
+    refunds_by_key: Mapping[str, Sequence[Refund]]
     earlier_rows: EarlierRows = field(default_factory=EarlierRows)
 
-    def parts(self, checked: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
+    def parts(self, checked_row: CheckedRow) -> tuple[tuple[int, int, int], ...] | BadRow | None:
         """What the row takes; a rejection if it is refused, None if it was done before."""
-        if checked.row.invoice not in self.changed:
-            return checked.parts
+        if checked_row.row.invoice not in self.changed_numbers:
+            return checked_row.parts
         try:
-            invoice = self.earlier_rows.of(self.invoices.get(checked.row.invoice))
-            existing = self.refunds.get(checked.key, ())
+            invoice = self.earlier_rows.of(self.invoices_by_number.get(checked_row.row.invoice))
+            existing_refunds = self.refunds_by_key.get(checked_row.key, ())
             shares = self.rules.shares_of(
-                checked.row, checked.key, invoice, existing, FileRows(self.spool, self.earlier_rows)
+                checked_row.row, checked_row.key, invoice, existing_refunds, FileRows(self.spool, self.earlier_rows)
             )
             assert invoice
-            if total_of(shares).minor != checked.takes:
-                raise ChangedMeanwhile(invoice, Money(checked.takes, invoice.currency), total_of(shares))
+            if total_of(shares).minor != checked_row.takes:
+                raise ChangedMeanwhile(invoice, Money(checked_row.takes, invoice.currency), total_of(shares))
         except AlreadyDone:
             return None
         except RefundcliError as refusal:
-            return rejected(checked.row, checked.key, refusal)
-        return self.earlier_rows.take(shares, checked.row.reason)
+            return rejected(checked_row.row, checked_row.key, refusal)
+        return self.earlier_rows.take(shares, checked_row.row.reason)
 
 
 def how_to_resume(run: BulkRun) -> str:
     return f"{resume_command(run)}     (repeats no row)"
 
 
-def _count(outcomes: Sequence[_Done], report: BulkReport, reject: Reject) -> None:
+def _count(outcomes: Sequence[_Done], report: BulkReport, on_row_rejected: Reject) -> None:
     for outcome in outcomes:
         if outcome is None:
             report.done()
         elif isinstance(outcome, BadRow):
             report.refuse(outcome)
-            reject(outcome)
+            on_row_rejected(outcome)
         else:
-            report.take([("", Money(minor, currency(outcome.currency))) for _, minor, _ in outcome.parts])
+            report.take([("", Money(minor_units, currency(outcome.currency))) for _, minor_units, _ in outcome.parts])

@@ -21,24 +21,24 @@ class RefundRowRequests:
     operator: str
     kind: RunKind = RunKind.REFUND
 
-    def request(self, row: BulkRow, key: str, invoice: Invoice) -> RefundRequest:
+    def request(self, row: BulkRow, request_key: str, invoice: Invoice) -> RefundRequest:
         """Raises InvalidAmount: only the invoice knows the currency of what was typed."""
         return RefundRequest(
             number=row.invoice,
             amount=parse_amount(row.amount_text, invoice.currency) if row.amount_text else None,
             amount_text=row.amount_text,
             reason=row.reason,
-            request_key=key,
+            request_key=request_key,
             operator=self.operator,
             memo=row.memo,
             payment=row.payment,
         )
 
-    def content(self, row: BulkRow, key: str, invoice: Invoice) -> str:
-        return self.request(row, key, invoice).content
+    def content(self, row: BulkRow, request_key: str, invoice: Invoice) -> str:
+        return self.request(row, request_key, invoice).content
 
-    def shares(self, row: BulkRow, key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
-        request = self.request(row, key, invoice)
+    def shares(self, row: BulkRow, request_key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
+        request = self.request(row, request_key, invoice)
         return shares_of(
             invoice,
             request.amount,
@@ -49,41 +49,45 @@ class RefundRowRequests:
         )
 
 
-def begin_staged(run: BulkRun, spool: RowSpool, *, checked_as: str, books: Books) -> BulkRun:
+def begin_staged(run: BulkRun, spool: RowSpool, *, checked_run_id: str, books: Books) -> BulkRun:
     """Store a run and all of its rows, where any worker finds them, in one transaction.
 
     Rows that an unfinished run does not have yet are added to it: they were refused when it started.
 
-    `checked_as`: the run as which the rows were checked, or "". If it was finished meanwhile, no new run is started.
+    `checked_run_id`: the run as which the rows were checked, or "". If it was finished meanwhile, no new run is
+    started.
     """
 
     def work(tx: Writing) -> BulkRun:
-        existing = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
-        if existing is None:
+        existing_run = tx.run(checked_run_id) if checked_run_id else tx.unfinished_run(run.fingerprint)
+        if existing_run is None:
             tx.begin_run(run)
-        begun = existing or run
-        n = sum(tx.item_counts(begun.id).values())
+        staged_run = existing_run or run
+        row_count = sum(tx.item_counts(staged_run.id).values())
         for chunk in spool.chunks():
-            there = tx.items_on_lines(begun.id, [checked.row.line for checked in chunk]) if existing else {}
-            new = [checked for checked in chunk if checked.row.line not in there]
-            tx.stage_items([_item(begun.id, n + place, checked) for place, checked in enumerate(new, 1)])
-            n += len(new)
-        return begun
+            lines = [checked_row.row.line for checked_row in chunk]
+            staged_by_line = tx.items_on_lines(staged_run.id, lines) if existing_run else {}
+            new_rows = [checked_row for checked_row in chunk if checked_row.row.line not in staged_by_line]
+            numbered_rows = enumerate(new_rows, row_count + 1)
+            tx.stage_items([_item(staged_run.id, row_number, checked_row) for row_number, checked_row in numbered_rows])
+            row_count += len(new_rows)
+        return staged_run
 
     return books.write(work)
 
 
-def _item(run_id: str, n: int, checked: CheckedRow) -> RunItem:
-    row = checked.row
+def _item(run_id: str, row_number: int, checked_row: CheckedRow) -> RunItem:
+    """The row as stored; `row_number`: its number in the run."""
+    row = checked_row.row
     return RunItem(
         run_id=run_id,
-        n=n,
+        n=row_number,
         line=row.line,
         invoice=row.invoice,
         amount_text=row.amount_text,
         reason=row.reason,
-        request_key=checked.key,
-        expected=checked.takes,
+        request_key=checked_row.key,
+        expected=checked_row.takes,
         memo=row.memo,
         payment=row.payment,
         cells=json.dumps(row.cells, ensure_ascii=False),

@@ -56,7 +56,7 @@ def run_refunds(
     policy: SendingPolicy,
     limits: RunLimits,
     on_row_end: OnRowEnd,
-    stop: StopRequest,
+    stop_request: StopRequest,
     on_waiting: OnWaiting = lambda holders: None,
 ) -> RunReport:
     """Process the rows of the run until none is left or it is stopped; resumes what an earlier worker left.
@@ -64,11 +64,11 @@ def run_refunds(
     Waits for rows that other workers have leased. Every error, even a bug in refundcli, is in the report, which also
     says what was sent.
     """
-    worker = _Worker(run, books, providers, clock, policy, limits, on_row_end, stop, on_waiting)
+    worker = _Worker(run, books, providers, clock, policy, limits, on_row_end, stop_request, on_waiting)
     try:
         worker.work()
-    except RefundcliError as trouble:
-        worker.stop_policy.stop(Stopped.STORE, trouble)
+    except RefundcliError as store_error:
+        worker.stop_policy.stop(Stopped.STORE, store_error)
     except Exception as bug:
         worker.report.bug = bug
         worker.stop_policy.stop(Stopped.BUG)
@@ -87,11 +87,11 @@ class _Worker(RowProcessing):
         policy: SendingPolicy,
         limits: RunLimits,
         on_row_end: OnRowEnd,
-        stop: StopRequest,
+        stop_request: StopRequest,
         on_waiting: OnWaiting,
     ) -> None:
         super().__init__(run, books, providers, clock, policy, limits, row_lease_seconds=_ROW_LEASE_SECONDS)
-        self.on_row_end, self.stop = on_row_end, stop
+        self.on_row_end, self.stop = on_row_end, stop_request
         self.others = OtherWorkers(run, books, clock, _PATIENCE_WITH_OTHERS_SECONDS, on_waiting)
         # No row was left to lease: `nothing_left` while rows were started, `all_done` when none was.
         self.nothing_left = self.all_done = False
@@ -124,8 +124,8 @@ class _Worker(RowProcessing):
         step = self.others.next_step()
         self.all_done = step is not Step.TAKE
         if step is Step.WAIT:
-            until = time.monotonic() + _LOOK_AT_OTHERS_SECONDS
-            while time.monotonic() < until and not self.stop.is_set():
+            wait_until = time.monotonic() + _LOOK_AT_OTHERS_SECONDS
+            while time.monotonic() < wait_until and not self.stop.is_set():
                 time.sleep(LOOK_UP_SECONDS)
         else:
             # Another worker may have leased the row by now.
@@ -134,9 +134,9 @@ class _Worker(RowProcessing):
 
     def _process_finished_jobs(self) -> None:
         """Handle the finished jobs, after a short wait for more."""
-        wait = self.committed_at + _GATHER_SECONDS - time.monotonic()
-        if wait > 0:
-            time.sleep(wait)
+        wait_seconds = self.committed_at + _GATHER_SECONDS - time.monotonic()
+        if wait_seconds > 0:
+            time.sleep(wait_seconds)
         while job := self.pool.next_finished():
             job.then(job)
 
@@ -150,37 +150,39 @@ class _Worker(RowProcessing):
                 self.next.take = 0 if self.all_done else self.limits.in_flight
         for flight in self._claimable():
             self._claim(flight)
-        self.next.to_read += [flight for due, flight in self.parked if due <= now]
-        self.parked = [(due, flight) for due, flight in self.parked if due > now]
+        self.next.to_read += [flight for due_at, flight in self.parked if due_at <= now]
+        self.parked = [(due_at, flight) for due_at, flight in self.parked if due_at > now]
         if (self.rows or self.to_do) and now - self.held_at > _HOLD_SECONDS:
             self.next.hold, self.held_at = True, now
 
     def _begin_rows(self) -> None:
-        room = _ROWS_PER_REQUEST * self.limits.in_flight - len(self.rows)
-        waiting = deque[Row]()
-        while self.to_do and room > 0:
+        starts_left = _ROWS_PER_REQUEST * self.limits.in_flight - len(self.rows)
+        blocked_rows = deque[Row]()
+        while self.to_do and starts_left > 0:
             row = self.to_do.popleft()
             if self.busy.isdisjoint(row.locks):
                 self.busy.update(row.locks)
                 self.rows.add(row)
                 self.next.to_look_at.append(row)
-                room -= 1
+                starts_left -= 1
             else:
                 # In sequence, so that the second row sees the outcome of the first.
-                waiting.append(row)
-        self.to_do.extendleft(reversed(waiting))
+                blocked_rows.append(row)
+        self.to_do.extendleft(reversed(blocked_rows))
 
     def _claimable(self) -> list[InFlightRefund]:
         """The refunds to claim now: only what can be sent soon, since claims of a killed worker must be looked up."""
-        room = self.limits.in_flight + self.limits.in_flight // 4 + 1 - len(self.on_the_wire)
-        longest = float("inf") if self.is_stopping else _SHORT_PAUSE_SECONDS
+        claims_left = self.limits.in_flight + self.limits.in_flight // 4 + 1 - len(self.on_the_wire)
+        longest_pause = float("inf") if self.is_stopping else _SHORT_PAUSE_SECONDS
         for flight in self.to_claim:
             if self._pause_left(flight) > _SHORT_PAUSE_SECONDS:
                 flight.snapshot = None
-        may = [flight for flight in self.to_claim if self._pause_left(flight) <= longest][: max(0, room)]
-        for flight in may:
+        claimable_refunds = [flight for flight in self.to_claim if self._pause_left(flight) <= longest_pause][
+            : max(0, claims_left)
+        ]
+        for flight in claimable_refunds:
             self.to_claim.remove(flight)
-        return may
+        return claimable_refunds
 
     def _claim(self, flight: InFlightRefund) -> None:
         """T2 with the next commit, which checks the rules. If its lease ended, another worker may have claimed it."""
@@ -202,12 +204,12 @@ class _Worker(RowProcessing):
         if group.take:
             self.nothing_left = not written.leased
             self.all_done = self.nothing_left and was_idle
-        for stored in group.ended:
-            if stored.n in written.ended:
-                self._report_row(stored)
+        for stored_row in group.ended:
+            if stored_row.n in written.ended:
+                self._report_row(stored_row)
             else:
                 # Another worker took it over and counts it.
-                del self.ending[stored.n]
+                del self.ending[stored_row.n]
         self._apply(written)
 
     def _apply(self, written: Written) -> None:
@@ -225,20 +227,20 @@ class _Worker(RowProcessing):
             self._check_at_provider(row, plan)
         for row, refunds in written.reserved:
             self._reserved(row, refunds)
-        for row, existing in written.existing:
-            self._use_existing(row, existing)
-        for row, why in written.refused:
-            self._refused(row, why)
+        for row, existing_refunds in written.existing:
+            self._use_existing(row, existing_refunds)
+        for row, error in written.refused:
+            self._refused(row, error)
         # A row that another worker took over and abandoned may still be one of ours; it counts once.
-        in_hand = {row.stored.n for row in (*self.rows, *self.to_do, *self.ending.values())}
-        self.to_do.extend(Row(leased) for leased in written.leased if leased.n not in in_hand)
+        numbers_in_hand = {row.stored.n for row in (*self.rows, *self.to_do, *self.ending.values())}
+        self.to_do.extend(Row(leased_row) for leased_row in written.leased if leased_row.n not in numbers_in_hand)
 
-    def _report_row(self, stored: RunItem) -> None:
+    def _report_row(self, stored_row: RunItem) -> None:
         """Report a row whose outcome is committed, unless it waits again."""
-        row = self.ending.pop(stored.n)
-        if stored.state is not ItemState.WAITING:
-            self.report.add(stored, row.refunds)
-            self.on_row_end(stored, row.refunds)
+        row = self.ending.pop(stored_row.n)
+        if stored_row.state is not ItemState.WAITING:
+            self.report.add(stored_row, row.refunds)
+            self.on_row_end(stored_row, row.refunds)
 
     # --- stopping ----------------------------------------------------------------------------------------
 
@@ -256,16 +258,16 @@ class _Worker(RowProcessing):
         self.parked = []
         for job in self.pool.cancel_queued():
             job.then(job)
-        answering = {*self.on_the_wire, *self.next.answered, *self.next.to_release}
+        flights_with_requests = {*self.on_the_wire, *self.next.answered, *self.next.to_release}
         for row in [*self.rows, *self.to_do]:
-            if not answering.isdisjoint(row.own):
+            if not flights_with_requests.isdisjoint(row.own):
                 continue
-            reserved = [flight for flight in row.own if flight in self.to_claim or self._was_asking_for(flight)]
-            for flight in reserved:
+            reserved_flights = [flight for flight in row.own if flight in self.to_claim or self._was_asking_for(flight)]
+            for flight in reserved_flights:
                 if flight in self.to_claim:
                     self.to_claim.remove(flight)
                 self._give_up(flight)
-            if not reserved:
+            if not reserved_flights:
                 self._end(row, waiting_again(row.stored))
         self.to_do.clear()
 
@@ -282,90 +284,97 @@ class _Worker(RowProcessing):
         So is every refund of a row of which another was sent, so that no row is left half done.
         """
         flight.given_up = True
-        begun = any(sibling.claimed for row in flight.rows for sibling in row.own)
-        (self.next.to_release if begun else self.next.to_drop).append(flight)
+        is_row_begun = any(sibling.claimed for row in flight.rows for sibling in row.own)
+        (self.next.to_release if is_row_begun else self.next.to_drop).append(flight)
 
     # --- the end -----------------------------------------------------------------------------------------
 
     def leave(self) -> None:
         """Whatever happened: wait for what was sent, store the answers, and release every row."""
-        answered = self._await_answers()
+        answered_flights = self._await_answers()
         self.pool.close()
-        for flight in answered:
+        for flight in answered_flights:
             self._record_answer(flight)
-        ends = self._ends()
-        ours, lost = {outcome.n for outcome, _ in ends}, None
+        outcomes_of_rows = self._ends()
+        own_row_numbers, store_error = {outcome.n for outcome, _ in outcomes_of_rows}, None
         try:
-            ours, self.report.standing = self.books.write(lambda tx: self._close(tx, [outcome for outcome, _ in ends]))
-        except RefundcliError as trouble:
-            lost = trouble
-            self.stop_policy.stop(Stopped.STORE, trouble)
-        for outcome, row in ends:
-            if outcome.n in ours and outcome.state is not ItemState.WAITING:
+            own_row_numbers, self.report.standing = self.books.write(
+                lambda tx: self._close(tx, [outcome for outcome, _ in outcomes_of_rows])
+            )
+        except RefundcliError as error:
+            store_error = error
+            self.stop_policy.stop(Stopped.STORE, error)
+        for outcome, row in outcomes_of_rows:
+            if outcome.n in own_row_numbers and outcome.state is not ItemState.WAITING:
                 self.report.add(outcome, row.refunds)
-        is_finished = self.report.state is RunState.FINISHED and self.stop_policy.stopped not in (
+        is_run_finished = self.report.state is RunState.FINISHED and self.stop_policy.stopped not in (
             Stopped.STORE,
             Stopped.BUG,
         )
-        self.report.stopped = None if is_finished else self.stop_policy.stopped
-        self.report.trouble = None if is_finished else self.stop_policy.trouble or lost
+        self.report.stopped = None if is_run_finished else self.stop_policy.stopped
+        self.report.trouble = None if is_run_finished else self.stop_policy.trouble or store_error
 
     def _ends(self) -> list[tuple[RunItem, Row]]:
         """Every leased row with its outcome by its refunds; a row without one waits again."""
-        due = {outcome.n: outcome for outcome in self.next.ended}
-        ends = [(due.get(n, waiting_again(row.stored)), row) for n, row in self.ending.items()]
+        outcome_by_number = {outcome.n: outcome for outcome in self.next.ended}
+        outcomes_of_rows = [
+            (outcome_by_number.get(row_number, waiting_again(row.stored)), row)
+            for row_number, row in self.ending.items()
+        ]
         for row in (*self.rows, *self.to_do):
-            is_done = bool(row.refunds) and all(flight.ended and not flight.given_up for flight in row.own)
-            ends.append((ended(row.stored, row.refunds) if is_done else waiting_again(row.stored), row))
-        return ends
+            is_row_done = bool(row.refunds) and all(flight.ended and not flight.given_up for flight in row.own)
+            outcomes_of_rows.append((ended(row.stored, row.refunds) if is_row_done else waiting_again(row.stored), row))
+        return outcomes_of_rows
 
     def _await_answers(self) -> list[InFlightRefund]:
         """Refunds whose answer arrived but is not stored; none unless the work was aborted."""
-        answered = list(self.next.answered)
-        never_asked = [job.about for job in self.pool.cancel_queued()]
-        self.on_the_wire.difference_update(never_asked)
-        self.next.to_release += never_asked
+        answered_flights = list(self.next.answered)
+        unsent_flights = [job.about for job in self.pool.cancel_queued()]
+        self.on_the_wire.difference_update(unsent_flights)
+        self.next.to_release += unsent_flights
         while self.on_the_wire and self.pool.outstanding:
             self.pool.wait(LOOK_UP_SECONDS)
             while job := self.pool.next_finished():
                 if job.about in self.on_the_wire:
                     self.on_the_wire.discard(job.about)
                     job.about.answer = job.response
-                    answered.append(job.about)
-        not_made = [flight for flight in answered if not flight.answer or flight.answer.signal in TOO_MANY]
-        self.next.to_release += not_made
-        return [flight for flight in answered if flight not in not_made]
+                    answered_flights.append(job.about)
+        unexecuted_flights = [
+            flight for flight in answered_flights if not flight.answer or flight.answer.signal in TOO_MANY
+        ]
+        self.next.to_release += unexecuted_flights
+        return [flight for flight in answered_flights if flight not in unexecuted_flights]
 
     def _record_answer(self, flight: InFlightRefund) -> None:
         assert flight.answer
-        broken = self.report.not_written
+        unwritten_answers = self.report.not_written
         flight.ended = True
         try:
-            if len(broken) >= _ENOUGH_TRIES:
-                raise OutcomeNotWritten(flight.refund, flight.answer, flight.answer.reference, broken[-1])
-            first, refund, clock = flight.first_send, flight.refund, self.clock
+            if len(unwritten_answers) >= _ENOUGH_TRIES:
+                raise OutcomeNotWritten(flight.refund, flight.answer, flight.answer.reference, unwritten_answers[-1])
+            first_send, refund, clock = flight.first_send, flight.refund, self.clock
             flight.refund = record_outcome(
-                refund, flight.answer, first_send=first, books=self.books, clock=clock, policy=self.policy
+                refund, flight.answer, first_send=first_send, books=self.books, clock=clock, policy=self.policy
             )
-        except OutcomeNotWritten as trouble:
-            broken.append(trouble)
-            self.stop_policy.stop(Stopped.STORE, trouble)
+        except OutcomeNotWritten as error:
+            unwritten_answers.append(error)
+            self.stop_policy.stop(Stopped.STORE, error)
 
-    def _close(self, tx: Writing, ends: Sequence[RunItem]) -> tuple[set[int], UnfinishedRun]:
+    def _close(self, tx: Writing, row_outcomes: Sequence[RunItem]) -> tuple[set[int], UnfinishedRun]:
         """The numbers of the rows that this worker still had leased, and the run in its new state."""
-        ours = tx.finish_items(ends)
+        own_row_numbers = tx.finish_items(row_outcomes)
         for flight in self.next.to_release:
             tx.release_lease(flight.refund)
-        counts = tx.item_counts(self.run.id)
-        if not _open_rows(counts):
+        counts_by_state = tx.item_counts(self.run.id)
+        if not _open_rows(counts_by_state):
             tx.change_run(self.run.id, RunState.FINISHED)
-        elif not counts.get(ItemState.LEASED):
+        elif not counts_by_state.get(ItemState.LEASED):
             tx.change_run(self.run.id, RunState.STOPPED, note=self.stop_policy.stopped or "")
         run = tx.run(self.run.id)
         assert run
-        return ours, unfinished_run(tx, run, now=self.clock.now())
+        return own_row_numbers, unfinished_run(tx, run, now=self.clock.now())
 
 
-def _open_rows(counts: Mapping[ItemState, int]) -> int:
+def _open_rows(counts_by_state: Mapping[ItemState, int]) -> int:
     """Rows that are not done and not refused."""
-    return sum(counts.get(state, 0) for state in (ItemState.WAITING, ItemState.LEASED, ItemState.UNKNOWN))
+    return sum(counts_by_state.get(state, 0) for state in (ItemState.WAITING, ItemState.LEASED, ItemState.UNKNOWN))

@@ -81,7 +81,7 @@ class RunReport:
     bug: Exception | None = None
     not_written: list[OutcomeNotWritten] = field(default_factory=list)
     standing: UnfinishedRun | None = None
-    _counted: set[str] = field(default_factory=set)
+    _counted_ids: set[str] = field(default_factory=set)
 
     @property
     def done(self) -> int:
@@ -124,23 +124,25 @@ class RunReport:
 
     def _add_done(self, row: RunItem, refunds: Sequence[Refund]) -> None:
         """Refunds of this run count as new, even if the worker that sent them was killed before it finished the row."""
-        new = self._add_money(row, refunds)
-        if not new:
+        new_refunds = self._add_money(row, refunds)
+        if not new_refunds:
             self.done_before += 1
-        elif any(refund.state is RefundState.PENDING for refund in new):
+        elif any(refund.state is RefundState.PENDING for refund in new_refunds):
             self.accepted += 1
         else:
             self.refunded += 1
 
     def _add_money(self, row: RunItem, refunds: Sequence[Refund]) -> list[Refund]:
         """Add the refunds of this run that were not counted yet, and return them."""
-        new = [refund for refund in refunds if refund.run_id == row.run_id and refund.id not in self._counted]
-        self._counted.update(refund.id for refund in new)
-        for refund in new:
+        new_refunds = [
+            refund for refund in refunds if refund.run_id == row.run_id and refund.id not in self._counted_ids
+        ]
+        self._counted_ids.update(refund.id for refund in new_refunds)
+        for refund in new_refunds:
             totals = self.accepted_totals if refund.state is RefundState.PENDING else self.totals
-            code = refund.amount.currency.code
-            totals[code] = totals.get(code, zero(refund.amount.currency)) + refund.amount
-        return new
+            currency_code = refund.amount.currency.code
+            totals[currency_code] = totals.get(currency_code, zero(refund.amount.currency)) + refund.amount
+        return new_refunds
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,28 +165,28 @@ class RowCounts:
     left_out: int = 0
 
 
-def row_counts(run_rows: int, report: RunReport, checked: BulkReport | None) -> RowCounts:
+def row_counts(run_rows: int, report: RunReport, file_check: BulkReport | None) -> RowCounts:
     """The counts from the stored rows of the run and, for rows that are not in it, from the check of the file.
 
-    `run_rows`: the rows of the file when its run began. `checked` is None if no file was read.
+    `run_rows`: the rows of the file when its run began. `file_check` is None if no file was read.
     """
-    rows = checked.rows if checked else run_rows
+    rows = file_check.rows if file_check else run_rows
     if report.standing is None:
         return RowCounts(rows, report.refunded, report.accepted, None, None, None, None, None, None)
-    counts: Mapping[ItemState, int] = report.standing.counts
-    partly_outside = checked.partly_count - len(checked.partly_by_run) if checked else 0
-    done_earlier = counts.get(ItemState.DONE, 0) - report.refunded - report.accepted
+    counts_by_state: Mapping[ItemState, int] = report.standing.counts
+    partly_outside_run = file_check.partly_count - len(file_check.partly_by_run) if file_check else 0
+    done_earlier = counts_by_state.get(ItemState.DONE, 0) - report.refunded - report.accepted
     return RowCounts(
         rows=rows,
         refunded=report.refunded,
         accepted=report.accepted,
-        done_before=done_earlier + (checked.done_outside if checked else 0),
-        partly=report.standing.partly + partly_outside,
-        refused=report.standing.refused + (checked.refused_outside if checked else 0),
-        unknown=counts.get(ItemState.UNKNOWN, 0),
-        waiting=counts.get(ItemState.WAITING, 0),
-        held_by_others=counts.get(ItemState.LEASED, 0),
-        left_out=0 if checked else rows - sum(counts.values()),
+        done_before=done_earlier + (file_check.done_outside if file_check else 0),
+        partly=report.standing.partly + partly_outside_run,
+        refused=report.standing.refused + (file_check.refused_outside if file_check else 0),
+        unknown=counts_by_state.get(ItemState.UNKNOWN, 0),
+        waiting=counts_by_state.get(ItemState.WAITING, 0),
+        held_by_others=counts_by_state.get(ItemState.LEASED, 0),
+        left_out=0 if file_check else rows - sum(counts_by_state.values()),
     )
 
 
@@ -195,21 +197,21 @@ class StopPolicy:
     limits: RunLimits
     stopped: Stopped | None = None
     trouble: RefundcliError | None = None
-    _errors: int = 0
-    _unclear: int = 0
+    _refused_rows: int = 0
+    _unclear_in_a_row: int = 0
 
-    def stop(self, why: Stopped, trouble: RefundcliError | None = None) -> None:
+    def stop(self, reason: Stopped, error: RefundcliError | None = None) -> None:
         """Stop. The first reason is reported."""
         if self.stopped is None:
-            self.stopped, self.trouble = why, trouble
+            self.stopped, self.trouble = reason, error
 
     def refused(self) -> None:
-        self._errors += 1
-        if self.limits.max_errors is not None and self._errors >= self.limits.max_errors:
+        self._refused_rows += 1
+        if self.limits.max_errors is not None and self._refused_rows >= self.limits.max_errors:
             self.stop(Stopped.MAX_ERRORS)
 
-    def answered(self, *, clearly: bool) -> None:
-        """Count an answered refund; not `clearly` if its outcome is unknown."""
-        self._unclear = 0 if clearly else self._unclear + 1
-        if self._unclear >= self.limits.unknown_in_a_row:
+    def answered(self, *, is_outcome_clear: bool) -> None:
+        """Count an answered refund; not `is_outcome_clear` if its outcome is unknown."""
+        self._unclear_in_a_row = 0 if is_outcome_clear else self._unclear_in_a_row + 1
+        if self._unclear_in_a_row >= self.limits.unknown_in_a_row:
             self.stop(Stopped.UNKNOWN_IN_A_ROW)

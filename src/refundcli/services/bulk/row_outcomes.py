@@ -24,24 +24,28 @@ def settled(row: RunItem, refunds: Sequence[Refund]) -> RunItem | None:
     """
     if row.state in (ItemState.DONE, ItemState.REFUSED):
         return row
-    failed = failed_in_run(row, refunds)
-    if failed:
-        return refused(row, failure_of(failed))
-    stand = [refund for refund in last_attempts(refunds) if refund.state is not RefundState.FAILED]
-    open_ones = [r for r in stand if r.state.unfinished or r.state is RefundState.AWAITING_APPROVAL]
-    return ended(row, last_attempts(refunds)) if stand and not open_ones else None
+    failed_refund = failed_in_run(row, refunds)
+    if failed_refund:
+        return refused(row, failure_of(failed_refund))
+    standing_refunds = [refund for refund in last_attempts(refunds) if refund.state is not RefundState.FAILED]
+    open_refunds = [
+        refund
+        for refund in standing_refunds
+        if refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL
+    ]
+    return ended(row, last_attempts(refunds)) if standing_refunds and not open_refunds else None
 
 
 def failed_in_run(row: RunItem, refunds: Sequence[Refund]) -> Refund | None:
     """The row's last refund attempted by this run, if all refunds under its key have failed."""
-    attempts = [r for r in refunds if r.run_id == row.run_id and _was_sent(r)]
+    attempts = [refund for refund in refunds if refund.run_id == row.run_id and _was_sent(refund)]
     if not attempts or any(refund.state is not RefundState.FAILED for refund in refunds):
         return None
     return max(attempts, key=lambda refund: refund.attempt)
 
 
-def refused(row: RunItem, why: RefundcliError) -> RunItem:
-    return replace(row, state=ItemState.REFUSED, code=why.code, message=why.message, hint=why.hint)
+def refused(row: RunItem, error: RefundcliError) -> RunItem:
+    return replace(row, state=ItemState.REFUSED, code=error.code, message=error.message, hint=error.hint)
 
 
 def waiting_again(row: RunItem) -> RunItem:
@@ -55,13 +59,13 @@ def ended(row: RunItem, refunds: Sequence[Refund]) -> RunItem:
     """
     for refund in refunds:
         if refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL:
-            waits = refund.state is RefundState.AWAITING_APPROVAL
-            why = AwaitingApproval(refund) if waits else NotConfirmedByProvider(refund)
-            return replace(row, state=ItemState.UNKNOWN, code=why.code, message=why.message, hint=why.hint)
-    failed = [refund for refund in refunds if refund.state in (RefundState.FAILED, RefundState.REVERSED)]
-    if failed and any(refund.state.is_accepted for refund in refunds):
+            awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
+            error = AwaitingApproval(refund) if awaits_approval else NotConfirmedByProvider(refund)
+            return replace(row, state=ItemState.UNKNOWN, code=error.code, message=error.message, hint=error.hint)
+    failed_refunds = [refund for refund in refunds if refund.state in (RefundState.FAILED, RefundState.REVERSED)]
+    if failed_refunds and any(refund.state.is_accepted for refund in refunds):
         return refused(row, PartlyRefunded(refunds))
-    return refused(row, failure_of(failed[0])) if failed else replace(row, state=ItemState.DONE)
+    return refused(row, failure_of(failed_refunds[0])) if failed_refunds else replace(row, state=ItemState.DONE)
 
 
 def _was_sent(refund: Refund) -> bool:

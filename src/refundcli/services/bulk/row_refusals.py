@@ -20,9 +20,9 @@ class UndoneSince(NeedsOwnKey):
 
     def __init__(self, refund: Refund) -> None:
         is_record = refund.kind is RefundKind.RECORD
-        verb, then = ("recorded", "undone") if is_record else ("refunded", "returned")
+        verb, undo_verb = ("recorded", "undone") if is_record else ("refunded", "returned")
         super().__init__(
-            f"{refund.invoice_number}: already {verb} as {refund.id}, {then} since.",
+            f"{refund.invoice_number}: already {verb} as {refund.id}, {undo_verb} since.",
             hint="To repeat it, give the row its own key.",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
@@ -31,9 +31,9 @@ class UndoneSince(NeedsOwnKey):
 class DuplicateKey(Refused):
     code = "duplicate-key"
 
-    def __init__(self, key: str, line: int) -> None:
+    def __init__(self, key: str, first_line: int) -> None:
         super().__init__(
-            f"Line {line} has the same key {key!a} and other content.",
+            f"Line {first_line} has the same key {key!a} and other content.",
             hint="Give each row its own key, or leave the key empty.",
         )
 
@@ -46,14 +46,15 @@ class RepeatsEarlierRefund(NeedsOwnKey):
 
     code = "possible-duplicate"
 
-    def __init__(self, earlier: Refund) -> None:
-        by = earlier.run_id or earlier.operator
-        verb = "recorded" if earlier.kind is RefundKind.RECORD else "refunded"
+    def __init__(self, earlier_refund: Refund) -> None:
+        run_or_operator = earlier_refund.run_id or earlier_refund.operator
+        verb = "recorded" if earlier_refund.kind is RefundKind.RECORD else "refunded"
         super().__init__(
-            f"{earlier.amount} of the same payment of {earlier.invoice_number} was already {verb} on "
-            f"{earlier.created_at:%Y-%m-%d at %H:%M} UTC by {by} ({earlier.id}, {earlier.state}).",
+            f"{earlier_refund.amount} of the same payment of {earlier_refund.invoice_number} was already {verb} on "
+            f"{earlier_refund.created_at:%Y-%m-%d at %H:%M} UTC by {run_or_operator} "
+            f"({earlier_refund.id}, {earlier_refund.state}).",
             hint=_TO_REPEAT,
-            context={"refund": earlier.id, "invoice": earlier.invoice_number},
+            context={"refund": earlier_refund.id, "invoice": earlier_refund.invoice_number},
         )
 
 
@@ -62,21 +63,23 @@ class EqualRow(NeedsOwnKey):
 
     code = "possible-duplicate"
 
-    def __init__(self, number: str, amount: Money, line: int) -> None:
+    def __init__(self, invoice_number: str, amount: Money, earlier_line: int) -> None:
         super().__init__(
-            f"Line {line} says the same already: {amount} of {number}, with the same payment, reason and reference.",
+            f"Line {earlier_line} says the same already: {amount} of {invoice_number}, "
+            "with the same payment, reason and reference.",
             hint=_TO_REPEAT,
-            context={"invoice": number, "line": line},
+            context={"invoice": invoice_number, "line": earlier_line},
         )
 
 
 class ChangedSincePlan(Refused):
     code = "changed-meanwhile"
 
-    def __init__(self, invoice: Invoice, planned: Planned) -> None:
-        was = Money(planned.remaining, invoice.currency)
+    def __init__(self, invoice: Invoice, planned_row: Planned) -> None:
+        planned_remainder = Money(planned_row.remaining, invoice.currency)
         super().__init__(
-            f"{invoice.number} changed since the plan was made: {was} was left then, {invoice.refundable} is left now.",
+            f"{invoice.number} changed since the plan was made: {planned_remainder} was left then, "
+            f"{invoice.refundable} is left now.",
             hint=f"refundcli invoice show {invoice.number}   then make a new plan",
             context={"invoice": invoice.number},
         )
@@ -88,13 +91,15 @@ _COLUMNS = {"duplicate-key": "key", "invalid-amount": "amount", "refunded-too-ea
 _HINTS = {"dispute-closed": 'Refund it without the file, with --dispute-decision "who decided what, and when".'}
 
 
-def rejected(row: BulkRow, key: str, refusal: RefundcliError) -> BadRow:
+def rejected(row: BulkRow, request_key: str, refusal: RefundcliError) -> BadRow:
     """The rejected row with its reason, to be corrected and run again under the same key.
 
     A row that needs its own key is rejected without one, so running it again unchanged does nothing.
     """
     column = _COLUMNS.get(refusal.code, "invoice")
-    cell = {"key": row.key, "amount": row.amount_text, "refunded_on": str(row.refunded_on)}.get(column, row.invoice)
+    cell_text = {"key": row.key, "amount": row.amount_text, "refunded_on": str(row.refunded_on)}.get(
+        column, row.invoice
+    )
     hint = _HINTS.get(refusal.code, refusal.hint)
-    problem = Problem(row.line, column, cell, refusal.code, refusal.message, hint)
-    return BadRow(row.line, (problem,), row.cells, "" if isinstance(refusal, NeedsOwnKey) else key)
+    problem = Problem(row.line, column, cell_text, refusal.code, refusal.message, hint)
+    return BadRow(row.line, (problem,), row.cells, "" if isinstance(refusal, NeedsOwnKey) else request_key)

@@ -80,7 +80,7 @@ class RowSpool(Protocol):
         """Add facts with their first line; facts that are already stored keep their line."""
         ...
 
-    def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
+    def taken(self, payment_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
         """What earlier rows take of each payment, and how much of that for lost disputes (minor units)."""
         ...
 

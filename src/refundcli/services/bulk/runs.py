@@ -20,11 +20,11 @@ _FIRST = 100
 class RunNotFound(NotFound):
     code = "run-not-found"
 
-    def __init__(self, run_id: str, kind: RunKind, near: list[str]) -> None:
-        newest = f"The newest: {', '.join(near)}." if near else "No file was run yet."
+    def __init__(self, run_id: str, kind: RunKind, newest_ids: list[str]) -> None:
+        newest_runs = f"The newest: {', '.join(newest_ids)}." if newest_ids else "No file was run yet."
         super().__init__(
             f"There is no run {ascii(run_id[:80])[1:-1]} of {kind}.",
-            hint=f"{newest} Running the same file again resumes its run too: refundcli {kind} --from FILE",
+            hint=f"{newest_runs} Running the same file again resumes its run too: refundcli {kind} --from FILE",
         )
 
 
@@ -32,12 +32,12 @@ class RunFinished(Refused):
     code = "run-finished"
 
     def __init__(self, run: BulkRun, *, is_undone: bool = False) -> None:
-        rejected = [f"{name}.rejected.csv" for name in (run.source, run.id)]
-        rejected_file = next(filter(os.path.exists, rejected), None)
+        rejected_paths = [f"{source_or_id}.rejected.csv" for source_or_id in (run.source, run.id)]
+        rejected_path = next(filter(os.path.exists, rejected_paths), None)
         hint = "Nothing is left to do. refundcli status   shows what needs attention"
-        if rejected_file:
-            again = f"refundcli {run.kind} --from {shlex.quote(rejected_file)}"
-            hint = f"Correct the rows that were refused, then: {again}"
+        if rejected_path:
+            repeat_command = f"refundcli {run.kind} --from {shlex.quote(rejected_path)}"
+            hint = f"Correct the rows that were refused, then: {repeat_command}"
         super().__init__(
             f"{run.id} was undone: a run that was undone is not resumed."
             if is_undone
@@ -48,21 +48,27 @@ class RunFinished(Refused):
 
 
 def fingerprint(kind: RunKind, sha256: str, options: Mapping[str, object]) -> str:
-    """A hash of a file and of the options that change the meaning of its rows: the same hash is the same run."""
-    text = json.dumps([kind, sha256, options], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """A hash of a file and of the options that change the meaning of its rows: the same hash is the same run.
+
+    `sha256`: the hash of the file's content.
+    """
+    canonical_text = json.dumps([kind, sha256, options], sort_keys=True, default=str)
+    return hashlib.sha256(canonical_text.encode()).hexdigest()
 
 
-def begin(run: BulkRun, *, checked_as: str, books: Books) -> BulkRun:
-    """Start this run, or resume the one its rows were checked as, or an unfinished one with the same fingerprint."""
+def begin(run: BulkRun, *, checked_run_id: str, books: Books) -> BulkRun:
+    """Start this run, or resume the one its rows were checked as, or an unfinished one with the same fingerprint.
+
+    `checked_run_id`: the run as which they were checked, or "".
+    """
 
     def work(tx: Writing) -> BulkRun:
-        existing = tx.run(checked_as) if checked_as else tx.unfinished_run(run.fingerprint)
-        if existing is None:
+        existing_run = tx.run(checked_run_id) if checked_run_id else tx.unfinished_run(run.fingerprint)
+        if existing_run is None:
             tx.begin_run(run)
             return run
-        tx.change_run(existing.id, RunState.RUNNING, note="gone on with")
-        return existing
+        tx.change_run(existing_run.id, RunState.RUNNING, note="gone on with")
+        return existing_run
 
     return books.write(work)
 
@@ -83,6 +89,10 @@ def new_run(
     planned_by: str = "",
     plan_hash: str = "",
 ) -> BulkRun:
+    """A run that starts now. `source`: the path of its file or plan; `options`: those that change what its rows mean.
+
+    `planned_by` and `plan_hash`: who checked its plan, and the plan's hash; empty without a plan.
+    """
     now = clock.now()
     return BulkRun(
         id=new_id("run_", now),
@@ -107,8 +117,8 @@ def run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
     """The run. Raises RunNotFound, which lists the newest runs."""
     run = reading.run(run_id)
     if run is None or run.kind is not kind:
-        near = [candidate.id for candidate in reading.runs(limit=4 * _SHOWN) if candidate.kind is kind]
-        raise RunNotFound(run_id, kind, near[:_SHOWN])
+        newest_ids = [candidate.id for candidate in reading.runs(limit=4 * _SHOWN) if candidate.kind is kind]
+        raise RunNotFound(run_id, kind, newest_ids[:_SHOWN])
     return run
 
 
@@ -122,5 +132,9 @@ def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRu
 
 def _is_undone(reading: Reading, run: BulkRun) -> bool:
     """Were its records undone? The first ones tell, because an undo takes all of them in turn."""
-    first = reading.refunds_of_run(run.id, after="", limit=_FIRST)
-    return run.kind is RunKind.MARK_REFUNDED and bool(first) and all(r.state is RefundState.REVERSED for r in first)
+    first_refunds = reading.refunds_of_run(run.id, after="", limit=_FIRST)
+    return (
+        run.kind is RunKind.MARK_REFUNDED
+        and bool(first_refunds)
+        and all(refund.state is RefundState.REVERSED for refund in first_refunds)
+    )

@@ -27,13 +27,13 @@ class RecordNotFound(NotFound):
 
     code = "refund-not-found"
 
-    def __init__(self, name: str, invoice: Invoice | None) -> None:
-        records = [refund.id for refund in invoice.refunds if _stands(refund)] if invoice else []
-        quoted = ascii(name[:80])[1:-1]
+    def __init__(self, id_or_number: str, invoice: Invoice | None) -> None:
+        record_ids = [refund.id for refund in invoice.refunds if _stands(refund)] if invoice else []
+        quoted_name = ascii(id_or_number[:80])[1:-1]
         hint = "refundcli invoice history NUMBER   shows the ids of an invoice's refunds"
-        if records:
-            hint = f"{quoted} is an invoice. To undo one of its records: {', '.join(records)}"
-        super().__init__(f"There is no refund {quoted}.", hint=hint)
+        if record_ids:
+            hint = f"{quoted_name} is an invoice. To undo one of its records: {', '.join(record_ids)}"
+        super().__init__(f"There is no refund {quoted_name}.", hint=hint)
 
 
 class NotARecord(Refused):
@@ -41,11 +41,11 @@ class NotARecord(Refused):
 
     def __init__(self, refund: Refund) -> None:
         if refund.kind is RefundKind.RECORD:
-            why = f"already undone: {refund.failure}" if refund.failure else "already undone"
+            reason = f"already undone: {refund.failure}" if refund.failure else "already undone"
         else:
-            why = f"not a record, but a refund made at the provider ({refund.state})"
+            reason = f"not a record, but a refund made at the provider ({refund.state})"
         super().__init__(
-            f"{refund.id} cannot be undone: it is {why}.",
+            f"{refund.id} cannot be undone: it is {reason}.",
             hint=f"refundcli invoice show {refund.invoice_number}",
             context={"refund": refund.id, "invoice": refund.invoice_number, "status": refund.state},
         )
@@ -70,14 +70,14 @@ class MadeAtProvider(Refused):
 class NothingToUndo(Refused):
     code = "nothing-to-undo"
 
-    def __init__(self, run_id: str, unchanged: int) -> None:
-        why = "its records were undone, or never made"
-        if unchanged:
-            why = f"{unchanged:,} of its records are refunds that the provider has made, and no other is left"
+    def __init__(self, run_id: str, unchanged_count: int) -> None:
+        reason = "its records were undone, or never made"
+        if unchanged_count:
+            reason = f"{unchanged_count:,} of its records are refunds that the provider has made, and no other is left"
         super().__init__(
-            f"{run_id} has nothing left to undo: {why}.",
+            f"{run_id} has nothing left to undo: {reason}.",
             hint="refundcli credit-notes list   shows what was issued",
-            context={"run": run_id, "not_undone": unchanged},
+            context={"run": run_id, "not_undone": unchanged_count},
         )
 
 
@@ -95,53 +95,60 @@ class Undone:
     invoice: str = ""
 
     def add(self, refund: Refund) -> None:
-        code = refund.amount.currency.code
+        currency_code = refund.amount.currency.code
         self.records += 1
         self.invoice = refund.invoice_number if self.records == 1 else ""
-        self.rows_of[code] += 1
-        self.sums[code] = self.sums.get(code, zero(refund.amount.currency)) + refund.amount
+        self.rows_of[currency_code] += 1
+        self.sums[currency_code] = self.sums.get(currency_code, zero(refund.amount.currency)) + refund.amount
 
 
-def preview_undo(what: str, *, books: Books) -> Undone:
+def preview_undo(run_or_record_id: str, *, books: Books) -> Undone:
     """What would be undone. Raises RunNotFound, RecordNotFound, NotARecord, MadeAtProvider, NothingToUndo."""
     preview = Undone()
-    if not what.startswith(_RUN):
-        preview.add(books.read(partial(_one, what)))
+    if not run_or_record_id.startswith(_RUN):
+        preview.add(books.read(partial(_one, run_or_record_id)))
         return preview
-    books.read(lambda tx: run_named(tx, what, RunKind.MARK_REFUNDED))
-    for chunk in _chunks(what, books):
-        provider_made = books.read(partial(_made_at_provider, chunk))
-        preview.unchanged += len(provider_made)
+    books.read(lambda tx: run_named(tx, run_or_record_id, RunKind.MARK_REFUNDED))
+    for chunk in _chunks(run_or_record_id, books):
+        provider_made_ids = books.read(partial(_made_at_provider, chunk))
+        preview.unchanged += len(provider_made_ids)
         for refund in chunk:
-            if refund.id not in provider_made:
+            if refund.id not in provider_made_ids:
                 preview.add(refund)
     if not preview.records:
-        raise NothingToUndo(what, preview.unchanged)
+        raise NothingToUndo(run_or_record_id, preview.unchanged)
     return preview
 
 
 def undo(
-    what: str, *, memo: str, books: Books, advance: Callable[[int], None], on_interrupt: Callable[[], None]
+    run_or_record_id: str,
+    *,
+    memo: str,
+    books: Books,
+    on_records_undone: Callable[[int], None],
+    on_interrupt: Callable[[], None],
 ) -> Undone:
     """Undo the record, or the records of a run in chunks; after an interruption the same command resumes it."""
-    total = Undone()
-    if not what.startswith(_RUN):
+    summary = Undone()
+    if not run_or_record_id.startswith(_RUN):
         with held_until_written(on_interrupt):
-            total.add(books.write(partial(_undo_one, what, memo)))
-        return total
+            summary.add(books.write(partial(_undo_one, run_or_record_id, memo)))
+        return summary
     # Running the same file again must not resume a run that was a mistake.
-    books.write(lambda tx: tx.change_run(what, RunState.FINISHED, note="undone"))
-    after = ""
+    books.write(lambda tx: tx.change_run(run_or_record_id, RunState.FINISHED, note="undone"))
+    last_id = ""
     while True:
         with held_until_written(on_interrupt):
-            page, undone, unchanged = books.write(partial(_undo_page, what, after, memo))
-        if not page:
-            return total
-        for refund in undone:
-            total.add(refund)
-        total.unchanged += unchanged
-        advance(len(undone))
-        after = page[-1].id
+            refund_page, undone_refunds, unchanged_count = books.write(
+                partial(_undo_page, run_or_record_id, last_id, memo)
+            )
+        if not refund_page:
+            return summary
+        for refund in undone_refunds:
+            summary.add(refund)
+        summary.unchanged += unchanged_count
+        on_records_undone(len(undone_refunds))
+        last_id = refund_page[-1].id
 
 
 def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
@@ -150,14 +157,14 @@ def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
     return refund
 
 
-def _undo_page(run_id: str, after: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
-    """The refunds of the page, those that were undone now, and how many stay."""
-    page = tx.refunds_of_run(run_id, after=after, limit=_CHUNK)
-    standing = list(filter(_stands, page))
-    provider_made = _made_at_provider(standing, tx)
-    undone = [refund for refund in standing if refund.id not in provider_made]
-    _undo_all(tx, undone, memo)
-    return page, undone, len(provider_made)
+def _undo_page(run_id: str, last_id: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
+    """The refunds of the page after `last_id`, those that were undone now, and how many stay."""
+    refund_page = tx.refunds_of_run(run_id, after=last_id, limit=_CHUNK)
+    standing_records = list(filter(_stands, refund_page))
+    provider_made_ids = _made_at_provider(standing_records, tx)
+    undone_refunds = [refund for refund in standing_records if refund.id not in provider_made_ids]
+    _undo_all(tx, undone_refunds, memo)
+    return refund_page, undone_refunds, len(provider_made_ids)
 
 
 def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
@@ -170,10 +177,10 @@ def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
 def _acknowledge_failure(tx: Writing, refund: Refund, memo: str) -> None:
     """Undoing the record also acknowledges that the provider's refund failed, which then blocks nothing (R13)."""
     event_filter = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
-    for event in tx.events(event_filter):
+    for stored_event in tx.events(event_filter):
         # Other events about the refund, such as another amount or an unlisted code, still wait for a person.
-        if f"is recorded as {refund.id}, but " in event.note:
-            tx.acknowledge_event(event, memo=f"{refund.id} undone: {memo}")
+        if f"is recorded as {refund.id}, but " in stored_event.note:
+            tx.acknowledge_event(stored_event, memo=f"{refund.id} undone: {memo}")
 
 
 def _one(refund_id: str, reading: Reading) -> Refund:
@@ -194,17 +201,24 @@ def _made_at_provider(records: Sequence[Refund], reading: Reading) -> set[str]:
 
 def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
     """Was its failure noted only on its event, as earlier releases did? A later success overrides it."""
-    failed = f"is recorded as {record.id}, but is "
-    failures = (event for event in reading.events(EventFilter(about=record.provider_reference)) if failed in event.note)
-    return any(not record.succeeded_at or event.event.occurred_at >= record.succeeded_at for event in failures)
+    failure_note = f"is recorded as {record.id}, but is "
+    failure_events = (
+        stored_event
+        for stored_event in reading.events(EventFilter(about=record.provider_reference))
+        if failure_note in stored_event.note
+    )
+    return any(
+        not record.succeeded_at or stored_event.event.occurred_at >= record.succeeded_at
+        for stored_event in failure_events
+    )
 
 
-def _named(name: str, reading: Reading) -> Refund:
+def _named(id_or_number: str, reading: Reading) -> Refund:
     """The refund, by its id or its credit note's number. Raises RecordNotFound."""
-    note = reading.credit_note(name)
-    refund = reading.refund(note.refund_id if note else name)
+    credit_note = reading.credit_note(id_or_number)
+    refund = reading.refund(credit_note.refund_id if credit_note else id_or_number)
     if refund is None:
-        raise RecordNotFound(name, reading.invoice(name))
+        raise RecordNotFound(id_or_number, reading.invoice(id_or_number))
     return refund
 
 
@@ -213,17 +227,17 @@ def _stands(refund: Refund) -> bool:
 
 
 def _chunks(run_id: str, books: Books) -> Iterator[list[Refund]]:
-    after = ""
-    while chunk := books.read(partial(_page, run_id, after)):
-        after = chunk[-1].id
+    last_id = ""
+    while chunk := books.read(partial(_page, run_id, last_id)):
+        last_id = chunk[-1].id
         yield list(filter(_stands, chunk))
 
 
-def _page(run_id: str, after: str, reading: Reading) -> list[Refund]:
-    return reading.refunds_of_run(run_id, after=after, limit=_CHUNK)
+def _page(run_id: str, last_id: str, reading: Reading) -> list[Refund]:
+    return reading.refunds_of_run(run_id, after=last_id, limit=_CHUNK)
 
 
 def _records(refunds: list[Refund]) -> list[Record]:
     """The records, with what each took of a lost dispute, whatever the disputes' state is now (R11)."""
-    charged_back = RefundReason.CHARGEBACK
-    return [Record(refund, charged_back=refund.reason is charged_back) for refund in refunds]
+    chargeback_reason = RefundReason.CHARGEBACK
+    return [Record(refund, charged_back=refund.reason is chargeback_reason) for refund in refunds]

@@ -71,12 +71,14 @@ def unfinished_runs(reading: Reading, *, now: datetime) -> list[UnfinishedRun]:
 
 def unfinished_run(reading: Reading, run: BulkRun, *, now: datetime) -> UnfinishedRun:
     if run.kind is not RunKind.REFUND:
-        last = reading.newest_refund_of_run(run.id)
-        is_recording = run.state is RunState.RUNNING and now - (last or run.created_at) < _RECORDS_WITHIN
-        return UnfinishedRun(run, {}, (), last_record_at=last, is_recording=is_recording)
-    counts = reading.item_counts(run.id)
-    partly = reading.item_count_with_code(run.id, PARTLY_REFUNDED) if counts.get(ItemState.REFUSED) else 0
-    return UnfinishedRun(run, counts, holders_of(reading.row_leases(run.id), now=now), partly)
+        last_record_at = reading.newest_refund_of_run(run.id)
+        is_recording = run.state is RunState.RUNNING and now - (last_record_at or run.created_at) < _RECORDS_WITHIN
+        return UnfinishedRun(run, {}, (), last_record_at=last_record_at, is_recording=is_recording)
+    counts_by_state = reading.item_counts(run.id)
+    partly_refunded_count = (
+        reading.item_count_with_code(run.id, PARTLY_REFUNDED) if counts_by_state.get(ItemState.REFUSED) else 0
+    )
+    return UnfinishedRun(run, counts_by_state, holders_of(reading.row_leases(run.id), now=now), partly_refunded_count)
 
 
 def holders_of(row_leases: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:

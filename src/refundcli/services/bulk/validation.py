@@ -34,6 +34,8 @@ CHUNK = 1000
 
 
 class Advance(Protocol):
+    """Called after each chunk, with the number of its rows and how many of them were refused."""
+
     def __call__(self, rows: int, *, refused: int = 0) -> None: ...
 
 
@@ -53,131 +55,134 @@ class BulkCheck:
     fingerprint: str = ""
     report: BulkReport = field(default_factory=BulkReport)
 
-    def check(self, rows: Rows, *, advance: Advance, reject: Reject) -> BulkReport:
+    def check(self, rows: Rows, *, on_rows_done: Advance, on_row_rejected: Reject) -> BulkReport:
         self.report.checked_at = self.books.read(lambda tx: tx.newest_entry())
         for chunk in chunked(rows(), CHUNK):
-            before = self.report.refused_count
-            keyed = self._keyed(chunk)
-            for row in self.books.read(partial(self._check_chunk, keyed)):
+            refused_before = self.report.refused_count
+            keyed_rows = self._keyed(chunk)
+            for row in self.books.read(partial(self._check_chunk, keyed_rows)):
                 self.report.refuse(row)
                 if not is_partly_refunded(row):
-                    reject(row)
-            advance(len(chunk), refused=self.report.refused_count - before)
+                    on_row_rejected(row)
+            on_rows_done(len(chunk), refused=self.report.refused_count - refused_before)
         return self.report
 
     def _keyed(self, chunk: Sequence[BulkRow | BadRow]) -> "list[_Keyed]":
         """Each row with its key. The derivation never changes, so that last month's file still finds its rows done."""
-        fields = [_fields(self.rules.requests.kind, row) for row in chunk]
-        first = [row_key(of, 1) for of in fields]
-        keyless = [at for at, row in enumerate(chunk) if not _own_key(row)]
-        times = dict(zip(keyless, self.spool.occurrences([first[at] for at in keyless]), strict=True))
-        keyed = []
-        for at, row in enumerate(chunk):
-            key = _own_key(row)
-            if at in times:
-                key = first[at] if times[at] == 1 else row_key(fields[at], times[at])
-            keyed.append(_Keyed(row, key, first[at]))
-        return keyed
+        key_fields = [_fields(self.rules.requests.kind, row) for row in chunk]
+        first_keys = [row_key(fields, 1) for fields in key_fields]
+        keyless_indexes = [row_index for row_index, row in enumerate(chunk) if not _own_key(row)]
+        occurrences = self.spool.occurrences([first_keys[row_index] for row_index in keyless_indexes])
+        occurrence_by_index = dict(zip(keyless_indexes, occurrences, strict=True))
+        keyed_rows = []
+        for row_index, row in enumerate(chunk):
+            request_key, occurrence = _own_key(row), occurrence_by_index.get(row_index)
+            if occurrence is not None:
+                request_key = first_keys[row_index] if occurrence == 1 else row_key(key_fields[row_index], occurrence)
+            keyed_rows.append(_Keyed(row, request_key, first_keys[row_index]))
+        return keyed_rows
 
     def _check_chunk(self, chunk: "Sequence[_Keyed]", tx: Reading) -> list[BadRow]:
-        numbers_in_file = [keyed.row.invoice for keyed in chunk if isinstance(keyed.row, BulkRow)]
-        numbers = list(dict.fromkeys(numbers_in_file))
-        invoices = tx.invoices_with_facts(numbers)
-        refunds_by_key = tx.refunds_by_keys([keyed.key for keyed in chunk])
+        """Check the rows, put those that may be done into the spool, and return the others."""
+        numbers_of_rows = [keyed_row.row.invoice for keyed_row in chunk if isinstance(keyed_row.row, BulkRow)]
+        invoice_numbers = list(dict.fromkeys(numbers_of_rows))
+        invoices_and_facts = tx.invoices_with_facts(invoice_numbers)
+        refunds_by_key = tx.refunds_by_keys([keyed_row.key for keyed_row in chunk])
         self._find_run(tx)
-        staged = tx.items_on_lines(self.staged, [keyed.row.line for keyed in chunk]) if self.staged else {}
-        payments = [payment for invoice, _ in invoices.values() for payment in invoice.payments]
-        ids = dict.fromkeys(of for payment in payments for of in payment.ids_of_shares)
-        earlier_rows = EarlierRows(self.spool.taken(list(ids)))
+        lines = [keyed_row.row.line for keyed_row in chunk]
+        staged_by_line = tx.items_on_lines(self.staged, lines) if self.staged else {}
+        payments = [payment for invoice, _ in invoices_and_facts.values() for payment in invoice.payments]
+        payment_ids = dict.fromkeys(payment_id for payment in payments for payment_id in payment.ids_of_shares)
+        earlier_rows = EarlierRows(self.spool.taken(list(payment_ids)))
         file_rows = FileRows(self.spool, earlier_rows)
-        refused, checked = [], []
-        for keyed in chunk:
-            if isinstance(keyed.row, BadRow):
-                refused.append(replace(keyed.row, key=keyed.key))
+        rejected_rows, checked_rows = [], []
+        for keyed_row in chunk:
+            if isinstance(keyed_row.row, BadRow):
+                rejected_rows.append(replace(keyed_row.row, key=keyed_row.key))
                 continue
-            refunds, stored = refunds_by_key.get(keyed.key, ()), staged.get(keyed.row.line)
+            refunds, stored_row = refunds_by_key.get(keyed_row.key, ()), staged_by_line.get(keyed_row.row.line)
             try:
-                invoice, facts = invoices.get(keyed.row.invoice, (None, 0))
+                invoice, facts = invoices_and_facts.get(keyed_row.row.invoice, (None, 0))
                 invoice = earlier_rows.of(invoice)
-                self._check_own_key(keyed, keyed.row)
-                if stored:
-                    stored = settled(stored, refunds) or stored
-                if stored and stored.state is ItemState.REFUSED:
-                    if stored.code == PARTLY_REFUNDED:
-                        self.report.partly_by_run.add(stored.line)
+                self._check_own_key(keyed_row, keyed_row.row)
+                if stored_row:
+                    stored_row = settled(stored_row, refunds) or stored_row
+                if stored_row and stored_row.state is ItemState.REFUSED:
+                    if stored_row.code == PARTLY_REFUNDED:
+                        self.report.partly_by_run.add(stored_row.line)
                     else:
-                        self.report.refused_by_run[stored.line] = stored.code
-                    refused.append(_as_refused(stored, keyed.row))
+                        self.report.refused_by_run[stored_row.line] = stored_row.code
+                    rejected_rows.append(_as_refused(stored_row, keyed_row.row))
                     continue
-                if stored:
-                    shares = self._remaining_shares(stored, keyed.row, invoice, refunds)
+                if stored_row:
+                    shares = self._remaining_shares(stored_row, keyed_row.row, invoice, refunds)
                 else:
-                    shares = self.rules.shares_of(keyed.row, keyed.key, invoice, refunds, file_rows)
+                    shares = self.rules.shares_of(keyed_row.row, keyed_row.key, invoice, refunds, file_rows)
             except AlreadyDone:
-                file_rows.add(keyed.row, (), refunds)
-                self.report.done(by_run=stored is not None)
+                file_rows.add(keyed_row.row, (), refunds)
+                self.report.done(is_in_resumed_run=stored_row is not None)
             except RefundcliError as refusal:
                 if isinstance(refusal, UndoneSince | RefundDeclined | PartlyRefunded):
                     # A later equal row must not repeat what was undone or declined.
-                    file_rows.add(keyed.row, (), refunds)
-                refused.append(rejected(keyed.row, keyed.key, refusal))
+                    file_rows.add(keyed_row.row, (), refunds)
+                rejected_rows.append(rejected(keyed_row.row, keyed_row.key, refusal))
             else:
                 assert invoice
-                file_rows.add(keyed.row, shares, refunds)
+                file_rows.add(keyed_row.row, shares, refunds)
                 self.report.take(parts_of(shares))
                 # A reserved amount already counts in the books.
                 is_reserved = any(refund.state.unfinished for refund in refunds)
-                parts = () if is_reserved else earlier_rows.take(shares, keyed.row.reason)
-                if stored:
+                payment_parts = () if is_reserved else earlier_rows.take(shares, keyed_row.row.reason)
+                if stored_row:
                     continue
-                checked.append(
+                checked_rows.append(
                     CheckedRow(
-                        row=keyed.row,
-                        key=keyed.key,
+                        row=keyed_row.row,
+                        key=keyed_row.key,
                         takes=total_of(shares).minor,
                         remaining=invoice.refundable.minor,
                         currency=invoice.currency.code,
                         invoice_id=invoice.id,
                         facts=facts,
-                        parts=parts,
+                        parts=payment_parts,
                     )
                 )
-        self.spool.put(checked)
+        self.spool.put(checked_rows)
         self.spool.take(earlier_rows.changed)
         file_rows.save()
-        return refused
+        return rejected_rows
 
     def _find_run(self, tx: Reading) -> None:
         """Use the run that another worker may have started for this file since the check began."""
-        if self.fingerprint and not self.staged and (begun := tx.unfinished_run(self.fingerprint)):
-            self.staged = self.rules.run_id = begun.id
+        if self.fingerprint and not self.staged and (started_run := tx.unfinished_run(self.fingerprint)):
+            self.staged = self.rules.run_id = started_run.id
 
     def _remaining_shares(
-        self, stored: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]
+        self, stored_row: RunItem, row: BulkRow, invoice: Invoice | None, refunds: Sequence[Refund]
     ) -> list[Share]:
         """What a row of the resumed run will take. Raises AlreadyDone."""
         assert invoice, "the invoice existed when the row was staged"
-        if stored.state is ItemState.DONE:
+        if stored_row.state is ItemState.DONE:
             raise AlreadyDone
-        begun = [refund for refund in refunds if refund.state.unfinished]
-        if begun:
-            return [Share(payment_of(invoice, refund), refund.amount) for refund in begun]
+        unfinished_refunds = [refund for refund in refunds if refund.state.unfinished]
+        if unfinished_refunds:
+            return [Share(payment_of(invoice, refund), refund.amount) for refund in unfinished_refunds]
         try:
             return self.rules.requests.shares(
-                row, stored.request_key, invoice, allow_duplicate=self.rules.allow_duplicate
+                row, stored_row.request_key, invoice, allow_duplicate=self.rules.allow_duplicate
             )
         except RefundcliError:
             # It is checked again when it is done, and may pass by then.
-            return [Share(invoice.payments[0], Money(stored.expected, invoice.currency))]
+            return [Share(invoice.payments[0], Money(stored_row.expected, invoice.currency))]
 
-    def _check_own_key(self, keyed: "_Keyed", row: BulkRow) -> None:
+    def _check_own_key(self, keyed_row: "_Keyed", row: BulkRow) -> None:
         """Rows that share a key must have the same content, and count as one request (I4)."""
         if not row.key:
             return
-        line, same = self.spool.first_with_key({row.key: (row.line, keyed.content)})[row.key]
-        if line != row.line:
-            if same != keyed.content:
-                raise DuplicateKey(row.key, line)
+        first_line, first_content = self.spool.first_with_key({row.key: (row.line, keyed_row.content)})[row.key]
+        if first_line != row.line:
+            if first_content != keyed_row.content:
+                raise DuplicateKey(row.key, first_line)
             raise AlreadyDone
 
 
@@ -190,10 +195,12 @@ class _Keyed:
     content: str
 
 
-def _as_refused(stored: RunItem, row: BulkRow) -> BadRow:
+def _as_refused(stored_row: RunItem, row: BulkRow) -> BadRow:
     """A row that the resumed run refused."""
-    problem = Problem(stored.line, "invoice", stored.invoice, stored.code, stored.message, stored.hint)
-    return BadRow(stored.line, (problem,), row.cells, stored.request_key)
+    problem = Problem(
+        stored_row.line, "invoice", stored_row.invoice, stored_row.code, stored_row.message, stored_row.hint
+    )
+    return BadRow(stored_row.line, (problem,), row.cells, stored_row.request_key)
 
 
 def _own_key(row: BulkRow | BadRow) -> str:

@@ -79,25 +79,27 @@ class OtherReference(Refused):
         )
 
 
-def check_closing(reading: Reading, number: str, target: InvoiceStatus) -> Invoice:
+def check_closing(reading: Reading, invoice_number: str, target_status: InvoiceStatus) -> Invoice:
     """The invoice, if it may be voided or written off. Raises the first refusal (R9, R10)."""
-    invoice = invoice_named(reading, number)
-    refusal = why_not_closed(invoice, target)
+    invoice = invoice_named(reading, invoice_number)
+    refusal = why_not_closed(invoice, target_status)
     if refusal:
         raise refusal
     return invoice
 
 
-def why_not_closed(invoice: Invoice, target: InvoiceStatus) -> RuleRefusal | None:
-    return most_important(_BLOCKERS[target](invoice))
+def why_not_closed(invoice: Invoice, target_status: InvoiceStatus) -> RuleRefusal | None:
+    return most_important(_BLOCKERS[target_status](invoice))
 
 
-def preview_closing(number: str, target: InvoiceStatus, *, books: Books, providers: Providers) -> ClosingPreview:
+def preview_closing(
+    invoice_number: str, target_status: InvoiceStatus, *, books: Books, providers: Providers
+) -> ClosingPreview:
     """Check every rule, ask the provider that has the invoice, change nothing. Raises what `close_invoice` raises."""
-    invoice = books.read(lambda tx: check_closing(tx, number, target))
+    invoice = books.read(lambda tx: check_closing(tx, invoice_number, target_status))
     if invoice.managed_by is None:
-        return ClosingPreview(invoice, target)
-    return ClosingPreview(invoice, target, ask(invoice, target, providers.records(invoice.managed_by)))
+        return ClosingPreview(invoice, target_status)
+    return ClosingPreview(invoice, target_status, ask(invoice, target_status, providers.records(invoice.managed_by)))
 
 
 def close_invoice(
@@ -113,10 +115,10 @@ def close_invoice(
     # Credentials and accounts are looked up before the transaction, because nothing inside it may wait for a network.
     with before_sending():
         closer = providers.closer(invoice.managed_by)
-        status = ask(invoice, request.target, providers.records(invoice.managed_by))
-    if status is request.target:
-        closed = books.write(partial(_close_here, request, invoice))
-        return Closed(closed, found_closed=invoice.managed_by)
+        provider_status = ask(invoice, request.target, providers.records(invoice.managed_by))
+    if provider_status is request.target:
+        closed_invoice = books.write(partial(_close_here, request, invoice))
+        return Closed(closed_invoice, found_closed=invoice.managed_by)
     closing = books.write(partial(_reserve_closing, request, invoice, closer=closer, clock=clock, policy=policy))
     try:
         closing = send_closing(closing, books=books, closer=closer, clock=clock, policy=policy)
@@ -126,9 +128,9 @@ def close_invoice(
     return Closed(books.read(lambda tx: invoice_named(tx, request.number)), closing)
 
 
-def _close_here(request: ClosingRequest, expected: Invoice, tx: Writing) -> Invoice:
+def _close_here(request: ClosingRequest, checked_invoice: Invoice, tx: Writing) -> Invoice:
     """Close it in the books only: no provider has it, or the provider has closed it already."""
-    invoice = _recheck(tx, request, expected)
+    invoice = _recheck(tx, request, checked_invoice)
     evidence = f"found so at {invoice.managed_by.label}" if invoice.managed_by else ""
     tx.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
     return invoice_named(tx, request.number)
@@ -136,7 +138,7 @@ def _close_here(request: ClosingRequest, expected: Invoice, tx: Writing) -> Invo
 
 def _reserve_closing(
     request: ClosingRequest,
-    expected: Invoice,
+    checked_invoice: Invoice,
     tx: Writing,
     *,
     closer: InvoiceCloser,
@@ -144,12 +146,12 @@ def _reserve_closing(
     policy: SendingPolicy,
 ) -> Closing:
     """T1: check the rules again and store the exact request with its key, before anything is sent (I2)."""
-    invoice, now = _recheck(tx, request, expected), clock.now()
+    invoice, now = _recheck(tx, request, checked_invoice), clock.now()
     lease = new_lease(now, policy.sending_seconds)
     attempt = 1 + sum(closing.target is request.target for closing in invoice.closings)
     # The key includes the number, because two invoices may share a reference by mistake.
-    key = idempotency_key(tx.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, attempt)
-    wire = closer.prepare(invoice.invoice_reference, request.target)
+    closing_key = idempotency_key(tx.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, attempt)
+    provider_request = closer.prepare(invoice.invoice_reference, request.target)
     closing = Closing(
         id=new_id(CLOSING_PREFIX, now),
         invoice_id=invoice.id,
@@ -159,22 +161,23 @@ def _reserve_closing(
         created_at=now,
         operator=request.operator,
         # Leased from the start, so that no other process takes it for an abandoned closing.
-        sending=Sending(key, wire, lease_owner=lease.owner, lease_until=lease.until),
+        sending=Sending(closing_key, provider_request, lease_owner=lease.owner, lease_until=lease.until),
         memo=request.memo,
     )
     tx.add_closing(closing)
     return closing
 
 
-def _recheck(tx: Writing, request: ClosingRequest, expected: Invoice) -> Invoice:
+def _recheck(tx: Writing, request: ClosingRequest, checked_invoice: Invoice) -> Invoice:
+    """Check the rules again. `checked_invoice`: as it was when it was first checked. Raises OtherReference."""
     invoice = check_closing(tx, request.number, request.target)
-    if invoice.invoice_reference != expected.invoice_reference:
+    if invoice.invoice_reference != checked_invoice.invoice_reference:
         raise OtherReference(invoice)
     return invoice
 
 
 def _drop_unsent_closing(closing: Closing, tx: Writing) -> None:
     """The operator interrupted: a closing that was not sent fails."""
-    now = tx.closing(closing.id)
-    if now and now.state is ClosingState.READY:
-        settle_closing(tx, now, ClosingState.FAILED, failure="never sent: interrupted")
+    stored_closing = tx.closing(closing.id)
+    if stored_closing and stored_closing.state is ClosingState.READY:
+        settle_closing(tx, stored_closing, ClosingState.FAILED, failure="never sent: interrupted")

@@ -64,8 +64,10 @@ class CannotBeChecked(SettingsProblem):
 
     code = "cannot-be-checked"
 
-    def __init__(self, refund: Refund, why: RefundcliError) -> None:
-        super().__init__(why.message, hint=why.hint, context={"refund": refund.id, "invoice": refund.invoice_number})
+    def __init__(self, refund: Refund, error: RefundcliError) -> None:
+        super().__init__(
+            error.message, hint=error.hint, context={"refund": refund.id, "invoice": refund.invoice_number}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,12 @@ class Snapshot:
 
     def sent_at(self, refund: Refund, now: datetime) -> datetime:
         """The time at which the provider made this refund, at most `now`. The age of its key counts from then (I8)."""
-        listed = own_refund_in(self.payment, refund.id) if self.payment else None
-        return min(listed.created_at, now) if listed and listed.created_at else now
+        listed_refund = own_refund_in(self.payment, refund.id) if self.payment else None
+        return min(listed_refund.created_at, now) if listed_refund and listed_refund.created_at else now
 
 
 def snapshot_of(lookup: PaymentLookup, *, providers: Providers, clock: Clock) -> Snapshot:
-    """Ask the provider for a payment. Raises ProviderUnreachable, CannotBeHeld."""
+    """Ask the provider for a payment, found by `lookup`. Raises ProviderUnreachable, CannotBeHeld."""
     taken_at = clock.now()
     return Snapshot(snapshot_at(lookup, providers), taken_at)
 
@@ -109,31 +111,33 @@ def why_not_sent(reading: RefundReading, refund: Refund, snapshot: Snapshot | No
         invoice = invoice_named(reading, refund.invoice_number)
         snapshots = {refund.payment_id: snapshot.payment}
         refuse_differences(invoice, snapshots, claim_differences=claims(reading, invoice, snapshots))
-    except (DiffersFromProvider, UnsupportedRefund) as differs:
-        return differs
+    except (DiffersFromProvider, UnsupportedRefund) as difference:
+        return difference
     return None
 
 
 def check_listed(refund: Refund, snapshot: Snapshot) -> None:
     """Raises AlreadyAtProvider where the provider has this refund, but of another amount."""
-    listed = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
-    if listed and listed.amount != refund.amount:
-        own = OwnRefund(refund.id, refund.amount)
-        raise AlreadyAtProvider(refund.invoice_number, listed.provider, listed.reference, listed.amount, own)
+    listed_refund = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
+    if listed_refund and listed_refund.amount != refund.amount:
+        own_refund = OwnRefund(refund.id, refund.amount)
+        raise AlreadyAtProvider(
+            refund.invoice_number, listed_refund.provider, listed_refund.reference, listed_refund.amount, own_refund
+        )
 
 
 def fail_unsent_in(
-    tx: Writing, refund: Refund, why: str, *, clock: Clock, policy: SendingPolicy, is_refused: bool = True
+    tx: Writing, refund: Refund, reason: str, *, clock: Clock, policy: SendingPolicy, is_refused: bool = True
 ) -> Refund | None:
     """Make a refund that was not sent, or provably not executed, `failed`, and release its amount.
 
     `is_refused`: by a rule (exit 3); otherwise the provider could not be asked, and it may be repeated (exit 7).
     None if another process has claimed it since.
     """
-    answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{why}" if is_refused else why)
+    answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{reason}" if is_refused else reason)
     settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
-    now = tx.refund(refund.id)
-    return now if now and now.state is RefundState.FAILED else None
+    stored_refund = tx.refund(refund.id)
+    return stored_refund if stored_refund and stored_refund.state is RefundState.FAILED else None
 
 
 def store_unlisted(tx: Writing, refund: Refund, snapshot: Snapshot | None) -> bool:
@@ -155,10 +159,10 @@ def claim(
 
     def write(tx: Writing) -> Refund | None:
         now = clock.now()
-        at = snapshot.sent_at(refund, now) if snapshot else now
+        sent_at = snapshot.sent_at(refund, now) if snapshot else now
         if is_listed:
             # It will not be sent, so it is recorded whatever the clock says.
-            return tx.claim(refund, owner="", until=now, at=at)
+            return tx.claim(refund, owner="", until=now, at=sent_at)
         if snapshot and not snapshot.is_fresh(now):
             raise StaleSnapshot(refund)
         apply_due_updates_in(tx, refund.invoice_number, policy=policy, clock=clock)
@@ -168,7 +172,7 @@ def claim(
             fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
             return None
         lease = new_lease(now, policy.sending_seconds)
-        return tx.claim(refund, owner=lease.owner, until=lease.until, at=at)
+        return tx.claim(refund, owner=lease.owner, until=lease.until, at=sent_at)
 
     return books.write(write)
 
@@ -204,7 +208,7 @@ class _FirstSend:
     snapshot: Snapshot | None
     # Why it was not sent after a wait, and the seconds waited since the last check.
     refusal: Refused | None = None
-    waited: float = 0.0
+    waited_seconds: float = 0.0
 
     def run(self) -> Refund:
         for attempts_left in reversed(range(_MOST_SNAPSHOTS)):
@@ -224,8 +228,8 @@ class _FirstSend:
         assert lookup
         try:
             self.snapshot = snapshot_of(lookup, providers=self.providers, clock=self.clock)
-        except RefundcliError as why:
-            raise CannotBeChecked(self.refund, why) from why
+        except RefundcliError as error:
+            raise CannotBeChecked(self.refund, error) from error
         check_listed(self.refund, self.snapshot)
 
     @property
@@ -234,7 +238,7 @@ class _FirstSend:
 
     def _claimed_and_sent(self) -> Refund:
         with held_until_written(self.policy.on_interrupt):
-            claimed = claim(
+            claimed_refund = claim(
                 self.refund,
                 self.snapshot,
                 is_listed=self.is_listed,
@@ -242,48 +246,52 @@ class _FirstSend:
                 clock=self.clock,
                 policy=self.policy,
             )
-            if claimed is None:
+            if claimed_refund is None:
                 return self.books.read(lambda tx: tx.refund(self.refund.id)) or self.refund
             if self.is_listed:
-                return self._record(claimed)
-            return self._call(claimed)
+                return self._record(claimed_refund)
+            return self._call(claimed_refund)
 
-    def _record(self, claimed: Refund) -> Refund:
+    def _record(self, claimed_refund: Refund) -> Refund:
         """Record the outcome that the provider has for it. If the look-up fails it stays `submitted`."""
-        assert claimed.sending
-        answer = self.provider.find_refund(claimed.sending.request, claimed.id) or NO_LONGER_LISTED
-        return record_outcome(claimed, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy)
+        assert claimed_refund.sending
+        answer = self.provider.find_refund(claimed_refund.sending.request, claimed_refund.id) or NO_LONGER_LISTED
+        return record_outcome(
+            claimed_refund, answer, first_send=False, books=self.books, clock=self.clock, policy=self.policy
+        )
 
-    def _call(self, claimed: Refund) -> Refund:
-        sending = claimed.sending
+    def _call(self, claimed_refund: Refund) -> Refund:
+        sending = claimed_refund.sending
         assert sending
         answer = call(
-            claimed,
+            claimed_refund,
             self.provider,
             self.policy,
             self.clock,
             patience=lambda: self.policy.patience(sending, self.clock.now()),
-            again=lambda answer, wait: self._may_still(claimed, wait),
+            may_retry=lambda answer, wait_seconds: self._may_still(claimed_refund, wait_seconds),
         )
         if self.is_listed:
-            return self._record(claimed)
+            return self._record(claimed_refund)
         if self.refusal:
             answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{self.refusal.message}")
-        return record_outcome(claimed, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy)
+        return record_outcome(
+            claimed_refund, answer, first_send=True, books=self.books, clock=self.clock, policy=self.policy
+        )
 
-    def _may_still(self, claimed: Refund, wait: float) -> bool:
+    def _may_still(self, claimed_refund: Refund, wait_seconds: float) -> bool:
         """Wait, then check again. The refund is still claimed by this process, so nothing is claimed again."""
-        self.policy.sleep(wait)
-        self.waited += wait
+        self.policy.sleep(wait_seconds)
+        self.waited_seconds += wait_seconds
         if is_interrupted():
             return False
-        if self.waited < LONGEST_UNCHECKED_WAIT_SECONDS:
+        if self.waited_seconds < LONGEST_UNCHECKED_WAIT_SECONDS:
             return True
-        self.waited = 0.0
+        self.waited_seconds = 0.0
         try:
             self._look()
             if not self.is_listed:
-                self.refusal = self.books.read(lambda tx: why_not_sent(tx, claimed, self.snapshot))
+                self.refusal = self.books.read(lambda tx: why_not_sent(tx, claimed_refund, self.snapshot))
         except RefundcliError:
             # It cannot be checked, so it is not sent. The last answer, that nothing was done, remains.
             return False

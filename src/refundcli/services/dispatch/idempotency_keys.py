@@ -78,23 +78,23 @@ def digest(fields: Mapping[str, object]) -> str:
     return hashlib.sha256(content_of(fields).encode()).hexdigest()
 
 
-def idempotency_key(store_secret: bytes, request_key: str, payment: str, attempt: int) -> str:
+def idempotency_key(store_secret: bytes, request_key: str, payment_reference: str, attempt: int) -> str:
     """A UUID that only this store can derive, and derives again after a restored backup (36 characters).
 
-    `payment` is the provider's reference: a row's number could be another payment's after a restore. For a
+    `payment_reference` is the provider's reference: a row's number could be another payment's after a restore. For a
     closing it is the invoice's, and the request key is its target status and invoice number.
     """
-    mac = _keyed_digest(store_secret, request_key, payment, attempt)
-    return str(uuid.UUID(bytes=mac[:16], version=4))
+    keyed_digest = _keyed_digest(store_secret, request_key, payment_reference, attempt)
+    return str(uuid.UUID(bytes=keyed_digest[:16], version=4))
 
 
-def refund_id(store_secret: bytes, request_key: str, payment: str, attempt: int) -> str:
+def refund_id(store_secret: bytes, request_key: str, payment_reference: str, attempt: int) -> str:
     """The id of a provider refund: the same after a backup is restored, another one for each attempt (I4).
 
     It is part of the request's body, and a provider requires the same body for the same key. It also identifies, at the
     provider, a refund that a restored backup lost.
     """
-    return derived_id("rf_", _keyed_digest(store_secret, "refund id", request_key, payment, attempt))
+    return derived_id("rf_", _keyed_digest(store_secret, "refund id", request_key, payment_reference, attempt))
 
 
 def _keyed_digest(store_secret: bytes, *fields: str | int) -> bytes:
@@ -104,7 +104,7 @@ def _keyed_digest(store_secret: bytes, *fields: str | int) -> bytes:
 def existing_refunds(reading: RefundReading, request_key: str, content: str) -> list[Refund]:
     """The refunds that this request made before, unless all failed for good (I4).
 
-    Raises RequestKeyReused if the key was used for another request.
+    `content`: the request in one canonical text. Raises RequestKeyReused if the key was used for another request.
     """
     return existing_among(reading.refunds_by_key(request_key), request_key, content)
 
@@ -113,17 +113,19 @@ def existing_among(refunds: Sequence[Refund], request_key: str, content: str) ->
     """`existing_refunds`, from all refunds made under the key: the last attempt for each payment.
 
     One that failed after its success has not failed for good until a person acknowledges it: the provider may retry.
-    Raises RequestKeyReused.
+    `content`: the request in one canonical text. Raises RequestKeyReused.
     """
     for refund in refunds:
         if refund.content != content:
             raise RequestKeyReused(request_key, refund)
-    last = last_attempts(refunds)
-    stands = any(refund.state is not RefundState.FAILED or refund.needs_acknowledgement for refund in last)
-    return last if stands else []
+    last_refunds = last_attempts(refunds)
+    has_standing_refund = any(
+        refund.state is not RefundState.FAILED or refund.needs_acknowledgement for refund in last_refunds
+    )
+    return last_refunds if has_standing_refund else []
 
 
 def last_attempts(refunds: Sequence[Refund]) -> list[Refund]:
     """The last attempt for each payment, by its number, because clocks may differ."""
-    in_turn = sorted(refunds, key=lambda refund: refund.attempt)
-    return list({refund.payment_id: refund for refund in in_turn}.values())
+    refunds_in_order = sorted(refunds, key=lambda refund: refund.attempt)
+    return list({refund.payment_id: refund for refund in refunds_in_order}.values())

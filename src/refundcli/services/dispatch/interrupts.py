@@ -27,17 +27,17 @@ def held_until_written(notify: Callable[[], None]) -> Iterator[None]:
         return
     raise_if_interrupted()
 
-    def remember(number: int, _frame: FrameType | None) -> None:
-        _SIGNALS.append(number)
+    def remember(signal_number: int, _frame: FrameType | None) -> None:
+        _SIGNALS.append(signal_number)
         if len(_SIGNALS) == 1:
             notify()
 
-    before = {number: signal.signal(number, remember) for number in _HELD}
+    previous_handlers = {signal_number: signal.signal(signal_number, remember) for signal_number in _HELD}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous_handlers.items():
+            signal.signal(signal_number, handler)
     raise_if_interrupted()
 
 
@@ -50,9 +50,9 @@ def raise_if_interrupted() -> None:
 
 def pause(seconds: float) -> None:
     """Sleep for so many seconds; return early when a signal is pending."""
-    until = time.monotonic() + seconds
-    while (remaining := until - time.monotonic()) > 0 and not is_interrupted():
-        time.sleep(min(remaining, _LOOK_SECONDS))
+    end_time = time.monotonic() + seconds
+    while (seconds_left := end_time - time.monotonic()) > 0 and not is_interrupted():
+        time.sleep(min(seconds_left, _LOOK_SECONDS))
 
 
 def is_interrupted() -> bool:
@@ -63,19 +63,19 @@ def is_interrupted() -> bool:
 @contextmanager
 def stop_on_signal(notify: Callable[[], None]) -> Iterator[threading.Event]:
     """Yield an event that SIGINT and SIGTERM set; the work then stops where it is safe. `notify` is called once."""
-    stop = threading.Event()
+    stop_event = threading.Event()
 
-    def remember(number: int, _frame: FrameType | None) -> None:
-        if not stop.is_set():
-            stop.set()
+    def remember(signal_number: int, _frame: FrameType | None) -> None:
+        if not stop_event.is_set():
+            stop_event.set()
             notify()
 
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield stop_event
         return
-    before = {number: signal.signal(number, remember) for number in _HELD}
+    previous_handlers = {signal_number: signal.signal(signal_number, remember) for signal_number in _HELD}
     try:
-        yield stop
+        yield stop_event
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous_handlers.items():
+            signal.signal(signal_number, handler)

@@ -64,18 +64,18 @@ def seconds_left(sending: Sending, now: datetime) -> float:
 def this_process() -> str:
     """The name of this process, unique among all machines that use the store."""
     host, pid, machine = socket.gethostname().replace("|", "_"), os.getpid(), _this_machine()
-    started = _started(pid) if machine else _UNPROVABLE.setdefault(pid, uuid.uuid4().hex)
-    return str(Holder(host, machine, str(pid), started))
+    start_time = _started(pid) if machine else _UNPROVABLE.setdefault(pid, uuid.uuid4().hex)
+    return str(Holder(host, machine, str(pid), start_time))
 
 
 def holder_of(owner: str) -> Holder:
     """The process that a lease names, also in the older form `host|pid|start time`."""
-    parts = owner.rsplit("|", 3)
-    if len(parts) == 4:
-        return Holder(*parts)
-    host, _, rest = owner.partition("|")
-    pid, _, started = rest.partition("|")
-    return Holder(host, "", pid, started)
+    fields = owner.rsplit("|", 3)
+    if len(fields) == 4:
+        return Holder(*fields)
+    host, _, pid_and_start = owner.partition("|")
+    pid, _, start_time = pid_and_start.partition("|")
+    return Holder(host, "", pid, start_time)
 
 
 def is_live(sending: Sending, now: datetime) -> bool:
@@ -88,8 +88,8 @@ def is_gone(owner: str) -> bool:
     holder = holder_of(owner)
     if not holder.machine or holder.machine != _this_machine() or not holder.pid.isdecimal():
         return False
-    started = _started(int(holder.pid))
-    return started != holder.started if started else not _exists(int(holder.pid))
+    start_time = _started(int(holder.pid))
+    return start_time != holder.started if start_time else not _exists(int(holder.pid))
 
 
 def _this_machine() -> str:
@@ -98,17 +98,17 @@ def _this_machine() -> str:
         if os.readlink("/proc/self") != str(os.getpid()):
             return ""
         namespace = os.readlink("/proc/self/ns/pid").partition("[")[2].rstrip("]")
-        boot = _BOOT_ID.read_text().strip()
+        boot_id = _BOOT_ID.read_text().strip()
     except OSError:
         return ""
-    return f"{boot}/{namespace}" if boot and namespace else ""
+    return f"{boot_id}/{namespace}" if boot_id and namespace else ""
 
 
 def _started(pid: int) -> str:
     """The kernel's start time of a process; empty without one. A dead process that is not yet reaped has none."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
+        stat_fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if stat_fields[0] in "ZX" else stat_fields[19]
     except (OSError, IndexError):
         return ""
 

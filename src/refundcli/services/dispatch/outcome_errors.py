@@ -21,12 +21,12 @@ class NotConfirmedByProvider(OutcomeUnknown):
     code = "outcome-unknown"
 
     def __init__(self, refund: Refund) -> None:
-        who = refund.provider.label if refund.provider else "The provider"
-        why = f" ({refund.failure})" if refund.failure else ""
+        provider_label = refund.provider.label if refund.provider else "The provider"
+        failure_note = f" ({refund.failure})" if refund.failure else ""
         super().__init__(
-            f"{who} did not confirm refund {refund.id}{why}. It may or may not have been made.",
+            f"{provider_label} did not confirm refund {refund.id}{failure_note}. It may or may not have been made.",
             hint=f"{refund.amount} stays reserved, so it cannot be paid twice. Do not refund by hand.\n"
-            f"Next: refundcli resume {refund.id}     (asks {who}, and sends again only if it never arrived)",
+            f"Next: refundcli resume {refund.id}     (asks {provider_label}, and sends again only if it never arrived)",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -35,9 +35,9 @@ class RefundDeclined(ProviderDeclined):
     code = "provider-declined"
 
     def __init__(self, refund: Refund) -> None:
-        who = refund.provider.label if refund.provider else "The provider"
+        provider_label = refund.provider.label if refund.provider else "The provider"
         super().__init__(
-            f"{who} declined refund {refund.id}: {refund.failure or 'no reason was given'}.",
+            f"{provider_label} declined refund {refund.id}: {refund.failure or 'no reason was given'}.",
             hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
             "done;\n"
             f"if it was returned by other means: refundcli mark-refunded {refund.invoice_number} "
@@ -52,34 +52,39 @@ class PartlyRefunded(ProviderDeclined):
     code = PARTLY_REFUNDED
 
     def __init__(self, refunds: Sequence[Refund]) -> None:
-        accepted = [refund for refund in refunds if refund.state.is_accepted]
-        failed = [refund for refund in refunds if not refund.state.is_accepted]
-        number = accepted[0].invoice_number
-        final = [refund for refund in accepted if refund.state is not RefundState.PENDING]
-        pending = [refund for refund in accepted if refund.state is RefundState.PENDING]
+        accepted_refunds = [refund for refund in refunds if refund.state.is_accepted]
+        failed_refunds = [refund for refund in refunds if not refund.state.is_accepted]
+        invoice_number = accepted_refunds[0].invoice_number
+        final_refunds = [refund for refund in accepted_refunds if refund.state is not RefundState.PENDING]
+        pending_refunds = [refund for refund in accepted_refunds if refund.state is RefundState.PENDING]
         sentences = [
-            f"{total_of(final)} of {number} was refunded ({_references(final)})" if final else "",
-            f"{total_of(pending)} of {number} was accepted and is not final yet ({_references(pending)})"
-            if pending
+            f"{total_of(final_refunds)} of {invoice_number} was refunded ({_references(final_refunds)})"
+            if final_refunds
+            else "",
+            f"{total_of(pending_refunds)} of {invoice_number} was accepted and is not final yet "
+            f"({_references(pending_refunds)})"
+            if pending_refunds
             else "",
         ]
-        reasons = " ".join(failure_of(refund).message for refund in failed)
+        reasons = " ".join(failure_of(refund).message for refund in failed_refunds)
         super().__init__(
-            f"{', '.join(filter(None, sentences))}, {total_of(failed)} was not: {reasons}",
-            hint="\n".join(f"Refund the rest: {shlex.join(_command(refund, alone=False))}" for refund in failed),
-            context={"invoice": number, "refunds": [refund.id for refund in refunds]},
+            f"{', '.join(filter(None, sentences))}, {total_of(failed_refunds)} was not: {reasons}",
+            hint="\n".join(
+                f"Refund the rest: {shlex.join(_command(refund, is_only_refund=False))}" for refund in failed_refunds
+            ),
+            context={"invoice": invoice_number, "refunds": [refund.id for refund in refunds]},
         )
 
 
 class RefundNotSent(NotSent):
-    """It failed before the provider accepted it. `alone`: its request made no other refund."""
+    """It failed before the provider accepted it. `is_only_refund`: its request made no other refund."""
 
     code = "not-sent"
 
-    def __init__(self, refund: Refund, *, alone: bool = True) -> None:
+    def __init__(self, refund: Refund, *, is_only_refund: bool = True) -> None:
         super().__init__(
             f"{_why_not_sent(refund.failure, refund.failure_code)} It is safe to repeat.",
-            hint=_repeat(refund, alone=alone),
+            hint=_repeat(refund, is_only_refund=is_only_refund),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -103,11 +108,11 @@ class AwaitingApproval(OutcomeUnknown):
     code = "awaiting-approval"
 
     def __init__(self, refund: Refund) -> None:
-        who = refund.provider.label if refund.provider else "The provider"
+        provider_label = refund.provider.label if refund.provider else "The provider"
         super().__init__(
-            f"{who} requires a second person to approve this refund. "
+            f"{provider_label} requires a second person to approve this refund. "
             f"Nothing was refunded yet, and {refund.amount} stays reserved.",
-            hint=f"Approve it in the {who} dashboard. Then: refundcli resume {refund.id}",
+            hint=f"Approve it in the {provider_label} dashboard. Then: refundcli resume {refund.id}",
             context={
                 "refund": refund.id,
                 "invoice": refund.invoice_number,
@@ -120,13 +125,15 @@ class ClosingNotConfirmed(OutcomeUnknown):
     code = "outcome-unknown"
 
     def __init__(self, closing: Closing) -> None:
-        who, number = closing.provider.label, closing.invoice_number
-        why = f" ({closing.failure})" if closing.failure else ""
+        provider_label, invoice_number = closing.provider.label, closing.invoice_number
+        failure_note = f" ({closing.failure})" if closing.failure else ""
         super().__init__(
-            f"{who} did not confirm that {number} is {closing.past_tense}{why}. It may or may not be.",
-            hint=f"{number} stays as it was until that is known.\n"
-            f"Next: refundcli resume {closing.id}     (asks {who}, and sends again only if it never arrived)",
-            context={"closing": closing.id, "invoice": number},
+            f"{provider_label} did not confirm that {invoice_number} is {closing.past_tense}{failure_note}. "
+            "It may or may not be.",
+            hint=f"{invoice_number} stays as it was until that is known.\n"
+            f"Next: refundcli resume {closing.id}     "
+            f"(asks {provider_label}, and sends again only if it never arrived)",
+            context={"closing": closing.id, "invoice": invoice_number},
         )
 
 
@@ -134,11 +141,13 @@ class ClosingDeclined(ProviderDeclined):
     code = "provider-declined"
 
     def __init__(self, closing: Closing) -> None:
-        who, number = closing.provider.label, closing.invoice_number
+        provider_label, invoice_number = closing.provider.label, closing.invoice_number
         super().__init__(
-            f"{number} was not {closing.past_tense} at {who}: {closing.failure or 'no reason was given'}.",
-            hint=f"{number} stays as it was. refundcli invoice show {number} --refresh   shows its status at {who}",
-            context={"closing": closing.id, "invoice": number},
+            f"{invoice_number} was not {closing.past_tense} at {provider_label}: "
+            f"{closing.failure or 'no reason was given'}.",
+            hint=f"{invoice_number} stays as it was. "
+            f"refundcli invoice show {invoice_number} --refresh   shows its status at {provider_label}",
+            context={"closing": closing.id, "invoice": invoice_number},
         )
 
 
@@ -156,10 +165,10 @@ class ClosingNotSent(NotSent):
         )
 
 
-def problem_of(operation: Refund | Closing, *, alone: bool = True) -> RefundcliError | None:
+def problem_of(operation: Refund | Closing, *, is_only_refund: bool = True) -> RefundcliError | None:
     """The error to show on stderr in every output format; None on success.
 
-    `alone`: the request of this refund made no other one.
+    `is_only_refund`: the request of this refund made no other one.
     """
     if isinstance(operation, Closing):
         return _problem_of_closing(operation)
@@ -167,15 +176,18 @@ def problem_of(operation: Refund | Closing, *, alone: bool = True) -> RefundcliE
         return NotConfirmedByProvider(operation)
     if operation.state is RefundState.AWAITING_APPROVAL:
         return AwaitingApproval(operation)
-    return failure_of(operation, alone=alone) if operation.state is RefundState.FAILED else None
+    return failure_of(operation, is_only_refund=is_only_refund) if operation.state is RefundState.FAILED else None
 
 
 def was_never_sent(refund: Refund) -> bool:
     return refund.state is RefundState.FAILED and refund.failure.startswith(NEVER_SENT)
 
 
-def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
-    """The error for a refund that failed or was reversed: refused by a rule, not sent, or declined by the provider."""
+def failure_of(refund: Refund, *, is_only_refund: bool = True) -> RefundcliError:
+    """The error for a refund that failed or was reversed: refused by a rule, not sent, or declined by the provider.
+
+    `is_only_refund`: its request made no other refund.
+    """
     if was_never_sent(refund):
         return NeverSent(refund)
     if (
@@ -183,7 +195,7 @@ def failure_of(refund: Refund, *, alone: bool = True) -> RefundcliError:
         and refund.failure_code in MAY_BE_SENT_AGAIN
         and not refund.needs_acknowledgement_since
     ):
-        return RefundNotSent(refund, alone=alone)
+        return RefundNotSent(refund, is_only_refund=is_only_refund)
     return RefundDeclined(refund)
 
 
@@ -195,9 +207,9 @@ def _problem_of_closing(closing: Closing) -> RefundcliError | None:
     return ClosingNotSent(closing) if closing.failure_code in MAY_BE_SENT_AGAIN else ClosingDeclined(closing)
 
 
-def _why_not_sent(failure: str, code: str) -> str:
-    why = failure[:1].upper() + failure[1:].rstrip(".")
-    return f"{why}. {'Nothing was done.' if code == Signal.RATE_LIMITED else 'Nothing was sent.'}"
+def _why_not_sent(failure: str, failure_code: str) -> str:
+    sentence = failure[:1].upper() + failure[1:].rstrip(".")
+    return f"{sentence}. {'Nothing was done.' if failure_code == Signal.RATE_LIMITED else 'Nothing was sent.'}"
 
 
 def _payment_of(refund: Refund) -> str:
@@ -205,30 +217,36 @@ def _payment_of(refund: Refund) -> str:
     if refund.sending is None:
         return "REFERENCE"
     request = refund.sending.request
-    named = request.params.get("payment_intent") or request.params.get("charge")
-    return str(named or request.endpoint.rsplit("/", 2)[-2])
+    payment_reference = request.params.get("payment_intent") or request.params.get("charge")
+    return str(payment_reference or request.endpoint.rsplit("/", 2)[-2])
 
 
-def _repeat(refund: Refund, *, alone: bool) -> str:
-    """The command that repeats this refund, with the caller's own request key if there is one."""
+def _repeat(refund: Refund, *, is_only_refund: bool) -> str:
+    """The command that repeats this refund, with the caller's own request key if there is one.
+
+    `is_only_refund`: its request made no other refund.
+    """
     if refund.run_id:
         return f"{refund.amount} is free again. Its row is in the file of refused rows: refund that file later."
-    repeat = f"{refund.amount} is free again. Repeat: {shlex.join(_command(refund, alone=alone))}"
-    if alone and not is_generated(refund.request_key):
-        return f"{repeat}\nor the same command as before, with its --request-key {shlex.quote(refund.request_key)}"
-    return repeat
+    repeat_hint = (
+        f"{refund.amount} is free again. Repeat: {shlex.join(_command(refund, is_only_refund=is_only_refund))}"
+    )
+    if is_only_refund and not is_generated(refund.request_key):
+        return f"{repeat_hint}\nor the same command as before, with its --request-key {shlex.quote(refund.request_key)}"
+    return repeat_hint
 
 
-def _command(refund: Refund, *, alone: bool) -> list[str]:
-    words = ["refundcli", "refund", refund.invoice_number, "--amount", refund.amount.number]
-    words += ["--reason", refund.reason or "REASON"]
-    if not alone:
-        words += ["--payment", _payment_of(refund)]
+def _command(refund: Refund, *, is_only_refund: bool) -> list[str]:
+    """The words of the command; it names the payment unless the request made only this refund."""
+    command_words = ["refundcli", "refund", refund.invoice_number, "--amount", refund.amount.number]
+    command_words += ["--reason", refund.reason or "REASON"]
+    if not is_only_refund:
+        command_words += ["--payment", _payment_of(refund)]
     if refund.memo:
-        words += ["--memo", refund.memo]
+        command_words += ["--memo", refund.memo]
     if refund.dispute_decision:
-        words += ["--dispute-decision", refund.dispute_decision]
-    return words
+        command_words += ["--dispute-decision", refund.dispute_decision]
+    return command_words
 
 
 def _references(refunds: Sequence[Refund]) -> str:

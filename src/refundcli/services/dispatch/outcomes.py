@@ -47,7 +47,10 @@ class Outcome:
 
 
 def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
-    """The outcome that this answer proves (DESIGN: outcome table)."""
+    """The outcome that this answer proves (DESIGN: outcome table).
+
+    `first_send`: it was never sent before, so the answer is about this request alone.
+    """
     if answer.signal == Signal.ACCEPTED and answer.state:
         return Outcome(answer.state)
     if answer.signal == Signal.AWAITING_APPROVAL:
@@ -59,13 +62,17 @@ def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
 
 
 def closing_outcome_of(answer: ClosingAnswer, *, first_send: bool) -> ClosingState | None:
-    """The outcome of a closing; None while it is unknown."""
+    """The outcome of a closing; None while it is unknown.
+
+    `first_send`: it was never sent before, so the answer is about this request alone.
+    """
     if answer.signal == Signal.ACCEPTED:
         return ClosingState.DONE
     return ClosingState.FAILED if _proves_no(answer, first_send=first_send) else None
 
 
 def _proves_no(answer: Answer, *, first_send: bool) -> bool:
+    """Does the answer prove that nothing was done? Some do only on the first send."""
     if answer.signal in _PROVES_NO and first_send:
         return True
     return answer.signal == Signal.DECLINED and answer.replayed

@@ -40,19 +40,22 @@ class TooSoon(Exception):
 
 
 class Pace:
-    """Paces the requests of all threads to one provider. No rate, or 0: only the provider's own limit."""
+    """Paces the requests of all threads to one provider.
+
+    `rate`: requests per second; without one, or with 0, only the provider's own limit holds.
+    """
 
     def __init__(self, rate: float | None = None) -> None:
         self.rate = rate or None
         # The number of requests per window is whole; below one per second the window grows.
-        self._most = max(1, int(rate)) if rate else 0
-        self._window = (max(1.0, 1 / rate) if rate else 1.0) + _MARGIN
-        self._one_at_a_time = threading.Lock()
-        self._changed = threading.Condition()
-        self._turns: deque[_Turn] = deque(maxlen=self._most or 1000)
+        self._max_per_window = max(1, int(rate)) if rate else 0
+        self._window_seconds = (max(1.0, 1 / rate) if rate else 1.0) + _MARGIN
+        self._queue_lock = threading.Lock()
+        self._pace_changed = threading.Condition()
+        self._turns: deque[_Turn] = deque(maxlen=self._max_per_window or 1000)
         self._next_at = 0.0
         self._paused_until = 0.0
-        self._pauses = 0
+        self._pauses_in_a_row = 0
         # Set after a 429: the rate that the provider seems to accept.
         self._accepted_rate: float | None = None
 
@@ -62,32 +65,38 @@ class Pace:
 
         Raises TooSoon if the provider is rate limiting for longer than `patience` (seconds).
         """
-        mine = None
-        while mine is None:
+        own_turn = None
+        while own_turn is None:
             self._wait_out_pause(patience)
             # The first in the queue waits for its time, the others wait for the first.
-            with self._one_at_a_time, self._changed:
-                mine = self._in_front()
+            with self._queue_lock, self._pace_changed:
+                own_turn = self._in_front()
         try:
-            yield lambda: self._sent(mine)
+            yield lambda: self._sent(own_turn)
         finally:
-            self._sent(mine)
+            self._sent(own_turn)
             self._speed_up()
 
-    def slow_down(self, seconds: float | None) -> None:
+    def slow_down(self, retry_after_seconds: float | None) -> None:
         """The provider answered 429: pause, then go on at half the rate, and slowly speed up again."""
-        with self._changed:
+        with self._pace_changed:
             now = time.monotonic()
             # Requests that were in flight together all get a 429; they count as one.
             if now < self._paused_until:
-                self._paused_until = max(self._paused_until, now + (seconds or 0.0))
+                self._paused_until = max(self._paused_until, now + (retry_after_seconds or 0.0))
                 return
-            wait = min(_FIRST_PAUSE_SECONDS * 2**self._pauses, _LONGEST_PAUSE_SECONDS) if seconds is None else seconds
-            self._pauses += 1
-            accepted = sum(1 for turn in self._turns if turn.started_at > now - 1)
-            self._accepted_rate = max(_SLOWEST, min(self._accepted_rate or accepted, accepted) / 2)
-            self._paused_until = now + wait
-            self._changed.notify_all()
+            pause_seconds = (
+                min(_FIRST_PAUSE_SECONDS * 2**self._pauses_in_a_row, _LONGEST_PAUSE_SECONDS)
+                if retry_after_seconds is None
+                else retry_after_seconds
+            )
+            self._pauses_in_a_row += 1
+            recent_request_count = sum(1 for turn in self._turns if turn.started_at > now - 1)
+            self._accepted_rate = max(
+                _SLOWEST, min(self._accepted_rate or recent_request_count, recent_request_count) / 2
+            )
+            self._paused_until = now + pause_seconds
+            self._pace_changed.notify_all()
 
     @property
     def pause_left(self) -> float:
@@ -100,25 +109,29 @@ class Pace:
 
     def _wait_out_pause(self, patience: float) -> None:
         """Wait outside the queue, so that a caller with less patience can leave."""
-        with self._changed:
-            while (remaining := self.pause_left) > 0:
-                if remaining > patience:
-                    raise TooSoon(remaining)
-                self._changed.wait(remaining)
+        with self._pace_changed:
+            while (seconds_left := self.pause_left) > 0:
+                if seconds_left > patience:
+                    raise TooSoon(seconds_left)
+                self._pace_changed.wait(seconds_left)
 
     def _in_front(self) -> _Turn | None:
         """Wait for the turn; None if a pause began first."""
-        while (wait := self._wait()) > 0:
+        while (wait_seconds := self._wait()) > 0:
             if self.pause_left:
                 return None
-            self._changed.wait(wait)
+            self._pace_changed.wait(wait_seconds)
         return self._begin()
 
     def _interval(self) -> float:
-        slowest = min(
-            filter(None, (self._most and self._most / (self._window - _MARGIN), self._accepted_rate)), default=0.0
+        lowest_rate = min(
+            filter(
+                None,
+                (self._max_per_window and self._max_per_window / (self._window_seconds - _MARGIN), self._accepted_rate),
+            ),
+            default=0.0,
         )
-        return (1 + _MARGIN) / slowest if slowest else 0.0
+        return (1 + _MARGIN) / lowest_rate if lowest_rate else 0.0
 
     def _wait(self) -> float:
         now = time.monotonic()
@@ -126,33 +139,37 @@ class Pace:
 
     def _room(self, now: float) -> float:
         """Seconds since the oldest request of the window left it, counted from when it was sent."""
-        if not self._most or len(self._turns) < self._most:
+        if not self._max_per_window or len(self._turns) < self._max_per_window:
             return float("inf")
-        oldest = self._turns[0]
-        return now - oldest.sent_at - self._window if oldest.sent_at is not None else -self._window
+        oldest_turn = self._turns[0]
+        return (
+            now - oldest_turn.sent_at - self._window_seconds
+            if oldest_turn.sent_at is not None
+            else -self._window_seconds
+        )
 
     def _begin(self) -> _Turn:
         now = time.monotonic()
         interval = self._interval()
         # Time lost because the window was full is not made up for, since that would cause a burst each second.
-        unused = min(_AT_ONCE * interval, self._room(now))
-        self._next_at = max(self._next_at, now - unused) + interval
-        mine = _Turn(now)
-        self._turns.append(mine)
-        return mine
+        unused_seconds = min(_AT_ONCE * interval, self._room(now))
+        self._next_at = max(self._next_at, now - unused_seconds) + interval
+        own_turn = _Turn(now)
+        self._turns.append(own_turn)
+        return own_turn
 
     def _sent(self, turn: _Turn) -> None:
         if turn.sent_at is None:
-            with self._changed:
+            with self._pace_changed:
                 turn.sent_at = time.monotonic()
-                self._changed.notify_all()
+                self._pace_changed.notify_all()
 
     def _speed_up(self) -> None:
         """A request was answered without a 429, so raise the accepted rate."""
-        with self._changed:
+        with self._pace_changed:
             if self._accepted_rate is None or time.monotonic() < self._paused_until:
                 return
-            self._pauses = 0
+            self._pauses_in_a_row = 0
             self._accepted_rate += _FASTER_BY
             if self._accepted_rate >= (self.rate or float("inf")):
                 self._accepted_rate = None

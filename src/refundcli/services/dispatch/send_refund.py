@@ -36,13 +36,13 @@ class OutcomeNotWritten(OutcomeUnknown):
 
     code = "outcome-not-written"
 
-    def __init__(self, operation: Refund | Closing, answer: Answer, reference: str, why: Exception) -> None:
-        what = "refund" if isinstance(operation, Refund) else "closing"
+    def __init__(self, operation: Refund | Closing, answer: Answer, provider_reference: str, error: Exception) -> None:
+        operation_kind = "refund" if isinstance(operation, Refund) else "closing"
         super().__init__(
-            f"{what.title()} {operation.id}: the provider answered ({reference or answer.signal}), "
-            f"but the store could not be written: {why}",
+            f"{operation_kind.title()} {operation.id}: the provider answered ({provider_reference or answer.signal}), "
+            f"but the store could not be written: {error}",
             hint=f"Keep this line. When the store works again: refundcli resume {operation.id}",
-            context={what: operation.id, "provider_reference": reference, "signal": answer.signal},
+            context={operation_kind: operation.id, "provider_reference": provider_reference, "signal": answer.signal},
         )
 
 
@@ -77,12 +77,12 @@ def send_again(
     """
     assert not is_first_send(refund), "a first send goes through first_send.send"
     with held_until_written(policy.on_interrupt):
-        claimed = claim(refund, books=books, clock=clock, policy=policy)
-        if claimed is None or claimed.sending is None:
+        claimed_refund = claim(refund, books=books, clock=clock, policy=policy)
+        if claimed_refund is None or claimed_refund.sending is None:
             return _as_it_stands(refund, books)
-        sending = claimed.sending
-        answer = call(claimed, provider, policy, clock, patience=lambda: policy.patience(sending, clock.now()))
-        return record_outcome(claimed, answer, first_send=False, books=books, clock=clock, policy=policy)
+        sending = claimed_refund.sending
+        answer = call(claimed_refund, provider, policy, clock, patience=lambda: policy.patience(sending, clock.now()))
+        return record_outcome(claimed_refund, answer, first_send=False, books=books, clock=clock, policy=policy)
 
 
 def is_first_send(refund: Refund) -> bool:
@@ -110,20 +110,23 @@ def record_outcome(
     clock: Clock,
     policy: SendingPolicy,
 ) -> Refund:
-    """T4: store the outcome. Raises OutcomeNotWritten."""
+    """T4: store the outcome. Raises OutcomeNotWritten.
+
+    `first_send`: it was never sent before, so the answer is about this request alone.
+    """
 
     def write(tx: Writing) -> Refund:
         record_outcome_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
         return tx.refund(refund.id) or refund
 
-    written = write_outcome(refund, answer, answer.reference, write, books=books, policy=policy)
-    return with_provider_message(written, answer)
+    stored_refund = write_outcome(refund, answer, answer.reference, write, books=books, policy=policy)
+    return with_provider_message(stored_refund, answer)
 
 
 def write_outcome(
     operation: Operation,
     answer: Answer,
-    reference: str,
+    provider_reference: str,
     write: Callable[[Writing], Operation],
     *,
     books: Books,
@@ -131,28 +134,32 @@ def write_outcome(
 ) -> Operation:
     """T4: store the outcome of a request, and retry while the store is busy. Raises OutcomeNotWritten.
 
-    Money has moved, so this waits longer for a busy store than any step before the request.
+    `write`: stores it in a transaction, and returns the operation as stored. Money has moved, so this waits longer for
+    a busy store than any step before the request.
     """
-    began, was_told = time.monotonic(), False
+    started_at, is_announced = time.monotonic(), False
     while True:
         try:
             return books.write(write)
-        except BooksUnavailable as busy:
-            if time.monotonic() - began >= busy.passes_within:
-                raise OutcomeNotWritten(operation, answer, reference, busy) from busy
-            if not was_told:
-                policy.on_unwritten(operation, reference)
-            was_told = True
+        except BooksUnavailable as busy_error:
+            if time.monotonic() - started_at >= busy_error.passes_within:
+                raise OutcomeNotWritten(operation, answer, provider_reference, busy_error) from busy_error
+            if not is_announced:
+                policy.on_unwritten(operation, provider_reference)
+            is_announced = True
             # Not `policy.sleep`, which returns at once after Ctrl-C and would retry without a pause.
             time.sleep(_AGAIN_SECONDS)
-        except Exception as why:
-            raise OutcomeNotWritten(operation, answer, reference, why) from why
+        except Exception as error:
+            raise OutcomeNotWritten(operation, answer, provider_reference, error) from error
 
 
 def record_outcome_in(
     tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
 ) -> None:
-    """Store the outcome if the answer proves one; otherwise the amount stays reserved (I5)."""
+    """Store the outcome if the answer proves one; otherwise the amount stays reserved (I5).
+
+    `first_send`: it was never sent before, so the answer is about this request alone.
+    """
     outcome = outcome_of(answer, first_send=first_send)
     if outcome.state is None:
         tx.release_lease(refund)
@@ -162,8 +169,8 @@ def record_outcome_in(
 
 def with_provider_message(refund: Refund, answer: RefundAnswer) -> Refund:
     """The refund with the provider's message, which is not stored while the outcome is unknown."""
-    waits = refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL
-    return replace(refund, failure=refund.failure or answer.message) if waits else refund
+    is_outcome_open = refund.state.unfinished or refund.state is RefundState.AWAITING_APPROVAL
+    return replace(refund, failure=refund.failure or answer.message) if is_outcome_open else refund
 
 
 def settle(
@@ -176,39 +183,42 @@ def settle(
     policy: SendingPolicy,
     evidence: str = "",
 ) -> None:
-    """Store the state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10)."""
+    """Store the state, the sums, the invoice and the credit note, in the caller's transaction (I9, I10).
+
+    `evidence`: what proves the outcome, where a person resolved it by hand.
+    """
     failure = answer.message if state in (RefundState.FAILED, RefundState.REVERSED) else ""
-    code = answer.signal if state is RefundState.FAILED else ""
-    end = Settlement(
+    failure_code = answer.signal if state is RefundState.FAILED else ""
+    settlement = Settlement(
         state,
         answer.reference,
         answer.status,
         failure,
         evidence,
-        failure_code=code,
+        failure_code=failure_code,
         pending_reason=answer.pending_reason,
         expires_at=answer.expires_at,
     )
-    _end(tx, refund, end, clock=clock, credit_note_format=policy.credit_note_format)
+    _end(tx, refund, settlement, clock=clock, credit_note_format=policy.credit_note_format)
 
 
 def write_settlement(
-    tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, credit_note_format: str
+    tx: Writing, refund: Refund, settlement: Settlement, *, clock: Clock, credit_note_format: str
 ) -> Refund | None:
     """Store the state and what follows from it; None if the change is not allowed, or it was changed meanwhile."""
-    ended = _end(tx, refund, end, clock=clock, credit_note_format=credit_note_format)
-    return tx.refund(refund.id) if ended else None
+    is_settled = _end(tx, refund, settlement, clock=clock, credit_note_format=credit_note_format)
+    return tx.refund(refund.id) if is_settled else None
 
 
-def _end(tx: Writing, refund: Refund, end: Settlement, *, clock: Clock, credit_note_format: str) -> bool:
-    settled = tx.settle(refund, end)
-    if settled is None:
+def _end(tx: Writing, refund: Refund, settlement: Settlement, *, clock: Clock, credit_note_format: str) -> bool:
+    settled_refund = tx.settle(refund, settlement)
+    if settled_refund is None:
         return False
     # An external refund that is not adopted has no credit note to issue or void.
-    if end.state.is_accepted:
-        tx.issue_credit_note(settled, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
-    elif end.state in (RefundState.FAILED, RefundState.REVERSED):
-        tx.void_credit_note(settled, at=clock.now())
+    if settlement.state.is_accepted:
+        tx.issue_credit_note(settled_refund, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
+    elif settlement.state in (RefundState.FAILED, RefundState.REVERSED):
+        tx.void_credit_note(settled_refund, at=clock.now())
     return True
 
 
@@ -219,13 +229,18 @@ def call(
     clock: Clock,
     *,
     patience: Callable[[], float],
-    again: Again | None = None,
+    may_retry: Again | None = None,
 ) -> RefundAnswer:
-    """T3: send it. No request starts after `patience` (seconds left) is used up, or after its lease ended."""
+    """T3: send it. No request starts after `patience` (seconds left) is used up, or after its lease ended.
+
+    `may_retry`: called with the answer and the seconds to wait; it waits, and says whether to send again.
+    """
     assert refund.sending
-    request, key = refund.sending.request, refund.sending.idempotency_key
+    request, idempotency_key = refund.sending.request, refund.sending.idempotency_key
     may_send = last_check(refund.sending, clock)
-    answer = ask(lambda: provider.refund(request, key, may_send), policy, patience=patience, again=again)
+    answer = ask(
+        lambda: provider.refund(request, idempotency_key, may_send), policy, patience=patience, may_retry=may_retry
+    )
     return answer or RefundAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
 
 
@@ -235,24 +250,28 @@ def last_check(sending: Sending, clock: Clock) -> MaySend:
 
 
 def ask(
-    once: Callable[[], A], policy: SendingPolicy, *, patience: Callable[[], float], again: Again | None = None
+    send_request: Callable[[], A],
+    policy: SendingPolicy,
+    *,
+    patience: Callable[[], float],
+    may_retry: Again | None = None,
 ) -> A | None:
-    """Send a request; retry only if the last one provably did nothing and `again` allows it after its wait.
+    """Send a request; retry only if the last one provably did nothing and `may_retry` allows it after its wait.
 
     No request starts after `patience` (seconds left) is used up: a process may have been suspended for a day, and its
     lease has ended since (I8). Returns None if none was sent.
     """
     answer = None
-    for sends in range(1, _MOST_SENDS + 1):
+    for attempt in range(1, _MOST_SENDS + 1):
         if patience() < 0 or (answer and is_interrupted()):
             return answer
-        answer = once()
-        wait = answer.retry_after or 0.5 * 2**sends
-        if answer.signal not in MAY_BE_SENT_AGAIN or sends == _MOST_SENDS or wait > patience():
+        answer = send_request()
+        wait_seconds = answer.retry_after or 0.5 * 2**attempt
+        if answer.signal not in MAY_BE_SENT_AGAIN or attempt == _MOST_SENDS or wait_seconds > patience():
             return answer
-        if again is None:
-            policy.sleep(wait)
-        elif not again(answer, wait):
+        if may_retry is None:
+            policy.sleep(wait_seconds)
+        elif not may_retry(answer, wait_seconds):
             return answer
     raise AssertionError("the loop returns")
 

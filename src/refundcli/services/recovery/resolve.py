@@ -59,9 +59,10 @@ class ResumeFirst(Refused):
 class ReferenceTaken(Refused):
     code = "reference-taken"
 
-    def __init__(self, reference: str, numbers: list[str]) -> None:
+    def __init__(self, reference: str, invoice_numbers: list[str]) -> None:
         super().__init__(
-            f"{reference[:60]!a} is already known as a refund of {', '.join(numbers)}: it cannot be this refund's too.",
+            f"{reference[:60]!a} is already known as a refund of {', '.join(invoice_numbers)}: "
+            "it cannot be this refund's too.",
             hint="Look up the refund at the provider by its refundcli id, which was sent with it.",
         )
 
@@ -119,9 +120,9 @@ def _check_reference(reading: Reading, refund: Refund, reference: str) -> None:
     assert refund.provider
     if not _REFERENCES[refund.provider].fullmatch(reference):
         raise NoReference(refund.provider, reference)
-    numbers = reading.numbers_behind(reference)
-    if numbers:
-        raise ReferenceTaken(reference, numbers)
+    invoice_numbers = reading.numbers_behind(reference)
+    if invoice_numbers:
+        raise ReferenceTaken(reference, invoice_numbers)
 
 
 def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Refund:
@@ -129,16 +130,16 @@ def ask_first(refund: Refund, *, books: Books, providers: Providers, clock: Cloc
 
     Nothing is sent, because the key has expired. Raises ResumeFirst if it cannot be asked now.
     """
-    may_be_there = refund.state in (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
-    if not may_be_there or refund.provider not in CAN_LOOK_UP:
+    may_be_at_provider = refund.state in (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+    if not may_be_at_provider or refund.provider not in CAN_LOOK_UP:
         return refund
-    (resumed,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
+    (resume_outcome,) = resume([refund], books=books, providers=providers, clock=clock, policy=policy)
     # Without credentials the provider cannot be asked, and only the evidence remains.
-    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.OTHER_ACCOUNT, Step.AWAITING_APPROVAL):
+    if resume_outcome.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.OTHER_ACCOUNT, Step.AWAITING_APPROVAL):
         return refund
-    if resumed.refund.state.unfinished:
+    if resume_outcome.refund.state.unfinished:
         raise ResumeFirst(refund)
-    return resumed.refund
+    return resume_outcome.refund
 
 
 def resolve(resolution: Resolution, *, books: Books, clock: Clock, policy: SendingPolicy) -> Refund:

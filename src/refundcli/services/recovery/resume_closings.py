@@ -40,9 +40,9 @@ class ProviderSaysOtherwise(Refused):
 
     code = "provider-says-otherwise"
 
-    def __init__(self, closing: Closing, why: str) -> None:
+    def __init__(self, closing: Closing, reason: str) -> None:
         super().__init__(
-            f"{closing.invoice_number} is not {closing.past_tense} at {closing.provider.label}: {why}",
+            f"{closing.invoice_number} is not {closing.past_tense} at {closing.provider.label}: {reason}",
             hint=f"refundcli resolve {closing.id} --not-executed --evidence TEXT",
             context={"closing": closing.id, "invoice": closing.invoice_number},
         )
@@ -66,8 +66,8 @@ class ResumedClosing:
     problem: RefundcliError | None = None
 
 
-def is_closing(name: str) -> bool:
-    return name.startswith(CLOSING_PREFIX)
+def is_closing(operation_id: str) -> bool:
+    return operation_id.startswith(CLOSING_PREFIX)
 
 
 def unfinished_closings(books: Books, closing_id: str | None) -> list[Closing]:
@@ -108,12 +108,12 @@ def resume_closings(
 
 def closings_as_interrupted(closings: Sequence[Closing], *, books: Books) -> list[ResumedClosing]:
     """The closings after Ctrl-C: the current one may be settled, the others were not checked."""
-    current = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
+    current_closings = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
     return [
         ResumedClosing(closing, Step.NOT_ASKED, "interrupted")
         if closing.state.unfinished
         else ResumedClosing(closing, Step.SETTLED, closing.failure)
-        for closing in current
+        for closing in current_closings
     ]
 
 
@@ -125,16 +125,16 @@ def resume_closing(
     if not closing.state.unfinished:
         return ResumedClosing(closing, Step.FINISHED)
     try:
-        closer, records = providers.closer(closing.provider), providers.records(closing.provider)
+        closer, provider_records = providers.closer(closing.provider), providers.records(closing.provider)
     except NotUsable as problem:
         return ResumedClosing(closing, Step.NOT_ASKED, problem.message)
     if not same_account(closing.sending, closer):
         return ResumedClosing(closing, Step.OTHER_ACCOUNT, "use the settings with which it was made")
     try:
-        reported = records.invoice(closing.reference)
+        provider_invoice = provider_records.invoice(closing.reference)
     except NotUsable as problem:
         return ResumedClosing(closing, Step.STILL_UNKNOWN, problem.message)
-    return _Resuming(closing, reported, closer, books, clock, policy).settled()
+    return _Resuming(closing, provider_invoice, closer, books, clock, policy).settled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,30 +142,32 @@ class _Resuming:
     """One closing, with its invoice as the provider has it now."""
 
     closing: Closing
-    reported: ProviderInvoice | None
+    provider_invoice: ProviderInvoice | None
     closer: InvoiceCloser
     books: Books
     clock: Clock
     policy: SendingPolicy
 
     def settled(self) -> ResumedClosing:
-        if self.reported and self.reported.invoice.status is self.closing.target:
+        if self.provider_invoice and self.provider_invoice.invoice.status is self.closing.target:
             return self._end(ClosingState.DONE)
-        why_not_now = self.books.read(self._why_not_now)
+        refusal_text = self.books.read(self._why_not_now)
         if self.closing.state is ClosingState.READY:
-            return self._end(ClosingState.FAILED, f"never sent: {why_not_now}") if why_not_now else self._send()
-        if self.reported and self.reported.invoice.status in _FOR_GOOD:
+            return self._end(ClosingState.FAILED, f"never sent: {refusal_text}") if refusal_text else self._send()
+        if self.provider_invoice and self.provider_invoice.invoice.status in _FOR_GOOD:
             # A request that is still in flight cannot change it any more.
             return self._end(ClosingState.FAILED, self._how_it_stands())
         if not key_is_known(self.closing.sending, self.clock.now()):
-            why = f"{self._how_it_stands()}, and no longer knows the key: nothing will be sent again"
-            return self._stays(Step.NEEDS_ATTENTION, f"{why}. Next: refundcli resolve {self.closing.id} …")
-        return self._stays(Step.STILL_UNKNOWN, f"not sent again: {why_not_now}") if why_not_now else self._send()
+            note = f"{self._how_it_stands()}, and no longer knows the key: nothing will be sent again"
+            return self._stays(Step.NEEDS_ATTENTION, f"{note}. Next: refundcli resolve {self.closing.id} …")
+        return self._stays(Step.STILL_UNKNOWN, f"not sent again: {refusal_text}") if refusal_text else self._send()
 
     def _send(self) -> ResumedClosing:
-        sent = send_closing(self.closing, books=self.books, closer=self.closer, clock=self.clock, policy=self.policy)
-        step = Step.STILL_UNKNOWN if sent.state.unfinished else Step.SETTLED
-        return ResumedClosing(sent, step, sent.failure)
+        sent_closing = send_closing(
+            self.closing, books=self.books, closer=self.closer, clock=self.clock, policy=self.policy
+        )
+        step = Step.STILL_UNKNOWN if sent_closing.state.unfinished else Step.SETTLED
+        return ResumedClosing(sent_closing, step, sent_closing.failure)
 
     def _end(self, state: ClosingState, failure: str = "") -> ResumedClosing:
         evidence = f"asked {self.closing.provider.label}"
@@ -174,30 +176,31 @@ class _Resuming:
             settle_closing(tx, self.closing, state, failure=failure, evidence=evidence)
             return tx.closing(self.closing.id) or self.closing
 
-        ended = self.books.write(write)
-        return ResumedClosing(ended, Step.STILL_UNKNOWN if ended.state.unfinished else Step.SETTLED, ended.failure)
+        stored_closing = self.books.write(write)
+        step = Step.STILL_UNKNOWN if stored_closing.state.unfinished else Step.SETTLED
+        return ResumedClosing(stored_closing, step, stored_closing.failure)
 
     def _stays(self, step: Step, note: str) -> ResumedClosing:
         return ResumedClosing(self.closing, step, note)
 
     def _how_it_stands(self) -> str:
-        who = self.closing.provider.label
-        if self.reported is None:
-            return f"{who} has no invoice {self.closing.reference}"
-        return f"{who} has the invoice as {self.reported.invoice.status}"
+        provider_label = self.closing.provider.label
+        if self.provider_invoice is None:
+            return f"{provider_label} has no invoice {self.closing.reference}"
+        return f"{provider_label} has the invoice as {self.provider_invoice.invoice.status}"
 
     def _why_not_now(self, reading: Reading) -> str:
         """Why it may not be closed now, by the rules and the provider's snapshot, as if this closing did not exist."""
-        if self.reported is None:
+        if self.provider_invoice is None:
             return self._how_it_stands()
         invoice = invoice_named(reading, self.closing.invoice_number)
-        alone = replace(invoice, closings=())
-        refusal = why_not_closed(alone, self.closing.target)
-        return refusal.message if refusal else self._differences(alone)
+        without_closings = replace(invoice, closings=())
+        refusal = why_not_closed(without_closings, self.closing.target)
+        return refusal.message if refusal else self._differences(without_closings)
 
     def _differences(self, invoice: Invoice) -> str:
-        assert self.reported
-        return "; ".join(map(str, why_not(invoice, self.closing.target, self.reported, self.closing.provider)))
+        assert self.provider_invoice
+        return "; ".join(map(str, why_not(invoice, self.closing.target, self.provider_invoice, self.closing.provider)))
 
 
 # --- resolved by hand ---------------------------------------------------------------------------------------
@@ -210,10 +213,10 @@ def check_resolution(reading: Reading, resolution: Resolution, *, clock: Clock) 
         raise NoEvidence
     if not closing.state.unfinished:
         raise NotUnresolved(closing)
-    never_sent = closing.state is ClosingState.READY and not resolution.provider_reference
+    is_never_sent = closing.state is ClosingState.READY and not resolution.provider_reference
     if leases.is_live(closing.sending, clock.now()):
         raise ResumeFirst(closing)
-    if not never_sent and key_is_known(closing.sending, clock.now()):
+    if not is_never_sent and key_is_known(closing.sending, clock.now()):
         raise ResumeFirst(closing)
     if resolution.provider_reference not in ("", closing.reference):
         raise AnotherInvoice(closing, resolution.provider_reference)
@@ -235,15 +238,15 @@ def ask_first(
     """
     if closing.state is ClosingState.READY:
         return closing
-    resumed = resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy)
-    if resumed.step is Step.NEEDS_ATTENTION and resolution.provider_reference:
-        raise ProviderSaysOtherwise(closing, resumed.note)
+    resume_outcome = resume_closing(closing, books=books, providers=providers, clock=clock, policy=policy)
+    if resume_outcome.step is Step.NEEDS_ATTENTION and resolution.provider_reference:
+        raise ProviderSaysOtherwise(closing, resume_outcome.note)
     # Without credentials the provider cannot be asked, and only the evidence remains.
-    if resumed.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.OTHER_ACCOUNT):
+    if resume_outcome.step in (Step.NEEDS_ATTENTION, Step.NOT_ASKED, Step.OTHER_ACCOUNT):
         return closing
-    if resumed.closing.state.unfinished:
+    if resume_outcome.closing.state.unfinished:
         raise ResumeFirst(closing)
-    return resumed.closing
+    return resume_outcome.closing
 
 
 def resolve_closing(resolution: Resolution, *, books: Books, clock: Clock) -> Closing:

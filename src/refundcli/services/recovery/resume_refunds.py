@@ -91,11 +91,11 @@ def resume(
 
 def as_interrupted(refunds: Sequence[Refund], *, books: Books) -> list[Resumed]:
     """The refunds after Ctrl-C: the current one may be settled, the others were not checked."""
-    now = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
-    current = [now.get(refund.id, refund) for refund in refunds]
+    refunds_by_id = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
+    current_refunds = [refunds_by_id.get(refund.id, refund) for refund in refunds]
     return [
         _settled(refund) if not refund.state.unfinished else Resumed(refund, Step.NOT_ASKED, "interrupted")
-        for refund in current
+        for refund in current_refunds
     ]
 
 
@@ -117,10 +117,10 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
     if awaits_approval:
         return _look_only(refund, refund.sending, books, provider, clock, policy)
     if refund.state is RefundState.READY:
-        pause = providers.pace(provider.name).pause_left
-        if pause > policy.call_seconds:
+        pause_seconds = providers.pace(provider.name).pause_left
+        if pause_seconds > policy.call_seconds:
             # Sent now, it would be rate limited and become `failed`.
-            note = f"{provider.name.label} is rate limiting; try again in {pause:.0f} s"
+            note = f"{provider.name.label} is rate limiting; try again in {pause_seconds:.0f} s"
             return Resumed(refund, Step.NOT_ASKED, note)
         return _settled(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
@@ -128,20 +128,23 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
 
 def wait_until_free(
     operation: _Operation,
-    look: Callable[[Reading], _Operation | None],
+    read_again: Callable[[Reading], _Operation | None],
     *,
     books: Books,
     clock: Clock,
     policy: SendingPolicy,
 ) -> _Operation:
-    """The operation, once no other process is sending it. A lease expires, or ends with its process."""
-    announced = False
+    """The operation, once no other process is sending it. A lease expires, or ends with its process.
+
+    `read_again`: reads the operation as it is stored now.
+    """
+    is_announced = False
     while operation.state.unfinished and operation.sending and leases.is_live(operation.sending, clock.now()):
-        if not announced:
+        if not is_announced:
             policy.on_waiting(operation)
-            announced = True
+            is_announced = True
         policy.sleep(_LOOK_AGAIN_SECONDS)
-        operation = books.read(look) or operation
+        operation = books.read(read_again) or operation
     return operation
 
 
@@ -155,10 +158,12 @@ def _look_only(
 ) -> Resumed:
     """Look up a refund that awaits approval. It is never sent again from here (I5)."""
     answer = look_up(sending, refund, provider) or provider.ended_approval(sending.request, refund.provider_status)
-    outcome = outcome_of(answer, first_send=False).state if answer else None
-    if answer is None or outcome in (None, refund.state):
-        why = answer.message if answer else ""
-        return Resumed(refund, Step.AWAITING_APPROVAL, why or f"nobody has approved it at {provider.name.label} yet")
+    proven_state = outcome_of(answer, first_send=False).state if answer else None
+    if answer is None or proven_state in (None, refund.state):
+        provider_message = answer.message if answer else ""
+        return Resumed(
+            refund, Step.AWAITING_APPROVAL, provider_message or f"nobody has approved it at {provider.name.label} yet"
+        )
     return _settled(record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy))
 
 
@@ -173,11 +178,11 @@ def _finish_submitted(
     """Look it up; send again with the same key only while the provider still knows the key (I8)."""
     answer = look_up(sending, refund, provider)
     if answer is not None:
-        settled = record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy)
-        return _settled(settled)
-    not_sent = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
-    if not_sent:
-        return not_sent
+        settled_refund = record_outcome(refund, answer, first_send=False, books=books, clock=clock, policy=policy)
+        return _settled(settled_refund)
+    unsent_outcome = books.read(lambda tx: why_not_again(tx, refund, sending, provider.name, clock.now()))
+    if unsent_outcome:
+        return unsent_outcome
     return _settled(send_again(refund, books=books, provider=provider, clock=clock, policy=policy))
 
 
@@ -191,11 +196,11 @@ def why_not_again(
 ) -> Resumed | None:
     """Why a refund that was not found is not sent again; None if it may be, with the same key (I8)."""
     if not key_is_known(sending, now):
-        why = (
+        note = (
             f"{provider.label} no longer knows its key; nothing will be sent again. "
             f"Look it up there, then: refundcli resolve {refund.id} …"
         )
-        return Resumed(refund, Step.NEEDS_ATTENTION, why)
+        return Resumed(refund, Step.NEEDS_ATTENTION, note)
     refusal = why_not_any_more(reading, refund)
     if refusal:
         # Sending again could pay the customer twice, because the first request may have arrived after all.

@@ -28,9 +28,10 @@ class SucceededAfterFailure(Refused):
     code = "succeeded-after-failure"
 
     def __init__(self, refund: Refund) -> None:
-        who = refund.provider.label if refund.provider else "The provider"
+        provider_label = refund.provider.label if refund.provider else "The provider"
         super().__init__(
-            f"{who} reported {refund.id} as failed, and later as successful: the customer most likely has the money.",
+            f"{provider_label} reported {refund.id} as failed, and later as successful: "
+            "the customer most likely has the money.",
             hint=f"To record it: {record_command(refund)}\n"
             f"Only if the customer does not have it: refundcli acknowledge {refund.id} --not-refunded --memo TEXT",
             context={"refund": refund.id, "invoice": refund.invoice_number},
@@ -56,22 +57,28 @@ class NoLoss(Refused):
         )
 
 
-def acknowledge_loss(number: str, *, memo: str, books: Books) -> Invoice:
+def acknowledge_loss(invoice_number: str, *, memo: str, books: Books) -> Invoice:
     """Record that a person acknowledged the invoice's loss (I13). Raises InvoiceNotFound, NoLoss."""
 
     def write(tx: Writing) -> Invoice:
-        invoice = invoice_named(tx, number)
-        acknowledged = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
-        if not any(payment.loss > amount for payment, amount in zip(invoice.payments, acknowledged, strict=True)):
+        invoice = invoice_named(tx, invoice_number)
+        acknowledged_losses = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
+        if not any(
+            payment.loss > acknowledged_loss
+            for payment, acknowledged_loss in zip(invoice.payments, acknowledged_losses, strict=True)
+        ):
             raise NoLoss(invoice)
         tx.acknowledge_loss(invoice, memo=memo)
-        return invoice_named(tx, number)
+        return invoice_named(tx, invoice_number)
 
     return books.write(write)
 
 
 def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Refund:
-    """The refund, if it needs acknowledgement. Raises RefundNotFound, NothingToAcknowledge, SucceededAfterFailure."""
+    """The refund, if it needs acknowledgement. Raises RefundNotFound, NothingToAcknowledge, SucceededAfterFailure.
+
+    `not_refunded`: a person confirms that the customer does not have the money.
+    """
     refund = reading.refund(refund_id)
     if refund is None:
         raise RefundNotFound(refund_id)
@@ -83,7 +90,10 @@ def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Re
 
 
 def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool = False) -> Refund:
-    """Record the acknowledgement; after a late failure this also releases the amount, so it can be refunded again."""
+    """Record the acknowledgement; after a late failure this also releases the amount, so it can be refunded again.
+
+    `not_refunded`: a person confirms that the customer does not have the money.
+    """
 
     def write(tx: Writing) -> Refund:
         return tx.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)

@@ -7,28 +7,29 @@ from refundcli.services.ports.books import Books, Reading, Writing
 class NumberFormatChanged(SettingsProblem):
     code = "number-format-changed"
 
-    def __init__(self, stored: str, configured: str) -> None:
+    def __init__(self, stored_format: str, configured_format: str) -> None:
         super().__init__(
-            f"This store numbers its credit notes {stored}; the settings say {configured}. Nothing was done.",
-            hint=f"Set number_format = {stored!a} under [credit_notes], or change the store:\n"
-            f"refundcli store number-format {configured!a}",
-            context={"store": stored, "settings": configured},
+            f"This store numbers its credit notes {stored_format}; the settings say {configured_format}. "
+            "Nothing was done.",
+            hint=f"Set number_format = {stored_format!a} under [credit_notes], or change the store:\n"
+            f"refundcli store number-format {configured_format!a}",
+            context={"store": stored_format, "settings": configured_format},
         )
 
 
-def refuse_changed_format(reading: Reading, configured: str) -> None:
+def refuse_changed_format(reading: Reading, configured_format: str) -> None:
     """Raises NumberFormatChanged if the settings differ from the stored format."""
-    stored = reading.number_format()
-    if stored and stored != configured:
-        raise NumberFormatChanged(stored, configured)
+    stored_format = reading.number_format()
+    if stored_format and stored_format != configured_format:
+        raise NumberFormatChanged(stored_format, configured_format)
 
 
 def change_format(credit_note_format: str, *, books: Books) -> str:
     """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
 
     def write(tx: Writing) -> str:
-        before = tx.number_format()
+        previous_format = tx.number_format()
         tx.change_number_format(credit_note_format)
-        return before
+        return previous_format
 
     return books.write(write)

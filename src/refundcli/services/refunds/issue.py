@@ -83,23 +83,24 @@ class UnsettledRefund(Refused):
 
     code = "unsettled-refund"
 
-    def __init__(self, earlier: Refund) -> None:
+    def __init__(self, earlier_refund: Refund) -> None:
         super().__init__(
-            f"{earlier.id}, {earlier.amount} of the same payment, is unfinished: its outcome is not known yet.",
-            hint=f"refundcli resume {earlier.id}     (asks the provider; sends it only if it never arrived)\n"
-            f"or, if it was never sent: refundcli resolve {earlier.id} --not-executed --evidence TEXT",
-            context={"refund": earlier.id, "invoice": earlier.invoice_number},
+            f"{earlier_refund.id}, {earlier_refund.amount} of the same payment, is unfinished: "
+            "its outcome is not known yet.",
+            hint=f"refundcli resume {earlier_refund.id}     (asks the provider; sends it only if it never arrived)\n"
+            f"or, if it was never sent: refundcli resolve {earlier_refund.id} --not-executed --evidence TEXT",
+            context={"refund": earlier_refund.id, "invoice": earlier_refund.invoice_number},
         )
-        self.earlier = earlier
+        self.earlier = earlier_refund
 
 
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
     """Check every rule, change nothing. The key is looked up before any rule is checked."""
     attempts = reading.refunds_by_key(request.request_key)
-    existing = existing_among(attempts, request.request_key, request.content)
+    existing_refunds = existing_among(attempts, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
-    if existing:
-        return Preview(invoice, (), existing)
+    if existing_refunds:
+        return Preview(invoice, (), existing_refunds)
     shares = shares_of(
         invoice,
         request.amount,
@@ -117,16 +118,20 @@ def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) ->
 
 def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent: Intent) -> None:
     """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
-    why = why_not_by_method(payment, amount)
-    if why:
-        raise UnsupportedRefund(invoice, payment, why, intent)
+    method_obstacle = why_not_by_method(payment, amount)
+    if method_obstacle:
+        raise UnsupportedRefund(invoice, payment, method_obstacle, intent)
 
 
 def left_behind(plan: Preview, *, now: datetime) -> list[Refund]:
     """Unfinished refunds of the same payments that no live process is working on."""
-    payments = {share.payment.id for share in plan.shares}
-    unfinished = (r for r in plan.invoice.refunds if r.payment_id in payments and r.state.unfinished and r.sending)
-    return [refund for refund in unfinished if refund.sending and not is_live(refund.sending, now)]
+    payment_ids = {share.payment.id for share in plan.shares}
+    unfinished_refunds = (
+        refund
+        for refund in plan.invoice.refunds
+        if refund.payment_id in payment_ids and refund.state.unfinished and refund.sending
+    )
+    return [refund for refund in unfinished_refunds if refund.sending and not is_live(refund.sending, now)]
 
 
 def issue_refund(
@@ -138,17 +143,24 @@ def issue_refund(
     clock: Clock,
     policy: SendingPolicy,
 ) -> list[Refund]:
-    """Reserve all parts in one transaction (T1), then send each. Raises the first refusal."""
+    """Reserve all parts in one transaction (T1), then send each. Raises the first refusal.
+
+    `confirmed`: the amount that the operator confirmed; if None, it is not compared.
+    """
     apply_due_updates(request.number, books=books, policy=policy, clock=clock)
-    previewed, own = books.read(lambda tx: _previewed(tx, request, clock.now()))
+    first_plan, own_refund_by_payment = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction, because nothing inside it may wait for a network.
     with before_sending():
-        ready = {s.payment.provider: providers.of(s.payment.provider) for s in previewed.shares if s.payment.provider}
+        provider_connections = {
+            share.payment.provider: providers.of(share.payment.provider)
+            for share in first_plan.shares
+            if share.payment.provider
+        }
         asked_at = clock.now()
-        reported = checked_snapshots(
-            previewed.invoice, previewed.shares, books=books, providers=providers, own_refunds=own
+        payment_snapshots = checked_snapshots(
+            first_plan.invoice, first_plan.shares, books=books, providers=providers, own_refunds=own_refund_by_payment
         )
-    snapshots = {payment_id: Snapshot(payment, asked_at) for payment_id, payment in reported.items()}
+    snapshots = {payment_id: Snapshot(payment, asked_at) for payment_id, payment in payment_snapshots.items()}
 
     def reserve(tx: Writing) -> tuple[list[Refund], bool]:
         apply_due_updates_in(tx, request.number, policy=policy, clock=clock)
@@ -156,21 +168,30 @@ def issue_refund(
         if plan.existing:
             return list(plan.existing), False
         lease = new_lease(clock.now(), policy.sending_seconds)
-        own = own_refunds(tx.secret(), request, plan)
-        return reserve_in(tx, request, plan, own, providers=ready, lease=lease, at=clock.now()), True
+        own_refund_by_payment = own_refunds(tx.secret(), request, plan)
+        refunds = reserve_in(
+            tx,
+            request,
+            plan,
+            own_refund_by_payment,
+            providers=provider_connections,
+            lease=lease,
+            reserved_at=clock.now(),
+        )
+        return refunds, True
 
-    refunds, ours = books.write(reserve)
-    dispatch = _Dispatch(books, providers, clock, policy, snapshots, ours)
+    refunds, is_reserved_here = books.write(reserve)
+    dispatch = _Dispatch(books, providers, clock, policy, snapshots, is_reserved_here)
     try:
         return [
-            dispatch.send(refund, ready[refund.provider])
-            if refund.state is RefundState.READY and refund.provider in ready
+            dispatch.send(refund, provider_connections[refund.provider])
+            if refund.state is RefundState.READY and refund.provider in provider_connections
             else refund
             for refund in refunds
         ]
     except (KeyboardInterrupt, Interrupted):
         # Another process sends what it reserved under the same request key.
-        if ours:
+        if is_reserved_here:
             books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
         raise
 
@@ -187,13 +208,13 @@ def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefu
 
 def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
     """The next attempt under this request key for this payment, with its own id and idempotency key."""
-    reference = share.payment.reference
-    attempt = 1 + max((r.attempt for r in plan.attempts if r.payment_id == share.payment.id), default=0)
+    payment_reference = share.payment.reference
+    attempt = 1 + max((refund.attempt for refund in plan.attempts if refund.payment_id == share.payment.id), default=0)
     return OwnRefund(
-        refund_id(secret, request.request_key, reference, attempt),
+        refund_id(secret, request.request_key, payment_reference, attempt),
         share.amount,
         attempt,
-        idempotency_key(secret, request.request_key, reference, attempt),
+        idempotency_key(secret, request.request_key, payment_reference, attempt),
     )
 
 
@@ -206,7 +227,7 @@ class _Dispatch:
     clock: Clock
     policy: SendingPolicy
     snapshots: Mapping[int, Snapshot]
-    ours: bool
+    is_reserved_here: bool
 
     def send(self, refund: Refund, provider: PaymentProvider) -> Refund:
         """Send one. If the provider cannot be asked, it fails as not sent; the request's others are still sent."""
@@ -221,14 +242,14 @@ class _Dispatch:
                 snapshot=self.snapshots.get(refund.payment_id),
             )
         except CannotBeChecked as problem:
-            why = problem.message
-            dropped = self.ours and self.books.write(lambda tx: self._fail(tx, refund, why))
-            if not dropped:
+            reason = problem.message
+            failed_refund = self.is_reserved_here and self.books.write(lambda tx: self._fail(tx, refund, reason))
+            if not failed_refund:
                 raise
-            return dropped
+            return failed_refund
 
-    def _fail(self, tx: Writing, refund: Refund, why: str) -> Refund | None:
-        return fail_unsent_in(tx, refund, why, clock=self.clock, policy=self.policy)
+    def _fail(self, tx: Writing, refund: Refund, reason: str) -> Refund | None:
+        return fail_unsent_in(tx, refund, reason, clock=self.clock, policy=self.policy)
 
 
 def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy: SendingPolicy) -> None:
@@ -237,17 +258,20 @@ def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy
 
 def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, policy: SendingPolicy) -> None:
     """The operator interrupted: refunds that were not sent fail, and their amounts are released."""
-    for reserved in refunds:
-        refund = tx.refund(reserved.id)
+    for reserved_refund in refunds:
+        refund = tx.refund(reserved_refund.id)
         if refund and refund.state is RefundState.READY:
             fail_unsent_in(tx, refund, "interrupted", clock=clock, policy=policy)
 
 
 def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money | None, now: datetime) -> Preview:
-    """What T1 will reserve. Raises the first refusal, UnsettledRefund, or ChangedMeanwhile."""
+    """What T1 will reserve. Raises the first refusal, UnsettledRefund, or ChangedMeanwhile.
+
+    `confirmed`: the amount that the operator confirmed; if None, it is not compared.
+    """
     plan = preview(reading, request, now=now)
-    for earlier in left_behind(plan, now=now):
-        raise UnsettledRefund(earlier)
+    for earlier_refund in left_behind(plan, now=now):
+        raise UnsettledRefund(earlier_refund)
     if confirmed is not None and not plan.existing and plan.total != confirmed:
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
     return plan
@@ -257,38 +281,44 @@ def reserve_in(
     tx: Writing,
     request: RefundRequest,
     plan: Preview,
-    own: OwnRefunds,
+    own_refund_by_payment: OwnRefunds,
     *,
     providers: Mapping[Provider, PaymentProvider],
     lease: Lease,
-    at: datetime,
+    reserved_at: datetime,
     run_id: str = "",
 ) -> list[Refund]:
     """T1: reserve the amount of each payment and store the exact request with its key, before sending (I2).
 
     Every request is prepared before the first amount is reserved, so an invalid one changes nothing.
+    `own_refund_by_payment`: the new refund's id and key, by payment id.
     """
-    refuse_counted(plan.invoice, own)
-    refunds = [_ready(own[share.payment.id], request, plan, share, providers, lease, at) for share in plan.shares]
+    refuse_counted(plan.invoice, own_refund_by_payment)
+    refunds = [
+        _ready(own_refund_by_payment[share.payment.id], request, plan, share, providers, lease, reserved_at)
+        for share in plan.shares
+    ]
     for share, refund in zip(plan.shares, refunds, strict=True):
         payment = share.payment
         if not tx.reserve(payment, share.amount):
-            remaining = payment.refundable
-            if not remaining:
+            refundable_amount = payment.refundable
+            if not refundable_amount:
                 raise NothingToRefund(plan.invoice)
-            raise OverRefund(plan.invoice, share.amount, remaining, reason=request.reason, payment=request.payment)
+            raise OverRefund(
+                plan.invoice, share.amount, refundable_amount, reason=request.reason, payment=request.payment
+            )
         tx.add_refund(replace(refund, run_id=run_id))
     return [replace(refund, run_id=run_id) for refund in refunds]
 
 
 def _ready(
-    own: OwnRefund,
+    own_refund: OwnRefund,
     request: RefundRequest,
     plan: Preview,
     share: Share,
     providers: Mapping[Provider, PaymentProvider],
     lease: Lease,
-    at: datetime,
+    reserved_at: datetime,
 ) -> Refund:
     invoice, payment = plan.invoice, share.payment
     provider = providers.get(payment.provider) if payment.provider else None
@@ -296,7 +326,7 @@ def _ready(
         # The payment's provider was changed after the providers were connected.
         raise ChangedMeanwhile(invoice, share.amount, share.amount)
     order = RefundOrder(
-        refund_id=own.refund_id,
+        refund_id=own_refund.refund_id,
         invoice_number=invoice.number,
         payment_reference=payment.reference,
         amount=share.amount,
@@ -304,7 +334,7 @@ def _ready(
         full=share.takes_all,
     )
     return Refund(
-        id=own.refund_id,
+        id=own_refund.refund_id,
         invoice_id=invoice.id,
         invoice_number=invoice.number,
         payment_id=payment.id,
@@ -314,11 +344,13 @@ def _ready(
         state=RefundState.READY,
         request_key=request.request_key,
         content=request.content,
-        created_at=at,
+        created_at=reserved_at,
         operator=request.operator,
         memo=request.memo,
-        attempt=own.attempt,
+        attempt=own_refund.attempt,
         # Leased from the start, so that no other process takes it for an abandoned refund.
-        sending=Sending(own.idempotency_key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until),
+        sending=Sending(
+            own_refund.idempotency_key, provider.prepare(order), lease_owner=lease.owner, lease_until=lease.until
+        ),
         dispute_decision=request.dispute_decision,
     )

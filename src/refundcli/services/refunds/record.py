@@ -44,8 +44,8 @@ class MarkRequest:
 
     @property
     def intent(self) -> Intent:
-        failed = bool(self.out_of_band.after_failed)
-        return Intent(self.reason, self.dispute_decision, after_failed=failed, amount=self.amount)
+        is_after_failed = bool(self.out_of_band.after_failed)
+        return Intent(self.reason, self.dispute_decision, after_failed=is_after_failed, amount=self.amount)
 
     @property
     def may_repeat(self) -> bool:
@@ -101,22 +101,22 @@ class RefundedTooEarly(UsageProblem):
 
     code = "refunded-too-early"
 
-    def __init__(self, invoice: Invoice, day: date, bound: date, what: str) -> None:
+    def __init__(self, invoice: Invoice, day: date, earliest_day: date, event: str) -> None:
         super().__init__(
-            f"The money cannot have been returned on {day}: {invoice.number} was {what} on {bound}.",
-            hint=f"Give the day on which the money was returned, {bound} or later, or leave it out.\n"
+            f"The money cannot have been returned on {day}: {invoice.number} was {event} on {earliest_day}.",
+            hint=f"Give the day on which the money was returned, {earliest_day} or later, or leave it out.\n"
             f"refundcli invoice show {invoice.number}   shows the dates of the invoice",
-            context={"invoice": invoice.number, "refunded_on": day.isoformat(), "not_before": bound.isoformat()},
+            context={"invoice": invoice.number, "refunded_on": day.isoformat(), "not_before": earliest_day.isoformat()},
         )
 
 
 class FailedRefundNotFound(NotFound):
     code = "refund-not-found"
 
-    def __init__(self, refund_id: str, number: str) -> None:
+    def __init__(self, refund_id: str, invoice_number: str) -> None:
         super().__init__(
-            f"{number} has no refund {ascii(refund_id[:80])[1:-1]}.",
-            hint=f"refundcli invoice show {number}   lists its refunds",
+            f"{invoice_number} has no refund {ascii(refund_id[:80])[1:-1]}.",
+            hint=f"refundcli invoice show {invoice_number}   lists its refunds",
         )
 
 
@@ -135,11 +135,11 @@ class NotFailed(Refused):
 class AlreadyRecorded(Refused):
     code = "already-recorded"
 
-    def __init__(self, failed: Refund) -> None:
+    def __init__(self, failed_refund: Refund) -> None:
         super().__init__(
-            f"All {failed.amount} of the failed refund {failed.id} is already recorded.",
-            hint=f"refundcli invoice show {failed.invoice_number}   lists the records",
-            context={"refund": failed.id, "invoice": failed.invoice_number},
+            f"All {failed_refund.amount} of the failed refund {failed_refund.id} is already recorded.",
+            hint=f"refundcli invoice show {failed_refund.invoice_number}   lists the records",
+            context={"refund": failed_refund.id, "invoice": failed_refund.invoice_number},
         )
 
 
@@ -148,14 +148,15 @@ class KnownAsExternal(Refused):
 
     code = "possible-duplicate"
 
-    def __init__(self, invoice: Invoice, external: Refund, reason: RefundReason) -> None:
-        name = external.provider_reference
+    def __init__(self, invoice: Invoice, external_refund: Refund, reason: RefundReason) -> None:
+        provider_reference = external_refund.provider_reference
         super().__init__(
-            f"{external.provider.label if external.provider else 'The provider'} reported a refund of "
-            f"{external.amount} of the same payment ({name}). It already counts, and may be this one.",
-            hint=f"If it is: {adopt_command(name, invoice=invoice.number, reason=reason)}\n"
+            f"{external_refund.provider.label if external_refund.provider else 'The provider'} reported a refund of "
+            f"{external_refund.amount} of the same payment ({provider_reference}). "
+            "It already counts, and may be this one.",
+            hint=f"If it is: {adopt_command(provider_reference, invoice=invoice.number, reason=reason)}\n"
             "If this is another refund, add --allow-duplicate.",
-            context={"invoice": invoice.number, "rule": "R12", "refund": external.id},
+            context={"invoice": invoice.number, "rule": "R12", "refund": external_refund.id},
         )
 
 
@@ -171,10 +172,10 @@ class EvidenceNeeded(UsageProblem):
 
 def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> MarkPreview:
     """Check every rule, change nothing. The key is looked up before any rule is checked."""
-    existing = existing_refunds(reading, request.request_key, request.content)
+    earlier_refunds = existing_refunds(reading, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
-    if existing:
-        return MarkPreview(invoice, (), tuple(existing))
+    if earlier_refunds:
+        return MarkPreview(invoice, (), tuple(earlier_refunds))
     shares = mark_shares(invoice, request, today=clock.today())
     if request.amount and not request.may_repeat:
         refuse_duplicate(invoice, shares, request.reason, now=clock.now(), repeat_verb="record")
@@ -186,16 +187,18 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
     out_of_band = request.out_of_band
     if out_of_band.refunded_on and out_of_band.refunded_on > today:
         raise RefundedInFuture(out_of_band.refunded_on, today)
-    amount, reference = request.amount, request.payment
+    amount, payment_reference = request.amount, request.payment
     if out_of_band.after_failed:
-        failed, remaining = _after_failed(invoice, out_of_band)
-        if not remaining:
-            raise AlreadyRecorded(failed)
-        invoice = _without_hold(invoice, failed)
-        amount = amount or remaining
-        if remaining < amount:
-            raise OverRefund(invoice, amount, remaining, reason=request.reason, action=Action.MARK_REFUNDED)
-        reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
+        failed_refund, unrecorded_amount = _after_failed(invoice, out_of_band)
+        if not unrecorded_amount:
+            raise AlreadyRecorded(failed_refund)
+        invoice = _without_hold(invoice, failed_refund)
+        amount = amount or unrecorded_amount
+        if unrecorded_amount < amount:
+            raise OverRefund(invoice, amount, unrecorded_amount, reason=request.reason, action=Action.MARK_REFUNDED)
+        payment_reference = next(
+            payment.reference for payment in invoice.payments if payment.id == failed_refund.payment_id
+        )
     if amount and not (request.allow_duplicate or out_of_band.after_failed):
         _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments], request.reason)
     shares = shares_of(
@@ -204,7 +207,7 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         kind=RefundKind.RECORD,
         blockers=mark_refunded_blockers,
         intent=request.intent,
-        reference=reference,
+        reference=payment_reference,
     )
     if out_of_band.refunded_on:
         _refuse_too_early(invoice, shares, out_of_band.refunded_on)
@@ -215,32 +218,36 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
 
 def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> None:
     """Raises RefundedTooEarly. If an invoice has one payment, that payment has the invoice's date of payment."""
-    bounds = [(invoice.issued_on, "issued")]
+    dated_events = [(invoice.issued_on, "issued")]
     if len(invoice.payments) == 1 and invoice.paid_on:
-        bounds.append((invoice.paid_on, "paid"))
-    bounds += [(share.payment.paid_on, "paid") for share in shares if share.payment.paid_on]
-    bound, what = max(bounds)
-    if day < bound:
-        raise RefundedTooEarly(invoice, day, bound, what)
+        dated_events.append((invoice.paid_on, "paid"))
+    dated_events += [(share.payment.paid_on, "paid") for share in shares if share.payment.paid_on]
+    earliest_day, event = max(dated_events)
+    if day < earliest_day:
+        raise RefundedTooEarly(invoice, day, earliest_day, event)
 
 
 def _refuse_known(invoice: Invoice, shares: list[Share], reason: RefundReason) -> None:
     """Raises KnownAsExternal if it may be the same as an unadopted external refund."""
-    requested = {(share.payment.home_id, share.amount) for share in shares}
-    homes = {
-        of: p.home_id for p in invoice.payments for of in (p.id, *(sibling.payment_id for sibling in p.other_shares))
+    requested_amounts = {(share.payment.home_id, share.amount) for share in shares}
+    home_by_payment_id = {
+        payment_id: payment.home_id
+        for payment in invoice.payments
+        for payment_id in (payment.id, *(sibling.payment_id for sibling in payment.other_shares))
     }
     for refund in invoice.refunds_of_payments:
-        if refund.is_unadopted and (homes.get(refund.payment_id), refund.amount) in requested:
+        if refund.is_unadopted and (home_by_payment_id.get(refund.payment_id), refund.amount) in requested_amounts:
             raise KnownAsExternal(invoice, refund, reason)
 
 
-def _without_hold(invoice: Invoice, failed: Refund) -> Invoice:
+def _without_hold(invoice: Invoice, failed_refund: Refund) -> Invoice:
     """The invoice without the amount reserved for the failed refund, which the record replaces."""
-    if not failed.holding:
+    if not failed_refund.holding:
         return invoice
     payments = (
-        replace(payment, reserved=payment.reserved - failed.counted) if payment.id == failed.payment_id else payment
+        replace(payment, reserved=payment.reserved - failed_refund.counted)
+        if payment.id == failed_refund.payment_id
+        else payment
         for payment in invoice.payments
     )
     return replace(invoice, payments=tuple(payments))
@@ -251,7 +258,7 @@ def mark_refunded(
 ) -> list[Refund]:
     """Record it: one refund and one issued credit note for each payment, in one transaction (R7).
 
-    Raises the first refusal, or ChangedMeanwhile.
+    `confirmed`: the amount that the operator confirmed. Raises the first refusal, or ChangedMeanwhile.
     """
 
     def work(tx: Writing) -> list[Refund]:
@@ -263,31 +270,39 @@ def mark_refunded(
 def record_in(
     tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, credit_note_format: str
 ) -> list[Refund]:
-    """`mark_refunded` in the caller's transaction. Refusals are raised before anything is changed."""
+    """`mark_refunded` in the caller's transaction. Refusals are raised before anything is changed.
+
+    `confirmed`: the amount that the operator confirmed.
+    """
     plan = preview_mark(tx, request, clock=clock)
     if plan.existing:
         return list(plan.existing)
     if plan.total != confirmed:
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
-    failed = tx.refund(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
-    if failed and failed.needs_acknowledgement:
+    failed_refund = tx.refund(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
+    if failed_refund and failed_refund.needs_acknowledgement:
         # Recording the return also acknowledges the failure and releases its amount.
-        tx.acknowledge(failed, memo=f"recorded by other means: {request.out_of_band.evidence}")
-    parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
-    records = records_of(request, plan.invoice.id, parts, at=clock.now())
+        tx.acknowledge(failed_refund, memo=f"recorded by other means: {request.out_of_band.evidence}")
+    payment_parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
+    records = records_of(request, plan.invoice.id, payment_parts, recorded_at=clock.now())
     tx.record(records, on=clock.today(), credit_note_format=credit_note_format)
     return [tx.refund(record.refund.id) or record.refund for record in records]
 
 
 def records_of(
-    request: MarkRequest, invoice_id: int, parts: Iterable[tuple[int, Money, bool]], *, at: datetime, run_id: str = ""
+    request: MarkRequest,
+    invoice_id: int,
+    payment_parts: Iterable[tuple[int, Money, bool]],
+    *,
+    recorded_at: datetime,
+    run_id: str = "",
 ) -> list[Record]:
     """The records to store: one refund for each payment, with its amount and whether a lost dispute took it."""
     content = request.content
     return [
         Record(
             Refund(
-                id=new_id("rf_", at),
+                id=new_id("rf_", recorded_at),
                 invoice_id=invoice_id,
                 invoice_number=request.number,
                 payment_id=payment_id,
@@ -297,7 +312,7 @@ def records_of(
                 state=RefundState.RECORDED,
                 request_key=request.request_key,
                 content=content,
-                created_at=at,
+                created_at=recorded_at,
                 operator=request.operator,
                 memo=request.memo,
                 dispute_decision=request.dispute_decision,
@@ -306,7 +321,7 @@ def records_of(
             ),
             charged_back,
         )
-        for payment_id, amount, charged_back in parts
+        for payment_id, amount, charged_back in payment_parts
     ]
 
 
@@ -319,17 +334,19 @@ def _after_failed(invoice: Invoice, out_of_band: OutOfBand) -> tuple[Refund, Mon
     """The failed refund, and how much of it is not recorded yet. Raises NotFailed if it did not fail for good."""
     if not out_of_band.evidence.strip():
         raise EvidenceNeeded
-    failed = next((r for r in invoice.refunds if r.id == out_of_band.after_failed), None)
-    if failed is None:
+    failed_refund = next((refund for refund in invoice.refunds if refund.id == out_of_band.after_failed), None)
+    if failed_refund is None:
         raise FailedRefundNotFound(out_of_band.after_failed, invoice.number)
-    if failed.state is not RefundState.FAILED:
-        raise NotFailed(failed)
-    recorded = sum(
+    if failed_refund.state is not RefundState.FAILED:
+        raise NotFailed(failed_refund)
+    recorded_amount = sum(
         (
-            r.amount
-            for r in invoice.refunds
-            if r.out_of_band and r.out_of_band.after_failed == failed.id and r.state is RefundState.RECORDED
+            refund.amount
+            for refund in invoice.refunds
+            if refund.out_of_band
+            and refund.out_of_band.after_failed == failed_refund.id
+            and refund.state is RefundState.RECORDED
         ),
-        zero(failed.amount.currency),
+        zero(failed_refund.amount.currency),
     )
-    return failed, failed.amount - recorded
+    return failed_refund, failed_refund.amount - recorded_amount

@@ -125,7 +125,7 @@ def checked_file(
             staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
             check = BulkCheck(services.books, rules, shelf, staged, fingerprint)
             with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
-                report = check.check(opened.rows, advance=advance, reject=rejected.add)
+                report = check.check(opened.rows, on_rows_done=advance, on_row_rejected=rejected.add)
             if not app.wants_json:
                 show_summary(source.name, options.kind, report, app.err)
             if options.dry_run:

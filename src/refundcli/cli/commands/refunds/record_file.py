@@ -71,7 +71,7 @@ def _record(app: App, options: BulkOptions, requested_rows: RecordRowRequests, c
     # A run that was killed after its last row only needs its end recorded.
     if checked.report.requested or checked.rules.run_id:
         new = replace(checked.run, rows=checked.report.rows)
-        begun = begin(new, checked_as=checked.rules.run_id, books=app.services.books)
+        begun = begin(new, checked_run_id=checked.rules.run_id, books=app.services.books)
         run, report = begun.id, _do(app, options, requested_rows, checked, begun)
     path = checked.rejected.publish()
     _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
@@ -88,9 +88,9 @@ def _do(
     try:
         with progress(app.err, "Recording", total=checked.report.requested, enabled=app.wants_progress) as advance:
             if options.atomic:
-                return recording.record_atomically(checked.shelf, advance=advance)
+                return recording.record_atomically(checked.shelf, on_rows_done=advance)
             report = recording.record(
-                checked.shelf, max_errors=options.max_errors, advance=advance, reject=checked.rejected.add
+                checked.shelf, max_errors=options.max_errors, on_rows_done=advance, on_row_rejected=checked.rejected.add
             )
     except TooManyErrors as why:
         end(run, RunState.STOPPED, books=services.books, note=why.code)
@@ -193,7 +193,7 @@ def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry
     elif not yes:
         ask_yes_no(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
     with progress(app.err, "Undoing", total=preview.records, enabled=app.wants_progress) as advance:
-        undone = undo(what, memo=memo, books=books, advance=advance, on_interrupt=app.note_stopping)
+        undone = undo(what, memo=memo, books=books, on_records_undone=advance, on_interrupt=app.note_stopping)
     _show_undo(app, what, undone, dry_run=False)
 
 

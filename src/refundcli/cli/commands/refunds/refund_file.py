@@ -69,7 +69,7 @@ def refund_file(app: App, options: BulkOptions) -> None:
             show_checked(app, checked.source.name, _KIND, checked.report, rejected_file=path, dry_run=False)
             return
         new = replace(checked.run, rows=checked.report.rows)
-        run = begin_staged(new, checked.shelf, checked_as=checked.rules.run_id, books=app.services.books)
+        run = begin_staged(new, checked.shelf, checked_run_id=checked.rules.run_id, books=app.services.books)
         report = _do(app, options, run, checked.report.requested)
         _show(app, checked.source.name, run, report, checked.report, checked.rejected)
 
@@ -161,7 +161,7 @@ def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
             policy=services.policy,
             limits=limits,
             on_row_end=lambda run_row, refunds: advance(1, refused=int(_is_refused(run_row))),
-            stop=stop,
+            stop_request=stop,
             on_waiting=partial(_tell_waiting, app),
         )
 

@@ -272,7 +272,7 @@ def warn(app: App, subject: Refund | Closing, *, alone: bool = True) -> None:
     from refundcli.output.serializers.errors import error
     from refundcli.services.dispatch.outcome_errors import problem_of
 
-    problem = problem_of(subject, alone=alone)
+    problem = problem_of(subject, is_only_refund=alone)
     if problem and app.wants_json:
         import sys
 

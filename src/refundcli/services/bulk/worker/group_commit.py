@@ -111,27 +111,34 @@ def write_group(tx: Writing, group: Group, context: WorkerContext) -> Written:
 def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
     """T4, for refunds that were sent or looked up."""
     clock, policy = context.clock, context.policy
-    said = [(flight, flight.answer, flight.first_send) for flight in group.answered]
-    said += [(flight, lookup, False) for flight, lookup in group.looked_up if lookup is not None]
-    for flight, answer, first_send in said:
+    answers_to_store = [(flight, flight.answer, flight.first_send) for flight in group.answered]
+    answers_to_store += [
+        (flight, lookup_answer, False) for flight, lookup_answer in group.looked_up if lookup_answer is not None
+    ]
+    for flight, answer, first_send in answers_to_store:
         assert answer
         refund = _as_sent(tx, flight, context)
         record_outcome_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
     for flight in group.to_drop:
         drop_unsent_in(tx, [flight.refund], clock=clock, policy=policy)
-    for flight, why in group.to_fail:
-        fail_unsent_in(tx, flight.refund, why, clock=clock, policy=policy, is_refused=False)
+    for flight, reason in group.to_fail:
+        fail_unsent_in(tx, flight.refund, reason, clock=clock, policy=policy, is_refused=False)
     for flight in group.to_release:
         tx.release_lease(flight.refund)
     flights = (
-        [flight for flight, _, _ in said] + group.to_drop + [flight for flight, _ in group.to_fail] + group.to_release
+        [flight for flight, _, _ in answers_to_store]
+        + group.to_drop
+        + [flight for flight, _ in group.to_fail]
+        + group.to_release
     )
-    now = tx.refunds_by_id([flight.refund.id for flight in flights + group.to_read]) if flights or group.to_read else {}
-    words = {flight: answer for flight, answer, _ in said}
+    refunds_by_id = (
+        tx.refunds_by_id([flight.refund.id for flight in flights + group.to_read]) if flights or group.to_read else {}
+    )
+    answer_by_flight = {flight: answer for flight, answer, _ in answers_to_store}
     for flight in flights:
-        answer, refund = words.get(flight), now[flight.refund.id]
+        answer, refund = answer_by_flight.get(flight), refunds_by_id[flight.refund.id]
         written.settled.append((flight, with_provider_message(refund, answer) if answer else refund))
-    written.read = [(flight, now[flight.refund.id]) for flight in group.to_read]
+    written.read = [(flight, refunds_by_id[flight.refund.id]) for flight in group.to_read]
 
 
 def _as_sent(tx: Writing, flight: InFlightRefund, context: WorkerContext) -> Refund:
@@ -139,80 +146,86 @@ def _as_sent(tx: Writing, flight: InFlightRefund, context: WorkerContext) -> Ref
     refund, now = flight.refund, context.clock.now()
     if refund.state is not RefundState.READY:
         return refund
-    at = flight.snapshot.sent_at(refund, now) if flight.snapshot else now
+    sent_at = flight.snapshot.sent_at(refund, now) if flight.snapshot else now
     # It will not be sent, so it is recorded whatever the clock says.
-    return tx.claim(refund, owner="", until=now, at=at) or refund
+    return tx.claim(refund, owner="", until=now, at=sent_at) or refund
 
 
 def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
     """T2, for reserved and for abandoned refunds, by the rules as of this transaction."""
-    not_found = [flight for flight, lookup in group.looked_up if lookup is None]
+    not_found = [flight for flight, lookup_answer in group.looked_up if lookup_answer is None]
     flights = [*not_found, *group.found_ready, *group.to_claim]
     if not flights:
         return
-    books = _ReadAhead(tx, context, [flight.refund.invoice_number for flight in flights])
+    read_ahead = _ReadAhead(tx, context, [flight.refund.invoice_number for flight in flights])
     for flight in not_found:
-        _claim_again(tx, books, flight, context, written)
+        _claim_again(tx, read_ahead, flight, context, written)
     for flight in (*group.found_ready, *group.to_claim):
-        _claim_first(tx, books, flight, context, written)
+        _claim_first(tx, read_ahead, flight, context, written)
 
 
-def _ask_first(books: "_ReadAhead", flight: InFlightRefund, written: Written) -> None:
+def _ask_first(read_ahead: "_ReadAhead", flight: InFlightRefund, written: Written) -> None:
     """Request a snapshot of its payment before anything is sent."""
-    lookup = lookup_at_provider(books, flight.refund)
+    lookup = lookup_at_provider(read_ahead, flight.refund)
     assert lookup, "a provider without look-up needs no snapshot"
     written.unchecked.append((flight, lookup))
 
 
 def _claim_again(
-    tx: Writing, books: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
+    tx: Writing, read_ahead: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
 ) -> None:
     assert flight.refund.sending
-    barred = why_not_again(books, flight.refund, flight.refund.sending, flight.provider.name, context.clock.now())
-    if barred:
-        _stays(tx, flight, barred.note, written)
+    obstacle = why_not_again(
+        read_ahead, flight.refund, flight.refund.sending, flight.provider.name, context.clock.now()
+    )
+    if obstacle:
+        _stays(tx, flight, obstacle.note, written)
     elif flight.needs_snapshot(context.clock.now()):
         # It was only rate limited, but its snapshot is out of date by now.
-        _ask_first(books, flight, written)
+        _ask_first(read_ahead, flight, written)
     else:
         _claim_one(tx, flight, context, written)
 
 
 def _claim_first(
-    tx: Writing, books: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
+    tx: Writing, read_ahead: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
 ) -> None:
     """Claim a refund that was not sent, or provably not executed. Its payment is looked up first."""
     if not flight.first_send:
-        refusal = why_not_any_more(books, flight.refund)
+        refusal = why_not_any_more(read_ahead, flight.refund)
         if refusal:
             tx.release_lease(flight.refund)
             _stays(tx, flight, f"not sent again: {refusal.message}", written)
             return
     elif flight.needs_snapshot(context.clock.now()):
-        _ask_first(books, flight, written)
+        _ask_first(read_ahead, flight, written)
         return
     # An update that was just stored may block, so read again.
-    reading = tx if store_unlisted(tx, flight.refund, flight.snapshot) else books
-    if flight.first_send and (not_now := why_not_sent(reading, flight.refund, flight.snapshot)):
-        failed = fail_unsent_in(tx, flight.refund, not_now.message, clock=context.clock, policy=context.policy)
+    reading = tx if store_unlisted(tx, flight.refund, flight.snapshot) else read_ahead
+    if flight.first_send and (first_send_refusal := why_not_sent(reading, flight.refund, flight.snapshot)):
+        failed_refund = fail_unsent_in(
+            tx, flight.refund, first_send_refusal.message, clock=context.clock, policy=context.policy
+        )
         # If another process claimed it, nothing was settled here.
-        outcomes = written.settled if failed else written.elsewhere
-        outcomes.append((flight, failed or tx.refund(flight.refund.id) or flight.refund))
+        outcomes = written.settled if failed_refund else written.elsewhere
+        outcomes.append((flight, failed_refund or tx.refund(flight.refund.id) or flight.refund))
         return
     _claim_one(tx, flight, context, written)
 
 
-def _stays(tx: Writing, flight: InFlightRefund, why: str, written: Written) -> None:
+def _stays(tx: Writing, flight: InFlightRefund, reason: str, written: Written) -> None:
     """Leave it as it is: its outcome is unknown, and it is not sent again now."""
-    standing = tx.refund(flight.refund.id) or flight.refund
-    written.settled.append((flight, replace(standing, failure=why) if standing.state.unfinished else standing))
+    stored_refund = tx.refund(flight.refund.id) or flight.refund
+    written.settled.append(
+        (flight, replace(stored_refund, failure=reason) if stored_refund.state.unfinished else stored_refund)
+    )
 
 
 def _claim_one(tx: Writing, flight: InFlightRefund, context: WorkerContext, written: Written) -> None:
     lease = context.lease(flight.provider.name)
-    claimed = tx.claim(flight.refund, owner=lease.owner, until=lease.until, at=context.clock.now())
-    if claimed:
-        written.claimed.append((flight, claimed))
+    claimed_refund = tx.claim(flight.refund, owner=lease.owner, until=lease.until, at=context.clock.now())
+    if claimed_refund:
+        written.claimed.append((flight, claimed_refund))
     else:
         written.elsewhere.append((flight, tx.refund(flight.refund.id) or flight.refund))
 
@@ -223,10 +236,10 @@ def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written
         return
     # A wrong clock stops the whole run, not a single row.
     tx.check_clock()
-    books = _ReadAhead(tx, context, [row.stored.invoice for row in rows], [row.stored.request_key for row in rows])
+    read_ahead = _ReadAhead(tx, context, [row.stored.invoice for row in rows], [row.stored.request_key for row in rows])
     for row in group.to_look_at:
         try:
-            _, plan = _planned(books, row, context)
+            _, plan = _planned(read_ahead, row, context)
             if plan.existing:
                 written.existing.append((row, plan.existing))
             else:
@@ -235,39 +248,41 @@ def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written
             written.refused.append((row, refusal))
     for row in group.to_reserve:
         try:
-            _reserve(tx, books, row, context, written)
+            _reserve(tx, read_ahead, row, context, written)
         except RefundcliError as refusal:
             written.refused.append((row, refusal))
 
 
-def _planned(books: "_ReadAhead", row: Row, context: WorkerContext) -> tuple[RefundRequest, Preview]:
+def _planned(read_ahead: "_ReadAhead", row: Row, context: WorkerContext) -> tuple[RefundRequest, Preview]:
     """What a row requests, and what it would do now."""
-    invoice = invoice_named(books, row.stored.invoice)
+    invoice = invoice_named(read_ahead, row.stored.invoice)
     request = request_of(row.stored, invoice, context.run.operator)
-    return request, plan_of(books, row.stored, request, invoice, context.clock.now())
+    return request, plan_of(read_ahead, row.stored, request, invoice, context.clock.now())
 
 
-def _reserve(tx: Writing, books: "_ReadAhead", row: Row, context: WorkerContext, written: Written) -> None:
+def _reserve(tx: Writing, read_ahead: "_ReadAhead", row: Row, context: WorkerContext, written: Written) -> None:
     """T1, if the books still agree with the snapshots taken before."""
-    request, plan = _planned(books, row, context)
+    request, plan = _planned(read_ahead, row, context)
     if plan.existing:
         written.existing.append((row, plan.existing))
         return
     store_findings(tx, plan.invoice, row.snapshots)
-    own = own_refunds(tx.secret(), request, plan)
-    refuse_differences(plan.invoice, row.snapshots, own, claim_differences=claims(tx, plan.invoice, row.snapshots))
-    ways = {share.payment.provider for share in plan.shares if share.payment.provider}
-    lease = context.lease(max(ways, key=context.lease_seconds))
+    own_refund_by_payment = own_refunds(tx.secret(), request, plan)
+    refuse_differences(
+        plan.invoice, row.snapshots, own_refund_by_payment, claim_differences=claims(tx, plan.invoice, row.snapshots)
+    )
+    share_providers = {share.payment.provider for share in plan.shares if share.payment.provider}
+    lease = context.lease(max(share_providers, key=context.lease_seconds))
     # All checks precede the first change; only a second reservation could still be refused.
     with tx.all_or_nothing() if len(plan.shares) > 1 else nullcontext():
         refunds = reserve_in(
             tx,
             request,
             plan,
-            own,
+            own_refund_by_payment,
             providers=context.providers,
             lease=lease,
-            at=context.clock.now(),
+            reserved_at=context.clock.now(),
             run_id=context.run.id,
         )
     written.reserved.append((row, refunds))
@@ -280,24 +295,26 @@ class _ReadAhead:
     """
 
     def __init__(
-        self, tx: Writing, context: WorkerContext, numbers: Sequence[str], request_keys: Sequence[str] = ()
+        self, tx: Writing, context: WorkerContext, invoice_numbers: Sequence[str], request_keys: Sequence[str] = ()
     ) -> None:
         self.tx = tx
-        self._invoices = tx.invoices_by_number(list(dict.fromkeys(numbers)))
-        due = [number for number, invoice in self._invoices.items() if is_due(invoice, context.clock.now())]
-        for number in due:
+        self._invoices_by_number = tx.invoices_by_number(list(dict.fromkeys(invoice_numbers)))
+        due_numbers = [
+            number for number, invoice in self._invoices_by_number.items() if is_due(invoice, context.clock.now())
+        ]
+        for number in due_numbers:
             apply_due_updates_in(tx, number, policy=context.policy, clock=context.clock)
-        self._invoices |= tx.invoices_by_number(due) if due else {}
-        self._refunds = tx.refunds_by_keys(request_keys) if request_keys else {}
+        self._invoices_by_number |= tx.invoices_by_number(due_numbers) if due_numbers else {}
+        self._refunds_by_key = tx.refunds_by_keys(request_keys) if request_keys else {}
 
     def invoice(self, number: str) -> Invoice | None:
-        return self._invoices.get(number)
+        return self._invoices_by_number.get(number)
 
     def numbers_near(self, number: str) -> list[str]:
         return self.tx.numbers_near(number)
 
     def refunds_by_key(self, request_key: str) -> list[Refund]:
-        return self._refunds.get(request_key, [])
+        return self._refunds_by_key.get(request_key, [])
 
     def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
         return self.tx.payments_known_as(provider, references)

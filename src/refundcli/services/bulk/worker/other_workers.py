@@ -32,23 +32,23 @@ class OtherWorkers:
     clock: Clock
     patience_seconds: float
     tell: OnWaiting
-    _counts: dict[ItemState, int] = field(default_factory=dict)
+    _counts_by_state: dict[ItemState, int] = field(default_factory=dict)
     _unchanged_since: float = 0.0
     _reported_at: float = float("-inf")
 
     def next_step(self) -> Step:
-        at, now = self.clock.now(), time.monotonic()
-        standing = self.books.read(lambda tx: unfinished_run(tx, self.run, now=at))
-        counts = dict(standing.counts)
-        if not standing.holders and not counts.get(ItemState.WAITING):
+        clock_time, monotonic_now = self.clock.now(), time.monotonic()
+        stored_run = self.books.read(lambda tx: unfinished_run(tx, self.run, now=clock_time))
+        counts_by_state = dict(stored_run.counts)
+        if not stored_run.holders and not counts_by_state.get(ItemState.WAITING):
             return Step.LEAVE
-        if counts != self._counts:
-            self._counts, self._unchanged_since = counts, now
-        elif now - self._unchanged_since > self.patience_seconds:
+        if counts_by_state != self._counts_by_state:
+            self._counts_by_state, self._unchanged_since = counts_by_state, monotonic_now
+        elif monotonic_now - self._unchanged_since > self.patience_seconds:
             return Step.LEAVE
-        if counts.get(ItemState.WAITING) or any(not holder.is_live for holder in standing.holders):
+        if counts_by_state.get(ItemState.WAITING) or any(not holder.is_live for holder in stored_run.holders):
             return Step.TAKE
-        if now - self._reported_at >= _REPORT_SECONDS:
-            self._reported_at = now
-            self.tell(standing.holders)
+        if monotonic_now - self._reported_at >= _REPORT_SECONDS:
+            self._reported_at = monotonic_now
+            self.tell(stored_run.holders)
         return Step.WAIT

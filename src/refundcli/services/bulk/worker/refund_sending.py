@@ -58,7 +58,7 @@ class RefundSending(WorkerState, ABC):
 
         None if it was not sent, because the provider is rate limiting for longer than the lease lasts.
         """
-        sending, began = flight.refund.sending, time.monotonic()
+        sending, started_at = flight.refund.sending, time.monotonic()
         assert sending
 
         def lease_left() -> float:
@@ -71,26 +71,26 @@ class RefundSending(WorkerState, ABC):
             flight.provider,
             self.policy,
             self.clock,
-            patience=lambda: min(lease_left(), began + _PATIENCE_SECONDS - time.monotonic()),
-            again=self._waited_unchecked,
+            patience=lambda: min(lease_left(), started_at + _PATIENCE_SECONDS - time.monotonic()),
+            may_retry=self._waited_unchecked,
         )
 
-    def _waited_unchecked(self, answer: Answer, wait: float) -> bool:
+    def _waited_unchecked(self, answer: Answer, wait_seconds: float) -> bool:
         """In a pool thread, which has no access to the books: wait only for a short pause."""
-        if answer.signal in TOO_MANY and wait >= LONGEST_UNCHECKED_WAIT_SECONDS:
+        if answer.signal in TOO_MANY and wait_seconds >= LONGEST_UNCHECKED_WAIT_SECONDS:
             return False
-        self.policy.sleep(wait)
+        self.policy.sleep(wait_seconds)
         return True
 
     def _answered(self, flight: InFlightRefund, job: Job) -> None:
         self.on_the_wire.discard(flight)
         answer = job.answer
-        too_many = answer is None or answer.signal in TOO_MANY
-        if too_many and self.is_stopping:
+        is_rate_limited = answer is None or answer.signal in TOO_MANY
+        if is_rate_limited and self.is_stopping:
             # Not executed, and not retried now: the worker that resumes the run settles it.
             flight.given_up = True
             self.next.to_release.append(flight)
-        elif too_many and (answer is None or flight.rounds < _MOST_ROUNDS):
+        elif is_rate_limited and (answer is None or flight.rounds < _MOST_ROUNDS):
             flight.rounds += answer is not None and answer.signal == Signal.RATE_LIMITED
             flight.snapshot = None
             self.to_claim.append(flight)
@@ -103,8 +103,8 @@ class RefundSending(WorkerState, ABC):
         flight.refund, flight.ended = refund, True
         self.flights.pop(refund.id, None)
         if flight.answer:
-            unclear = refund.state.unfinished or flight.answer.signal == Signal.NOT_SENT
-            self.stop_policy.answered(clearly=not unclear)
+            is_unclear = refund.state.unfinished or flight.answer.signal == Signal.NOT_SENT
+            self.stop_policy.answered(is_outcome_clear=not is_unclear)
         self._flight_settled(flight)
 
     def _resume_refund(self, flight: InFlightRefund) -> None:
@@ -126,17 +126,20 @@ class RefundSending(WorkerState, ABC):
     # --- before a first send -----------------------------------------------------------------------------
 
     def _ask_provider(self, flight: InFlightRefund, lookup: PaymentLookup) -> None:
-        """Take a new snapshot of its payment, after a pause or if another process reserved it."""
+        """Take a new snapshot of its payment, after a pause or if another process reserved it.
+
+        `lookup`: how the provider finds the payment.
+        """
         providers, clock = self.providers, self.clock
         flight.snapshots += 1
         if flight.snapshots > _MOST_ROUNDS:
-            slow = StaleSnapshot(flight.refund)
-            self.stop_policy.stop(Stopped.STORE, slow)
-            self._cannot_be_checked(flight, slow)
+            stale_error = StaleSnapshot(flight.refund)
+            self.stop_policy.stop(Stopped.STORE, stale_error)
+            self._cannot_be_checked(flight, stale_error)
             return
         self.asking.add(flight)
-        ask = partial(snapshot_of, lookup, providers=providers, clock=clock)
-        self.pool.send(Job(ask, lambda job: self._asked(flight, job)), urgent=False)
+        take_snapshot = partial(snapshot_of, lookup, providers=providers, clock=clock)
+        self.pool.send(Job(take_snapshot, lambda job: self._asked(flight, job)), urgent=False)
 
     def _asked(self, flight: InFlightRefund, job: Job) -> None:
         if flight not in self.asking:
@@ -161,7 +164,7 @@ class RefundSending(WorkerState, ABC):
         """Nothing is sent, and the amount that this worker reserved is released."""
         if isinstance(problem, NotUsable) and problem.code != UNREACHABLE:
             self.stop_policy.stop(Stopped.SETTINGS, problem)
-        self.stop_policy.answered(clearly=False)
+        self.stop_policy.answered(is_outcome_clear=False)
         if self._is_ours(flight):
             self.next.to_fail.append((flight, problem.message))
         else:

@@ -28,73 +28,74 @@ class Job:
 class RequestPool:
     """Runs jobs in threads; only the worker's own thread handles finished jobs and writes to the books."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._urgent: deque[Job] = deque()
-        self._others: deque[Job] = deque()
-        self._done: deque[Job] = deque()
-        self._to_do = threading.Condition()
-        self._back = threading.Condition()
+    def __init__(self, max_threads: int) -> None:
+        self._max_threads = max_threads
+        self._urgent_jobs: deque[Job] = deque()
+        self._other_jobs: deque[Job] = deque()
+        self._finished_jobs: deque[Job] = deque()
+        self._job_added = threading.Condition()
+        self._job_finished = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._idle_threads = 0
         # Changed only by the worker's own thread.
-        self._outstanding = 0
-        self._closed = False
+        self._outstanding_jobs = 0
+        self._is_closed = False
 
     def send(self, job: Job, *, urgent: bool) -> None:
-        with self._to_do:
-            (self._urgent if urgent else self._others).append(job)
-            self._outstanding += 1
-            if not self._idle and len(self._threads) < self._most:
+        """Queue the job; an `urgent` one runs before all others."""
+        with self._job_added:
+            (self._urgent_jobs if urgent else self._other_jobs).append(job)
+            self._outstanding_jobs += 1
+            if not self._idle_threads and len(self._threads) < self._max_threads:
                 # A daemon thread, so that a hanging look-up does not prevent the exit.
                 thread = threading.Thread(target=self._work, name=f"sender {len(self._threads) + 1}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
-            self._to_do.notify()
+            self._job_added.notify()
 
     @property
     def outstanding(self) -> int:
         """The number of jobs that were not returned yet."""
-        return self._outstanding
+        return self._outstanding_jobs
 
     def wait(self, seconds: float) -> None:
         """Wait until a job is finished, at most for so many seconds."""
-        with self._back:
-            if not self._done:
-                self._back.wait(seconds)
+        with self._job_finished:
+            if not self._finished_jobs:
+                self._job_finished.wait(seconds)
 
     def next_finished(self) -> Job | None:
         """The job that finished first; None without one."""
-        with self._back:
-            if not self._done:
+        with self._job_finished:
+            if not self._finished_jobs:
                 return None
-            self._outstanding -= 1
-            return self._done.popleft()
+            self._outstanding_jobs -= 1
+            return self._finished_jobs.popleft()
 
     def cancel_queued(self) -> list[Job]:
         """Drop the jobs that no thread has started; returns the urgent ones, without a response."""
-        with self._to_do:
-            urgent = list(self._urgent)
-            self._outstanding -= len(urgent) + len(self._others)
-            self._urgent.clear()
-            self._others.clear()
-        return urgent
+        with self._job_added:
+            urgent_jobs = list(self._urgent_jobs)
+            self._outstanding_jobs -= len(urgent_jobs) + len(self._other_jobs)
+            self._urgent_jobs.clear()
+            self._other_jobs.clear()
+        return urgent_jobs
 
     def close(self) -> None:
-        with self._to_do:
-            self._closed = True
-            self._others.clear()
-            self._to_do.notify_all()
+        with self._job_added:
+            self._is_closed = True
+            self._other_jobs.clear()
+            self._job_added.notify_all()
 
     def _next(self) -> Job | None:
-        with self._to_do:
-            while not (self._urgent or self._others or self._closed):
-                self._idle += 1
-                self._to_do.wait()
-                self._idle -= 1
-            if self._urgent:
-                return self._urgent.popleft()
-            return self._others.popleft() if self._others else None
+        with self._job_added:
+            while not (self._urgent_jobs or self._other_jobs or self._is_closed):
+                self._idle_threads += 1
+                self._job_added.wait()
+                self._idle_threads -= 1
+            if self._urgent_jobs:
+                return self._urgent_jobs.popleft()
+            return self._other_jobs.popleft() if self._other_jobs else None
 
     def _work(self) -> None:
         while job := self._next():
@@ -102,6 +103,6 @@ class RequestPool:
                 job.response = job.ask()
             except BaseException as error:
                 job.error = error
-            with self._back:
-                self._done.append(job)
-                self._back.notify()
+            with self._job_finished:
+                self._finished_jobs.append(job)
+                self._job_finished.notify()

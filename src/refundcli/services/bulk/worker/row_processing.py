@@ -26,12 +26,12 @@ class RowProcessing(RefundSending):
         shares, invoice = plan.shares, plan.invoice
         if row.closed or not self._connects(row, *(share.payment.provider for share in shares)):
             return
-        checkable = [share for share in shares if share.payment.provider in CAN_LOOK_UP]
-        if not checkable:
+        checkable_shares = [share for share in shares if share.payment.provider in CAN_LOOK_UP]
+        if not checkable_shares:
             self.next.to_reserve.append(row)
             return
         row.snapshots_at = self.clock.now()
-        job = Job(lambda: snapshots_of(invoice, checkable, self.providers), lambda job: self._checked(row, job))
+        job = Job(lambda: snapshots_of(invoice, checkable_shares, self.providers), lambda job: self._checked(row, job))
         self.pool.send(job, urgent=False)
 
     def _checked(self, row: Row, job: Job) -> None:
@@ -44,7 +44,7 @@ class RowProcessing(RefundSending):
                 self._cannot_be_used(row, problem)
                 return
             if problem.code == UNREACHABLE:
-                self.stop_policy.answered(clearly=False)
+                self.stop_policy.answered(is_outcome_clear=False)
             self._end(row, refused(row.stored, problem))
         else:
             self.next.to_reserve.append(row)
@@ -81,9 +81,9 @@ class RowProcessing(RefundSending):
     def _use_existing(self, row: Row, refunds: Sequence[Refund]) -> None:
         """Use the row's existing refunds: settle the unfinished ones; together they are its outcome."""
         row.finished = [refund for refund in refunds if not refund.state.unfinished]
-        unfinished = [refund for refund in refunds if refund.state.unfinished]
-        if self._connects(row, *(refund.provider for refund in unfinished)):
-            row.own = [self._flight_of(refund, row) for refund in unfinished]
+        unfinished_refunds = [refund for refund in refunds if refund.state.unfinished]
+        if self._connects(row, *(refund.provider for refund in unfinished_refunds)):
+            row.own = [self._flight_of(refund, row) for refund in unfinished_refunds]
             self._end_where_settled(row)
 
     def _flight_of(self, refund: Refund, row: Row) -> InFlightRefund:
@@ -97,21 +97,21 @@ class RowProcessing(RefundSending):
         flight.rows.append(row)
         return flight
 
-    def _refused(self, row: Row, why: RefundcliError) -> None:
+    def _refused(self, row: Row, error: RefundcliError) -> None:
         if row.closed:
             return
-        if isinstance(why, UnsettledRefund) and self._settles_first(row, why.earlier):
+        if isinstance(error, UnsettledRefund) and self._settles_first(row, error.earlier):
             return
-        self._end(row, refused(row.stored, why))
+        self._end(row, refused(row.stored, error))
 
-    def _settles_first(self, row: Row, earlier: Refund) -> bool:
+    def _settles_first(self, row: Row, earlier_refund: Refund) -> bool:
         """Settle an abandoned refund first, once. One that another run or command never sent is left to it."""
-        may = earlier.state is RefundState.SUBMITTED or earlier.run_id == self.run.id
-        if self.is_stopping or not may or earlier.id in row.settled_blockers:
+        may_settle = earlier_refund.state is RefundState.SUBMITTED or earlier_refund.run_id == self.run.id
+        if self.is_stopping or not may_settle or earlier_refund.id in row.settled_blockers:
             return False
-        row.settled_blockers.add(earlier.id)
-        if self._connects(row, earlier.provider):
-            flight = self._flight_of(earlier, row)
+        row.settled_blockers.add(earlier_refund.id)
+        if self._connects(row, earlier_refund.provider):
+            flight = self._flight_of(earlier_refund, row)
             if flight.ended:
                 self.next.to_look_at.append(row)
             else:
@@ -130,8 +130,8 @@ class RowProcessing(RefundSending):
     def _end_where_settled(self, row: Row) -> None:
         if row.closed or not all(flight.ended for flight in row.own):
             return
-        given_up = any(flight.given_up for flight in row.own)
-        self._end(row, waiting_again(row.stored) if given_up else ended(row.stored, row.refunds))
+        is_given_up = any(flight.given_up for flight in row.own)
+        self._end(row, waiting_again(row.stored) if is_given_up else ended(row.stored, row.refunds))
 
     def _end(self, row: Row, outcome: RunItem) -> None:
         """Store the outcome with the next commit; later answers about the row change nothing."""

@@ -65,8 +65,8 @@ class WorkerState:
 
     def _lease_seconds(self, provider: Provider) -> float:
         """Seconds to wait for a turn, send with retries, and store the outcome."""
-        waiting = self.providers.pace(provider).time_for(2 * self.limits.in_flight)
-        return self.policy.sending_seconds + waiting
+        waiting_seconds = self.providers.pace(provider).time_for(2 * self.limits.in_flight)
+        return self.policy.sending_seconds + waiting_seconds
 
     def _is_ours(self, flight: InFlightRefund) -> bool:
         """Does this worker hold the refund's lease? No process holds that of an abandoned refund."""
