@@ -60,7 +60,7 @@ OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVO
 
 
 def payment_of(
-    row: Sequence[Any],
+    payment_row: Sequence[Any],
     unit: Currency,
     disputes: Sequence[DisputeRecord] = (),
     unreviewed: Sequence[Unreviewed] = (),
@@ -68,22 +68,22 @@ def payment_of(
 ) -> Payment:
     """From PAYMENT_COLUMNS."""
     (
-        _, id_, provider, method, intent, charge, psp_reference, reference, allocated, captured, reserved, refunded,
-        elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited, unsupported, loss_known,
-        paid_on, opening_returned, opening_at, share_of,
-    ) = row  # fmt: skip
-    ids = (intent, charge, psp_reference, reference)
+        _, payment_id, provider, method, payment_intent, charge, psp_reference, reference, allocated, captured,
+        reserved, refunded, returned_elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited,
+        unsupported, loss_acknowledged, paid_on, opening_returned, opening_at, share_of,
+    ) = payment_row  # fmt: skip
+    references = (payment_intent, charge, psp_reference, reference)
     return Payment(
-        id=id_,
+        id=payment_id,
         allocated=Money(allocated, unit),
         provider_captured=None if captured is None else Money(captured, unit),
         reserved=Money(reserved, unit),
         refunded=Money(refunded, unit),
-        refunded_externally=Money(elsewhere, unit),
+        refunded_externally=Money(returned_elsewhere, unit),
         auto_refundable=auto_refundable,
         provider=_PROVIDERS[provider],
         method=method,
-        references=tuple(dict.fromkeys(payment_id for payment_id in ids if payment_id)) if any(ids) else (),
+        references=tuple(dict.fromkeys(text for text in references if text)) if any(references) else (),
         processing=processing,
         dispute=_DISPUTES[dispute],
         lost=Money(lost, unit),
@@ -92,7 +92,7 @@ def payment_of(
         unreviewed=tuple(unreviewed),
         credited=Money(credited, unit),
         unsupported=unsupported,
-        loss_acknowledged=Money(loss_known, unit),
+        loss_acknowledged=Money(loss_acknowledged, unit),
         paid_on=paid_on,
         opening_returned=Money(opening_returned, unit),
         opening_at=opening_at,
@@ -102,8 +102,8 @@ def payment_of(
 
 
 def invoice_of(
-    row: Sequence[Any],
-    payments: Sequence[Sequence[Any]],
+    invoice_row: Sequence[Any],
+    payment_rows: Sequence[Sequence[Any]],
     refunds: Sequence[Refund] = (),
     closings: Sequence[Closing] = (),
     disputes: Mapping[int, Sequence[DisputeRecord]] | None = None,
@@ -112,13 +112,13 @@ def invoice_of(
 ) -> Invoice:
     """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment; the rest by the payment's id."""
     (
-        id_, number, customer, customer_name, code, total, status, issued_on, due_on, paid_on, reference, products,
-        subscription,
-    ) = row  # fmt: skip
-    unit = currency(code)
-    facts: Any = (disputes or {}, unreviewed or {}, other_shares or {})
+        invoice_id, number, customer, customer_name, currency_code, total, status, issued_on, due_on, paid_on,
+        reference, products, subscription,
+    ) = invoice_row  # fmt: skip
+    unit = currency(currency_code)
+    mappings_by_payment: Any = (disputes or {}, unreviewed or {}, other_shares or {})
     return Invoice(
-        id=id_,
+        id=invoice_id,
         number=number,
         customer=customer,
         customer_name=customer_name,
@@ -130,7 +130,14 @@ def invoice_of(
         invoice_reference=reference or "",
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
-        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in facts)) for payment in payments]),
+        payments=tuple(
+            [
+                payment_of(
+                    payment_row, unit, *(by_payment.get(payment_row[1], ()) for by_payment in mappings_by_payment)
+                )
+                for payment_row in payment_rows
+            ]
+        ),
         refunds=tuple(refunds),
         closings=tuple(closings),
     )
@@ -250,7 +257,7 @@ def row_of(refund: Refund) -> RefundRow:
 
 def refund_values(refund: Refund) -> dict[str, Any]:
     """The columns of a new refund, the same for every kind of refund."""
-    values: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "id": refund.id,
         "invoice_id": refund.invoice_id,
         "payment_id": refund.payment_id,
@@ -285,7 +292,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
     }
     if refund.sending:
         request = refund.sending.request
-        values |= {
+        columns |= {
             "provider": request.provider,
             "account": request.account,
             "livemode": request.livemode,
@@ -297,14 +304,18 @@ def refund_values(refund: Refund) -> dict[str, Any]:
             "lease_until": refund.sending.lease_until,
         }
     if refund.out_of_band:
-        record = refund.out_of_band
-        values |= {"method": record.method, "reference": record.reference, "refunded_on": record.refunded_on}
-        values |= {"after_failed": record.after_failed or None, "evidence": record.evidence}
+        out_of_band = refund.out_of_band
+        columns |= {
+            "method": out_of_band.method,
+            "reference": out_of_band.reference,
+            "refunded_on": out_of_band.refunded_on,
+        }
+        columns |= {"after_failed": out_of_band.after_failed or None, "evidence": out_of_band.evidence}
     if refund.seen_at:
-        values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
-        values |= {"came_back_at": refund.needs_acknowledgement_since, "hold_until": refund.hold_until}
-        values |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
-    return values
+        columns |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
+        columns |= {"came_back_at": refund.needs_acknowledgement_since, "hold_until": refund.hold_until}
+        columns |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
+    return columns
 
 
 def facts_of(refund: Refund) -> dict[str, object]:
@@ -326,10 +337,10 @@ def facts_of(refund: Refund) -> dict[str, object]:
             "idempotency_key": refund.sending.idempotency_key,
         }
     if refund.out_of_band:
-        record = refund.out_of_band
-        facts |= {"method": record.method, "reference": record.reference}
-        facts |= {"refunded_on": record.refunded_on and record.refunded_on.isoformat()}
-        facts |= {"after_failed": record.after_failed, "evidence": record.evidence}
+        out_of_band = refund.out_of_band
+        facts |= {"method": out_of_band.method, "reference": out_of_band.reference}
+        facts |= {"refunded_on": out_of_band.refunded_on and out_of_band.refunded_on.isoformat()}
+        facts |= {"after_failed": out_of_band.after_failed, "evidence": out_of_band.evidence}
     return {name: fact for name, fact in facts.items() if fact}
 
 
