@@ -109,8 +109,8 @@ class TableFile:
 
     def blocks(self) -> Iterator[Block | BadRow]:
         """The same in blocks. Text with one record per line is split at once, the rest record by record."""
-        with self._source.text() as text:
-            physical_lines = _PhysicalLines(text)
+        with self._source.text() as text_file:
+            physical_lines = _PhysicalLines(text_file)
             next(self._records(physical_lines), None)
             while text_ahead := physical_lines.look_ahead():
                 rows = self._one_on_each_line(text_ahead)
@@ -119,11 +119,15 @@ class TableFile:
                 else:
                     yield Block(physical_lines.pass_over(len(rows)), rows)
 
-    def _one_on_each_line(self, text: str) -> list[list[str]] | None:
+    def _one_on_each_line(self, table_text: str) -> list[list[str]] | None:
         """The rows of a text with one record per line; None if they must be read one by one."""
-        if len(text) >= LONGEST_RECORD or "\0" in text or ("'" in text and GUARDED.search(text)):
+        if (
+            len(table_text) >= LONGEST_RECORD
+            or "\0" in table_text
+            or ("'" in table_text and GUARDED.search(table_text))
+        ):
             return None
-        reader = csv.reader(StringIO(text, newline=""), strict=True)
+        reader = csv.reader(StringIO(table_text, newline=""), strict=True)
         try:
             rows = list(reader)
         except csv.Error:
@@ -154,8 +158,8 @@ class TableFile:
             yield _block(valid_rows)
 
     def _checked_header(self, columns: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
-        with self._source.text() as text:
-            header_record = next(self._records(_PhysicalLines(text)), None)
+        with self._source.text() as text_file:
+            header_record = next(self._records(_PhysicalLines(text_file)), None)
         if header_record is None:
             raise EmptyFile(self._source.name)
         if isinstance(header_record, BadRow):
@@ -241,8 +245,8 @@ class _RecordTooLong(Exception):
 class _PhysicalLines:
     """The lines of a text for the CSV reader; remembers those of the current record."""
 
-    def __init__(self, text: TextIO) -> None:
-        self._text = text
+    def __init__(self, text_file: TextIO) -> None:
+        self._text_file = text_file
         self._text_ahead: StringIO | None = None
         self._length_ahead = 0
         self._line_number = 0
@@ -251,9 +255,9 @@ class _PhysicalLines:
 
     def look_ahead(self) -> str:
         """The next text, up to the end of a line; still to be read or passed over."""
-        text = self._text.read(_BLOCK)
+        text = self._text_file.read(_BLOCK)
         if text and not text.endswith("\n"):
-            text += self._text.readline(LONGEST_RECORD)
+            text += self._text_file.readline(LONGEST_RECORD)
         self._text_ahead, self._length_ahead = StringIO(text, newline=""), len(text)
         return text
 
@@ -272,19 +276,19 @@ class _PhysicalLines:
         return self
 
     def __next__(self) -> str:
-        text = self._readline(LONGEST_RECORD)
-        if not text:
+        line_text = self._readline(LONGEST_RECORD)
+        if not line_text:
             raise StopIteration
         self._line_number += 1
-        self._record_lines.append(text)
-        self._record_length += len(text)
+        self._record_lines.append(line_text)
+        self._record_length += len(line_text)
         if self._record_length >= LONGEST_RECORD:
             raise _RecordTooLong
-        return text
+        return line_text
 
     def _readline(self, max_length: int) -> str:
         if self._text_ahead is None:
-            return self._text.readline(max_length)
+            return self._text_file.readline(max_length)
         text = self._text_ahead.readline(max_length)
         if self._text_ahead.tell() == self._length_ahead:
             self._text_ahead = None
@@ -299,8 +303,8 @@ class _PhysicalLines:
     def skip_record(self, first_line: int, header: Sequence[str]) -> BadRow:
         """Skip to the end of an unreadable record. Returns its problem."""
         scan, excerpt = _Scan(), "".join(self._record_lines)[:_KEPT_OF_BROKEN]
-        for text in self._record_lines:
-            scan.feed(text)
+        for line_text in self._record_lines:
+            scan.feed(line_text)
         last_text = self._record_lines[-1] if self._record_lines else ""
         while not scan.ended:
             last_text, previous_text = self._readline(LONGEST_RECORD), last_text
@@ -325,14 +329,14 @@ class _Scan:
         self._too_long_cell: int | None = None
         self._stray_quote_cell: int | None = None
 
-    def feed(self, text: str) -> None:
+    def feed(self, line_text: str) -> None:
         """One physical line, or a piece of one."""
         next_index = 0
-        for mark in self._MARKS.finditer(text):
-            self._content(mark.start() - next_index)
-            self._mark(mark.group())
-            next_index = mark.end()
-        self._content(len(text) - next_index)
+        for delimiter in self._MARKS.finditer(line_text):
+            self._content(delimiter.start() - next_index)
+            self._mark(delimiter.group())
+            next_index = delimiter.end()
+        self._content(len(line_text) - next_index)
 
     def _content(self, length: int) -> None:
         if not length:
@@ -345,14 +349,14 @@ class _Scan:
         if self._cell_length > LONGEST_CELL and self._too_long_cell is None:
             self._too_long_cell = self._cell_index
 
-    def _mark(self, mark: str) -> None:
-        if mark == '"':
+    def _mark(self, delimiter: str) -> None:
+        if delimiter == '"':
             self._cell_state = {"start": "quoted", "quoted": "closed", "closed": "quoted"}.get(
                 self._cell_state, "plain"
             )
         elif self._cell_state == "quoted":
             self._content(1)
-        elif mark == ",":
+        elif delimiter == ",":
             self._cell_index += 1
             self._cell_length = 0
             self._cell_state = "start"

@@ -59,7 +59,7 @@ class DuplicateIndex:
         self._slot_mask, self._max_count, self._count = slot_count - 1, int(slot_count * _FULL_AT), 0
 
     def _grow(self) -> None:
-        old_hashes, old_lines, count = self._hashes, self._lines, self._count
+        old_hashes, old_lines, text_count = self._hashes, self._lines, self._count
         self._make(2 * len(old_hashes))
         hashes, first_lines, slot_mask = self._hashes, self._lines, self._slot_mask
         for text_hash, line in compress(zip(old_hashes, old_lines, strict=True), old_hashes):
@@ -67,4 +67,4 @@ class DuplicateIndex:
             while hashes[slot]:
                 slot = (slot + 1) & slot_mask
             hashes[slot], first_lines[slot] = text_hash, line
-        self._count = count
+        self._count = text_count

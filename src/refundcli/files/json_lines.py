@@ -20,9 +20,9 @@ class JsonLinesFile:
 
     def records(self) -> Iterator[tuple[int, str, Record] | BadRow]:
         """Raises EmptyFile if all lines are blank, and NoRows if there is only an empty list."""
-        with self._source.text() as text:
+        with self._source.text() as text_file:
             line_number, has_rows, is_empty_list = 0, False, False
-            while line_text := text.readline(LONGEST_RECORD):
+            while line_text := text_file.readline(LONGEST_RECORD):
                 line_number += 1
                 if not line_text.strip():
                     continue
@@ -32,7 +32,7 @@ class JsonLinesFile:
                 has_rows = True
                 if len(line_text) >= LONGEST_RECORD:
                     while line_text and not line_text.endswith(("\n", "\r")):
-                        line_text = text.readline(LONGEST_RECORD)
+                        line_text = text_file.readline(LONGEST_RECORD)
                     yield _broken(
                         line_number, "", "too-long", f"The line is longer than {LONGEST_RECORD:,} characters."
                     )
@@ -86,8 +86,8 @@ def _no_constant(word: str) -> None:
 
 def _no_key_twice(keys_and_values: list[tuple[str, Any]]) -> Record:
     record: Record = {}
-    for key, value in keys_and_values:
+    for key, json_value in keys_and_values:
         if key in record:
             raise ValueError(f"The key {key[:40]!a} appears twice.")
-        record[key] = value
+        record[key] = json_value
     return record

@@ -16,7 +16,7 @@ _SAFE_PATH = "PYTHONSAFEPATH"
 
 
 def read_ahead(read: Callable[[A], Iterator[T]], argument: A) -> Iterator[T]:
-    """What `read(of)` yields, from a second process. Argument and yields are pickled; no T is None.
+    """What `read(argument)` yields, from a second process. Argument and yields are pickled; no T is None.
 
     If that process cannot start or dies, this one reads the rest, since `read` yields the same each time. So errors of
     reading are raised here.

@@ -33,14 +33,16 @@ class DeliveryFile:
 
     def _is_one_document(self) -> bool:
         """Is the file a list, or an object over several lines?"""
-        with self._source.text() as text:
-            first_line = next((line for line in iter(lambda: text.readline(LONGEST_DELIVERY), "") if line.strip()), "")
+        with self._source.text() as text_file:
+            first_line = next(
+                (line for line in iter(lambda: text_file.readline(LONGEST_DELIVERY), "") if line.strip()), ""
+            )
         return first_line.lstrip()[:1] == "[" or (self._source.size <= LONGEST_DELIVERY and first_line.strip() == "{")
 
     def _whole(self) -> Iterator[SavedDelivery]:
-        with self._source.text() as text:
+        with self._source.text() as text_file:
             try:
-                document = json.loads(text.read())
+                document = json.loads(text_file.read())
             except (ValueError, RecursionError):
                 yield SavedDelivery(1, why_not="the file is not JSON")
                 return
@@ -48,13 +50,13 @@ class DeliveryFile:
             yield self._delivery(delivery_number, delivery)
 
     def _lines(self) -> Iterator[SavedDelivery]:
-        with self._source.text() as text:
+        with self._source.text() as text_file:
             line_number = 0
-            while line_text := text.readline(LONGEST_DELIVERY):
+            while line_text := text_file.readline(LONGEST_DELIVERY):
                 line_number += 1
                 if len(line_text) >= LONGEST_DELIVERY:
                     while line_text and not line_text.endswith("\n"):
-                        line_text = text.readline(LONGEST_DELIVERY)
+                        line_text = text_file.readline(LONGEST_DELIVERY)
                     yield SavedDelivery(line_number, why_not="the line is too long")
                 elif line_text.strip():
                     yield self._parsed(line_number, line_text)

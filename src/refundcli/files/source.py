@@ -111,8 +111,8 @@ class Source:
                 self._check_unchanged(file)
                 if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
                     file.seek(0)
-                text = TextIOWrapper(file, encoding="utf-8", newline="")
-                yield text
+                text_file = TextIOWrapper(file, encoding="utf-8", newline="")
+                yield text_file
                 self._check_unchanged(file)
         except UnicodeDecodeError:
             raise FileChanged(self.name) from None

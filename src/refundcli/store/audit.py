@@ -31,6 +31,7 @@ class AuditTrail:
     """
 
     def __init__(self, session: Session, now: datetime, operator: str, host: str, *, zone: tzinfo = UTC) -> None:
+        """`now`: by the store's clock; `host`: of this process; `zone`: of the books' days."""
         self._session = session
         self._now, self._zone = now, zone
         self.operator, self._host = operator, host
@@ -90,6 +91,7 @@ class AuditTrail:
         return self._last_written
 
     def write(self, action: str, subject: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """`subject`: the number or id of what changes; `before` and `after`: its facts that change."""
         previous_seq, previous_seal = self._last_written or self._newest[:2]
         sealed_fields = (action, subject, canonical(before), canonical(after), previous_seal)
         seal = _seal(previous_seq + 1, self._who, sealed_fields)
@@ -110,8 +112,8 @@ class AuditTrail:
         if self._unwritten_entries:
             connection = self._session.connection()
             shared_fields = (stored(connection, self.at), self.operator, self._host)
-            rows = [(seq, *shared_fields, *entry_fields) for seq, *entry_fields in self._unwritten_entries]
-            insert_many(connection, "audit_entry", _COLUMNS, rows)
+            entry_rows = [(seq, *shared_fields, *entry_fields) for seq, *entry_fields in self._unwritten_entries]
+            insert_many(connection, "audit_entry", _COLUMNS, entry_rows)
             self._unwritten_entries = []
 
 
@@ -141,11 +143,13 @@ class Chain:
     def broken_seals(self, session: Session, *, newest_seq: int, row_count: int) -> list[int]:
         """The numbers of the entries of the next page whose seal or place in the chain is wrong."""
         seq_column = _ENTRY.c.seq
-        page_query = sql.select(*(_ENTRY.c[name] for name in _COLUMNS)).where(seq_column > self.verified_to)
+        page_query = sql.select(*(_ENTRY.c[column] for column in _COLUMNS)).where(seq_column > self.verified_to)
         page_query = page_query.where(seq_column <= newest_seq).order_by(seq_column).limit(row_count)
         broken_seqs = []
-        for seq, at, operator, host, *fields, seal in session.execute(page_query):
-            is_seal_right = fields[-1] == self._previous_seal and seal == _seal(seq, _who(at, operator, host), fields)
+        for seq, written_at, operator, host, *fields, seal in session.execute(page_query):
+            is_seal_right = fields[-1] == self._previous_seal and seal == _seal(
+                seq, _who(written_at, operator, host), fields
+            )
             if seq != self._expected_seq or not is_seal_right:
                 broken_seqs.append(seq)
             self._expected_seq, self._previous_seal, self.verified_to = seq + 1, seal, seq

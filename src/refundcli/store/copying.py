@@ -46,7 +46,8 @@ class _Progress:
     def __init__(self, deadline: float) -> None:
         self._deadline, self._pages_left, self._restart_count = deadline, 0, 0
 
-    def __call__(self, status: int, pages_left: int, total_pages: int) -> None:
+    def __call__(self, sqlite_status: int, pages_left: int, total_pages: int) -> None:
+        """SQLite calls it after each step."""
         self._restart_count += pages_left > self._pages_left
         self._pages_left = pages_left
         if time.monotonic() > self._deadline:

@@ -296,10 +296,8 @@ def _wrong_shares(session: Session, *, first_share_id: int) -> list[str]:
 def _numbers(session: Session) -> list[str]:
     """As many numbers were issued as were counted. They are unique, so the series has no gap (I9)."""
     counter_rows = session.execute(text(_SERIES)).all()
-    counted_numbers, issued_numbers = (
-        sum(int(counter_row[1]) for counter_row in counter_rows),
-        int(counter_rows[0][2]) if counter_rows else 0,
-    )
+    counted_numbers = sum(int(counter_row[1]) for counter_row in counter_rows)
+    issued_numbers = int(counter_rows[0][2]) if counter_rows else 0
     return (
         []
         if counted_numbers == issued_numbers

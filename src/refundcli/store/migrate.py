@@ -48,8 +48,8 @@ def ensure_schema(
 ) -> Upgraded | None:
     """Create the schema in an empty store, upgrade an older one (SQLite), refuse a newer or foreign one.
 
-    `writing`: may create a store. `upgrades`: may upgrade an existing one, because the command is going to write.
-    Raises NoStore, NotAStore, StoreNewer, StoreOlder.
+    `at`: the time now. `writing`: may create a store. `upgrades`: may upgrade an existing one, because the command is
+    going to write. Raises NoStore, NotAStore, StoreNewer, StoreOlder.
     """
     path = sqlite_path(engine)
     if path and path.is_dir():
@@ -113,7 +113,7 @@ def _lock_out_writers(connection: Connection) -> None:
 
 
 def _refuse_users(connection: Connection, at: datetime) -> None:
-    """Raises StoreInUse for connected programs, and for runs, refunds and closings with a live lease."""
+    """Raises StoreInUse for connected programs, and for leases of runs, refunds and closings that are live at `at`."""
     programs_and_leases = []
     for program, client_address in connection.execute(text(_CONNECTED)):
         if f"{program} ".startswith(f"{program_name()} "):

@@ -124,11 +124,11 @@ class SqlBooks:
                 self._read_store_info(session)
                 host = self.host or socket.gethostname()
                 audit_trail = AuditTrail(session, self.clock.now(), self.operator, host, zone=self.zone)
-                result = work(SqlRunWriting(session, audit_trail))
+                outcome = work(SqlRunWriting(session, audit_trail))
                 audit_trail.flush()
                 session.flush()
                 self._commit(session, connection, audit_trail.head)
-                return result
+                return outcome
 
     def _queue_up(self, session: Session | Connection) -> None:
         """One writer at a time, in the same order everywhere: BEGIN IMMEDIATE does it on SQLite."""

@@ -55,10 +55,10 @@ _MONEY_MOVES = (Effect.REFUND, Effect.DISPUTE, Effect.CAPTURE)
 class NotAReport(FileProblem):
     code = "not-a-report"
 
-    def __init__(self, name: str, missing: Sequence[str]) -> None:
+    def __init__(self, report_name: str, missing_columns: Sequence[str]) -> None:
         super().__init__(
-            name,
-            f"it lacks {_listed(missing)}",
+            report_name,
+            f"it lacks {_listed(missing_columns)}",
             hint="It must be Adyen's payment accounting or settlement details report as CSV, with these columns.",
         )
 
@@ -83,7 +83,7 @@ class Columns:
     def name(self, field: str) -> str:
         return self.names[self.place[field]]
 
-    def amount_of(self, cells: Sequence[str], word: str, meaning: Meaning | None) -> Amount:
+    def amount_of(self, cells: Sequence[str], record_type: str, meaning: Meaning | None) -> Amount:
         """The row's amount and its problem. A record type that moves no money needs no amount, so it has no problem."""
         currency_code = self.cell(cells, "currency").upper()
         amount_minor: int | None = None
@@ -92,12 +92,12 @@ class Columns:
         else:
             read_amount = _debit_or_credit if "debit" in self.place else _signed
             amount_minor, problem = read_amount(
-                self, cells, word, meaning.direction if meaning else None, currency(currency_code)
+                self, cells, record_type, meaning.direction if meaning else None, currency(currency_code)
             )
         if meaning is None or meaning.effect not in _MONEY_MOVES:
             return amount_minor, ""
         if amount_minor == 0 and meaning.effect is not Effect.CAPTURE:
-            problem = problem or f"{word} has no amount."
+            problem = problem or f"{record_type} has no amount."
         return amount_minor, problem
 
 
@@ -106,8 +106,8 @@ _Reader: TypeAlias = Callable[[Columns, Sequence[str], str, Direction | None, Cu
 
 def columns_of(report_name: str, header: Sequence[str]) -> Columns:
     """The columns; their names decide which report it is. Raises NotAReport, which names the missing ones."""
-    names = [cell.strip() for cell in header]
-    lower_names = [column.lower() for column in names]
+    header_names = [cell.strip() for cell in header]
+    lower_names = [column.lower() for column in header_names]
     layout = {**_SHARED, **_layout(lower_names)}
     index_of_field = {
         field: column_index
@@ -131,7 +131,7 @@ def columns_of(report_name: str, header: Sequence[str]) -> Columns:
         if column in lower_names and "debit" not in index_of_field:
             index_of_field[field] = lower_names.index(column)
     return Columns(
-        names, index_of_field, [lower_names.index(fee.lower()) for fee in _FEES if fee.lower() in lower_names]
+        header_names, index_of_field, [lower_names.index(fee.lower()) for fee in _FEES if fee.lower() in lower_names]
     )
 
 
@@ -162,7 +162,7 @@ def _missing_date(lower_names: Sequence[str]) -> list[str]:
 
 
 def _debit_or_credit(
-    columns: Columns, cells: Sequence[str], word: str, direction: Direction | None, unit: Currency
+    columns: Columns, cells: Sequence[str], record_type: str, direction: Direction | None, unit: Currency
 ) -> Amount:
     """The amount from the debit or the credit column. One in the wrong column is a problem, never a reversed sign."""
     amounts = {side: _minor(columns.cell(cells, side), unit) for side in ("debit", "credit")}
@@ -170,29 +170,33 @@ def _debit_or_credit(
         if amount_minor is None:
             return None, _unreadable(columns.name(side), columns.cell(cells, side), unit)
         if amount_minor < 0:
-            return None, f"{word} has a negative amount in {columns.name(side)}."
+            return None, f"{record_type} has a negative amount in {columns.name(side)}."
     debit, credit = amounts["debit"] or 0, amounts["credit"] or 0
     if debit and credit:
-        return None, f"{word} has a debit and a credit in one row."
+        return None, f"{record_type} has a debit and a credit in one row."
     side = "debit" if debit else "credit"
     is_wrong_side = (debit and direction is Direction.CREDIT) or (credit and direction is Direction.DEBIT)
-    return debit or credit, _wrong_way(word, direction, f"is in {columns.name(side)}") if is_wrong_side else ""
+    return debit or credit, _wrong_way(record_type, direction, f"is in {columns.name(side)}") if is_wrong_side else ""
 
 
-def _signed(columns: Columns, cells: Sequence[str], word: str, direction: Direction | None, unit: Currency) -> Amount:
+def _signed(
+    columns: Columns, cells: Sequence[str], record_type: str, direction: Direction | None, unit: Currency
+) -> Amount:
     """The amount of a payment accounting record; the sums that it moves must not contradict its type."""
     amount_column, amount_cell = columns.name("amount"), columns.cell(cells, "amount")
     amount_minor = _minor(amount_cell, unit)
     if amount_minor is None:
         return None, _unreadable(amount_column, amount_cell, unit)
     if amount_minor < 0 and direction is Direction.CREDIT and columns.place["amount"] != columns.place.get("captured"):
-        return abs(amount_minor), _wrong_way(word, direction, f"is negative in {amount_column}")
-    problem = _captured_contradicts(columns, cells, word, abs(amount_minor), unit)
-    return abs(amount_minor), problem or _payable_contradicts(columns, cells, word, direction)
+        return abs(amount_minor), _wrong_way(record_type, direction, f"is negative in {amount_column}")
+    problem = _captured_contradicts(columns, cells, record_type, abs(amount_minor), unit)
+    return abs(amount_minor), problem or _payable_contradicts(columns, cells, record_type, direction)
 
 
-def _captured_contradicts(columns: Columns, cells: Sequence[str], word: str, amount_minor: int, unit: Currency) -> str:
-    expected_sign, captured_cell = _CAPTURED_SIGN.get(word.lower()), columns.cell(cells, "captured")
+def _captured_contradicts(
+    columns: Columns, cells: Sequence[str], record_type: str, amount_minor: int, unit: Currency
+) -> str:
+    expected_sign, captured_cell = _CAPTURED_SIGN.get(record_type.lower()), columns.cell(cells, "captured")
     if expected_sign is None or not captured_cell:
         return ""
     captured_minor = _minor(captured_cell, unit)
@@ -200,28 +204,26 @@ def _captured_contradicts(columns: Columns, cells: Sequence[str], word: str, amo
         return _unreadable("Captured (PC)", captured_cell, unit)
     if captured_minor and captured_minor * expected_sign < 0:
         return _wrong_way(
-            word,
+            record_type,
             Direction.CREDIT if expected_sign > 0 else Direction.DEBIT,
             f"changes Captured (PC) by {captured_cell}",
         )
     if captured_minor and abs(captured_minor) != amount_minor:
         amount_cell = columns.cell(cells, "amount")
-        return f"{word} has the amount {amount_cell} {unit.code}, but changes Captured (PC) by {captured_cell}."
+        return f"{record_type} has the amount {amount_cell} {unit.code}, but changes Captured (PC) by {captured_cell}."
     return ""
 
 
-def _payable_contradicts(columns: Columns, cells: Sequence[str], word: str, direction: Direction | None) -> str:
+def _payable_contradicts(columns: Columns, cells: Sequence[str], record_type: str, direction: Direction | None) -> str:
     """Payable (SC) is in the settlement's currency and net of fees: only its sign is checked."""
     payable_cell = columns.cell(cells, "payable")
     if not payable_cell.strip("+-0.") or direction not in (Direction.DEBIT, Direction.CREDIT):
         return ""
-    is_debit, has_fees = (
-        payable_cell.startswith("-"),
-        any(cells[fee_index].strip().strip("+-0.") for fee_index in columns.fees),
-    )
+    is_debit = payable_cell.startswith("-")
+    has_fees = any(cells[fee_index].strip().strip("+-0.") for fee_index in columns.fees)
     # The fees of a small payment may be more than the payment.
     is_wrong_way = not is_debit if direction is Direction.DEBIT else is_debit and not has_fees
-    return _wrong_way(word, direction, f"changes Payable (SC) by {payable_cell}") if is_wrong_way else ""
+    return _wrong_way(record_type, direction, f"changes Payable (SC) by {payable_cell}") if is_wrong_way else ""
 
 
 def _minor(cell: str, unit: Currency) -> int | None:
@@ -240,6 +242,6 @@ def _unreadable(column: str, cell: str, unit: Currency) -> str:
     return f"{column} is {cell[:40]}, which is not an amount in {unit.code}."
 
 
-def _wrong_way(word: str, direction: Direction | None, contradiction: str) -> str:
+def _wrong_way(record_type: str, direction: Direction | None, contradiction: str) -> str:
     expected = "money coming in" if direction is Direction.CREDIT else "money going out"
-    return f"{word} is {expected}, but its amount {contradiction}."
+    return f"{record_type} is {expected}, but its amount {contradiction}."

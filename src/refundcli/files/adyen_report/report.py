@@ -68,7 +68,10 @@ class _Problems:
 
 
 class AdyenReport:
-    """Implements `services.reconciliation.report_rows.Report`. The constructor raises NotAReport, BadReport."""
+    """Implements `services.reconciliation.report_rows.Report`. The constructor raises NotAReport, BadReport.
+
+    `advance` is called while the file is read, each time with the number of rows read since.
+    """
 
     def __init__(
         self,
@@ -106,8 +109,8 @@ class AdyenReport:
     def by_payment(self) -> Iterator[tuple[str, list[ReportRow]]]:
         with closing(sqlite3.connect(self._path)) as connection:
             table_rows = connection.execute("SELECT * FROM row ORDER BY payment, line")
-            for payment_reference, rows in groupby(table_rows, key=lambda row: row[2]):
-                yield str(payment_reference), [_row_of(row, self._meaning_of) for row in rows]
+            for payment_reference, payment_rows in groupby(table_rows, key=lambda table_row: table_row[2]):
+                yield str(payment_reference), [_row_of(table_row, self._meaning_of) for table_row in payment_rows]
 
     def has(self, payment_references: Sequence[str]) -> set[str]:
         with closing(sqlite3.connect(self._path)) as connection:
@@ -129,7 +132,7 @@ class AdyenReport:
         return references_by_payment
 
     def _read(self, source: Source, report_rows_read: Callable[[int], None]) -> None:
-        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection, source.text() as text:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection, source.text() as text_file:
             # The file need not survive the process.
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = OFF")
@@ -137,7 +140,7 @@ class AdyenReport:
                 "CREATE TABLE row (line INTEGER, word TEXT, payment TEXT, modification TEXT, reference TEXT,"
                 " amount INTEGER, currency TEXT, booked_at TEXT, problem TEXT)"
             )
-            self._store(connection, source, csv.reader(text, strict=True), report_rows_read)
+            self._store(connection, source, csv.reader(text_file, strict=True), report_rows_read)
             if self._damage.count:
                 raise BadReport(self.name, self._damage.first, self._damage.count)
             if self._odd_rows.count > _FEW_PROBLEMS and self._odd_rows.count * 2 > self.rows:
@@ -187,8 +190,8 @@ class AdyenReport:
             self.other_account_rows += 1
             return None
         self.account_rows += 1
-        word, payment_reference = columns.cell(cells, "word"), columns.cell(cells, "payment")
-        meaning = self._meaning_of(word)
+        record_type, payment_reference = columns.cell(cells, "word"), columns.cell(cells, "payment")
+        meaning = self._meaning_of(record_type)
         moves_money = meaning is not None and meaning.effect in (Effect.REFUND, Effect.DISPUTE, Effect.CAPTURE)
         if not payment_reference and moves_money:
             self._damage.add(line_number, columns.name("payment"), "", "The payment's reference is missing.")
@@ -197,10 +200,10 @@ class AdyenReport:
         if not payment_reference or (meaning is not None and meaning.effect is Effect.NONE):
             self.unrelated_rows += 1
             return None
-        return self._row_of_payment(line_number, cells, columns, word, meaning)
+        return self._row_of_payment(line_number, cells, columns, record_type, meaning)
 
     def _row_of_payment(
-        self, line_number: int, cells: list[str], columns: Columns, word: str, meaning: Meaning | None
+        self, line_number: int, cells: list[str], columns: Columns, record_type: str, meaning: Meaning | None
     ) -> _Stored | None:
         booked_at = self._booked_at(line_number, cells, columns)
         if booked_at is None:
@@ -208,16 +211,16 @@ class AdyenReport:
         payment_reference, modification_reference = columns.cell(cells, "payment"), columns.cell(cells, "modification")
         if modification_reference == payment_reference:
             modification_reference = ""
-        amount_minor, problem = columns.amount_of(cells, word, meaning)
+        amount_minor, problem = columns.amount_of(cells, record_type, meaning)
         if not problem and not modification_reference and meaning is not None and meaning.effect is Effect.REFUND:
-            problem = f"{word} does not say which refund it is about: {columns.name('modification')} is empty."
+            problem = f"{record_type} does not say which refund it is about: {columns.name('modification')} is empty."
         if problem:
-            self._odd_rows.add(line_number, columns.name("word"), word, problem)
+            self._odd_rows.add(line_number, columns.name("word"), record_type, problem)
         currency_code = columns.cell(cells, "currency").upper()
         merchant_reference = columns.cell(cells, "reference")
         return (
             line_number,
-            word,
+            record_type,
             payment_reference,
             modification_reference,
             merchant_reference,
@@ -256,7 +259,7 @@ def _heading(source: Source, records: Iterator[list[str]]) -> list[str]:
 def _row_of(table_row: _Stored, meaning_of: MeaningOf) -> ReportRow:
     (
         line,
-        word,
+        record_type,
         payment_reference,
         modification_reference,
         merchant_reference,
@@ -267,22 +270,22 @@ def _row_of(table_row: _Stored, meaning_of: MeaningOf) -> ReportRow:
     ) = table_row
     return ReportRow(
         line=line,
-        word=word,
-        meaning=meaning_of(word),
+        word=record_type,
+        meaning=meaning_of(record_type),
         payment_reference=payment_reference,
         modification_reference=modification_reference,
         merchant_reference=merchant_reference,
         amount=None if amount_minor is None else Money(amount_minor, currency(currency_code)),
         booked_at=datetime.fromisoformat(booked_at),
-        part=_part_of(word.lower()),
+        part=_part_of(record_type.lower()),
         problem=problem,
     )
 
 
-def _part_of(word: str) -> RowPart:
+def _part_of(record_type: str) -> RowPart:
     """Settled repeats SentForSettle; SettledInInstallments is the sum of its SettledInstallment rows."""
-    if word.startswith("sentfor"):
+    if record_type.startswith("sentfor"):
         return RowPart.SENT
-    if "ininstallments" in word:
+    if "ininstallments" in record_type:
         return RowPart.WHOLE
-    return RowPart.INSTALMENT if "installment" in word else RowPart.DONE
+    return RowPart.INSTALMENT if "installment" in record_type else RowPart.DONE

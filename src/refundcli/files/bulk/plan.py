@@ -83,29 +83,29 @@ class PlanFile:
     def __init__(self, source: Source, kind: RunKind, secret: bytes) -> None:
         self._source = source
         self.seal = self._checked_seal(secret)
-        with source.text() as text:
-            self.header: dict[str, Any] = json.loads(text.readline()[len(_BEGIN) : -len(_ROWS)])
+        with source.text() as text_file:
+            self.header: dict[str, Any] = json.loads(text_file.readline()[len(_BEGIN) : -len(_ROWS)])
         if self.header["kind"] != kind:
             raise PlanForOther(source.name, str(self.header["kind"]))
         self.columns = tuple(self.header["columns"])
         self.allow_duplicate = bool(self.header.get("allow_duplicate"))
 
     def rows(self) -> Generator[BulkRow]:
-        with self._source.text() as text:
-            text.readline()
-            for line in text:
+        with self._source.text() as text_file:
+            text_file.readline()
+            for line in text_file:
                 if line.startswith("{"):
                     yield _row_of(json.loads(line.rstrip(",\n")))
 
     def _checked_seal(self, secret: bytes) -> str:
         digest = hmac.new(secret, digestmod=hashlib.sha256)
-        with self._source.text() as text:
-            first_line = text.readline()
+        with self._source.text() as text_file:
+            first_line = text_file.readline()
             if not (first_line.startswith(_BEGIN) and first_line.endswith(_ROWS)):
                 raise PlanEdited(self._source.name)
             digest.update(first_line.encode())
             last_line = ""
-            for line in text:
+            for line in text_file:
                 digest.update(last_line.encode())
                 last_line = line
         seal = digest.hexdigest()

@@ -47,21 +47,28 @@ class RejectedFile:
             with suppress(FileNotFoundError):
                 os.unlink(self._draft)
 
-    def add(self, row: BadRow) -> None:
+    def add(self, bad_row: BadRow) -> None:
         """Raises FileProblem if it cannot be written."""
-        error_codes = " ".join(dict.fromkeys(problem.code for problem in row.problems))
+        error_codes = " ".join(dict.fromkeys(problem.code for problem in bad_row.problems))
         error_texts = "; ".join(
-            f"{problem.column}: {problem.message}" if problem.column else problem.message for problem in row.problems
+            f"{problem.column}: {problem.message}" if problem.column else problem.message
+            for problem in bad_row.problems
         )
-        hints = " ".join(dict.fromkeys(problem.hint for problem in row.problems if problem.hint))
+        hints = " ".join(dict.fromkeys(problem.hint for problem in bad_row.problems if problem.hint))
         try:
             self._file = self._file or self._begin()
-            if isinstance(row.original, str) and not self._columns:
-                self._file.write(_with_rejection(row.original, (row.line, error_codes, error_texts, hints)) + "\n")
+            if isinstance(bad_row.original, str) and not self._columns:
+                self._file.write(
+                    _with_rejection(bad_row.original, (bad_row.line, error_codes, error_texts, hints)) + "\n"
+                )
             else:
-                cells = [row.original] if isinstance(row.original, str) else self._with_key(list(row.original), row.key)
+                cells = (
+                    [bad_row.original]
+                    if isinstance(bad_row.original, str)
+                    else self._with_key(list(bad_row.original), bad_row.key)
+                )
                 csv.writer(self._file).writerow(
-                    [guarded(cell) for cell in (*cells, str(row.line), error_codes, error_texts, hints)]
+                    [guarded(cell) for cell in (*cells, str(bad_row.line), error_codes, error_texts, hints)]
                 )
         except OSError as os_error:
             raise self._unwritable(os_error) from os_error

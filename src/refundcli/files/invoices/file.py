@@ -174,13 +174,13 @@ def _batch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
 
 def _is_json_lines(source: Source) -> bool:
     """By its name, else by its first character."""
-    name = source.name.lower()
-    if name.endswith((".jsonl", ".ndjson")):
+    file_name = source.name.lower()
+    if file_name.endswith((".jsonl", ".ndjson")):
         return True
-    if name.endswith(".csv"):
+    if file_name.endswith(".csv"):
         return False
-    with source.text() as text:
-        while text_piece := text.read(4096):
+    with source.text() as text_file:
+        while text_piece := text_file.read(4096):
             if text_piece.strip():
                 return text_piece.lstrip().startswith("{")
     return False

@@ -21,9 +21,9 @@ def import_conflicts(session: Session, block: InvoiceBlock) -> ImportConflicts:
         return ImportConflicts([], 0, newest_entry)
     currency_of_number = _currencies(session, block.numbers)
     problems = []
-    for line, number, currency_code in zip(block.lines, block.numbers, block.currencies, strict=True):
-        if currency_of_number.get(number, currency_code) != currency_code:
-            message = f"{number} is in {currency_of_number[number]} in the store."
+    for line, invoice_number, currency_code in zip(block.lines, block.numbers, block.currencies, strict=True):
+        if currency_of_number.get(invoice_number, currency_code) != currency_code:
+            message = f"{invoice_number} is in {currency_of_number[invoice_number]} in the store."
             hint = "An invoice keeps its currency; another one needs its own number."
             problems.append(Problem(line, "currency", currency_code, "other-currency", message, hint))
     payments = block.payments
@@ -33,12 +33,12 @@ def import_conflicts(session: Session, block: InvoiceBlock) -> ImportConflicts:
             for payment_id, invoice_index in zip(payment_ids, payments.invoices, strict=True)
             if payment_id
         }
-        for payment_reference, number, first_share_id in _owners(session, column, list(index_of_payment_id)):
+        for payment_reference, invoice_number, first_share_id in _owners(session, column, list(index_of_payment_id)):
             invoice_index = index_of_payment_id[payment_reference]
-            if block.numbers[invoice_index] != number and block.numbers[invoice_index] not in _sharers(
+            if block.numbers[invoice_index] != invoice_number and block.numbers[invoice_index] not in _sharers(
                 session, first_share_id
             ):
-                message, hint = f"It belongs to {number} in the store.", ONE_INVOICE
+                message, hint = f"It belongs to {invoice_number} in the store.", ONE_INVOICE
                 line = block.lines[invoice_index]
                 problems.append(
                     Problem(line, "payment_reference", payment_reference, "duplicate-payment", message, hint)
@@ -55,10 +55,11 @@ def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
     query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
     for reference_chunk in chunked(list(index_of_reference), AT_ONCE):
         owners_query = query.where(among(col(InvoiceRow.invoice_reference)))
-        for reference, number in session.exec(owners_query, params={AMONG: reference_chunk}):
+        for reference, invoice_number in session.exec(owners_query, params={AMONG: reference_chunk}):
             invoice_index = index_of_reference[str(reference)]
-            if block.numbers[invoice_index] != number:
-                message, hint = f"It belongs to {number} in the store.", "A provider's invoice belongs to one invoice."
+            if block.numbers[invoice_index] != invoice_number:
+                message = f"It belongs to {invoice_number} in the store."
+                hint = "A provider's invoice belongs to one invoice."
                 yield Problem(
                     block.lines[invoice_index],
                     "invoice_reference",

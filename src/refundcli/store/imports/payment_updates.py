@@ -126,69 +126,73 @@ def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
 
 
 def _changes(pair: PaymentPair) -> Changes:
-    payment, row = pair.imported, pair.row
-    if row.share_of is not None:
-        yield from _changes_of_share(payment, row)
+    payment, payment_row = pair.imported, pair.row
+    if payment_row.share_of is not None:
+        yield from _changes_of_share(payment, payment_row)
         return
-    yield from _captured(payment, row)
-    yield from _returned_elsewhere(payment, row)
-    yield from _auto_refundable(payment, row)
-    yield from _identity(payment, row, corrects=pair.corrects)
+    yield from _captured(payment, payment_row)
+    yield from _returned_elsewhere(payment, payment_row)
+    yield from _auto_refundable(payment, payment_row)
+    yield from _identity(payment, payment_row, corrects=pair.corrects)
     yield "processing", payment.processing
-    yield "method", payment.method or row.method
-    yield "paid_on", payment.paid_on or row.paid_on
+    yield "method", payment.method or payment_row.method
+    yield "paid_on", payment.paid_on or payment_row.paid_on
 
 
-def _changes_of_share(payment: NewPayment, row: PaymentRow) -> Changes:
+def _changes_of_share(payment: NewPayment, payment_row: PaymentRow) -> Changes:
     """Changes of a payment that pays several invoices. Only the provider knows its shares."""
-    if payment.captured != row.allocated:
+    if payment.captured != payment_row.allocated:
         yield Unchanged("its share of the payment comes from the provider")
-    if payment.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+    if payment.returned_elsewhere not in (0, payment_row.opening_returned, payment_row.returned_elsewhere):
         yield Unchanged("refunded_amount is read only when a payment is new")
-    yield from _auto_refundable(payment, row)
-    stored_ids = ids_of(row)
-    if row.share_of == row.id and not set(all_ids_of(payment)).isdisjoint(stored_ids):
+    yield from _auto_refundable(payment, payment_row)
+    stored_ids = ids_of(payment_row)
+    if payment_row.share_of == payment_row.id and not set(all_ids_of(payment)).isdisjoint(stored_ids):
         file_ids = {
             column: payment_id
             for column, payment_id in identity_of(payment).items()
             if column in ID_COLUMNS and payment_id
         }
-        yield from ((column, payment_id) for column, payment_id in file_ids.items() if getattr(row, column) is None)
-    yield "method", payment.method or row.method
-    yield "paid_on", payment.paid_on or row.paid_on
+        yield from (
+            (column, payment_id) for column, payment_id in file_ids.items() if getattr(payment_row, column) is None
+        )
+    yield "method", payment.method or payment_row.method
+    yield "paid_on", payment.paid_on or payment_row.paid_on
 
 
-def _captured(payment: NewPayment, row: PaymentRow) -> Changes:
-    if payment.captured < row.allocated:
+def _captured(payment: NewPayment, payment_row: PaymentRow) -> Changes:
+    if payment.captured < payment_row.allocated:
         yield Unchanged("the file has less captured than the store")
-    elif payment.captured > row.allocated and ids_of(row) and not id_of(payment):
+    elif payment.captured > payment_row.allocated and ids_of(payment_row) and not id_of(payment):
         yield Unchanged("the file has more captured, but does not name the payment")
     else:
         yield "allocated", payment.captured
 
 
-def _returned_elsewhere(payment: NewPayment, row: PaymentRow) -> Changes:
+def _returned_elsewhere(payment: NewPayment, payment_row: PaymentRow) -> Changes:
     """What was returned before the payment was in the store, so it is read once. A later figure may include refunds
     made from here, which would then count twice."""
-    if payment.returned_elsewhere > row.returned_elsewhere and not (row.allocated or row.reserved or row.refunded):
+    if payment.returned_elsewhere > payment_row.returned_elsewhere and not (
+        payment_row.allocated or payment_row.reserved or payment_row.refunded
+    ):
         yield "returned_elsewhere", payment.returned_elsewhere
         yield "opening_returned", payment.returned_elsewhere
-    elif payment.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+    elif payment.returned_elsewhere not in (0, payment_row.opening_returned, payment_row.returned_elsewhere):
         yield Unchanged("refunded_amount is read only when a payment is new")
 
 
-def _auto_refundable(payment: NewPayment, row: PaymentRow) -> Changes:
+def _auto_refundable(payment: NewPayment, payment_row: PaymentRow) -> Changes:
     """A missing column never allows refunds: once it is no, only an explicit yes in the file changes it (R1)."""
-    is_without_payment = not row.allocated and not ids_of(row)
+    is_without_payment = not payment_row.allocated and not ids_of(payment_row)
     if payment.auto_refundable_is_explicit or (payment.auto_refundable and is_without_payment):
         yield "auto_refundable", payment.auto_refundable
-    elif payment.auto_refundable and not row.auto_refundable:
+    elif payment.auto_refundable and not payment_row.auto_refundable:
         yield Unchanged("auto_refundable stays no until the file says yes")
 
 
-def _identity(payment: NewPayment, row: PaymentRow, *, corrects: bool) -> Changes:
+def _identity(payment: NewPayment, payment_row: PaymentRow, *, corrects: bool) -> Changes:
     """The payment's provider and ids. A file without an id removes none."""
-    stored_ids = ids_of(row)
+    stored_ids = ids_of(payment_row)
     if not set(all_ids_of(payment)).isdisjoint(stored_ids):
         # One of its ids matches; store the other one.
         yield from (
@@ -205,7 +209,7 @@ def _identity(payment: NewPayment, row: PaymentRow, *, corrects: bool) -> Change
         )
     elif payment.provider and not stored_ids:
         yield "provider", payment.provider.value
-    elif (payment.provider or "") != row.provider:
-        yield Unchanged(f"the store has it as a payment at {row.provider.title()}")
+    elif (payment.provider or "") != payment_row.provider:
+        yield Unchanged(f"the store has it as a payment at {payment_row.provider.title()}")
     if not stored_ids and not payment.provider and payment.reference:
         yield "reference", payment.reference

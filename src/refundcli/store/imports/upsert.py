@@ -116,10 +116,8 @@ class Importer:
         insert_many(
             connection, "invoice", tuple(invoice_columns), zip(*invoice_columns.values(), strict=True), or_nothing=True
         )
-        invoice_ids, positions = (
-            [new_invoice_ids[invoice_index] for invoice_index in payments.invoices],
-            _positions(payments.invoices),
-        )
+        invoice_ids = [new_invoice_ids[invoice_index] for invoice_index in payments.invoices]
+        positions = _positions(payments.invoices)
         payment_columns = {
             "invoice_id": invoice_ids,
             "position": positions,
@@ -164,6 +162,7 @@ class Importer:
     def _write_dispute(
         self, payment_id: int | None, provider: str, dispute_id: int, state: str, status: str, amount: int | None
     ) -> None:
+        """Insert or update a dispute. `dispute_id`: 0 for a new one; `amount`: in minor units, None if unknown."""
         columns: dict[str, Any] = {"state": state, "status": status, "amount": amount}
         if dispute_id:
             statement = update(DisputeRow).where(col(DisputeRow.id) == dispute_id).values(**columns)
@@ -311,10 +310,8 @@ class Importer:
         sums_query = select(CAPTURED_SHARE, PaymentRow.refunded + PaymentRow.returned_elsewhere)
         payment_sums = self._session.exec(sums_query.where(PaymentRow.invoice_id == invoice_row.id)).all()
         unit = currency(invoice_row.currency)
-        paid, returned = (
-            sum(captured_minor for captured_minor, _ in payment_sums),
-            sum(returned_minor for _, returned_minor in payment_sums),
-        )
+        paid = sum(captured_minor for captured_minor, _ in payment_sums)
+        returned = sum(returned_minor for _, returned_minor in payment_sums)
         status = InvoiceStatus(column_changes.get("status", invoice_row.status))
         status = status_after(status, paid=Money(paid, unit), returned=Money(returned, unit))
         columns = {

@@ -34,9 +34,11 @@ _of = lru_cache(currency)
 
 def payment_lines(session: Session, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
     """By the provider's reference, with their refunds there."""
-    rows = session.execute(_named(provider), {AMONG: references}).all()
-    refunds_by_payment = _refunds(session, [row[0] for row in rows])
-    return {row[2]: _line(row, refunds_by_payment.get(row[0], ())) for row in rows}
+    payment_rows = session.execute(_named(provider), {AMONG: references}).all()
+    refunds_by_payment = _refunds(session, [payment_row[0] for payment_row in payment_rows])
+    return {
+        payment_row[2]: _line(payment_row, refunds_by_payment.get(payment_row[0], ())) for payment_row in payment_rows
+    }
 
 
 def payment_lines_after(session: Session, provider: Provider, after: int, limit: int) -> list[PaymentLine]:
@@ -53,7 +55,10 @@ def payment_count(session: Session, provider: Provider) -> int:
 def refunds_succeeded(
     session: Session, provider: Provider, period: tuple[datetime, datetime], after: str, limit: int
 ) -> list[SucceededRefund]:
-    """Sorted by id. Of a payment that several invoices share, only the first share has the reference."""
+    """Sorted by id; `after`: the id of the last one that was read.
+
+    Of a payment that several invoices share, only the first share has the reference.
+    """
     query = (
         select(
             _REFUND.c.id,
@@ -108,20 +113,20 @@ def _payments(provider: Provider) -> Select[Any]:
     return query.where(_PAYMENT.c.provider == provider)
 
 
-def _line(row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
-    payment_id, invoice_number, reference, captured_minor, currency_code, paid_on = row
+def _line(payment_row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
+    payment_id, invoice_number, reference, captured_minor, currency_code, paid_on = payment_row
     captured_amount = Money(captured_minor, _of(currency_code))
     return PaymentLine(payment_id, invoice_number, reference, captured_amount, paid_on, tuple(refunds))
 
 
 def _refunds(session: Session, payment_ids: Sequence[int]) -> dict[int, list[RefundLine]]:
     lines_by_payment: dict[int, list[RefundLine]] = {}
-    for payment_id, line in _refund_lines(session.execute(_REFUNDS_OF, {AMONG: payment_ids})):
-        lines_by_payment.setdefault(payment_id, []).append(line)
+    for payment_id, refund_line in _refund_lines(session.execute(_REFUNDS_OF, {AMONG: payment_ids})):
+        lines_by_payment.setdefault(payment_id, []).append(refund_line)
     return lines_by_payment
 
 
-def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
+def _refund_lines(refund_rows: Any) -> Iterator[tuple[int, RefundLine]]:
     for (
         payment_id,
         refund_id,
@@ -133,7 +138,7 @@ def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
         kind,
         reason,
         *succeeded_and_failed_at,
-    ) in rows:
+    ) in refund_rows:
         unit: Currency = _of(currency_code)
         refund_amount, refund_state = Money(minor, unit), RefundState(state_text)
         is_unadopted = kind == RefundKind.EXTERNAL and not reason and refund_state.is_accepted

@@ -67,8 +67,8 @@ def _hits(session: Session, statement: Any) -> bool:
     return bool(cursor.rowcount)
 
 
-def _count(row: Any, *, is_stored: bool) -> DeliveryCount:
-    provider, reason, count, first_at, last_at = row
+def _count(count_row: Any, *, is_stored: bool) -> DeliveryCount:
+    provider, reason, count, first_at, last_at = count_row
     return DeliveryCount(
         Provider(provider) if provider else None, RejectionReason(reason), int(count), is_stored, first_at, last_at
     )

@@ -289,10 +289,11 @@ class SqlProviderWriting(SqlShareWriting):
         insert_returning_keys = insert_new.returning(*(col(getattr(ProviderEventRow, column)) for column in _EVENT_KEY))
         new_id_by_key = {tuple(row[1:]): row[0] for row in self._session.execute(insert_returning_keys, event_rows)}
         event_by_key = {(event.provider, event.account, event.key): event for event in events}
-        self.link_payments({event_id: event_by_key[key] for key, event_id in new_id_by_key.items()})
+        self.link_payments({event_id: event_by_key[event_key] for event_key, event_id in new_id_by_key.items()})
         return len(new_id_by_key)
 
     def link_payments(self, events: Mapping[int, NewEvent]) -> None:
+        """Store which payments the events, by their ids, are about."""
         new_events = list(events.values())
         payment_of_reference = {**self._payments_of_disputes(new_events), **self._payments_of_refunds(new_events)}
         links = [
@@ -301,7 +302,7 @@ class SqlProviderWriting(SqlShareWriting):
             for reference in dict.fromkeys(
                 (
                     *event.payments,
-                    *(payment_of_reference[payment] for payment in event.payments if payment in payment_of_reference),
+                    *(payment_of_reference[named] for named in event.payments if named in payment_of_reference),
                 )
             )
         ]
@@ -346,7 +347,7 @@ class SqlProviderWriting(SqlShareWriting):
             if refund_reference and payment_reference
         }
 
-    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
+    def store_unreviewed(self, event: NewEvent, reason: str) -> EventState:
         conditions = (
             col(ProviderEventRow.provider) == event.provider,
             col(ProviderEventRow.account) == event.account,
@@ -354,8 +355,8 @@ class SqlProviderWriting(SqlShareWriting):
         )
         if not self.store_events([event]):
             return EventState(self._session.exec(select(ProviderEventRow.state).where(*conditions)).one())
-        self._hits(update(ProviderEventRow).where(*conditions).values(state=EventState.UNREVIEWED, note=why))
-        self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": why})
+        self._hits(update(ProviderEventRow).where(*conditions).values(state=EventState.UNREVIEWED, note=reason))
+        self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": reason})
         return EventState.UNREVIEWED
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:
@@ -378,6 +379,7 @@ class SqlProviderWriting(SqlShareWriting):
         self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, facts_after)
 
     def decide_word(self, provider: Provider, word: str, effect: str) -> int:
+        """Store what an unlisted word of the provider means, and acknowledge its events. Returns how many."""
         word_conditions = (ProviderEventRow.provider == provider, ProviderEventRow.kind == word)
         unreviewed_query = select(ProviderEventRow).where(
             *word_conditions, ProviderEventRow.state == EventState.UNREVIEWED
@@ -400,6 +402,7 @@ class SqlProviderWriting(SqlShareWriting):
         return len(events)
 
     def end_decision(self, provider: Provider, word: str) -> None:
+        """Delete what was decided about a word of the provider, because the word is listed now."""
         decision_row = self._session.get(WordDecisionRow, (provider.value, word))
         if decision_row:
             facts_before = {"effect": decision_row.effect}

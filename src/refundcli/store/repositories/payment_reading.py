@@ -73,7 +73,7 @@ def may_be_disputed(payment: Sequence[Any]) -> bool:
 
 def disputes_of(session: Session, payment_rows: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
     """By payment, from PAYMENT_COLUMNS, in the order in which they were stored; all shares have the same."""
-    home_of_payment = {row[_ID]: row[_SHARE_OF] or row[_ID] for row in payment_rows}
+    home_of_payment = {payment_row[_ID]: payment_row[_SHARE_OF] or payment_row[_ID] for payment_row in payment_rows}
     disputes_by_home = disputes_by_payment(session, list(set(home_of_payment.values())))
     return (
         {
@@ -90,8 +90,8 @@ def disputes_by_payment(session: Session, payment_ids: Sequence[int]) -> dict[in
     """The disputes of the payments with these ids, in the order in which they were stored."""
     disputes: dict[int, list[DisputeRecord]] = {}
     for start in range(0, len(payment_ids), AT_ONCE):
-        for row in session.execute(_DISPUTES, {AMONG: payment_ids[start : start + AT_ONCE]}):
-            record = dispute_of(row, currency(row.of_currency))
+        for dispute_row in session.execute(_DISPUTES, {AMONG: payment_ids[start : start + AT_ONCE]}):
+            record = dispute_of(dispute_row, currency(dispute_row.of_currency))
             disputes.setdefault(record.payment_id, []).append(record)
     return disputes
 
@@ -108,9 +108,9 @@ def unreviewed_of(session: Session, payment_rows: Sequence[Sequence[Any]]) -> di
     references = list({reference for _, reference in payments_of_reference})
     updates_by_payment: dict[int, dict[int, Unreviewed]] = {}
     for start in range(0, len(references), AT_ONCE):
-        for row in session.execute(_UNREVIEWED, {AMONG: references[start : start + AT_ONCE]}):
-            for payment_id in payments_of_reference.get((row.provider, row.reference), ()):
-                updates_by_payment.setdefault(payment_id, {})[row.id] = _unreviewed(row)
+        for event_row in session.execute(_UNREVIEWED, {AMONG: references[start : start + AT_ONCE]}):
+            for payment_id in payments_of_reference.get((event_row.provider, event_row.reference), ()):
+                updates_by_payment.setdefault(payment_id, {})[event_row.id] = _unreviewed(event_row)
     return {payment_id: list(updates.values()) for payment_id, updates in updates_by_payment.items()}
 
 
@@ -123,11 +123,11 @@ def shares_by_payment(session: Session, first_share_ids: Sequence[int]) -> dict[
     """All shares by their first share: PAYMENT_COLUMNS and the invoice's number, each with the provider's ids."""
     shares: dict[int, list[Any]] = {}
     for start in range(0, len(first_share_ids), AT_ONCE):
-        for row in session.execute(_SHARES, {AMONG: first_share_ids[start : start + AT_ONCE]}):
-            shares.setdefault(row[_SHARE_OF], []).append(row)
-    for first_share_id, rows in shares.items():
-        first_share_row = next(row for row in rows if row[_ID] == first_share_id)
-        shares[first_share_id] = [_named_like(first_share_row, row) for row in rows]
+        for share_row in session.execute(_SHARES, {AMONG: first_share_ids[start : start + AT_ONCE]}):
+            shares.setdefault(share_row[_SHARE_OF], []).append(share_row)
+    for first_share_id, share_rows in shares.items():
+        first_share_row = next(share_row for share_row in share_rows if share_row[_ID] == first_share_id)
+        shares[first_share_id] = [_named_like(first_share_row, share_row) for share_row in share_rows]
     return shares
 
 
@@ -171,14 +171,14 @@ def other_shares_of(
     ]
 
 
-def _unreviewed(row: Any) -> Unreviewed:
-    is_waiting = row.state == EventState.WAITING
+def _unreviewed(event_row: Any) -> Unreviewed:
+    is_waiting = event_row.state == EventState.WAITING
     return Unreviewed(
-        event_id=row.id,
-        provider=Provider(row.provider),
-        word=row.kind,
-        why=row.note or ("not applied yet" if is_waiting else row.state),
+        event_id=event_row.id,
+        provider=Provider(event_row.provider),
+        word=event_row.kind,
+        why=event_row.note or ("not applied yet" if is_waiting else event_row.state),
         is_waiting=is_waiting,
-        needs_a_person=row.state in (EventState.UNREVIEWED, EventState.NOTED),
-        is_from_webhook=row.source == EventSource.WEBHOOK,
+        needs_a_person=event_row.state in (EventState.UNREVIEWED, EventState.NOTED),
+        is_from_webhook=event_row.source == EventSource.WEBHOOK,
     )

@@ -193,10 +193,8 @@ class SqlPaymentWriting(SqlWriting):
 
     def note_share(self, invoice: Invoice, payment: Payment, allocated: Money) -> None:
         self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=allocated.minor))
-        facts_before, facts_after = (
-            {"allocated": str(payment.allocated)},
-            {"allocated": str(allocated), "payment": payment.reference},
-        )
+        facts_before = {"allocated": str(payment.allocated)}
+        facts_after = {"allocated": str(allocated), "payment": payment.reference}
         self._audit.write("payment corrected", invoice.number, facts_before, facts_after)
         # A dispute without an amount is about the whole share.
         self._count_disputes(payment.home_id)

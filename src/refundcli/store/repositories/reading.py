@@ -102,19 +102,21 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         self, invoice_rows: Sequence[Any], payments_by_invoice: Mapping[int, Sequence[Any]]
     ) -> dict[int, list[OtherShare]]:
         """The other shares of payments that pay several invoices, by payment."""
-        first_share_ids = shared_payments([payment for rows in payments_by_invoice.values() for payment in rows])
+        first_share_ids = shared_payments(
+            [payment for payment_rows in payments_by_invoice.values() for payment in payment_rows]
+        )
         if not first_share_ids:
             return {}
         shares_by_first = shares_by_payment(self._session, first_share_ids)
-        share_ids = [row[1] for rows in shares_by_first.values() for row in rows]
+        share_ids = [share_row[1] for share_rows in shares_by_first.values() for share_row in share_rows]
         refunds_by_payment: dict[int, list[Refund]] = {}
         for refund in self._refunds(among(_REFUND.c.payment_id), share_ids):
             refunds_by_payment.setdefault(refund.payment_id, []).append(refund)
-        currency_of_invoice = {row[0]: row[4] for row in invoice_rows}
+        currency_of_invoice = {invoice_row[0]: invoice_row[4] for invoice_row in invoice_rows}
         return {
             payment[1]: other_shares_of(payment, shares_by_first, currency_of_invoice[invoice_id], refunds_by_payment)
-            for invoice_id, rows in payments_by_invoice.items()
-            for payment in rows
+            for invoice_id, payment_rows in payments_by_invoice.items()
+            for payment in payment_rows
         }
 
     def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
@@ -138,9 +140,12 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         from refundcli.services.ports.records import Capture
 
         unit = payment.allocated.currency
-        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
+        capture_rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
         return {
-            row.reference: Capture(CaptureChange(row.state), Money(row.amount, unit), row.reported_at) for row in rows
+            capture_row.reference: Capture(
+                CaptureChange(capture_row.state), Money(capture_row.amount, unit), capture_row.reported_at
+            )
+            for capture_row in capture_rows
         }
 
     def losses(self) -> list[Invoice]:
@@ -162,15 +167,15 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
     def _numbered(self, numbers: Sequence[str]) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
         """Rows of INVOICE_COLUMNS, and those of their payments."""
         for start in range(0, len(numbers), AT_ONCE):
-            rows = self._session.execute(_INVOICES_NUMBERED, {AMONG: numbers[start : start + AT_ONCE]}).all()
-            yield rows, self._payments([row[0] for row in rows])
+            invoice_rows = self._session.execute(_INVOICES_NUMBERED, {AMONG: numbers[start : start + AT_ONCE]}).all()
+            yield invoice_rows, self._payments([invoice_row[0] for invoice_row in invoice_rows])
 
     def invoices(self, filters: "InvoiceFilter") -> list[Invoice]:
         from refundcli.store.queries import lists
 
-        rows = lists.invoice_rows(self._session, filters)
-        payments_by_invoice = self._payments([row[0] for row in rows])
-        return [invoice_of(row, payments_by_invoice.get(row[0], ())) for row in rows]
+        invoice_rows = lists.invoice_rows(self._session, filters)
+        payments_by_invoice = self._payments([invoice_row[0] for invoice_row in invoice_rows])
+        return [invoice_of(invoice_row, payments_by_invoice.get(invoice_row[0], ())) for invoice_row in invoice_rows]
 
     def numbers_behind(self, reference: str) -> list[str]:
         payment_query = select(PaymentRow.invoice_id).where(
@@ -231,8 +236,10 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
             )
             for start in range(0, len(references), AT_ONCE):
                 parameters = {AMONG: references[start : start + AT_ONCE]}
-                rows = self._session.exec(query.where(among(col(id_column_of_payment))), params=parameters)
-                number_of_reference |= {str(reference): number for reference, number in rows}
+                references_and_numbers = self._session.exec(
+                    query.where(among(col(id_column_of_payment))), params=parameters
+                )
+                number_of_reference |= {str(reference): number for reference, number in references_and_numbers}
         invoices = self.invoices_by_number(sorted(set(number_of_reference.values())))
         return {reference: invoices[number] for reference, number in number_of_reference.items()}
 
@@ -250,8 +257,10 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
 
     def invoices_by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
         query = select(col(InvoiceRow.invoice_reference), InvoiceRow.number)
-        rows = self._session.exec(query.where(among(col(InvoiceRow.invoice_reference))), params={AMONG: references})
-        number_of_reference = {str(reference): number for reference, number in rows}
+        references_and_numbers = self._session.exec(
+            query.where(among(col(InvoiceRow.invoice_reference))), params={AMONG: references}
+        )
+        number_of_reference = {str(reference): number for reference, number in references_and_numbers}
         invoices = self.invoices_by_number(sorted(number_of_reference.values()))
         return {reference: invoices[number] for reference, number in number_of_reference.items()}
 
@@ -278,12 +287,12 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
         rows_by_invoice: dict[int, list[Any]] = {}
-        rows = self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}).all()
-        first_share_ids = shared_payments(rows)
+        payment_rows = self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}).all()
+        first_share_ids = shared_payments(payment_rows)
         shares_by_first = shares_by_payment(self._session, first_share_ids) if first_share_ids else {}
-        for row in rows:
-            payment_row = named_by_first_share(row, shares_by_first) if shares_by_first else row
-            rows_by_invoice.setdefault(payment_row[0], []).append(payment_row)
+        for payment_row in payment_rows:
+            named_row = named_by_first_share(payment_row, shares_by_first) if shares_by_first else payment_row
+            rows_by_invoice.setdefault(named_row[0], []).append(named_row)
         return rows_by_invoice
 
 

@@ -115,11 +115,11 @@ class SqlRefundReading:
             .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
             .where(_NOTE.c.number == number)
         )
-        row = self._session.execute(query).first()
-        return credit_note_of(row) if row else None
+        note_row = self._session.execute(query).first()
+        return credit_note_of(note_row) if note_row else None
 
-    def _refunds(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Refund]:
-        """`values`: the values of AMONG, if the condition has it."""
+    def _refunds(self, condition: ColumnElement[bool], among_values: Sequence[Any] = ()) -> list[Refund]:
+        """`among_values`: the values of AMONG, if the condition has it."""
         query = (
             sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
             .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
@@ -127,13 +127,13 @@ class SqlRefundReading:
             .where(condition)
             .order_by(_REFUND.c.created_at, _REFUND.c.id)
         )
-        return [refund_of(row) for row in self._session.execute(query, {AMONG: values})]
+        return [refund_of(refund_row) for refund_row in self._session.execute(query, {AMONG: among_values})]
 
-    def _closings(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Closing]:
+    def _closings(self, condition: ColumnElement[bool], among_values: Sequence[Any] = ()) -> list[Closing]:
         query = (
             sql.select(_CLOSING, OWNER_COLUMNS[0])
             .join(_INVOICE, _INVOICE.c.id == _CLOSING.c.invoice_id)
             .where(condition)
             .order_by(_CLOSING.c.created_at, _CLOSING.c.id)
         )
-        return [closing_of(row) for row in self._session.execute(query, {AMONG: values})]
+        return [closing_of(closing_row) for closing_row in self._session.execute(query, {AMONG: among_values})]

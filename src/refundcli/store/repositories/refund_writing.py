@@ -240,7 +240,9 @@ class SqlWriting(SqlStoreWriting):
             invoice_number = self._session.execute(
                 select(_INVOICE.c.number).where(_INVOICE.c.id == invoice_id)
             ).scalar_one()
-            changed_columns = {name: value for name, value in columns_after.items() if value != columns_before[name]}
+            changed_columns = {
+                name: content for name, content in columns_after.items() if content != columns_before[name]
+            }
             self._audit.write(
                 "share counted",
                 invoice_number,

@@ -143,110 +143,112 @@ def invoice_of(
     )
 
 
-def credit_note_of(row: Any) -> CreditNote:
+def credit_note_of(note_row: Any) -> CreditNote:
     """From NOTE_COLUMNS and OWNER_COLUMNS."""
     return CreditNote(
-        id=row.note_id,
-        refund_id=row.note_refund_id,
-        invoice_number=row.owner_number,
-        customer=row.owner_customer,
-        status=CreditNoteStatus(row.note_status),
-        amount=Money(row.note_amount, currency(row.note_currency)),
-        reason=RefundReason(row.note_reason),
-        memo=row.note_memo,
-        number=row.note_number,
-        issued_on=row.note_issued_on,
-        issued_at=row.note_issued_at,
-        voided_at=row.note_voided_at,
+        id=note_row.note_id,
+        refund_id=note_row.note_refund_id,
+        invoice_number=note_row.owner_number,
+        customer=note_row.owner_customer,
+        status=CreditNoteStatus(note_row.note_status),
+        amount=Money(note_row.note_amount, currency(note_row.note_currency)),
+        reason=RefundReason(note_row.note_reason),
+        memo=note_row.note_memo,
+        number=note_row.note_number,
+        issued_on=note_row.note_issued_on,
+        issued_at=note_row.note_issued_at,
+        voided_at=note_row.note_voided_at,
     )
 
 
-def refund_of(row: Any) -> Refund:
+def refund_of(refund_row: Any) -> Refund:
     """From a refund's own columns, OWNER_COLUMNS, and NOTE_COLUMNS, which are empty where it has none."""
     return Refund(
-        id=row.id,
-        invoice_id=row.invoice_id,
-        invoice_number=row.owner_number,
-        payment_id=row.payment_id,
-        kind=RefundKind(row.kind),
-        amount=Money(row.amount, currency(row.currency)),
-        reason=RefundReason(row.reason) if row.reason else None,
-        state=RefundState(row.state),
-        request_key=row.request_key,
-        content=row.content,
-        created_at=row.created_at,
-        operator=row.operator,
-        memo=row.memo,
-        attempt=row.try_number,
-        sending=_sending_of(row),
-        provider_reference=row.provider_reference or "",
-        provider_status=row.provider_status,
-        failure=row.failure,
-        dispute_decision=row.dispute_decision,
-        out_of_band=_out_of_band_of(row),
-        credit_note=credit_note_of(row) if row.note_id else None,
-        seen_at=Provider(row.provider) if row.provider and row.request is None else None,
-        needs_acknowledgement_since=row.came_back_at,
-        acknowledged_at=row.acknowledged_at,
-        acknowledged_by=row.acknowledged_by,
-        run_id=row.run_id or "",
-        failure_code=row.failure_code,
-        pending_reason=row.pending_reason,
-        expires_at=row.expires_at,
-        succeeded_at=row.succeeded_at,
-        failed_at=row.failed_at,
-        reversed_amount=Money(row.reversed_amount, currency(row.currency)) if row.reversed_amount else None,
-        holding=row.holding,
-        hold_until=row.hold_until,
-        undecided=row.undecided,
+        id=refund_row.id,
+        invoice_id=refund_row.invoice_id,
+        invoice_number=refund_row.owner_number,
+        payment_id=refund_row.payment_id,
+        kind=RefundKind(refund_row.kind),
+        amount=Money(refund_row.amount, currency(refund_row.currency)),
+        reason=RefundReason(refund_row.reason) if refund_row.reason else None,
+        state=RefundState(refund_row.state),
+        request_key=refund_row.request_key,
+        content=refund_row.content,
+        created_at=refund_row.created_at,
+        operator=refund_row.operator,
+        memo=refund_row.memo,
+        attempt=refund_row.try_number,
+        sending=_sending_of(refund_row),
+        provider_reference=refund_row.provider_reference or "",
+        provider_status=refund_row.provider_status,
+        failure=refund_row.failure,
+        dispute_decision=refund_row.dispute_decision,
+        out_of_band=_out_of_band_of(refund_row),
+        credit_note=credit_note_of(refund_row) if refund_row.note_id else None,
+        seen_at=Provider(refund_row.provider) if refund_row.provider and refund_row.request is None else None,
+        needs_acknowledgement_since=refund_row.came_back_at,
+        acknowledged_at=refund_row.acknowledged_at,
+        acknowledged_by=refund_row.acknowledged_by,
+        run_id=refund_row.run_id or "",
+        failure_code=refund_row.failure_code,
+        pending_reason=refund_row.pending_reason,
+        expires_at=refund_row.expires_at,
+        succeeded_at=refund_row.succeeded_at,
+        failed_at=refund_row.failed_at,
+        reversed_amount=Money(refund_row.reversed_amount, currency(refund_row.currency))
+        if refund_row.reversed_amount
+        else None,
+        holding=refund_row.holding,
+        hold_until=refund_row.hold_until,
+        undecided=refund_row.undecided,
     )
 
 
-def dispute_of(row: Any, unit: Currency) -> DisputeRecord:
+def dispute_of(dispute_row: Any, unit: Currency) -> DisputeRecord:
     return DisputeRecord(
-        id=row.id,
-        payment_id=row.payment_id,
-        provider=Provider(row.provider) if row.provider else None,
-        account=row.account,
-        reference=row.reference or "",
-        stage=DisputeStage(row.stage),
-        state=DisputeState(row.state),
-        status=row.status,
-        amount=None if row.amount is None else Money(row.amount, unit),
-        reported_at=row.reported_at,
+        id=dispute_row.id,
+        payment_id=dispute_row.payment_id,
+        provider=Provider(dispute_row.provider) if dispute_row.provider else None,
+        account=dispute_row.account,
+        reference=dispute_row.reference or "",
+        stage=DisputeStage(dispute_row.stage),
+        state=DisputeState(dispute_row.state),
+        status=dispute_row.status,
+        amount=None if dispute_row.amount is None else Money(dispute_row.amount, unit),
+        reported_at=dispute_row.reported_at,
     )
 
 
-def _sending_of(row: Any) -> Sending | None:
-    if row.request is None:
+def _sending_of(refund_row: Any) -> Sending | None:
+    if refund_row.request is None:
         return None
     request = WireRequest(
-        provider=Provider(row.provider or ""),
-        endpoint=row.endpoint or "",
-        account=row.account or "",
-        livemode=bool(row.livemode),
-        api_version=row.api_version or "",
-        params=json.loads(row.request),
+        provider=Provider(refund_row.provider or ""),
+        endpoint=refund_row.endpoint or "",
+        account=refund_row.account or "",
+        livemode=bool(refund_row.livemode),
+        api_version=refund_row.api_version or "",
+        params=json.loads(refund_row.request),
     )
     return Sending(
-        idempotency_key=row.idempotency_key or "",
+        idempotency_key=refund_row.idempotency_key or "",
         request=request,
-        fence=row.fence,
-        lease_owner=row.lease_owner,
-        lease_until=row.lease_until,
-        first_sent_at=row.first_sent_at,
+        fence=refund_row.fence,
+        lease_owner=refund_row.lease_owner,
+        lease_until=refund_row.lease_until,
+        first_sent_at=refund_row.first_sent_at,
     )
 
 
-def _out_of_band_of(row: Any) -> OutOfBand | None:
-    if row.kind != RefundKind.RECORD:
+def _out_of_band_of(refund_row: Any) -> OutOfBand | None:
+    if refund_row.kind != RefundKind.RECORD:
         return None
     return OutOfBand(
-        method=row.method,
-        reference=row.reference,
-        refunded_on=row.refunded_on,
-        after_failed=row.after_failed or "",
-        evidence=row.evidence,
+        method=refund_row.method,
+        reference=refund_row.reference,
+        refunded_on=refund_row.refunded_on,
+        after_failed=refund_row.after_failed or "",
+        evidence=refund_row.evidence,
     )
 
 
@@ -344,34 +346,34 @@ def facts_of(refund: Refund) -> dict[str, object]:
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def closing_of(row: Any) -> Closing:
+def closing_of(closing_columns: Any) -> Closing:
     """From a closing's own columns, and the first of OWNER_COLUMNS."""
     request = WireRequest(
-        provider=Provider(row.provider),
-        endpoint=row.endpoint,
-        account=row.account,
-        livemode=row.livemode,
-        api_version=row.api_version,
+        provider=Provider(closing_columns.provider),
+        endpoint=closing_columns.endpoint,
+        account=closing_columns.account,
+        livemode=closing_columns.livemode,
+        api_version=closing_columns.api_version,
         params={},
     )
     return Closing(
-        id=row.id,
-        invoice_id=row.invoice_id,
-        invoice_number=row.owner_number,
-        target=InvoiceStatus(row.action),
-        state=ClosingState(row.state),
-        created_at=row.created_at,
-        operator=row.operator,
+        id=closing_columns.id,
+        invoice_id=closing_columns.invoice_id,
+        invoice_number=closing_columns.owner_number,
+        target=InvoiceStatus(closing_columns.action),
+        state=ClosingState(closing_columns.state),
+        created_at=closing_columns.created_at,
+        operator=closing_columns.operator,
         sending=Sending(
-            idempotency_key=row.idempotency_key,
+            idempotency_key=closing_columns.idempotency_key,
             request=request,
-            fence=row.fence,
-            lease_owner=row.lease_owner,
-            lease_until=row.lease_until,
-            first_sent_at=row.first_sent_at,
+            fence=closing_columns.fence,
+            lease_owner=closing_columns.lease_owner,
+            lease_until=closing_columns.lease_until,
+            first_sent_at=closing_columns.first_sent_at,
         ),
-        memo=row.memo,
-        failure=row.failure,
+        memo=closing_columns.memo,
+        failure=closing_columns.failure,
     )
 
 

@@ -76,7 +76,7 @@ class SqlStoreWriting(SqlReading):
         )
         assert self._hits(statement), "the invoice was read in this transaction"
         facts = {"status": status, "memo": memo, "evidence": evidence}
-        facts_after = {name: text for name, text in facts.items() if text}
+        facts_after = {name: fact for name, fact in facts.items() if fact}
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, facts_after)
 
     def number_invoice(self, old_number: str, new_number: str) -> None:
