@@ -104,8 +104,8 @@ class Remeasured:
 
     def times(self) -> int:
         self.time()
-        if not self.measured or self.measured[-1] is not self.time._measured:
-            self.measured.append(self.time._measured)
+        if not self.measured or self.measured[-1] is not self.time._measurement:
+            self.measured.append(self.time._measurement)
         return len(self.measured)
 
 
@@ -240,9 +240,9 @@ def test_a_writer_behind_a_pooler_of_one_connection_does_not_wait_for_itself(new
         checked_out.append(engine.pool.checkedout())  # type: ignore[attr-defined]
 
     event.listen(engine, "checkout", count)
-    before = ours._measured
+    before = ours._measurement
     books.write(lambda tx: ours())
-    assert ours._measured is not before
+    assert ours._measurement is not before
     assert set(checked_out) <= {0, 1}
     engine.dispose()
 

@@ -25,7 +25,7 @@ class CellReader:
     """Reads cells by column. `where` prefixes the column's name in problems."""
 
     def __init__(self, line: int, cells: Mapping[str, str], *, where: str = "") -> None:
-        self.line, self._where = line, where
+        self.line, self._column_prefix = line, where
         self._cells = {column: text.strip() for column, text in cells.items()}
         self.problems: list[Problem] = []
 
@@ -33,7 +33,7 @@ class CellReader:
         return self._cells.get(column, "")
 
     def refuse(self, column: str, code: str, message: str, hint: str = "") -> None:
-        problem = Problem(self.line, self._where + column, self[column], code, message, hint)
+        problem = Problem(self.line, self._column_prefix + column, self[column], code, message, hint)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -43,9 +43,9 @@ class CellReader:
             self.refuse(column, "missing", "It is empty.", f"Every row needs a {column}.")
         return self.text(column, LONGEST_NAME)
 
-    def text(self, column: str, longest: int = LONGEST_TEXT) -> str:
-        if len(self[column]) > longest:
-            self.refuse(column, "too-long", f"It is longer than {longest:,} characters.", "Shorten it.")
+    def text(self, column: str, max_length: int = LONGEST_TEXT) -> str:
+        if len(self[column]) > max_length:
+            self.refuse(column, "too-long", f"It is longer than {max_length:,} characters.", "Shorten it.")
         return self[column]
 
     def currency(self, column: str) -> Currency | None:
@@ -59,25 +59,25 @@ class CellReader:
 
     def amount(self, column: str, unit: Currency | None, *, allow_zero: bool = True) -> int | None:
         """In minor units; None if the cell is empty or invalid. Without a currency it is only checked."""
-        text = self[column]
-        if not text:
+        amount_text = self[column]
+        if not amount_text:
             return None
         try:
             if unit:
-                return parse_amount(text, unit, allow_zero=allow_zero).minor
-            if text.strip("0."):
-                check_amount(text)
+                return parse_amount(amount_text, unit, allow_zero=allow_zero).minor
+            if amount_text.strip("0."):
+                check_amount(amount_text)
         except InvalidAmount as error:
             self.refuse(column, error.code, f"This is not an amount: {error.why}.", error.hint)
         return None
 
     def day(self, column: str) -> date | None:
-        text = self[column]
-        if not text:
+        day_text = self[column]
+        if not day_text:
             return None
         try:
-            if _DAY.fullmatch(text):
-                return date.fromisoformat(text)
+            if _DAY.fullmatch(day_text):
+                return date.fromisoformat(day_text)
         except ValueError:
             self.refuse(column, "invalid-date", "The calendar has no such day.", "Write it as YYYY-MM-DD.")
             return None
@@ -86,12 +86,12 @@ class CellReader:
 
     def flag(self, column: str) -> bool | None:
         """True or False; None if the cell is empty or invalid."""
-        word = self[column].lower()
-        if word and word not in _FLAGS:
+        flag_word = self[column].lower()
+        if flag_word and flag_word not in _FLAGS:
             self.refuse(
                 column, "invalid-flag", "This is neither yes nor no.", "Write true or false, yes or no, 1 or 0."
             )
-        return _FLAGS.get(word)
+        return _FLAGS.get(flag_word)
 
     def one_of(self, column: str, words: Sequence[E]) -> E | None:
         """One of these words; None if the cell is empty or invalid."""
@@ -102,10 +102,10 @@ class CellReader:
         self.refuse(column, f"unknown-{column}", "This word is not known.", hint.strip())
         return None
 
-    def read(self, column: str, reader: Callable[[str], T]) -> T | None:
-        """The cell as read by `reader`; None if it raises, with its error as a problem."""
+    def read(self, column: str, read_text: Callable[[str], T]) -> T | None:
+        """The cell as read by `read_text`; None if it raises, with its error as a problem."""
         try:
-            return reader(self[column])
+            return read_text(self[column])
         except RefundcliError as error:
             self.refuse(column, error.code, error.message, error.hint)
             return None

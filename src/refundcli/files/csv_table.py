@@ -40,9 +40,9 @@ class Block:
 class WrongDelimiter(FileProblem):
     code = "wrong-delimiter"
 
-    def __init__(self, name: str, delimiter: str) -> None:
+    def __init__(self, file_name: str, delimiter: str) -> None:
         super().__init__(
-            name,
+            file_name,
             f"the columns are separated by {delimiter}; commas are needed",
             hint="Save it again as “CSV UTF-8 (comma delimited)”.",
             line=1,
@@ -52,11 +52,11 @@ class WrongDelimiter(FileProblem):
 class UnknownColumn(FileProblem):
     code = "unknown-column"
 
-    def __init__(self, name: str, column: str, columns: Sequence[str]) -> None:
+    def __init__(self, file_name: str, column: str, known_columns: Sequence[str]) -> None:
         super().__init__(
-            name,
+            file_name,
             f"the column {column[:60]!a} is not known" if column else "a column has no name",
-            hint=f"{did_you_mean(column[:60], columns)} Columns: {', '.join(columns)}.".strip(),
+            hint=f"{did_you_mean(column[:60], known_columns)} Columns: {', '.join(known_columns)}.".strip(),
         )
         self.context["column"] = column[:100]
 
@@ -71,11 +71,11 @@ class DuplicateColumn(FileProblem):
 class MissingColumn(FileProblem):
     code = "missing-column"
 
-    def __init__(self, name: str, missing: Sequence[str]) -> None:
-        several = "columns" if len(missing) > 1 else "column"
+    def __init__(self, file_name: str, missing_columns: Sequence[str]) -> None:
+        noun = "columns" if len(missing_columns) > 1 else "column"
         super().__init__(
-            name,
-            f"the {several} {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing",
+            file_name,
+            f"the {noun} {', '.join(missing_columns)} {'are' if len(missing_columns) > 1 else 'is'} missing",
             hint="The first line names the columns; their order is free.",
         )
 
@@ -94,8 +94,10 @@ class TableFile:
         self._source = source
         self._header: tuple[str, ...] = ()
         self._header = self._checked_header(columns, required)
-        self._own = [place for place, name in enumerate(self._header) if name not in REJECTION_COLUMNS]
-        self.columns = tuple(self._header[place] for place in self._own)
+        self._kept_indexes = [
+            column_index for column_index, name in enumerate(self._header) if name not in REJECTION_COLUMNS
+        ]
+        self.columns = tuple(self._header[column_index] for column_index in self._kept_indexes)
 
     def rows(self) -> Iterator[TableRow | BadRow]:
         """Every record after the header as (first line, cells), without blank ones."""
@@ -107,21 +109,25 @@ class TableFile:
 
     def blocks(self) -> Iterator[Block | BadRow]:
         """The same in blocks. Text with one record per line is split at once, the rest record by record."""
-        with self._source.text() as text:
-            lines = _PhysicalLines(text)
-            next(self._records(lines), None)
-            while block := lines.look_ahead():
-                rows = self._one_on_each_line(block)
+        with self._source.text() as text_file:
+            physical_lines = _PhysicalLines(text_file)
+            next(self._records(physical_lines), None)
+            while text_ahead := physical_lines.look_ahead():
+                rows = self._one_on_each_line(text_ahead)
                 if rows is None:
-                    yield from self._record_by_record(lines)
+                    yield from self._record_by_record(physical_lines)
                 else:
-                    yield Block(lines.pass_over(len(rows)), rows)
+                    yield Block(physical_lines.pass_over(len(rows)), rows)
 
-    def _one_on_each_line(self, text: str) -> list[list[str]] | None:
+    def _one_on_each_line(self, table_text: str) -> list[list[str]] | None:
         """The rows of a text with one record per line; None if they must be read one by one."""
-        if len(text) >= LONGEST_RECORD or "\0" in text or ("'" in text and GUARDED.search(text)):
+        if (
+            len(table_text) >= LONGEST_RECORD
+            or "\0" in table_text
+            or ("'" in table_text and GUARDED.search(table_text))
+        ):
             return None
-        reader = csv.reader(StringIO(text, newline=""), strict=True)
+        reader = csv.reader(StringIO(table_text, newline=""), strict=True)
         try:
             rows = list(reader)
         except csv.Error:
@@ -130,96 +136,98 @@ class TableFile:
             return None
         if not all(map(str.strip, next(zip(*rows, strict=True)))) and any(map(_is_blank, rows)):
             return None
-        if len(self._own) < len(self._header):
-            return [[row[place] for place in self._own] for row in rows]
+        if len(self._kept_indexes) < len(self._header):
+            return [[row[column_index] for column_index in self._kept_indexes] for row in rows]
         return rows
 
-    def _record_by_record(self, lines: "_PhysicalLines") -> Iterator[Block | BadRow]:
+    def _record_by_record(self, physical_lines: "_PhysicalLines") -> Iterator[Block | BadRow]:
         """The records of the text read ahead, to the end of its last record."""
-        begun: list[TableRow] = []
-        for record in self._records(lines):
+        valid_rows: list[TableRow] = []
+        for record in self._records(physical_lines):
             row = record if isinstance(record, BadRow) else self._checked(*record)
             if isinstance(row, BadRow):
-                if begun:
-                    yield _block(begun)
-                    begun = []
+                if valid_rows:
+                    yield _block(valid_rows)
+                    valid_rows = []
                 yield row
             else:
-                begun.append(row)
-            if lines.is_consumed:
+                valid_rows.append(row)
+            if physical_lines.is_consumed:
                 break
-        if begun:
-            yield _block(begun)
+        if valid_rows:
+            yield _block(valid_rows)
 
     def _checked_header(self, columns: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
-        with self._source.text() as text:
-            first = next(self._records(_PhysicalLines(text)), None)
-        if first is None:
+        with self._source.text() as text_file:
+            header_record = next(self._records(_PhysicalLines(text_file)), None)
+        if header_record is None:
             raise EmptyFile(self._source.name)
-        if isinstance(first, BadRow):
-            problem = first.problems[0]
-            raise BrokenHeader(self._source.name, problem.message.rstrip("."), hint=problem.hint, line=first.line)
-        names = tuple(cell.strip().lower() for cell in first[1])
-        if names == ("[]",):
+        if isinstance(header_record, BadRow):
+            problem = header_record.problems[0]
+            raise BrokenHeader(
+                self._source.name, problem.message.rstrip("."), hint=problem.hint, line=header_record.line
+            )
+        header = tuple(cell.strip().lower() for cell in header_record[1])
+        if header == ("[]",):
             raise NoRows(self._source.name, expected="The first line of a CSV file names the columns.")
-        self._check_names(names, columns, required)
-        return names
+        self._check_names(header, columns, required)
+        return header
 
-    def _check_names(self, names: Sequence[str], columns: Sequence[str], required: Collection[str]) -> None:
-        where = self._source.name
-        if len(names) == 1:
-            for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-                if separator in names[0]:
-                    raise WrongDelimiter(where, called)
-        for position, column in enumerate(names):
+    def _check_names(self, header: Sequence[str], columns: Sequence[str], required: Collection[str]) -> None:
+        file_name = self._source.name
+        if len(header) == 1:
+            for separator, separator_name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+                if separator in header[0]:
+                    raise WrongDelimiter(file_name, separator_name)
+        for position, column in enumerate(header):
             if column not in columns and column not in REJECTION_COLUMNS:
-                raise UnknownColumn(where, column, columns)
-            if column in names[:position]:
-                raise DuplicateColumn(where, column)
-        missing = [column for column in columns if column in required and column not in names]
-        if missing:
-            raise MissingColumn(where, missing)
+                raise UnknownColumn(file_name, column, columns)
+            if column in header[:position]:
+                raise DuplicateColumn(file_name, column)
+        missing_columns = [column for column in columns if column in required and column not in header]
+        if missing_columns:
+            raise MissingColumn(file_name, missing_columns)
 
     def _checked(self, line: int, cells: list[str]) -> TableRow | BadRow:
         if len(cells) != len(self._header):
             return self._wrong_count(line, cells)
-        own = [unguarded(cells[place]) for place in self._own]
-        if "\0" in "".join(own):
+        kept_cells = [unguarded(cells[column_index]) for column_index in self._kept_indexes]
+        if "\0" in "".join(kept_cells):
             problems = [
                 Problem(line, column, cell, "nul-byte", "The cell holds a NUL byte.", "Delete it and type it again.")
-                for column, cell in zip(self.columns, own, strict=True)
+                for column, cell in zip(self.columns, kept_cells, strict=True)
                 if "\0" in cell
             ]
-            return BadRow(line, tuple(problems), tuple(own))
-        return line, own
+            return BadRow(line, tuple(problems), tuple(kept_cells))
+        return line, kept_cells
 
     def _wrong_count(self, line: int, cells: list[str]) -> BadRow:
-        expected, count = len(self._header), len(cells)
+        expected_count, cell_count = len(self._header), len(cells)
         problem = Problem(
             line,
-            self._header[count] if count < expected else "",
-            cells[expected] if count > expected else "",
+            self._header[cell_count] if cell_count < expected_count else "",
+            cells[expected_count] if cell_count > expected_count else "",
             "wrong-cell-count",
-            f"The row has {count} cells, the header {expected}.",
+            f"The row has {cell_count} cells, the header {expected_count}.",
             "Put a cell that contains a comma in quotation marks."
-            if count > expected
+            if cell_count > expected_count
             else "Write the commas of empty cells too.",
         )
         return BadRow(line, (problem,), tuple(map(unguarded, cells)))
 
-    def _records(self, lines: "_PhysicalLines") -> Iterator[TableRow | BadRow]:
-        reader = csv.reader(lines, strict=True)
+    def _records(self, physical_lines: "_PhysicalLines") -> Iterator[TableRow | BadRow]:
+        reader = csv.reader(physical_lines, strict=True)
         while True:
-            first = lines.begin_record()
+            first_line = physical_lines.begin_record()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except (csv.Error, _RecordTooLong):
-                yield lines.skip_record(first, self._header)
+                yield physical_lines.skip_record(first_line, self._header)
                 continue
             if not _is_blank(cells):
-                yield first, cells
+                yield first_line, cells
 
 
 def _is_blank(cells: Sequence[str]) -> bool:
@@ -237,75 +245,75 @@ class _RecordTooLong(Exception):
 class _PhysicalLines:
     """The lines of a text for the CSV reader; remembers those of the current record."""
 
-    def __init__(self, text: TextIO) -> None:
-        self._text = text
-        self._ahead: StringIO | None = None
+    def __init__(self, text_file: TextIO) -> None:
+        self._text_file = text_file
+        self._text_ahead: StringIO | None = None
         self._length_ahead = 0
-        self._line = 0
-        self._pulled: list[str] = []
-        self._size = 0
+        self._line_number = 0
+        self._record_lines: list[str] = []
+        self._record_length = 0
 
     def look_ahead(self) -> str:
         """The next text, up to the end of a line; still to be read or passed over."""
-        text = self._text.read(_BLOCK)
+        text = self._text_file.read(_BLOCK)
         if text and not text.endswith("\n"):
-            text += self._text.readline(LONGEST_RECORD)
-        self._ahead, self._length_ahead = StringIO(text, newline=""), len(text)
+            text += self._text_file.readline(LONGEST_RECORD)
+        self._text_ahead, self._length_ahead = StringIO(text, newline=""), len(text)
         return text
 
-    def pass_over(self, count: int) -> range:
+    def pass_over(self, line_count: int) -> range:
         """Skip the text read ahead. Returns the numbers of its lines."""
-        self._ahead = None
-        self._line += count
-        return range(self._line - count + 1, self._line + 1)
+        self._text_ahead = None
+        self._line_number += line_count
+        return range(self._line_number - line_count + 1, self._line_number + 1)
 
     @property
     def is_consumed(self) -> bool:
         """Was all text that was read ahead consumed?"""
-        return self._ahead is None
+        return self._text_ahead is None
 
     def __iter__(self) -> "_PhysicalLines":
         return self
 
     def __next__(self) -> str:
-        text = self._readline(LONGEST_RECORD)
-        if not text:
+        line_text = self._readline(LONGEST_RECORD)
+        if not line_text:
             raise StopIteration
-        self._line += 1
-        self._pulled.append(text)
-        self._size += len(text)
-        if self._size >= LONGEST_RECORD:
+        self._line_number += 1
+        self._record_lines.append(line_text)
+        self._record_length += len(line_text)
+        if self._record_length >= LONGEST_RECORD:
             raise _RecordTooLong
-        return text
+        return line_text
 
-    def _readline(self, longest: int) -> str:
-        if self._ahead is None:
-            return self._text.readline(longest)
-        text = self._ahead.readline(longest)
-        if self._ahead.tell() == self._length_ahead:
-            self._ahead = None
+    def _readline(self, max_length: int) -> str:
+        if self._text_ahead is None:
+            return self._text_file.readline(max_length)
+        text = self._text_ahead.readline(max_length)
+        if self._text_ahead.tell() == self._length_ahead:
+            self._text_ahead = None
         return text
 
     def begin_record(self) -> int:
         """Forget the previous record. Returns the first line of the next."""
-        self._pulled.clear()
-        self._size = 0
-        return self._line + 1
+        self._record_lines.clear()
+        self._record_length = 0
+        return self._line_number + 1
 
-    def skip_record(self, line: int, header: Sequence[str]) -> BadRow:
+    def skip_record(self, first_line: int, header: Sequence[str]) -> BadRow:
         """Skip to the end of an unreadable record. Returns its problem."""
-        scan, excerpt = _Scan(), "".join(self._pulled)[:_KEPT_OF_BROKEN]
-        for text in self._pulled:
-            scan.feed(text)
-        last = self._pulled[-1] if self._pulled else ""
+        scan, excerpt = _Scan(), "".join(self._record_lines)[:_KEPT_OF_BROKEN]
+        for line_text in self._record_lines:
+            scan.feed(line_text)
+        last_text = self._record_lines[-1] if self._record_lines else ""
         while not scan.ended:
-            last, before = self._readline(LONGEST_RECORD), last
-            if not last:
+            last_text, previous_text = self._readline(LONGEST_RECORD), last_text
+            if not last_text:
                 break
-            self._line += before.endswith(("\n", "\r"))
-            scan.feed(last)
-        problem = scan.problem(line, self._line, header)
-        return BadRow(line, (problem,), (unguarded(excerpt.rstrip("\r\n")),))
+            self._line_number += previous_text.endswith(("\n", "\r"))
+            scan.feed(last_text)
+        problem = scan.problem(first_line, self._line_number, header)
+        return BadRow(first_line, (problem,), (unguarded(excerpt.rstrip("\r\n")),))
 
 
 class _Scan:
@@ -315,60 +323,69 @@ class _Scan:
 
     def __init__(self) -> None:
         self.ended = False
-        self._state = "start"  # of a cell; then plain, quoted, or closed after a mark in a quoted one
-        self._cell = 0
-        self._length = 0
-        self._too_long: int | None = None
-        self._after_quote: int | None = None
+        self._cell_state = "start"  # of a cell; then plain, quoted, or closed after a mark in a quoted one
+        self._cell_index = 0
+        self._cell_length = 0
+        self._too_long_cell: int | None = None
+        self._stray_quote_cell: int | None = None
 
-    def feed(self, text: str) -> None:
+    def feed(self, line_text: str) -> None:
         """One physical line, or a piece of one."""
-        at = 0
-        for mark in self._MARKS.finditer(text):
-            self._content(mark.start() - at)
-            self._mark(mark.group())
-            at = mark.end()
-        self._content(len(text) - at)
+        next_index = 0
+        for delimiter in self._MARKS.finditer(line_text):
+            self._content(delimiter.start() - next_index)
+            self._mark(delimiter.group())
+            next_index = delimiter.end()
+        self._content(len(line_text) - next_index)
 
     def _content(self, length: int) -> None:
         if not length:
             return
-        if self._state == "closed" and self._after_quote is None:
-            self._after_quote = self._cell
-        if self._state in ("start", "closed"):
-            self._state = "plain"
-        self._length += length
-        if self._length > LONGEST_CELL and self._too_long is None:
-            self._too_long = self._cell
+        if self._cell_state == "closed" and self._stray_quote_cell is None:
+            self._stray_quote_cell = self._cell_index
+        if self._cell_state in ("start", "closed"):
+            self._cell_state = "plain"
+        self._cell_length += length
+        if self._cell_length > LONGEST_CELL and self._too_long_cell is None:
+            self._too_long_cell = self._cell_index
 
-    def _mark(self, mark: str) -> None:
-        if mark == '"':
-            self._state = {"start": "quoted", "quoted": "closed", "closed": "quoted"}.get(self._state, "plain")
-        elif self._state == "quoted":
+    def _mark(self, delimiter: str) -> None:
+        if delimiter == '"':
+            self._cell_state = {"start": "quoted", "quoted": "closed", "closed": "quoted"}.get(
+                self._cell_state, "plain"
+            )
+        elif self._cell_state == "quoted":
             self._content(1)
-        elif mark == ",":
-            self._cell += 1
-            self._length = 0
-            self._state = "start"
+        elif delimiter == ",":
+            self._cell_index += 1
+            self._cell_length = 0
+            self._cell_state = "start"
         else:
             self.ended = True
 
-    def problem(self, line: int, last_line: int, header: Sequence[str]) -> Problem:
+    def problem(self, first_line: int, last_line: int, header: Sequence[str]) -> Problem:
         """The most likely cause."""
 
-        def named(cell: int) -> str:
-            return header[cell] if cell < len(header) else f"cell {cell + 1}"
+        def column_name(cell_index: int) -> str:
+            return header[cell_index] if cell_index < len(header) else f"cell {cell_index + 1}"
 
-        if not self.ended and self._state == "quoted":
-            what = f"A quotation mark opens a cell that is not closed by the end of the file (line {last_line})."
-            return Problem(line, named(self._cell), "", "unclosed-quote", what, "Close it, or double it inside a cell.")
-        if self._too_long is not None:
-            what = f"The cell is too long: more than {LONGEST_CELL:,} characters, up to line {last_line}."
+        if not self.ended and self._cell_state == "quoted":
+            message = f"A quotation mark opens a cell that is not closed by the end of the file (line {last_line})."
+            return Problem(
+                first_line,
+                column_name(self._cell_index),
+                "",
+                "unclosed-quote",
+                message,
+                "Close it, or double it inside a cell.",
+            )
+        if self._too_long_cell is not None:
+            message = f"The cell is too long: more than {LONGEST_CELL:,} characters, up to line {last_line}."
             hint = "Shorten it; if it runs over several lines, look for a quotation mark that is not closed."
-            return Problem(line, named(self._too_long), "", "too-long", what, hint)
-        if self._after_quote is not None:
-            what = "Text follows a closing quotation mark."
+            return Problem(first_line, column_name(self._too_long_cell), "", "too-long", message, hint)
+        if self._stray_quote_cell is not None:
+            message = "Text follows a closing quotation mark."
             hint = 'Inside a quoted cell a quotation mark is written twice: "5"" pipe".'
-            return Problem(line, named(self._after_quote), "", "stray-quote", what, hint)
-        what = f"The row is too long: more than {LONGEST_RECORD:,} characters."
-        return Problem(line, "", "", "too-long", what, "Look for a quotation mark that is not closed.")
+            return Problem(first_line, column_name(self._stray_quote_cell), "", "stray-quote", message, hint)
+        message = f"The row is too long: more than {LONGEST_RECORD:,} characters."
+        return Problem(first_line, "", "", "too-long", message, "Look for a quotation mark that is not closed.")

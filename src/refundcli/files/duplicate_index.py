@@ -19,52 +19,52 @@ class DuplicateIndex:
 
     def line_of(self, text: str, line: int) -> int:
         """The line of the text's first occurrence, or 0 if this is the first."""
-        key = hash(text) or 1
-        slot = self._slot(key)
-        if self._keys[slot]:
+        text_hash = hash(text) or 1
+        slot = self._slot(text_hash)
+        if self._hashes[slot]:
             return self._lines[slot]
-        self._keys[slot], self._lines[slot] = key, line
+        self._hashes[slot], self._lines[slot] = text_hash, line
         self._count += 1
-        if self._count > self._room:
+        if self._count > self._max_count:
             self._grow()
         return 0
 
     def lines_of(self, texts: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
         """By line of each repeated text, the line of its first occurrence."""
-        while self._count + len(texts) > self._room:
+        while self._count + len(texts) > self._max_count:
             self._grow()
-        keys, first, mask = self._keys, self._lines, self._mask
-        earlier = {}
-        for key, line in zip(map(hash, texts), lines, strict=True):
-            key = key or 1
-            slot = key & mask
-            while (there := keys[slot]) and there != key:
-                slot = (slot + 1) & mask
-            if there:
-                earlier[line] = first[slot]
+        hashes, first_lines, slot_mask = self._hashes, self._lines, self._slot_mask
+        earlier_lines = {}
+        for text_hash, line in zip(map(hash, texts), lines, strict=True):
+            text_hash = text_hash or 1
+            slot = text_hash & slot_mask
+            while (stored_hash := hashes[slot]) and stored_hash != text_hash:
+                slot = (slot + 1) & slot_mask
+            if stored_hash:
+                earlier_lines[line] = first_lines[slot]
             else:
-                keys[slot], first[slot] = key, line
-        self._count += len(texts) - len(earlier)
-        return earlier
+                hashes[slot], first_lines[slot] = text_hash, line
+        self._count += len(texts) - len(earlier_lines)
+        return earlier_lines
 
-    def _slot(self, key: int) -> int:
-        keys, mask = self._keys, self._mask
-        slot = key & mask
-        while (entry := keys[slot]) and entry != key:
-            slot = (slot + 1) & mask
+    def _slot(self, text_hash: int) -> int:
+        hashes, slot_mask = self._hashes, self._slot_mask
+        slot = text_hash & slot_mask
+        while (stored_hash := hashes[slot]) and stored_hash != text_hash:
+            slot = (slot + 1) & slot_mask
         return slot
 
-    def _make(self, size: int) -> None:
-        self._keys, self._lines = array("q", bytes(8 * size)), array("I", bytes(4 * size))
-        self._mask, self._room, self._count = size - 1, int(size * _FULL_AT), 0
+    def _make(self, slot_count: int) -> None:
+        self._hashes, self._lines = array("q", bytes(8 * slot_count)), array("I", bytes(4 * slot_count))
+        self._slot_mask, self._max_count, self._count = slot_count - 1, int(slot_count * _FULL_AT), 0
 
     def _grow(self) -> None:
-        before, lines, count = self._keys, self._lines, self._count
-        self._make(2 * len(before))
-        keys, first, mask = self._keys, self._lines, self._mask
-        for key, line in compress(zip(before, lines, strict=True), before):
-            slot = key & mask
-            while keys[slot]:
-                slot = (slot + 1) & mask
-            keys[slot], first[slot] = key, line
-        self._count = count
+        old_hashes, old_lines, text_count = self._hashes, self._lines, self._count
+        self._make(2 * len(old_hashes))
+        hashes, first_lines, slot_mask = self._hashes, self._lines, self._slot_mask
+        for text_hash, line in compress(zip(old_hashes, old_lines, strict=True), old_hashes):
+            slot = text_hash & slot_mask
+            while hashes[slot]:
+                slot = (slot + 1) & slot_mask
+            hashes[slot], first_lines[slot] = text_hash, line
+        self._count = text_count

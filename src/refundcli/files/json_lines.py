@@ -20,33 +20,35 @@ class JsonLinesFile:
 
     def records(self) -> Iterator[tuple[int, str, Record] | BadRow]:
         """Raises EmptyFile if all lines are blank, and NoRows if there is only an empty list."""
-        with self._source.text() as text:
-            line, has_rows, is_empty_list = 0, False, False
-            while piece := text.readline(LONGEST_RECORD):
-                line += 1
-                if not piece.strip():
+        with self._source.text() as text_file:
+            line_number, has_rows, is_empty_list = 0, False, False
+            while line_text := text_file.readline(LONGEST_RECORD):
+                line_number += 1
+                if not line_text.strip():
                     continue
-                if not has_rows and piece.strip() == "[]":
+                if not has_rows and line_text.strip() == "[]":
                     is_empty_list = True
                     continue
                 has_rows = True
-                if len(piece) >= LONGEST_RECORD:
-                    while piece and not piece.endswith(("\n", "\r")):
-                        piece = text.readline(LONGEST_RECORD)
-                    yield _broken(line, "", "too-long", f"The line is longer than {LONGEST_RECORD:,} characters.")
+                if len(line_text) >= LONGEST_RECORD:
+                    while line_text and not line_text.endswith(("\n", "\r")):
+                        line_text = text_file.readline(LONGEST_RECORD)
+                    yield _broken(
+                        line_number, "", "too-long", f"The line is longer than {LONGEST_RECORD:,} characters."
+                    )
                     continue
-                yield _record(line, piece.strip())
+                yield _record(line_number, line_text.strip())
             if not has_rows:
                 expected = "It takes JSON objects, one per line."
                 empty = NoRows if is_empty_list else EmptyFile
                 raise empty(self._source.name, expected=expected)
 
 
-def parsed(text: str) -> Record:
+def parsed(line_text: str) -> Record:
     """The object in a line. Raises ValueError with the reason as a sentence."""
     try:
-        value = json.loads(
-            text,
+        json_object = json.loads(
+            line_text,
             # Keep the digits as text: a float would round.
             parse_float=str,
             parse_int=str,
@@ -59,31 +61,33 @@ def parsed(text: str) -> Record:
         ) from None
     except RecursionError:
         raise ValueError("It is nested too deep.") from None
-    if not isinstance(value, dict):
+    if not isinstance(json_object, dict):
         raise ValueError("It is JSON, but not an object.")
-    return value
+    return json_object
 
 
-def _record(line: int, text: str) -> tuple[int, str, Record] | BadRow:
+def _record(line_number: int, line_text: str) -> tuple[int, str, Record] | BadRow:
     try:
-        return line, text, parsed(text)
+        return line_number, line_text, parsed(line_text)
     except ValueError as error:
-        return _broken(line, text, "invalid-json", str(error))
+        return _broken(line_number, line_text, "invalid-json", str(error))
 
 
-def _broken(line: int, text: str, code: str, message: str) -> BadRow:
-    problem = Problem(line, "", text, code, message, "Write one object per line, with its keys in double quotes.")
-    return BadRow(line, (problem,), text[:_KEPT_OF_BROKEN])
+def _broken(line_number: int, line_text: str, code: str, message: str) -> BadRow:
+    problem = Problem(
+        line_number, "", line_text, code, message, "Write one object per line, with its keys in double quotes."
+    )
+    return BadRow(line_number, (problem,), line_text[:_KEPT_OF_BROKEN])
 
 
 def _no_constant(word: str) -> None:
     raise ValueError(f"{word} is not a JSON number.")
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> Record:
+def _no_key_twice(keys_and_values: list[tuple[str, Any]]) -> Record:
     record: Record = {}
-    for key, value in pairs:
+    for key, json_value in keys_and_values:
         if key in record:
             raise ValueError(f"The key {key[:40]!a} appears twice.")
-        record[key] = value
+        record[key] = json_value
     return record

@@ -31,10 +31,10 @@ class FileProblem(UsageProblem):
 
     code = "file-unreadable"
 
-    def __init__(self, name: str, what: str, *, hint: str = "", line: int = 0) -> None:
-        where = f"{name}, line {line}" if line else name
-        context: dict[str, object] = {"file": name} | ({"line": line} if line else {})
-        super().__init__(f"{where}: {what}.", hint=hint, context=context)
+    def __init__(self, file_name: str, message: str, *, hint: str = "", line: int = 0) -> None:
+        place = f"{file_name}, line {line}" if line else file_name
+        context: dict[str, object] = {"file": file_name} | ({"line": line} if line else {})
+        super().__init__(f"{place}: {message}.", hint=hint, context=context)
 
 
 class FileNotThere(FileProblem):
@@ -76,7 +76,7 @@ class Source:
     path: Path
     sha256: str = ""
     size: int = 0
-    _stamp: tuple[int, ...] = ()
+    _file_stamp: tuple[int, ...] = ()
     _copy: IO[bytes] | None = field(default=None, repr=False)
 
     def __enter__(self) -> "Source":
@@ -111,8 +111,8 @@ class Source:
                 self._check_unchanged(file)
                 if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
                     file.seek(0)
-                text = TextIOWrapper(file, encoding="utf-8", newline="")
-                yield text
+                text_file = TextIOWrapper(file, encoding="utf-8", newline="")
+                yield text_file
                 self._check_unchanged(file)
         except UnicodeDecodeError:
             raise FileChanged(self.name) from None
@@ -120,75 +120,79 @@ class Source:
             raise FileProblem(self.name, _reason(error)) from error
 
     def _check_unchanged(self, file: BinaryIO) -> None:
-        if self._stamp and _stamp(file) != self._stamp:
+        if self._file_stamp and _stamp(file) != self._file_stamp:
             raise FileChanged(self.name)
 
 
 def open_source(path_or_dash: str, stdin: BinaryIO) -> Source:
     """A file, or standard input for `-`, checked. Raises FileProblem and its subclasses."""
-    name = "standard input" if path_or_dash == STANDARD_INPUT else _printable(path_or_dash)
+    source_name = "standard input" if path_or_dash == STANDARD_INPUT else _printable(path_or_dash)
     try:
         if path_or_dash == STANDARD_INPUT:
-            return _copy_to_disk(name, stdin)
+            return _copy_to_disk(source_name, stdin)
         with open(path_or_dash, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 # A pipe can be read only once.
-                return _copy_to_disk(name, file)
-            source = Source(name, Path(path_or_dash), _stamp=_stamp(file))
+                return _copy_to_disk(source_name, file)
+            source = Source(source_name, Path(path_or_dash), _file_stamp=_stamp(file))
             _read_through(source, file)
             return source
     except FileNotFoundError:
-        raise FileNotThere(name, "there is no such file", hint="Check its name and the folder you are in.") from None
+        raise FileNotThere(
+            source_name, "there is no such file", hint="Check its name and the folder you are in."
+        ) from None
     except (OSError, ValueError) as error:
-        raise FileProblem(name, _reason(error)) from error
+        raise FileProblem(source_name, _reason(error)) from error
 
 
-def _copy_to_disk(name: str, stream: BinaryIO) -> Source:
+def _copy_to_disk(source_name: str, stream: BinaryIO) -> Source:
     """A copy in a private temporary file, deleted when the source is closed."""
-    aside = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the source closes it
+    copy_file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the source closes it
         prefix="refundcli-", dir=temporary_folder()
     )
     try:
         while piece := stream.read(_PIECE):
-            aside.write(piece)
-        aside.flush()
-        source = Source(name, Path(aside.name), _copy=aside)
-        aside.seek(0)
-        _read_through(source, aside)
+            copy_file.write(piece)
+        copy_file.flush()
+        source = Source(source_name, Path(copy_file.name), _copy=copy_file)
+        copy_file.seek(0)
+        _read_through(source, copy_file)
     except BaseException:
-        aside.close()
+        copy_file.close()
         raise
     return source
 
 
 def _read_through(source: Source, file: IO[bytes]) -> None:
     """Hash it, measure it and check every byte. Raises NotUtf8."""
-    digest, decode, lines = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 1
+    digest, decoder, line_number = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")(), 1
     while piece := file.read(_PIECE):
         if not source.size:
             _check_beginning(source.name, piece)
         digest.update(piece)
         source.size += len(piece)
-        _check_piece(source.name, decode, piece, lines)
-        lines += piece.count(b"\n")
-    _check_piece(source.name, decode, b"", lines)
+        _check_piece(source.name, decoder, piece, line_number)
+        line_number += piece.count(b"\n")
+    _check_piece(source.name, decoder, b"", line_number)
     source.sha256 = digest.hexdigest()
 
 
-def _check_beginning(name: str, piece: bytes) -> None:
-    if piece.startswith(_ZIP):
-        raise NotUtf8(name, "this is a spreadsheet or an archive, not text", hint=_SAVE_AS)
-    if piece.startswith(_UTF16_OR_32) or b"\0" in piece.partition(b"\n")[0]:
-        raise NotUtf8(name, "the text is in UTF-16 or is binary; UTF-8 is needed", hint=_SAVE_AS)
+def _check_beginning(source_name: str, first_piece: bytes) -> None:
+    if first_piece.startswith(_ZIP):
+        raise NotUtf8(source_name, "this is a spreadsheet or an archive, not text", hint=_SAVE_AS)
+    if first_piece.startswith(_UTF16_OR_32) or b"\0" in first_piece.partition(b"\n")[0]:
+        raise NotUtf8(source_name, "the text is in UTF-16 or is binary; UTF-8 is needed", hint=_SAVE_AS)
 
 
-def _check_piece(name: str, decode: codecs.IncrementalDecoder, piece: bytes, line: int) -> None:
+def _check_piece(source_name: str, decoder: codecs.IncrementalDecoder, piece: bytes, first_line: int) -> None:
     try:
-        decode.decode(piece, final=not piece)
+        decoder.decode(piece, final=not piece)
     except UnicodeDecodeError as error:
-        at = line + error.object[: error.start].count(b"\n")
-        wrong = error.object[error.start]
-        raise NotUtf8(name, f"the byte 0x{wrong:02x} is not UTF-8 text", hint=_SAVE_AS, line=at) from None
+        bad_line = first_line + error.object[: error.start].count(b"\n")
+        bad_byte = error.object[error.start]
+        raise NotUtf8(
+            source_name, f"the byte 0x{bad_byte:02x} is not UTF-8 text", hint=_SAVE_AS, line=bad_line
+        ) from None
 
 
 def _stamp(file: IO[bytes]) -> tuple[int, ...]:
@@ -204,5 +208,5 @@ def _printable(name: str) -> str:
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, IsADirectoryError):
         return "this is a folder; name a file"
-    text = error.strerror if isinstance(error, OSError) else str(error)
-    return (text or "it cannot be read").lower()
+    error_text = error.strerror if isinstance(error, OSError) else str(error)
+    return (error_text or "it cannot be read").lower()

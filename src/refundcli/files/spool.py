@@ -26,12 +26,12 @@ class DiskSpool:
         self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
             prefix="refundcli-rows-", dir=temporary_folder()
         )
-        self._line = sqlite3.connect(self._file.name, isolation_level=None)
+        self._connection = sqlite3.connect(self._file.name, isolation_level=None)
         # The file need not survive the process.
         for pragma in ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}"):
-            self._line.execute(f"PRAGMA {pragma}")
-        self._line.executescript(_SCHEMA)
-        self._line.execute("BEGIN")
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute("BEGIN")
 
     def __enter__(self) -> "DiskSpool":
         return self
@@ -40,50 +40,55 @@ class DiskSpool:
         self.close()
 
     def close(self) -> None:
-        self._line.close()
+        self._connection.close()
         self._file.close()
 
     def put(self, rows: Sequence[CheckedRow]) -> None:
         if rows:
-            self._line.execute("INSERT INTO chunk (rows) VALUES (?)", (pickle.dumps(list(rows)),))
+            self._connection.execute("INSERT INTO chunk (rows) VALUES (?)", (pickle.dumps(list(rows)),))
 
     def chunks(self) -> Iterator[list[CheckedRow]]:
         query = "SELECT n, rows FROM chunk WHERE n > ? ORDER BY n LIMIT 1"
-        after = 0
-        while chunk := self._line.execute(query, (after,)).fetchone():
-            after, rows = chunk
+        chunk_number = 0
+        while chunk := self._connection.execute(query, (chunk_number,)).fetchone():
+            chunk_number, pickled_rows = chunk
             # From a private file of this process, written just before.
-            yield pickle.loads(rows)  # noqa: S301
+            yield pickle.loads(pickled_rows)  # noqa: S301
 
     def occurrences(self, texts: Sequence[str]) -> list[int]:
-        again = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (text) DO UPDATE SET times = times + 1 RETURNING times"
-        return [self._line.execute(again, (_short(text),)).fetchone()[0] for text in texts]
+        statement = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (text) DO UPDATE SET times = times + 1 RETURNING times"
+        return [self._connection.execute(statement, (_short(text),)).fetchone()[0] for text in texts]
 
-    def first_with_key(self, keys: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
-        firsts = {}
-        for key, (line, content) in keys.items():
-            new = (_short(key), line, _short(content))
-            self._line.execute("INSERT OR IGNORE INTO key VALUES (?,?,?)", new)
-            first, stored = self._line.execute("SELECT line, content FROM key WHERE key = ?", new[:1]).fetchone()
-            firsts[key] = (int(first), content if stored == new[2] else "")
-        return firsts
+    def first_with_key(self, line_and_content_by_key: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
+        first_by_key = {}
+        for key, (row_line, content) in line_and_content_by_key.items():
+            hashed_key_row = (_short(key), row_line, _short(content))
+            self._connection.execute("INSERT OR IGNORE INTO key VALUES (?,?,?)", hashed_key_row)
+            first_line, stored_hash = self._connection.execute(
+                "SELECT line, content FROM key WHERE key = ?", hashed_key_row[:1]
+            ).fetchone()
+            first_by_key[key] = (int(first_line), content if stored_hash == hashed_key_row[2] else "")
+        return first_by_key
 
     def line_of(self, facts: str) -> int:
-        row = self._line.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
+        row = self._connection.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
         return row[0] if row else 0
 
-    def add_lines(self, lines: Mapping[str, int]) -> None:
-        values = ((_short(facts), line) for facts, line in lines.items())
-        self._line.executemany("INSERT OR IGNORE INTO said VALUES (?,?)", values)
+    def add_lines(self, line_by_facts: Mapping[str, int]) -> None:
+        parameters = ((_short(facts), line) for facts, line in line_by_facts.items())
+        self._connection.executemany("INSERT OR IGNORE INTO said VALUES (?,?)", parameters)
 
-    def taken(self, payments: Sequence[int]) -> dict[int, tuple[int, int]]:
-        marks = ",".join("?" * len(payments))
-        query = f"SELECT id, taken, charged_back FROM payment WHERE id IN ({marks})"  # noqa: S608 - marks only
-        return {of: (reserved, charged) for of, reserved, charged in self._line.execute(query, payments)}
+    def taken(self, payment_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+        placeholders = ",".join("?" * len(payment_ids))
+        query = f"SELECT id, taken, charged_back FROM payment WHERE id IN ({placeholders})"  # noqa: S608 - marks only
+        return {
+            payment_id: (taken_minor, charged_back_minor)
+            for payment_id, taken_minor, charged_back_minor in self._connection.execute(query, payment_ids)
+        }
 
     def take(self, amounts_by_payment: Mapping[int, tuple[int, int]]) -> None:
-        values = ((of, *amounts) for of, amounts in amounts_by_payment.items())
-        self._line.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?)", values)
+        parameters = ((payment_id, *amounts) for payment_id, amounts in amounts_by_payment.items())
+        self._connection.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?)", parameters)
 
 
 def _short(text: str) -> bytes:

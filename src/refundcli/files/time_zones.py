@@ -21,18 +21,18 @@ _IANA = re.compile(r"(?!right/|posix/)[A-Za-z_]+(?:/[A-Za-z0-9_+-]+){1,2}", re.A
 
 
 @lru_cache
-def time_zone(name: str) -> tzinfo | None:
+def time_zone(zone_name: str) -> tzinfo | None:
     """None for an unknown or ambiguous name: a time without a known zone is never read as UTC."""
-    hours = _HOURS.get(name.upper())
-    if hours is not None:
-        return timezone(timedelta(hours=hours))
-    offset = _OFFSET.fullmatch(name.upper())
-    if offset:
-        ahead = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
-        return timezone(-ahead if offset[1] == "-" else ahead)
-    if not _IANA.fullmatch(name):
+    utc_hours = _HOURS.get(zone_name.upper())
+    if utc_hours is not None:
+        return timezone(timedelta(hours=utc_hours))
+    offset_match = _OFFSET.fullmatch(zone_name.upper())
+    if offset_match:
+        utc_offset = timedelta(hours=int(offset_match[2]), minutes=int(offset_match[3] or 0))
+        return timezone(-utc_offset if offset_match[1] == "-" else utc_offset)
+    if not _IANA.fullmatch(zone_name):
         return None
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(zone_name)
     except (KeyError, ValueError, OSError):
         return None

@@ -31,29 +31,30 @@ class AuditTrail:
     """
 
     def __init__(self, session: Session, now: datetime, operator: str, host: str, *, zone: tzinfo = UTC) -> None:
+        """`now`: by the store's clock; `host`: of this process; `zone`: of the books' days."""
         self._session = session
         self._now, self._zone = now, zone
         self.operator, self._host = operator, host
-        self._head: tuple[int, str] | None = None
-        self._waiting: list[tuple[Any, ...]] = []
+        self._last_written: tuple[int, str] | None = None
+        self._unwritten_entries: list[tuple[Any, ...]] = []
 
     @cached_property
     def _newest(self) -> tuple[int, str, datetime | None]:
         """Number, seal and time of the newest entry at the start of the transaction."""
-        newest = select(AuditEntryRow.seq, AuditEntryRow.hash, AuditEntryRow.at)
-        row = self._session.exec(newest.order_by(col(AuditEntryRow.seq).desc()).limit(1)).first()
-        return (row[0], row[1], row[2]) if row else (0, "", None)
+        query = select(AuditEntryRow.seq, AuditEntryRow.hash, AuditEntryRow.at)
+        newest_row = self._session.exec(query.order_by(col(AuditEntryRow.seq).desc()).limit(1)).first()
+        return (newest_row[0], newest_row[1], newest_row[2]) if newest_row else (0, "", None)
 
     @cached_property
     def _is_clock_right(self) -> bool:
-        newest = self._newest[2]
-        return newest is None or is_plausible(self._now, newest)
+        newest_at = self._newest[2]
+        return newest_at is None or is_plausible(self._now, newest_at)
 
     @cached_property
     def at(self) -> datetime:
         """The time of this transaction."""
-        newest = self._newest[2]
-        return self._now if newest is None or self._is_clock_right else newest
+        newest_at = self._newest[2]
+        return self._now if newest_at is None or self._is_clock_right else newest_at
 
     @cached_property
     def _who(self) -> str:
@@ -61,9 +62,11 @@ class AuditTrail:
 
     def check_clock(self) -> None:
         """Called before a number, a date or a lease is assigned. Raises WrongClock."""
-        newest = self._newest[2]
-        if newest is not None and not self._is_clock_right:
-            raise WrongClock(self._now, newest, is_database=self._session.get_bind().dialect.name == "postgresql")
+        newest_at = self._newest[2]
+        if newest_at is not None and not self._is_clock_right:
+            raise WrongClock(
+                self._now, newest_at, is_database_clock=self._session.get_bind().dialect.name == "postgresql"
+            )
 
     def dated(self, at: datetime, on: date) -> tuple[datetime, date]:
         """The time and the day to record: those of the books if the clock cannot be right."""
@@ -76,41 +79,42 @@ class AuditTrail:
 
     def accept_clock(self) -> datetime | None:
         """Accept the clock and audit that. Returns the time of the entry that was the newest before."""
-        newest = self._newest[2]
+        newest_at = self._newest[2]
         self._is_clock_right, self.at = True, self._now
-        before = {"newest": newest.isoformat()} if newest else {}
-        self.write("clock accepted", "store", before, {"clock": self._now.isoformat()})
-        return newest
+        facts_before = {"newest": newest_at.isoformat()} if newest_at else {}
+        self.write("clock accepted", "store", facts_before, {"clock": self._now.isoformat()})
+        return newest_at
 
     @property
     def head(self) -> tuple[int, str] | None:
         """Number and seal of the newest entry written here; None if there is none."""
-        return self._head
+        return self._last_written
 
     def write(self, action: str, subject: str, before: dict[str, Any], after: dict[str, Any]) -> None:
-        seq, previous = self._head or self._newest[:2]
-        fields = (action, subject, canonical(before), canonical(after), previous)
-        sealed = _seal(seq + 1, self._who, fields)
-        self._waiting.append((seq + 1, *fields, sealed))
-        self._head = (seq + 1, sealed)
+        """`subject`: the number or id of what changes; `before` and `after`: its facts that change."""
+        previous_seq, previous_seal = self._last_written or self._newest[:2]
+        sealed_fields = (action, subject, canonical(before), canonical(after), previous_seal)
+        seal = _seal(previous_seq + 1, self._who, sealed_fields)
+        self._unwritten_entries.append((previous_seq + 1, *sealed_fields, seal))
+        self._last_written = (previous_seq + 1, seal)
 
     def mark(self) -> tuple[tuple[int, str] | None, int]:
         """The current position, for `back_to` when later entries are undone."""
-        return self._head, len(self._waiting)
+        return self._last_written, len(self._unwritten_entries)
 
     def back_to(self, mark: tuple[tuple[int, str] | None, int]) -> None:
         """Drop the entries written since. They were not flushed yet: that happens just before the commit."""
-        self._head, waiting_count = mark
-        del self._waiting[waiting_count:]
+        self._last_written, waiting_count = mark
+        del self._unwritten_entries[waiting_count:]
 
     def flush(self) -> None:
         """Insert all entries of the transaction in one statement, just before its commit."""
-        if self._waiting:
+        if self._unwritten_entries:
             connection = self._session.connection()
-            who = (stored(connection, self.at), self.operator, self._host)
-            rows = [(seq, *who, *rest) for seq, *rest in self._waiting]
-            insert_many(connection, "audit_entry", _COLUMNS, rows)
-            self._waiting = []
+            shared_fields = (stored(connection, self.at), self.operator, self._host)
+            entry_rows = [(seq, *shared_fields, *entry_fields) for seq, *entry_fields in self._unwritten_entries]
+            insert_many(connection, "audit_entry", _COLUMNS, entry_rows)
+            self._unwritten_entries = []
 
 
 def _who(at: datetime, operator: str, host: str) -> str:
@@ -118,10 +122,10 @@ def _who(at: datetime, operator: str, host: str) -> str:
     return _quoted((at.isoformat(timespec="microseconds"), operator, host))
 
 
-def _seal(seq: int, who: str, fields: Sequence[str]) -> str:
+def _seal(seq: int, shared_fields: str, fields: Sequence[str]) -> str:
     """A hash over every field and the previous seal; JSON's quotes mark where each field ends."""
     # The text of a JSON list, built by hand for speed: a bulk run seals millions.
-    return hashlib.sha256(f"[{seq}, {who}, {_quoted(fields)}]".encode()).hexdigest()
+    return hashlib.sha256(f"[{seq}, {shared_fields}, {_quoted(fields)}]".encode()).hexdigest()
 
 
 def _quoted(texts: Sequence[str]) -> str:
@@ -133,18 +137,20 @@ class Chain:
     """The chain of entries, verified page by page from the first one."""
 
     verified_to: int = 0
-    _expected: int = 1
-    _previous: str = ""
+    _expected_seq: int = 1
+    _previous_seal: str = ""
 
-    def broken_seals(self, session: Session, *, newest: int, limit: int) -> list[int]:
+    def broken_seals(self, session: Session, *, newest_seq: int, row_count: int) -> list[int]:
         """The numbers of the entries of the next page whose seal or place in the chain is wrong."""
         seq_column = _ENTRY.c.seq
-        page = sql.select(*(_ENTRY.c[name] for name in _COLUMNS)).where(seq_column > self.verified_to)
-        page = page.where(seq_column <= newest).order_by(seq_column).limit(limit)
-        broken = []
-        for seq, at, operator, host, *fields, sealed in session.execute(page):
-            is_right = fields[-1] == self._previous and sealed == _seal(seq, _who(at, operator, host), fields)
-            if seq != self._expected or not is_right:
-                broken.append(seq)
-            self._expected, self._previous, self.verified_to = seq + 1, sealed, seq
-        return broken
+        page_query = sql.select(*(_ENTRY.c[column] for column in _COLUMNS)).where(seq_column > self.verified_to)
+        page_query = page_query.where(seq_column <= newest_seq).order_by(seq_column).limit(row_count)
+        broken_seqs = []
+        for seq, written_at, operator, host, *fields, seal in session.execute(page_query):
+            is_seal_right = fields[-1] == self._previous_seal and seal == _seal(
+                seq, _who(written_at, operator, host), fields
+            )
+            if seq != self._expected_seq or not is_seal_right:
+                broken_seqs.append(seq)
+            self._expected_seq, self._previous_seal, self.verified_to = seq + 1, seal, seq
+        return broken_seqs

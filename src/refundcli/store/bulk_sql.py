@@ -34,12 +34,12 @@ def insert_many(
     `or_nothing`: a refused row rolls back the whole transaction, past its savepoints. That spares SQLite a journal per
     statement, a third of the time; the error must not be caught within the transaction.
     """
-    mark, verb = _mark(connection), "INSERT"
+    placeholder, verb = _mark(connection), "INSERT"
     if or_nothing and connection.dialect.name == "sqlite":
         verb = "INSERT OR ROLLBACK"
-    for some in chunked(rows, _AT_ONCE):
-        statement = _insert(verb, table, tuple(columns), len(some), mark)
-        connection.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
+    for row_chunk in chunked(rows, _AT_ONCE):
+        statement = _insert(verb, table, tuple(columns), len(row_chunk), placeholder)
+        connection.exec_driver_sql(statement, tuple(chain.from_iterable(row_chunk)))
 
 
 def update_many(connection: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -60,24 +60,24 @@ def set_cache_size(connection: Connection, kib: int) -> None:
 def new_ids(connection: Connection, table: str, count: int) -> Sequence[int]:
     """Ids for `count` new rows: SQLite has no other writer now, and PostgreSQL has a sequence."""
     if connection.dialect.name == "sqlite":
-        newest = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table}").scalar_one()  # noqa: S608
-        return range(newest + 1, newest + 1 + count)
-    counted = f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, %s)"  # noqa: S608
-    return list(connection.exec_driver_sql(counted, (count,)).scalars())
+        newest_id = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table}").scalar_one()  # noqa: S608
+        return range(newest_id + 1, newest_id + 1 + count)
+    ids_query = f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, %s)"  # noqa: S608
+    return list(connection.exec_driver_sql(ids_query, (count,)).scalars())
 
 
-def stored(connection: Connection, value: datetime | date | None) -> Any:
+def stored(connection: Connection, time_or_date: datetime | date | None) -> Any:
     """A time or a date as this database's driver stores it: on SQLite, text in the form that SQLAlchemy reads."""
-    if value is None or connection.dialect.name != "sqlite":
-        return value
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-    return value.isoformat()
+    if time_or_date is None or connection.dialect.name != "sqlite":
+        return time_or_date
+    if isinstance(time_or_date, datetime):
+        return time_or_date.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    return time_or_date.isoformat()
 
 
-def flags(connection: Connection, values: Iterable[bool]) -> list[Any]:
+def flags(connection: Connection, booleans: Iterable[bool]) -> list[Any]:
     """Booleans as this database's driver stores them: on SQLite, numbers."""
-    return list(map(int, values)) if connection.dialect.name == "sqlite" else list(values)
+    return list(map(int, booleans)) if connection.dialect.name == "sqlite" else list(booleans)
 
 
 def _mark(connection: Connection) -> str:
@@ -85,7 +85,7 @@ def _mark(connection: Connection) -> str:
 
 
 @lru_cache
-def _insert(verb: str, table: str, columns: tuple[str, ...], rows: int, mark: str) -> str:
-    names = ", ".join(f'"{column}"' for column in columns)
-    row = f"({', '.join([mark] * len(columns))})"
-    return f"{verb} INTO {table} ({names}) VALUES {', '.join([row] * rows)}"
+def _insert(verb: str, table: str, columns: tuple[str, ...], row_count: int, placeholder: str) -> str:
+    column_list = ", ".join(f'"{column}"' for column in columns)
+    row_placeholders = f"({', '.join([placeholder] * len(columns))})"
+    return f"{verb} INTO {table} ({column_list}) VALUES {', '.join([row_placeholders] * row_count)}"

@@ -18,17 +18,19 @@ class CopyTookTooLong(sqlite3.OperationalError):
     """Other programs kept changing the store, and the copy started over each time."""
 
 
-def copy_in_steps(source: Path, copy: sqlite3.Connection) -> None:
+def copy_in_steps(source_path: Path, copy_connection: sqlite3.Connection) -> None:
     """Copy into an empty database. After a change the copy starts over, with larger steps.
 
     Raises CopyTookTooLong, and sqlite3.Error if the source cannot be read or the copy cannot be written.
     """
-    until = time.monotonic() + _COPY_SECONDS
+    deadline = time.monotonic() + _COPY_SECONDS
     # Do not create a missing file.
-    with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True)) as live:
-        for pages in _STEPS:
+    with closing(sqlite3.connect(f"{source_path.absolute().as_uri()}?mode=rw", uri=True)) as source_connection:
+        for pages_per_step in _STEPS:
             try:
-                live.backup(copy, pages=pages, progress=_Progress(until), sleep=0.05)
+                source_connection.backup(
+                    copy_connection, pages=pages_per_step, progress=_Progress(deadline), sleep=0.05
+                )
                 break
             except _Restarted:
                 continue
@@ -41,13 +43,14 @@ class _Restarted(Exception):
 class _Progress:
     """Watches a copy. Raises _Restarted after several restarts, and CopyTookTooLong."""
 
-    def __init__(self, until: float) -> None:
-        self._until, self._left, self._restarts = until, 0, 0
+    def __init__(self, deadline: float) -> None:
+        self._deadline, self._pages_left, self._restart_count = deadline, 0, 0
 
-    def __call__(self, status: int, remaining: int, total: int) -> None:
-        self._restarts += remaining > self._left
-        self._left = remaining
-        if time.monotonic() > self._until:
+    def __call__(self, sqlite_status: int, pages_left: int, total_pages: int) -> None:
+        """SQLite calls it after each step."""
+        self._restart_count += pages_left > self._pages_left
+        self._pages_left = pages_left
+        if time.monotonic() > self._deadline:
             raise CopyTookTooLong("other programs were writing to it all the time")
-        if self._restarts > _MOST_RESTARTS:
+        if self._restart_count > _MOST_RESTARTS:
             raise _Restarted

@@ -58,11 +58,11 @@ _THREAD = _Thread()
 @contextmanager
 def in_transaction() -> Iterator[None]:
     """Take no second connection to measure the time: behind a pooler, it might wait for the first one."""
-    before, _THREAD.is_in_transaction = _THREAD.is_in_transaction, True
+    was_in_transaction, _THREAD.is_in_transaction = _THREAD.is_in_transaction, True
     try:
         yield
     finally:
-        _THREAD.is_in_transaction = before
+        _THREAD.is_in_transaction = was_in_transaction
 
 
 @dataclass
@@ -73,86 +73,90 @@ class DatabaseTime:
     machine: "Clock"
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     steady: Callable[[], float] = field(default=steady_seconds)
-    _measured: _Measured | None = None
+    _measurement: _Measured | None = None
     _skew_reported: bool = False
     # By the steady clock.
-    _not_before: float = 0.0
+    _retry_seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self) -> datetime:
         """Raises StoreUnreachable and its kind while the database was never reached."""
-        measured = self._latest()
-        return measured.database + timedelta(seconds=self.steady() - measured.steady)
+        measurement = self._latest()
+        return measurement.database + timedelta(seconds=self.steady() - measurement.steady)
 
     def skew(self) -> timedelta:
         """How far the machine's clock is ahead of the database's; negative where it is behind."""
         return self.machine.now() - self()
 
     def _latest(self) -> _Measured:
-        measured = self._measured
-        if measured is None:
+        measurement = self._measurement
+        if measurement is None:
             with self._lock:
-                return self._measured or self._first()
-        if _THREAD.is_in_transaction or not self._is_due(measured):
-            return measured
+                return self._measurement or self._first()
+        if _THREAD.is_in_transaction or not self._is_due(measurement):
+            return measurement
         # Other threads wait only if the last measurement may be wrong.
-        if not self._lock.acquire(blocking=self._jumped(measured)):
-            return measured
+        if not self._lock.acquire(blocking=self._jumped(measurement)):
+            return measurement
         try:
-            if self._measured is measured:
-                self._measure_again(measured)
-            return self._measured or measured
+            if self._measurement is measurement:
+                self._measure_again(measurement)
+            return self._measurement or measurement
         finally:
             self._lock.release()
 
     def _first(self) -> _Measured:
         try:
-            self._measured = self._measure()
+            self._measurement = self._measure()
         except DBAPIError as error:
             raise store_error(error) from error
-        self._note_skew(self._measured)
-        return self._measured
+        self._note_skew(self._measurement)
+        return self._measurement
 
-    def _measure_again(self, previous: _Measured) -> None:
+    def _measure_again(self, old_measurement: _Measured) -> None:
         """An unreachable database does not delay recording an answer: the last measurement still counts."""
-        jumped = self._jumped(previous)
+        clock_jumped = self._jumped(old_measurement)
         with suppress(DBAPIError):
-            latest = self._measure()
-            if jumped or latest.error <= _MOST_ERROR_SECONDS:
-                self._measured = latest
+            new_measurement = self._measure()
+            if clock_jumped or new_measurement.error <= _MOST_ERROR_SECONDS:
+                self._measurement = new_measurement
                 return
-        self._not_before = self.steady() + (_JUMP_SECONDS if jumped else _RETRY_SECONDS)
+        self._retry_seconds = self.steady() + (_JUMP_SECONDS if clock_jumped else _RETRY_SECONDS)
 
-    def _is_due(self, measured: _Measured) -> bool:
-        now = self.steady()
-        is_old = now - measured.steady > _MEASURE_AGAIN_SECONDS or self._jumped(measured)
-        return is_old and now >= self._not_before
+    def _is_due(self, measurement: _Measured) -> bool:
+        steady_now = self.steady()
+        is_measurement_old = steady_now - measurement.steady > _MEASURE_AGAIN_SECONDS or self._jumped(measurement)
+        return is_measurement_old and steady_now >= self._retry_seconds
 
-    def _jumped(self, measured: _Measured) -> bool:
-        passed_here = (self.machine.now() - measured.machine).total_seconds()
-        return abs(passed_here - (self.steady() - measured.steady)) > _JUMP_SECONDS
+    def _jumped(self, measurement: _Measured) -> bool:
+        machine_seconds = (self.machine.now() - measurement.machine).total_seconds()
+        return abs(machine_seconds - (self.steady() - measurement.steady)) > _JUMP_SECONDS
 
     def _measure(self) -> _Measured:
         """The best of a few attempts, if the first is not good enough."""
         with self.engine.connect() as connection:
             # BEGIN may wait for a pooler's connection; the query after it is one round trip.
             connection.begin()
-            best = self._ask(connection)
+            best_measurement = self._ask(connection)
             for _ in range(_MOST_ATTEMPTS - 1):
-                if best.error <= _MOST_ERROR_SECONDS:
+                if best_measurement.error <= _MOST_ERROR_SECONDS:
                     break
-                best = min(best, self._ask(connection), key=lambda measurement: measurement.error)
-        return best
+                best_measurement = min(
+                    best_measurement, self._ask(connection), key=lambda measurement: measurement.error
+                )
+        return best_measurement
 
     def _ask(self, connection: Connection) -> _Measured:
-        started = self.steady()
-        database: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-        answered = self.steady()
-        error = (answered - started) / 2
-        return _Measured(database.astimezone(UTC), self.machine.now(), started + error, error)
+        seconds_before = self.steady()
+        database_time: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        seconds_after = self.steady()
+        error_seconds = (seconds_after - seconds_before) / 2
+        return _Measured(
+            database_time.astimezone(UTC), self.machine.now(), seconds_before + error_seconds, error_seconds
+        )
 
-    def _note_skew(self, measured: _Measured) -> None:
-        skew = measured.machine - measured.database
+    def _note_skew(self, measurement: _Measured) -> None:
+        skew = measurement.machine - measurement.database
         if abs(skew) > SKEW_WORTH_A_NOTE and not self._skew_reported:
             self._skew_reported = True
             self.tell_skew(skew)

@@ -43,27 +43,27 @@ _KINDS: tuple[tuple[str, type[StoreUnusable]], ...] = (
 
 
 @contextmanager
-def translated_errors(where: str) -> Iterator[None]:
-    """Translate errors while the store at `where` is opened, created or copied."""
+def translated_errors(store_address: str) -> Iterator[None]:
+    """Translate errors while the store at `store_address` is opened, created or copied."""
     try:
         yield
     except DBAPIError as error:
         if "not a database" in str(error.orig):
-            raise NotAStore(where, "it is not a SQLite file") from error
+            raise NotAStore(store_address, "it is not a SQLite file") from error
         raise store_error(error) from error
     except OSError as error:
         raise StoreOutOfReach(reason_of(error)) from error
 
 
 def store_error(error: DBAPIError) -> Exception:
-    text = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
-    if "locked" in text or "lock timeout" in text:
+    error_text = f"{getattr(error.orig, 'sqlstate', None) or ''} {error.orig}"
+    if "locked" in error_text or "lock timeout" in error_text:
         return StoreBusy()
     if isinstance(error, IntegrityError):
         return WouldContradict(reason(error))
-    otherwise = StoreUnreachable if _is_cut_off(error) else StoreUnusable
-    kind = next((kind for words, kind in _KINDS if words in text), otherwise)
-    return kind(reason(error))
+    default_class = StoreUnreachable if _is_cut_off(error) else StoreUnusable
+    error_class = next((error_class for text_marker, error_class in _KINDS if text_marker in error_text), default_class)
+    return error_class(reason(error))
 
 
 def _is_cut_off(error: DBAPIError) -> bool:
@@ -78,5 +78,5 @@ def reason(error: DBAPIError) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    why = (error.strerror or str(error)).lower()
-    return f"{error.filename}: {why}" if error.filename else why
+    error_text = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {error_text}" if error.filename else error_text

@@ -90,9 +90,9 @@ def _begin_sqlite(connection: Connection) -> None:
     if not connection.get_execution_options().get("writes", False):
         connection.exec_driver_sql("BEGIN")
         return
-    until = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     connection.exec_driver_sql("PRAGMA busy_timeout=0")
-    while not _try_begin(connection, is_last_attempt=time.monotonic() > until):
+    while not _try_begin(connection, is_last_attempt=time.monotonic() > deadline):
         # SQLite itself retries ten times a second, but a bulk run releases the lock only for a hundredth.
         time.sleep(_RETRY_SECONDS)
     connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
@@ -127,8 +127,8 @@ def _postgres_engine(url: URL, command: str) -> Engine:
             pool_pre_ping=True,
             connect_args=_connect_args(url, command),
         )
-    except ModuleNotFoundError as missing:
-        raise DriverMissing from missing
+    except ModuleNotFoundError as error:
+        raise DriverMissing from error
     event.listen(engine, "begin", _begin_postgres)
     return engine
 

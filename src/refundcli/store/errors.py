@@ -11,9 +11,9 @@ from refundcli.services.ports.books import BooksUnavailable
 class NoStore(StoreProblem):
     code = "no-store"
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__(
-            f"There is no store at {where} yet.",
+            f"There is no store at {address} yet.",
             hint="refundcli init   creates one;   refundcli invoice import FILE   imports invoices",
         )
 
@@ -21,9 +21,9 @@ class NoStore(StoreProblem):
 class NotAStore(StoreProblem):
     code = "not-a-store"
 
-    def __init__(self, where: str, what: str) -> None:
+    def __init__(self, address: str, reason: str) -> None:
         super().__init__(
-            f"{where} is not a refundcli store: {what}.",
+            f"{address} is not a refundcli store: {reason}.",
             hint="Name another place with --store, or set store.url in refundcli.toml.",
         )
 
@@ -31,9 +31,9 @@ class NotAStore(StoreProblem):
 class StoreNewer(StoreProblem):
     code = "store-newer"
 
-    def __init__(self, schema: str, supported: str) -> None:
+    def __init__(self, store_schema: str, newest_schema: str) -> None:
         super().__init__(
-            f"The store has schema {schema}; this program knows up to {supported}.",
+            f"The store has schema {store_schema}; this program knows up to {newest_schema}.",
             hint="Install the newer refundcli. Nothing was written.",
         )
 
@@ -41,9 +41,9 @@ class StoreNewer(StoreProblem):
 class StoreOlder(StoreProblem):
     code = "store-older"
 
-    def __init__(self, schema: str, required: str) -> None:
+    def __init__(self, store_schema: str, required_schema: str) -> None:
         super().__init__(
-            f"The store has schema {schema}; this program needs {required}.",
+            f"The store has schema {store_schema}; this program needs {required_schema}.",
             hint="refundcli store upgrade   (tell your colleagues first: they need this version too)",
         )
 
@@ -53,11 +53,11 @@ class StoreInUse(StoreProblem):
 
     code = "store-in-use"
 
-    def __init__(self, users: Sequence[str]) -> None:
+    def __init__(self, programs_and_leases: Sequence[str]) -> None:
         super().__init__(
-            f"The store is in use and was not upgraded: {'; '.join(users)}.",
+            f"The store is in use and was not upgraded: {'; '.join(programs_and_leases)}.",
             hint="Stop them first. If they are gone already:   refundcli store upgrade --force",
-            context={"users": list(users)},
+            context={"users": list(programs_and_leases)},
         )
 
 
@@ -78,13 +78,13 @@ class WrongClock(StoreProblem):
 
     code = "wrong-clock"
 
-    def __init__(self, now: datetime, newest: datetime, *, is_database: bool) -> None:
-        whose = "The database's clock" if is_database else "This machine's clock"
+    def __init__(self, clock_time: datetime, newest_entry_at: datetime, *, is_database_clock: bool) -> None:
+        clock_name = "The database's clock" if is_database_clock else "This machine's clock"
         super().__init__(
-            f"{whose} says {now:%Y-%m-%d %H:%M} UTC, but the newest entry in the books is from "
-            f"{newest:%Y-%m-%d %H:%M} UTC. Nothing was sent or changed.",
+            f"{clock_name} says {clock_time:%Y-%m-%d %H:%M} UTC, but the newest entry in the books is from "
+            f"{newest_entry_at:%Y-%m-%d %H:%M} UTC. Nothing was sent or changed.",
             hint="Set the clock right. If it is right:   refundcli store clock --accept",
-            context={"clock": now.isoformat(), "newest_entry": newest.isoformat()},
+            context={"clock": clock_time.isoformat(), "newest_entry": newest_entry_at.isoformat()},
         )
 
 
@@ -93,11 +93,11 @@ class ZonePinned(UsageProblem):
 
     code = "timezone-pinned"
 
-    def __init__(self, pinned: str, requested: str) -> None:
+    def __init__(self, pinned_timezone: str, requested_timezone: str) -> None:
         super().__init__(
-            f"The books use the time zone {pinned}. New credit notes would be dated in {requested}.",
-            hint=f"To change it anyway:   refundcli store upgrade --timezone {requested} --force",
-            context={"timezone": pinned},
+            f"The books use the time zone {pinned_timezone}. New credit notes would be dated in {requested_timezone}.",
+            hint=f"To change it anyway:   refundcli store upgrade --timezone {requested_timezone} --force",
+            context={"timezone": pinned_timezone},
         )
 
 
@@ -106,20 +106,20 @@ class DayTooEarly(UsageProblem):
 
     code = "day-too-early"
 
-    def __init__(self, timezone: str, newest: date) -> None:
+    def __init__(self, timezone: str, newest_issue_date: date) -> None:
         super().__init__(
-            f"The newest credit note is dated {newest}, and that day has not begun in {timezone}.",
+            f"The newest credit note is dated {newest_issue_date}, and that day has not begun in {timezone}.",
             hint="Try again on that day.",
-            context={"newest_credit_note": newest.isoformat()},
+            context={"newest_credit_note": newest_issue_date.isoformat()},
         )
 
 
 class NoBackupHere(UsageProblem):
     code = "no-backup-here"
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, address: str) -> None:
         super().__init__(
-            f"{where} is a PostgreSQL store: back it up with PostgreSQL's own tools.",
+            f"{address} is a PostgreSQL store: back it up with PostgreSQL's own tools.",
             hint="pg_dump --format=custom DATABASE > FILE",
         )
 
@@ -127,16 +127,16 @@ class NoBackupHere(UsageProblem):
 class BackupExists(UsageProblem):
     code = "backup-exists"
 
-    def __init__(self, target: Path) -> None:
-        super().__init__(f"{target} exists already and was not overwritten.", hint="Name another file.")
+    def __init__(self, backup_path: Path) -> None:
+        super().__init__(f"{backup_path} exists already and was not overwritten.", hint="Name another file.")
 
 
 class BackupFailed(StoreProblem):
     code = "backup-failed"
 
-    def __init__(self, target: Path, what: str) -> None:
+    def __init__(self, backup_path: Path, reason: str) -> None:
         super().__init__(
-            f"The store could not be copied to {target}: {what}.",
+            f"The store could not be copied to {backup_path}: {reason}.",
             hint="Name a file in a folder that you can write to, on a disk with enough space.",
         )
 
@@ -157,11 +157,11 @@ class StructureNotChecked(OutcomeUnknown):
 
     code = "store-not-checked"
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"SQLite's own check was not run, because it needs a copy of the file: {why}.",
+            f"SQLite's own check was not run, because it needs a copy of the file: {reason}.",
             hint="All other checks passed. Once the cause is fixed: refundcli store check",
-            context={"why": why},
+            context={"why": reason},
         )
 
 
@@ -178,43 +178,43 @@ class StoreBusy(BooksUnavailable):
 class StoreUnusable(StoreProblem):
     code = "store-unusable"
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"The store could not be used: {what}.",
+            f"The store could not be used: {reason}.",
             hint="Check the disk or the server that it is on, then:   refundcli store check",
         )
-        self.what = what
+        self.what = reason
 
 
 class StoreOutOfReach(StoreUnusable):
     code = "store-out-of-reach"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
         self.hint = "You need write access to its folder. Or name another place with --store."
 
 
 class StoreReadOnly(StoreUnusable):
     code = "store-read-only"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
         self.hint = "Make the store's file and its folder writable for you; on PostgreSQL, use the primary server."
 
 
 class StoreFull(StoreUnusable):
     code = "store-full"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
         self.hint = "Free some space on the store's disk, then:   refundcli status"
 
 
 class StoreCorrupt(StoreUnusable):
     code = "store-corrupt"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
         self.hint = "Stop using it, keep a copy of the file, and restore the last good backup."
 
 
@@ -223,17 +223,17 @@ class StoreUnreachable(StoreUnusable, BooksUnavailable):
     # A server that restarts is back by then.
     passes_within = 60.0
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
         self.hint = "Check that the database server is running, and store.url in:   refundcli config"
 
 
 class CommitUnknown(OutcomeUnknown):
     code = "commit-unknown"
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"The store did not confirm the change ({what}). It may or may not have been saved.",
+            f"The store did not confirm the change ({reason}). It may or may not have been saved.",
             hint="refundcli invoice show NUMBER   shows what was saved. Then: refundcli resume --all",
         )
 

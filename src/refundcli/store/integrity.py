@@ -167,120 +167,139 @@ def findings(books: SqlBooks) -> list[str]:
     Raises StructureNotChecked if the file could not be copied for SQLite's own check.
     """
     problems: list[str] = []
-    unchecked: StructureNotChecked | None = None
+    copy_failure: StructureNotChecked | None = None
     try:
         # One at a time: what was found so far counts even if the next part is unreadable.
         try:
             for sentence in structure_errors(books):
                 problems.append(sentence)
-        except StructureNotChecked as problem:
-            unchecked = problem
+        except StructureNotChecked as error:
+            copy_failure = error
         for sentence in _unsound(books.inspect):
             problems.append(sentence)
-    except StoreCorrupt as problem:
-        problems.append(f"the database cannot be read: {problem.what}")
-    except (ValueError, TypeError) as problem:
-        problems.append(f"a value in it cannot be read: {problem}")
-    if unchecked and not problems:
-        raise unchecked
+    except StoreCorrupt as error:
+        problems.append(f"the database cannot be read: {error.what}")
+    except (ValueError, TypeError) as error:
+        problems.append(f"a value in it cannot be read: {error}")
+    if copy_failure and not problems:
+        raise copy_failure
     return problems
 
 
-def _unsound(run: Look[Any]) -> Iterator[str]:
-    yield from _seals(run)
+def _unsound(run_read: Look[Any]) -> Iterator[str]:
+    yield from _seals(run_read)
     for table in _CHECKS:
-        yield from _rows(run, table)
-    yield from _shares(run)
-    yield from run(_numbers)
+        yield from _rows(run_read, table)
+    yield from _shares(run_read)
+    yield from run_read(_numbers)
 
 
-def _rows(run: Look[Any], table: str) -> Iterator[str]:
-    after, size = _FIRST[table], PageSize()
+def _rows(run_read: Look[Any], table: str) -> Iterator[str]:
+    after_id, page_size = _FIRST[table], PageSize()
     while True:
-        upto, problems = run(partial(_wrong_rows, table=table, after=after, size=size))
-        if upto is None:
+        last_id, problems = run_read(partial(_wrong_rows, table=table, after_id=after_id, page_size=page_size))
+        if last_id is None:
             return
         if problems:
             # In a transaction of its own: a real problem is still there.
-            _, confirmed = run(partial(_wrong_rows, table=table, after=after, upto=upto))
-            yield from (sentence for sentence in problems if sentence in set(confirmed))
-        after = upto
+            _, confirmed_problems = run_read(partial(_wrong_rows, table=table, after_id=after_id, last_id=last_id))
+            yield from (sentence for sentence in problems if sentence in set(confirmed_problems))
+        after_id = last_id
 
 
 def _wrong_rows(
-    session: Session, *, table: str, after: int | str, size: "PageSize | None" = None, upto: int | str | None = None
+    session: Session,
+    *,
+    table: str,
+    after_id: int | str,
+    page_size: "PageSize | None" = None,
+    last_id: int | str | None = None,
 ) -> tuple[int | str | None, list[str]]:
     """The last key of the page (None at the end of the table), and what is wrong with its rows."""
-    if size:
-        with size.timed() as limit:
-            keys = f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :limit) page"
-            upto = session.execute(text(keys), {"after": after, "limit": limit}).scalar()
-            return upto, [] if upto is None else _wrong_rows(session, table=table, after=after, upto=upto)[1]
-    page = {"after": after, "upto": upto}
-    return upto, [
-        sentence.format(name)
-        for sentence, query in _CHECKS[table].items()
-        for (name,) in session.execute(text(query), page)
+    if page_size:
+        with page_size.timed() as row_count:
+            last_id_query = (
+                f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :limit) page"
+            )
+            last_id = session.execute(text(last_id_query), {"after": after_id, "limit": row_count}).scalar()
+            return last_id, [] if last_id is None else _wrong_rows(
+                session, table=table, after_id=after_id, last_id=last_id
+            )[1]
+    id_range = {"after": after_id, "upto": last_id}
+    return last_id, [
+        problem_format.format(id_or_number)
+        for problem_format, query in _CHECKS[table].items()
+        for (id_or_number,) in session.execute(text(query), id_range)
     ]
 
 
-def _seals(run: Look[Any]) -> Iterator[str]:
+def _seals(run_read: Look[Any]) -> Iterator[str]:
     """Check the chain up to the entry that was the newest at the start; later entries build on it."""
-    chain, size = Chain(), PageSize()
-    newest = run(lambda session: session.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
-    while chain.verified_to < newest:
-        before = chain.verified_to
-        for seq in run(partial(_broken_seals, chain=chain, newest=newest, size=size)):
+    chain, page_size = Chain(), PageSize()
+    newest_seq = run_read(lambda session: session.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
+    while chain.verified_to < newest_seq:
+        verified_before = chain.verified_to
+        for seq in run_read(partial(_broken_seals, chain=chain, newest_seq=newest_seq, page_size=page_size)):
             yield f"audit entry {seq} was changed, or one before it is missing"
-        if chain.verified_to == before:
+        if chain.verified_to == verified_before:
             return
 
 
-def _broken_seals(session: Session, *, chain: Chain, newest: int, size: "PageSize") -> list[int]:
-    with size.timed() as limit:
-        return chain.broken_seals(session, newest=newest, limit=limit)
+def _broken_seals(session: Session, *, chain: Chain, newest_seq: int, page_size: "PageSize") -> list[int]:
+    with page_size.timed() as row_count:
+        return chain.broken_seals(session, newest_seq=newest_seq, row_count=row_count)
 
 
-def _shares(run: Look[Any]) -> Iterator[str]:
+def _shares(run_read: Look[Any]) -> Iterator[str]:
     """Recompute what counts against each share of a payment."""
-    after, size = -1, PageSize()
+    after_id, page_size = -1, PageSize()
     while True:
-        firsts: list[int] = run(partial(_shared, after=after, size=size))
-        if not firsts:
+        first_share_ids: list[int] = run_read(partial(_shared, after_id=after_id, page_size=page_size))
+        if not first_share_ids:
             return
-        for first_share in firsts:
-            wrong = run(partial(_wrong_shares, first_share=first_share))
-            if wrong:
-                again = run(partial(_wrong_shares, first_share=first_share))
-                yield from (sentence for sentence in wrong if sentence in again)
-        after = firsts[-1]
+        for first_share_id in first_share_ids:
+            problems = run_read(partial(_wrong_shares, first_share_id=first_share_id))
+            if problems:
+                confirmed_problems = run_read(partial(_wrong_shares, first_share_id=first_share_id))
+                yield from (sentence for sentence in problems if sentence in confirmed_problems)
+        after_id = first_share_ids[-1]
 
 
-def _shared(session: Session, *, after: int, size: "PageSize") -> list[int]:
+def _shared(session: Session, *, after_id: int, page_size: "PageSize") -> list[int]:
     query = "SELECT DISTINCT share_of FROM payment WHERE share_of > :after ORDER BY share_of LIMIT :limit"
-    with size.timed() as limit:
-        return list(session.execute(text(query), {"after": after, "limit": limit}).scalars())
+    with page_size.timed() as row_count:
+        return list(session.execute(text(query), {"after": after_id, "limit": row_count}).scalars())
 
 
-def _wrong_shares(session: Session, *, first_share: int) -> list[str]:
-    rows = share_rows(session, first_share)
-    if all(row.id != first_share for row in rows):
+def _wrong_shares(session: Session, *, first_share_id: int) -> list[str]:
+    shares = share_rows(session, first_share_id)
+    if all(share.id != first_share_id for share in shares):
         return []  # reported above
-    refunds = SqlReading(session).refunds_of_payments(rows)
-    disputes = disputes_by_payment(session, [first_share]).get(first_share, [])
-    disputed, counted = taken_by_disputes(rows, disputes), sum(row.dispute_recorded for row in rows)
-    recorded = sum(refund.amount.minor for refund in refunds if refund.stands_for_dispute)
-    beyond = 0 < counted <= disputed < recorded
-    problems = [f"payment {first_share}: more is recorded as chargebacks than its lost disputes took"] if beyond else []
+    refunds = SqlReading(session).refunds_of_payments(shares)
+    disputes = disputes_by_payment(session, [first_share_id]).get(first_share_id, [])
+    disputed_minor, counted_minor = taken_by_disputes(shares, disputes), sum(share.dispute_recorded for share in shares)
+    recorded_minor = sum(refund.amount.minor for refund in refunds if refund.stands_for_dispute)
+    is_over_recorded = 0 < counted_minor <= disputed_minor < recorded_minor
+    problems = (
+        [f"payment {first_share_id}: more is recorded as chargebacks than its lost disputes took"]
+        if is_over_recorded
+        else []
+    )
     return problems + [
-        f"payment {row.id}: what counts against its share does not match its refunds and disputes"
-        for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True)
-        if (row.reserved, row.returned_elsewhere, row.lost) != (sums.reserved, sums.refunded_externally, sums.lost)
+        f"payment {share.id}: what counts against its share does not match its refunds and disputes"
+        for share, sums in zip(shares, sums_of(shares, refunds, disputes), strict=True)
+        if (share.reserved, share.returned_elsewhere, share.lost)
+        != (sums.reserved, sums.refunded_externally, sums.lost)
     ]
 
 
 def _numbers(session: Session) -> list[str]:
     """As many numbers were issued as were counted. They are unique, so the series has no gap (I9)."""
-    series = session.execute(text(_SERIES)).all()
-    counted, issued = sum(int(row[1]) for row in series), int(series[0][2]) if series else 0
-    return [] if counted == issued else [f"{counted} credit-note numbers were counted, but {issued} were issued"]
+    counter_rows = session.execute(text(_SERIES)).all()
+    counted_numbers = sum(int(counter_row[1]) for counter_row in counter_rows)
+    issued_numbers = int(counter_rows[0][2]) if counter_rows else 0
+    return (
+        []
+        if counted_numbers == issued_numbers
+        else [f"{counted_numbers} credit-note numbers were counted, but {issued_numbers} were issued"]
+    )

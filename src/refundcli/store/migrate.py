@@ -48,8 +48,8 @@ def ensure_schema(
 ) -> Upgraded | None:
     """Create the schema in an empty store, upgrade an older one (SQLite), refuse a newer or foreign one.
 
-    `writing`: may create a store. `upgrades`: may upgrade an existing one, because the command is going to write.
-    Raises NoStore, NotAStore, StoreNewer, StoreOlder.
+    `at`: the time now. `writing`: may create a store. `upgrades`: may upgrade an existing one, because the command is
+    going to write. Raises NoStore, NotAStore, StoreNewer, StoreOlder.
     """
     path = sqlite_path(engine)
     if path and path.is_dir():
@@ -95,13 +95,13 @@ def upgrade(
             if schema and connection.dialect.name == "postgresql" and not force:
                 _refuse_users(connection, at)
             path = sqlite_path(engine)
-            copy = _copy_of_older(path, schema, at) if path and schema else None
+            backup_path = _copy_of_older(path, schema, at) if path and schema else None
             _run_alembic(connection)
             _initialize_store(connection, at)
-            pinned = _pin_timezone(connection, timezone)
+            pinned_timezone = _pin_timezone(connection, timezone)
             if schema:
-                _audit_upgrade(connection, schema, pinned, at, operator)
-            return Upgraded(schema, HEAD, pinned, copy)
+                _audit_upgrade(connection, schema, pinned_timezone, at, operator)
+            return Upgraded(schema, HEAD, pinned_timezone, backup_path)
 
 
 def _lock_out_writers(connection: Connection) -> None:
@@ -113,19 +113,21 @@ def _lock_out_writers(connection: Connection) -> None:
 
 
 def _refuse_users(connection: Connection, at: datetime) -> None:
-    """Raises StoreInUse for connected programs, and for runs, refunds and closings with a live lease."""
-    users = []
-    for name, address in connection.execute(text(_CONNECTED)):
-        if f"{name} ".startswith(f"{program_name()} "):
+    """Raises StoreInUse for connected programs, and for leases of runs, refunds and closings that are live at `at`."""
+    programs_and_leases = []
+    for program, client_address in connection.execute(text(_CONNECTED)):
+        if f"{program} ".startswith(f"{program_name()} "):
             continue
-        users.append(f"{name or 'an unnamed program'} (from {address or 'this machine'})")
+        programs_and_leases.append(f"{program or 'an unnamed program'} (from {client_address or 'this machine'})")
     tables = inspect(connection).get_table_names()
-    for table, leased in _LEASED.items():
+    for table, leases_query in _LEASED.items():
         if table in tables:
-            leases = connection.execute(text(leased), {"at": at}).all()
-            users += [f"{what} ({owner})" for what, owner in leases if not is_gone(owner)]
-    if users:
-        raise StoreInUse(users)
+            leases = connection.execute(text(leases_query), {"at": at}).all()
+            programs_and_leases += [
+                f"{lease_subject} ({owner})" for lease_subject, owner in leases if not is_gone(owner)
+            ]
+    if programs_and_leases:
+        raise StoreInUse(programs_and_leases)
 
 
 # Programs before schema 0008 set no application name.
@@ -144,11 +146,11 @@ _LEASED = {
 
 def _copy_of_older(path: Path, schema: str, at: datetime) -> Path:
     """Copy the store beside itself under a new name: a failed upgrade may have left a copy this second."""
-    name = f"{path.name}.{schema}.{at:%Y%m%dT%H%M%SZ}"
-    names = (f"{name}{more}.bak" for more in ("", *(f"-{n}" for n in range(2, 100))))
-    copy = next(candidate for candidate in map(path.with_name, names) if not candidate.exists())
-    backup(path, copy)
-    return copy
+    base_name = f"{path.name}.{schema}.{at:%Y%m%dT%H%M%SZ}"
+    copy_names = (f"{base_name}{suffix}.bak" for suffix in ("", *(f"-{number}" for number in range(2, 100))))
+    copy_path = next(candidate for candidate in map(path.with_name, copy_names) if not candidate.exists())
+    backup(path, copy_path)
+    return copy_path
 
 
 def schema_of(engine: Engine) -> str:
@@ -158,9 +160,9 @@ def schema_of(engine: Engine) -> str:
 
 
 def _schema_in(connection: Connection) -> str:
-    tables = set(inspect(connection).get_table_names())
-    _refuse_foreign(connection, tables)
-    if "alembic_version" not in tables:
+    table_names = set(inspect(connection).get_table_names())
+    _refuse_foreign(connection, table_names)
+    if "alembic_version" not in table_names:
         return ""
     return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
@@ -172,34 +174,34 @@ def refuse_missing(engine: Engine) -> None:
         raise NoStore(str(path))
 
 
-def back_up(engine: Engine, target: Path | None, *, at: datetime) -> Path:
+def back_up(engine: Engine, target_path: Path | None, *, at: datetime) -> Path:
     """Copy a SQLite store while it is in use. Raises NoBackupHere, BackupExists, BackupFailed, NoStore, NotAStore."""
     path = sqlite_path(engine)
     if path is None:
         raise NoBackupHere(shown_url(engine))
     refuse_missing(engine)
     schema_of(engine)
-    target = target or path.with_name(f"{path.name}.{at:%Y%m%dT%H%M%SZ}.bak")
-    backup(path, target)
-    return target
+    target_path = target_path or path.with_name(f"{path.name}.{at:%Y%m%dT%H%M%SZ}.bak")
+    backup(path, target_path)
+    return target_path
 
 
-def backup(source: Path, target: Path) -> None:
+def backup(source_path: Path, target_path: Path) -> None:
     """Copy a SQLite store in use through SQLite itself; opening the file any other way drops its locks."""
     try:
-        make_folder(target.parent)
-        if os.path.lexists(target):
-            raise BackupExists(target)
-        with draft(target) as copy, closing(sqlite3.connect(copy)) as target_store:
+        make_folder(target_path.parent)
+        if os.path.lexists(target_path):
+            raise BackupExists(target_path)
+        with draft(target_path) as draft_path, closing(sqlite3.connect(draft_path)) as target_connection:
             # No journal: a kill would leave it behind. The copy gets its name only once it is complete.
-            target_store.execute("PRAGMA journal_mode = OFF")
-            copy_in_steps(source, target_store)
+            target_connection.execute("PRAGMA journal_mode = OFF")
+            copy_in_steps(source_path, target_connection)
     except FileExistsError:
-        raise BackupExists(target) from None
+        raise BackupExists(target_path) from None
     except OSError as error:
-        raise BackupFailed(target, reason_of(error)) from error
+        raise BackupFailed(target_path, reason_of(error)) from error
     except sqlite3.Error as error:
-        raise BackupFailed(target, str(error)) from error
+        raise BackupFailed(target_path, str(error)) from error
 
 
 def shown_url(engine: Engine) -> str:
@@ -207,14 +209,14 @@ def shown_url(engine: Engine) -> str:
     return str(sqlite_path(engine) or shown_address(engine.url.render_as_string(hide_password=False)))
 
 
-def _refuse_foreign(connection: Connection, tables: set[str]) -> None:
-    where = shown_url(connection.engine)
+def _refuse_foreign(connection: Connection, table_names: set[str]) -> None:
+    address = shown_url(connection.engine)
     if connection.dialect.name == "sqlite":
         application_id = connection.exec_driver_sql("PRAGMA application_id").scalar()
-        if application_id not in (0, APPLICATION_ID) or (application_id == 0 and tables):
-            raise NotAStore(where, "another program created this file")
-    elif tables and "store_info" not in tables:
-        raise NotAStore(where, "the database holds other tables")
+        if application_id not in (0, APPLICATION_ID) or (application_id == 0 and table_names):
+            raise NotAStore(address, "another program created this file")
+    elif table_names and "store_info" not in table_names:
+        raise NotAStore(address, "the database holds other tables")
 
 
 def _run_alembic(connection: Connection) -> None:
@@ -244,8 +246,8 @@ def _initialize_store(connection: Connection, at: datetime) -> None:
 
 def _pin_timezone(connection: Connection, timezone: str) -> str:
     """The zone if it was pinned now; empty if the store already had one."""
-    pin = text("UPDATE store_info SET timezone = :timezone WHERE timezone = ''")
-    return timezone if connection.execute(pin, {"timezone": timezone}).rowcount else ""
+    statement = text("UPDATE store_info SET timezone = :timezone WHERE timezone = ''")
+    return timezone if connection.execute(statement, {"timezone": timezone}).rowcount else ""
 
 
 def _audit_upgrade(connection: Connection, schema: str, timezone: str, at: datetime, operator: str) -> None:
@@ -256,7 +258,7 @@ def _audit_upgrade(connection: Connection, schema: str, timezone: str, at: datet
     from refundcli.store.audit import AuditTrail  # noqa: PLC0415
 
     with Session(bind=connection) as session:
-        trail = AuditTrail(session, at, operator, socket.gethostname())
-        trail.write("store upgraded", "store", {"schema": schema}, {"schema": HEAD, "timezone": timezone})
-        trail.flush()
+        audit_trail = AuditTrail(session, at, operator, socket.gethostname())
+        audit_trail.write("store upgraded", "store", {"schema": schema}, {"schema": HEAD, "timezone": timezone})
+        audit_trail.flush()
         session.flush()

@@ -20,10 +20,10 @@ class PageSize:
     @contextmanager
     def timed(self) -> Iterator[int]:
         """Yields the number of rows to read, and adapts the next page to the time it took."""
-        began = self.seconds()
+        seconds_before = self.seconds()
         yield self.rows
-        took = self.seconds() - began
-        if took > _WANTED_SECONDS:
+        seconds_taken = self.seconds() - seconds_before
+        if seconds_taken > _WANTED_SECONDS:
             self.rows = max(self.rows // 2, _FEWEST)
-        elif took < _WANTED_SECONDS / 4:
+        elif seconds_taken < _WANTED_SECONDS / 4:
             self.rows = min(self.rows * 2, _MOST)

@@ -23,15 +23,15 @@ def structure_errors(books: SqlBooks) -> Iterator[str]:
     # A missing, foreign or unreadable store gets the same error as with any other command.
     books.inspect(lambda session: None)
     # Without a name: a temporary database on disk (https://sqlite.org/inmemorydb.html, section 3).
-    with closing(sqlite3.connect("")) as copy:
+    with closing(sqlite3.connect("")) as copy_connection:
         try:
-            copy_in_steps(path, copy)
-            lines = [str(sentence) for (sentence,) in copy.execute(_CHECK)]
+            copy_in_steps(path, copy_connection)
+            sentences = [str(sentence) for (sentence,) in copy_connection.execute(_CHECK)]
         except sqlite3.OperationalError as error:
             raise StructureNotChecked(str(error)) from error
         except sqlite3.DatabaseError as error:
             raise StoreCorrupt(str(error)) from error
-    yield from _wrong(lines)
+    yield from _wrong(sentences)
 
 
 def _wrong(sentences: Iterable[str]) -> Iterator[str]:

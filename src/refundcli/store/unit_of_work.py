@@ -52,9 +52,9 @@ class SqlBooks:
     upgrades: bool = False
     tell_upgraded: Callable[[migrate.Upgraded], None] = field(default=lambda upgraded: None)
     read_only: bool = False
-    _checked: bool = False
+    _is_schema_checked: bool = False
     # A change was, or may have been, committed through these books.
-    _changed: bool = False
+    _may_have_written: bool = False
     _zone: str = ""
 
     @property
@@ -69,13 +69,13 @@ class SqlBooks:
         """Run on one consistent snapshot. It is closed before anything is shown, because a reader blocks writers."""
         return self.inspect(lambda session: work(SqlReading(session)))
 
-    def inspect(self, look: Callable[[Session], T]) -> T:
+    def inspect(self, read_session: Callable[[Session], T]) -> T:
         """The same for reads of the store itself, such as its integrity check."""
         self._check(writing=False)
         try:
             with in_transaction(), self._connection_to_read() as connection, Session(bind=connection) as session:
                 self._read_store_info(session)
-                return look(session)
+                return read_session(session)
         except DBAPIError as error:
             raise self._problem(error) from error
 
@@ -105,7 +105,7 @@ class SqlBooks:
     def _problem(self, error: DBAPIError) -> Exception:
         """The error to show. It says "Nothing was changed" only if no change was committed before."""
         problem = store_error(error)
-        if isinstance(problem, RefundcliError) and not self._changed:
+        if isinstance(problem, RefundcliError) and not self._may_have_written:
             problem.message += " Nothing was changed."
             problem.args = (problem.message,)
         return problem
@@ -123,54 +123,54 @@ class SqlBooks:
                 self._queue_up(session)
                 self._read_store_info(session)
                 host = self.host or socket.gethostname()
-                audit = AuditTrail(session, self.clock.now(), self.operator, host, zone=self.zone)
-                result = work(SqlRunWriting(session, audit))
-                audit.flush()
+                audit_trail = AuditTrail(session, self.clock.now(), self.operator, host, zone=self.zone)
+                outcome = work(SqlRunWriting(session, audit_trail))
+                audit_trail.flush()
                 session.flush()
-                self._commit(session, connection, audit.head)
-                return result
+                self._commit(session, connection, audit_trail.head)
+                return outcome
 
     def _queue_up(self, session: Session | Connection) -> None:
         """One writer at a time, in the same order everywhere: BEGIN IMMEDIATE does it on SQLite."""
         if self.engine.dialect.name == "postgresql":
             session.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
 
-    def _commit(self, session: Session, connection: Connection, newest: tuple[int, str] | None) -> None:
-        changed_before, self._changed = self._changed, True
+    def _commit(self, session: Session, connection: Connection, newest_entry: tuple[int, str] | None) -> None:
+        may_have_written_before, self._may_have_written = self._may_have_written, True
         try:
             session.commit()
         except DBAPIError as error:
             # A COMMIT that raises may have committed. The newest audit entry shows whether it did.
             with suppress(DBAPIError):
                 connection.rollback()
-            if newest is None:
+            if newest_entry is None:
                 raise
-            if self._was_committed(*newest, error):
+            if self._was_committed(*newest_entry, error):
                 return
-            self._changed = changed_before
+            self._may_have_written = may_have_written_before
             raise
 
-    def _was_committed(self, seq: int, seal: str, error: DBAPIError) -> bool:
+    def _was_committed(self, seq: int, seal: str, commit_error: DBAPIError) -> bool:
         try:
-            with self.engine.connect() as fresh:
+            with self.engine.connect() as new_connection:
                 # It may still be committing: taking the write lock waits for it.
-                self._queue_up(fresh)
+                self._queue_up(new_connection)
                 query = text("SELECT 1 FROM audit_entry WHERE seq = :seq AND hash = :seal")
-                return fresh.execute(query, {"seq": seq, "seal": seal}).first() is not None
-        except DBAPIError as second:
-            raise CommitUnknown(reason(error)) from second
+                return new_connection.execute(query, {"seq": seq, "seal": seal}).first() is not None
+        except DBAPIError as lookup_error:
+            raise CommitUnknown(reason(commit_error)) from lookup_error
 
     def _read_store_info(self, session: Session) -> None:
         """Called in each transaction: another program may have upgraded the store since it was opened.
 
         Raises StoreNewer and StoreOlder.
         """
-        stored = session.connection().exec_driver_sql(_STORE).mappings().one()
-        migrate.refuse_other_schema(str(stored["version_num"]))
-        self._zone = stored["timezone"] or self.timezone
+        store_row = session.connection().exec_driver_sql(_STORE).mappings().one()
+        migrate.refuse_other_schema(str(store_row["version_num"]))
+        self._zone = store_row["timezone"] or self.timezone
 
     def _check(self, *, writing: bool) -> None:
-        if self._checked:
+        if self._is_schema_checked:
             return
         with translated_errors(migrate.shown_url(self.engine)):
             upgraded = migrate.ensure_schema(
@@ -181,6 +181,6 @@ class SqlBooks:
                 timezone=self.timezone,
                 operator=self.operator,
             )
-        self._checked = True
+        self._is_schema_checked = True
         if upgraded and upgraded.before:
             self.tell_upgraded(upgraded)

@@ -55,18 +55,18 @@ _MONEY_MOVES = (Effect.REFUND, Effect.DISPUTE, Effect.CAPTURE)
 class NotAReport(FileProblem):
     code = "not-a-report"
 
-    def __init__(self, name: str, missing: Sequence[str]) -> None:
+    def __init__(self, report_name: str, missing_columns: Sequence[str]) -> None:
         super().__init__(
-            name,
-            f"it lacks {_listed(missing)}",
+            report_name,
+            f"it lacks {_listed(missing_columns)}",
             hint="It must be Adyen's payment accounting or settlement details report as CSV, with these columns.",
         )
 
 
 def _listed(names: Sequence[str]) -> str:
     """`A`, `A and B`, `A, B and C`."""
-    *rest, last = names
-    return f"{', '.join(rest)} and {last}" if rest else last
+    *earlier_names, last_name = names
+    return f"{', '.join(earlier_names)} and {last_name}" if earlier_names else last_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,146 +77,171 @@ class Columns:
     place: Mapping[str, int]
     fees: Sequence[int]
 
-    def cell(self, cells: Sequence[str], what: str) -> str:
-        return cells[self.place[what]].strip() if what in self.place else ""
+    def cell(self, cells: Sequence[str], field: str) -> str:
+        return cells[self.place[field]].strip() if field in self.place else ""
 
-    def name(self, what: str) -> str:
-        return self.names[self.place[what]]
+    def name(self, field: str) -> str:
+        return self.names[self.place[field]]
 
-    def amount_of(self, cells: Sequence[str], word: str, meaning: Meaning | None) -> Amount:
+    def amount_of(self, cells: Sequence[str], record_type: str, meaning: Meaning | None) -> Amount:
         """The row's amount and its problem. A record type that moves no money needs no amount, so it has no problem."""
-        code = self.cell(cells, "currency").upper()
-        minor: int | None = None
-        if code not in CODES:
-            problem = f"Unknown currency code {code}." if code else "The currency is missing."
+        currency_code = self.cell(cells, "currency").upper()
+        amount_minor: int | None = None
+        if currency_code not in CODES:
+            problem = f"Unknown currency code {currency_code}." if currency_code else "The currency is missing."
         else:
-            reader = _debit_or_credit if "debit" in self.place else _signed
-            minor, problem = reader(self, cells, word, meaning.direction if meaning else None, currency(code))
+            read_amount = _debit_or_credit if "debit" in self.place else _signed
+            amount_minor, problem = read_amount(
+                self, cells, record_type, meaning.direction if meaning else None, currency(currency_code)
+            )
         if meaning is None or meaning.effect not in _MONEY_MOVES:
-            return minor, ""
-        if minor == 0 and meaning.effect is not Effect.CAPTURE:
-            problem = problem or f"{word} has no amount."
-        return minor, problem
+            return amount_minor, ""
+        if amount_minor == 0 and meaning.effect is not Effect.CAPTURE:
+            problem = problem or f"{record_type} has no amount."
+        return amount_minor, problem
 
 
 _Reader: TypeAlias = Callable[[Columns, Sequence[str], str, Direction | None, Currency], Amount]
 
 
-def columns_of(name: str, header: Sequence[str]) -> Columns:
+def columns_of(report_name: str, header: Sequence[str]) -> Columns:
     """The columns; their names decide which report it is. Raises NotAReport, which names the missing ones."""
-    names = [cell.strip() for cell in header]
-    folded = [column.lower() for column in names]
-    layout = {**_SHARED, **_layout(folded)}
-    place = {what: at for what, accepted in layout.items() if (at := _place(name, folded, accepted)) is not None}
-    missing = [accepted[0] for what, accepted in layout.items() if what not in place]
-    dates = next((pair for pair in _DATES if all(column.lower() in folded for column in pair)), None)
-    if dates:
-        place |= {what: folded.index(column.lower()) for what, column in zip(("date", "zone"), dates, strict=True)}
+    header_names = [cell.strip() for cell in header]
+    lower_names = [column.lower() for column in header_names]
+    layout = {**_SHARED, **_layout(lower_names)}
+    index_of_field = {
+        field: column_index
+        for field, accepted_names in layout.items()
+        if (column_index := _place(report_name, lower_names, accepted_names)) is not None
+    }
+    missing_names = [accepted_names[0] for field, accepted_names in layout.items() if field not in index_of_field]
+    date_and_zone = next(
+        (names_pair for names_pair in _DATES if all(column.lower() in lower_names for column in names_pair)), None
+    )
+    if date_and_zone:
+        index_of_field |= {
+            field: lower_names.index(column.lower())
+            for field, column in zip(("date", "zone"), date_and_zone, strict=True)
+        }
     else:
-        missing += [column for column in _missing_date(folded) if column not in missing]
-    if missing:
-        raise NotAReport(name, missing)
-    for what, column in (("captured", "captured (pc)"), ("payable", "payable (sc)")):
-        if column in folded and "debit" not in place:
-            place[what] = folded.index(column)
-    return Columns(names, place, [folded.index(fee.lower()) for fee in _FEES if fee.lower() in folded])
+        missing_names += [column for column in _missing_date(lower_names) if column not in missing_names]
+    if missing_names:
+        raise NotAReport(report_name, missing_names)
+    for field, column in (("captured", "captured (pc)"), ("payable", "payable (sc)")):
+        if column in lower_names and "debit" not in index_of_field:
+            index_of_field[field] = lower_names.index(column)
+    return Columns(
+        header_names, index_of_field, [lower_names.index(fee.lower()) for fee in _FEES if fee.lower() in lower_names]
+    )
 
 
-def _layout(folded: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-    if any(accepted[0].lower() in folded for accepted in (_SETTLEMENT["debit"], _SETTLEMENT["credit"])):
+def _layout(lower_names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+    if any(
+        accepted_names[0].lower() in lower_names for accepted_names in (_SETTLEMENT["debit"], _SETTLEMENT["credit"])
+    ):
         return _SETTLEMENT
-    if "record type" not in folded:
+    if "record type" not in lower_names:
         # For any other report, the missing columns are those of the settlement details report.
         return _SETTLEMENT
-    layouts = (layout for layout in _ACCOUNTING_AMOUNTS if layout["amount"][0].lower() in folded)
+    layouts = (layout for layout in _ACCOUNTING_AMOUNTS if layout["amount"][0].lower() in lower_names)
     return {**_ACCOUNTING, **next(layouts, _ACCOUNTING_AMOUNTS[0])}
 
 
-def _place(name: str, folded: Sequence[str], accepted: Sequence[str]) -> int | None:
-    column = next((column for column in accepted if column.lower() in folded), None)
+def _place(report_name: str, lower_names: Sequence[str], accepted_names: Sequence[str]) -> int | None:
+    column = next((column for column in accepted_names if column.lower() in lower_names), None)
     if column is None:
         return None
-    if folded.count(column.lower()) > 1:
-        raise FileProblem(name, f"two of its columns are called {column}")
-    return folded.index(column.lower())
+    if lower_names.count(column.lower()) > 1:
+        raise FileProblem(report_name, f"two of its columns are called {column}")
+    return lower_names.index(column.lower())
 
 
-def _missing_date(folded: Sequence[str]) -> list[str]:
-    has_date = any(date.lower() in folded for date, _ in _DATES)
-    return ["TimeZone"] if has_date else ["Booking Date"] + (["TimeZone"] if "timezone" not in folded else [])
+def _missing_date(lower_names: Sequence[str]) -> list[str]:
+    has_date = any(date_column.lower() in lower_names for date_column, _ in _DATES)
+    return ["TimeZone"] if has_date else ["Booking Date"] + (["TimeZone"] if "timezone" not in lower_names else [])
 
 
 def _debit_or_credit(
-    columns: Columns, cells: Sequence[str], word: str, direction: Direction | None, of: Currency
+    columns: Columns, cells: Sequence[str], record_type: str, direction: Direction | None, unit: Currency
 ) -> Amount:
     """The amount from the debit or the credit column. One in the wrong column is a problem, never a reversed sign."""
-    amounts = {side: _minor(columns.cell(cells, side), of) for side in ("debit", "credit")}
-    for side, minor in amounts.items():
-        if minor is None:
-            return None, _unreadable(columns.name(side), columns.cell(cells, side), of)
-        if minor < 0:
-            return None, f"{word} has a negative amount in {columns.name(side)}."
+    amounts = {side: _minor(columns.cell(cells, side), unit) for side in ("debit", "credit")}
+    for side, amount_minor in amounts.items():
+        if amount_minor is None:
+            return None, _unreadable(columns.name(side), columns.cell(cells, side), unit)
+        if amount_minor < 0:
+            return None, f"{record_type} has a negative amount in {columns.name(side)}."
     debit, credit = amounts["debit"] or 0, amounts["credit"] or 0
     if debit and credit:
-        return None, f"{word} has a debit and a credit in one row."
+        return None, f"{record_type} has a debit and a credit in one row."
     side = "debit" if debit else "credit"
-    wrong = (debit and direction is Direction.CREDIT) or (credit and direction is Direction.DEBIT)
-    return debit or credit, _wrong_way(word, direction, f"is in {columns.name(side)}") if wrong else ""
+    is_wrong_side = (debit and direction is Direction.CREDIT) or (credit and direction is Direction.DEBIT)
+    return debit or credit, _wrong_way(record_type, direction, f"is in {columns.name(side)}") if is_wrong_side else ""
 
 
-def _signed(columns: Columns, cells: Sequence[str], word: str, direction: Direction | None, of: Currency) -> Amount:
+def _signed(
+    columns: Columns, cells: Sequence[str], record_type: str, direction: Direction | None, unit: Currency
+) -> Amount:
     """The amount of a payment accounting record; the sums that it moves must not contradict its type."""
-    name, cell = columns.name("amount"), columns.cell(cells, "amount")
-    minor = _minor(cell, of)
-    if minor is None:
-        return None, _unreadable(name, cell, of)
-    if minor < 0 and direction is Direction.CREDIT and columns.place["amount"] != columns.place.get("captured"):
-        return abs(minor), _wrong_way(word, direction, f"is negative in {name}")
-    problem = _captured_contradicts(columns, cells, word, abs(minor), of)
-    return abs(minor), problem or _payable_contradicts(columns, cells, word, direction)
+    amount_column, amount_cell = columns.name("amount"), columns.cell(cells, "amount")
+    amount_minor = _minor(amount_cell, unit)
+    if amount_minor is None:
+        return None, _unreadable(amount_column, amount_cell, unit)
+    if amount_minor < 0 and direction is Direction.CREDIT and columns.place["amount"] != columns.place.get("captured"):
+        return abs(amount_minor), _wrong_way(record_type, direction, f"is negative in {amount_column}")
+    problem = _captured_contradicts(columns, cells, record_type, abs(amount_minor), unit)
+    return abs(amount_minor), problem or _payable_contradicts(columns, cells, record_type, direction)
 
 
-def _captured_contradicts(columns: Columns, cells: Sequence[str], word: str, amount: int, of: Currency) -> str:
-    sign, cell = _CAPTURED_SIGN.get(word.lower()), columns.cell(cells, "captured")
-    if sign is None or not cell:
+def _captured_contradicts(
+    columns: Columns, cells: Sequence[str], record_type: str, amount_minor: int, unit: Currency
+) -> str:
+    expected_sign, captured_cell = _CAPTURED_SIGN.get(record_type.lower()), columns.cell(cells, "captured")
+    if expected_sign is None or not captured_cell:
         return ""
-    moved = _minor(cell, of)
-    if moved is None:
-        return _unreadable("Captured (PC)", cell, of)
-    if moved and moved * sign < 0:
-        return _wrong_way(word, Direction.CREDIT if sign > 0 else Direction.DEBIT, f"changes Captured (PC) by {cell}")
-    if moved and abs(moved) != amount:
-        return f"{word} has the amount {columns.cell(cells, 'amount')} {of.code}, but changes Captured (PC) by {cell}."
+    captured_minor = _minor(captured_cell, unit)
+    if captured_minor is None:
+        return _unreadable("Captured (PC)", captured_cell, unit)
+    if captured_minor and captured_minor * expected_sign < 0:
+        return _wrong_way(
+            record_type,
+            Direction.CREDIT if expected_sign > 0 else Direction.DEBIT,
+            f"changes Captured (PC) by {captured_cell}",
+        )
+    if captured_minor and abs(captured_minor) != amount_minor:
+        amount_cell = columns.cell(cells, "amount")
+        return f"{record_type} has the amount {amount_cell} {unit.code}, but changes Captured (PC) by {captured_cell}."
     return ""
 
 
-def _payable_contradicts(columns: Columns, cells: Sequence[str], word: str, direction: Direction | None) -> str:
+def _payable_contradicts(columns: Columns, cells: Sequence[str], record_type: str, direction: Direction | None) -> str:
     """Payable (SC) is in the settlement's currency and net of fees: only its sign is checked."""
-    cell = columns.cell(cells, "payable")
-    if not cell.strip("+-0.") or direction not in (Direction.DEBIT, Direction.CREDIT):
+    payable_cell = columns.cell(cells, "payable")
+    if not payable_cell.strip("+-0.") or direction not in (Direction.DEBIT, Direction.CREDIT):
         return ""
-    is_debit, has_fees = cell.startswith("-"), any(cells[at].strip().strip("+-0.") for at in columns.fees)
+    is_debit = payable_cell.startswith("-")
+    has_fees = any(cells[fee_index].strip().strip("+-0.") for fee_index in columns.fees)
     # The fees of a small payment may be more than the payment.
-    wrong = not is_debit if direction is Direction.DEBIT else is_debit and not has_fees
-    return _wrong_way(word, direction, f"changes Payable (SC) by {cell}") if wrong else ""
+    is_wrong_way = not is_debit if direction is Direction.DEBIT else is_debit and not has_fees
+    return _wrong_way(record_type, direction, f"changes Payable (SC) by {payable_cell}") if is_wrong_way else ""
 
 
-def _minor(cell: str, of: Currency) -> int | None:
+def _minor(cell: str, unit: Currency) -> int | None:
     """In the books' minor units, exact; None if unreadable. Decimals beyond the currency's must be 0."""
     if not cell:
         return 0
-    number = _AMOUNT.fullmatch(cell)
-    part = (number[3] or "") if number else ""
-    if not number or part[of.exponent :].strip("0"):
+    amount_match = _AMOUNT.fullmatch(cell)
+    decimals = (amount_match[3] or "") if amount_match else ""
+    if not amount_match or decimals[unit.exponent :].strip("0"):
         return None
-    minor = int(number[2] + part[: of.exponent].ljust(of.exponent, "0"))
-    return -minor if number[1] == "-" else minor
+    absolute_minor = int(amount_match[2] + decimals[: unit.exponent].ljust(unit.exponent, "0"))
+    return -absolute_minor if amount_match[1] == "-" else absolute_minor
 
 
-def _unreadable(column: str, cell: str, of: Currency) -> str:
-    return f"{column} is {cell[:40]}, which is not an amount in {of.code}."
+def _unreadable(column: str, cell: str, unit: Currency) -> str:
+    return f"{column} is {cell[:40]}, which is not an amount in {unit.code}."
 
 
-def _wrong_way(word: str, direction: Direction | None, where: str) -> str:
+def _wrong_way(record_type: str, direction: Direction | None, contradiction: str) -> str:
     expected = "money coming in" if direction is Direction.CREDIT else "money going out"
-    return f"{word} is {expected}, but its amount {where}."
+    return f"{record_type} is {expected}, but its amount {contradiction}."

@@ -42,12 +42,15 @@ _FEW_PROBLEMS = 20
 class BadReport(Refused):
     code = "bad-report"
 
-    def __init__(self, name: str, problems: Sequence[Problem], count: int) -> None:
-        lines = "; ".join(f"line {problem.line}, {problem.column}: {problem.message}" for problem in problems[:5])
+    def __init__(self, report_name: str, problems: Sequence[Problem], bad_row_count: int) -> None:
+        first_problems = "; ".join(
+            f"line {problem.line}, {problem.column}: {problem.message}" for problem in problems[:5]
+        )
         super().__init__(
-            f"{count} {'row' if count == 1 else 'rows'} of {name} cannot be read: {lines} Nothing was written.",
+            f"{bad_row_count} {'row' if bad_row_count == 1 else 'rows'} of {report_name} cannot be read:"
+            f" {first_problems} Nothing was written.",
             hint="Download the report again; it may be cut short, or was changed in a spreadsheet.",
-            context={"file": name, "bad_rows": count},
+            context={"file": report_name, "bad_rows": bad_row_count},
         )
 
 
@@ -58,14 +61,17 @@ class _Problems:
     count: int = 0
     first: list[Problem] = field(default_factory=list)
 
-    def add(self, line: int, column: str, value: str, message: str) -> None:
+    def add(self, line: int, column: str, cell: str, message: str) -> None:
         self.count += 1
         if len(self.first) < _MOST_PROBLEMS:
-            self.first.append(Problem(line, column, value, "unreadable", message))
+            self.first.append(Problem(line, column, cell, "unreadable", message))
 
 
 class AdyenReport:
-    """Implements `services.reconciliation.report_rows.Report`. The constructor raises NotAReport, BadReport."""
+    """Implements `services.reconciliation.report_rows.Report`. The constructor raises NotAReport, BadReport.
+
+    `advance` is called while the file is read, each time with the number of rows read since.
+    """
 
     def __init__(
         self,
@@ -79,7 +85,7 @@ class AdyenReport:
         self.rows = self.account_rows = self.other_account_rows = self.unrelated_rows = self.payments = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
-        self._account = account
+        self._merchant_account = account
         self._meaning_of = meaning_of
         self._damage = _Problems()
         self._odd_rows = _Problems()
@@ -101,127 +107,145 @@ class AdyenReport:
         self._folder.cleanup()
 
     def by_payment(self) -> Iterator[tuple[str, list[ReportRow]]]:
-        with closing(sqlite3.connect(self._path)) as line:
-            stored = line.execute("SELECT * FROM row ORDER BY payment, line")
-            for payment, rows in groupby(stored, key=lambda row: row[2]):
-                yield str(payment), [_row_of(row, self._meaning_of) for row in rows]
+        with closing(sqlite3.connect(self._path)) as connection:
+            table_rows = connection.execute("SELECT * FROM row ORDER BY payment, line")
+            for payment_reference, payment_rows in groupby(table_rows, key=lambda table_row: table_row[2]):
+                yield str(payment_reference), [_row_of(table_row, self._meaning_of) for table_row in payment_rows]
 
-    def has(self, payments: Sequence[str]) -> set[str]:
-        with closing(sqlite3.connect(self._path)) as line:
-            marks = ",".join("?" * len(payments))
-            stored = line.execute(f"SELECT DISTINCT payment FROM row WHERE payment IN ({marks})", payments)  # noqa: S608
-            return {str(payment) for (payment,) in stored}
+    def has(self, payment_references: Sequence[str]) -> set[str]:
+        with closing(sqlite3.connect(self._path)) as connection:
+            placeholders = ",".join("?" * len(payment_references))
+            query = f"SELECT DISTINCT payment FROM row WHERE payment IN ({placeholders})"  # noqa: S608
+            return {str(payment_reference) for (payment_reference,) in connection.execute(query, payment_references)}
 
-    def names_of(self, payments: Sequence[str]) -> dict[str, set[str]]:
-        names: dict[str, set[str]] = {}
-        with closing(sqlite3.connect(self._path)) as line:
-            marks = ",".join("?" * len(payments))
-            query = f"SELECT payment, modification, reference FROM row WHERE payment IN ({marks})"  # noqa: S608
-            for payment, modification, reference in line.execute(query, payments):
-                names.setdefault(str(payment), set()).update((modification, reference))
-        return names
+    def names_of(self, payment_references: Sequence[str]) -> dict[str, set[str]]:
+        references_by_payment: dict[str, set[str]] = {}
+        with closing(sqlite3.connect(self._path)) as connection:
+            placeholders = ",".join("?" * len(payment_references))
+            query = f"SELECT payment, modification, reference FROM row WHERE payment IN ({placeholders})"  # noqa: S608
+            for payment_reference, modification_reference, merchant_reference in connection.execute(
+                query, payment_references
+            ):
+                references_by_payment.setdefault(str(payment_reference), set()).update(
+                    (modification_reference, merchant_reference)
+                )
+        return references_by_payment
 
-    def _read(self, source: Source, advance: Callable[[int], None]) -> None:
-        with closing(sqlite3.connect(self._path, isolation_level=None)) as line, source.text() as text:
+    def _read(self, source: Source, report_rows_read: Callable[[int], None]) -> None:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as connection, source.text() as text_file:
             # The file need not survive the process.
-            line.execute("PRAGMA synchronous = OFF")
-            line.execute("PRAGMA journal_mode = OFF")
-            line.execute(
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute(
                 "CREATE TABLE row (line INTEGER, word TEXT, payment TEXT, modification TEXT, reference TEXT,"
                 " amount INTEGER, currency TEXT, booked_at TEXT, problem TEXT)"
             )
-            self._store(line, source, csv.reader(text, strict=True), advance)
+            self._store(connection, source, csv.reader(text_file, strict=True), report_rows_read)
             if self._damage.count:
                 raise BadReport(self.name, self._damage.first, self._damage.count)
             if self._odd_rows.count > _FEW_PROBLEMS and self._odd_rows.count * 2 > self.rows:
                 raise BadReport(self.name, self._odd_rows.first, self._odd_rows.count)
-            line.execute("CREATE INDEX by_payment ON row (payment, line)")
-            (self.payments,) = line.execute("SELECT count(DISTINCT payment) FROM row").fetchone()
+            connection.execute("CREATE INDEX by_payment ON row (payment, line)")
+            (self.payments,) = connection.execute("SELECT count(DISTINCT payment) FROM row").fetchone()
 
     def _store(
-        self, line: sqlite3.Connection, source: Source, records: Iterator[list[str]], advance: Callable[[int], None]
+        self,
+        connection: sqlite3.Connection,
+        source: Source,
+        records: Iterator[list[str]],
+        report_rows_read: Callable[[int], None],
     ) -> None:
-        batch: list[_Stored] = []
-        number = 1
+        row_batch: list[_Stored] = []
+        line_number = 1
         try:
             columns = columns_of(source.name, _heading(source, records))
-            for number, cells in enumerate(records, start=2):
-                row = self._read_row(number, cells, columns)
-                if row:
-                    batch.append(row)
-                if len(batch) >= _AT_ONCE:
-                    self._insert(line, batch)
-                if number % _AT_ONCE == 0:
-                    advance(_AT_ONCE)
+            for line_number, cells in enumerate(records, start=2):
+                report_row = self._read_row(line_number, cells, columns)
+                if report_row:
+                    row_batch.append(report_row)
+                if len(row_batch) >= _AT_ONCE:
+                    self._insert(connection, row_batch)
+                if line_number % _AT_ONCE == 0:
+                    report_rows_read(_AT_ONCE)
         except csv.Error as error:
-            raise FileProblem(source.name, f"this is not CSV: {error}", line=number + 1) from None
-        self._insert(line, batch)
-        advance((number - 1) % _AT_ONCE)
+            raise FileProblem(source.name, f"this is not CSV: {error}", line=line_number + 1) from None
+        self._insert(connection, row_batch)
+        report_rows_read((line_number - 1) % _AT_ONCE)
 
-    def _insert(self, line: sqlite3.Connection, batch: list[_Stored]) -> None:
-        line.execute("BEGIN")
-        line.executemany("INSERT INTO row VALUES (?,?,?,?,?,?,?,?,?)", batch)
-        line.execute("COMMIT")
-        self.rows += len(batch)
-        batch.clear()
+    def _insert(self, connection: sqlite3.Connection, row_batch: list[_Stored]) -> None:
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO row VALUES (?,?,?,?,?,?,?,?,?)", row_batch)
+        connection.execute("COMMIT")
+        self.rows += len(row_batch)
+        row_batch.clear()
 
-    def _read_row(self, number: int, cells: list[str], columns: Columns) -> _Stored | None:
+    def _read_row(self, line_number: int, cells: list[str], columns: Columns) -> _Stored | None:
         """The row; None if it does not concern our refunds, or for damage that rejects the whole file."""
         if len(cells) != len(columns.names):
             if cells:
                 message = f"It has {len(cells)} cells where the header has {len(columns.names)}."
-                self._damage.add(number, "", "", message)
+                self._damage.add(line_number, "", "", message)
             return None
-        if columns.cell(cells, "account") != self._account:
+        if columns.cell(cells, "account") != self._merchant_account:
             self.other_account_rows += 1
             return None
         self.account_rows += 1
-        word, payment = columns.cell(cells, "word"), columns.cell(cells, "payment")
-        meaning = self._meaning_of(word)
+        record_type, payment_reference = columns.cell(cells, "word"), columns.cell(cells, "payment")
+        meaning = self._meaning_of(record_type)
         moves_money = meaning is not None and meaning.effect in (Effect.REFUND, Effect.DISPUTE, Effect.CAPTURE)
-        if not payment and moves_money:
-            self._damage.add(number, columns.name("payment"), "", "The payment's reference is missing.")
+        if not payment_reference and moves_money:
+            self._damage.add(line_number, columns.name("payment"), "", "The payment's reference is missing.")
             return None
         # A row without a payment, such as a fee or a correction, blocks none.
-        if not payment or (meaning is not None and meaning.effect is Effect.NONE):
+        if not payment_reference or (meaning is not None and meaning.effect is Effect.NONE):
             self.unrelated_rows += 1
             return None
-        return self._row_of_payment(number, cells, columns, word, meaning)
+        return self._row_of_payment(line_number, cells, columns, record_type, meaning)
 
     def _row_of_payment(
-        self, number: int, cells: list[str], columns: Columns, word: str, meaning: Meaning | None
+        self, line_number: int, cells: list[str], columns: Columns, record_type: str, meaning: Meaning | None
     ) -> _Stored | None:
-        booked_at = self._booked_at(number, cells, columns)
+        booked_at = self._booked_at(line_number, cells, columns)
         if booked_at is None:
             return None
-        payment, modification = columns.cell(cells, "payment"), columns.cell(cells, "modification")
-        if modification == payment:
-            modification = ""
-        minor, problem = columns.amount_of(cells, word, meaning)
-        if not problem and not modification and meaning is not None and meaning.effect is Effect.REFUND:
-            problem = f"{word} does not say which refund it is about: {columns.name('modification')} is empty."
+        payment_reference, modification_reference = columns.cell(cells, "payment"), columns.cell(cells, "modification")
+        if modification_reference == payment_reference:
+            modification_reference = ""
+        amount_minor, problem = columns.amount_of(cells, record_type, meaning)
+        if not problem and not modification_reference and meaning is not None and meaning.effect is Effect.REFUND:
+            problem = f"{record_type} does not say which refund it is about: {columns.name('modification')} is empty."
         if problem:
-            self._odd_rows.add(number, columns.name("word"), word, problem)
-        of = columns.cell(cells, "currency").upper()
-        reference = columns.cell(cells, "reference")
-        return number, word, payment, modification, reference, minor, of, booked_at, problem
+            self._odd_rows.add(line_number, columns.name("word"), record_type, problem)
+        currency_code = columns.cell(cells, "currency").upper()
+        merchant_reference = columns.cell(cells, "reference")
+        return (
+            line_number,
+            record_type,
+            payment_reference,
+            modification_reference,
+            merchant_reference,
+            amount_minor,
+            currency_code,
+            booked_at,
+            problem,
+        )
 
-    def _booked_at(self, number: int, cells: list[str], columns: Columns) -> str | None:
-        text, name = columns.cell(cells, "date"), columns.cell(cells, "zone")
-        zone = time_zone(name)
+    def _booked_at(self, line_number: int, cells: list[str], columns: Columns) -> str | None:
+        date_text, zone_name = columns.cell(cells, "date"), columns.cell(cells, "zone")
+        zone = time_zone(zone_name)
         try:
-            at = datetime.fromisoformat(text)
-            if at.tzinfo is None and zone is None:
-                message = f"{name[:40]} is not a known time zone." if name else "The time zone is missing."
-                self._damage.add(number, columns.name("zone"), name, message)
+            booked_at = datetime.fromisoformat(date_text)
+            if booked_at.tzinfo is None and zone is None:
+                message = f"{zone_name[:40]} is not a known time zone." if zone_name else "The time zone is missing."
+                self._damage.add(line_number, columns.name("zone"), zone_name, message)
                 return None
-            at = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+            booked_at = (booked_at if booked_at.tzinfo else booked_at.replace(tzinfo=zone)).astimezone(UTC)
         except (ValueError, OverflowError):
-            self._damage.add(number, columns.name("date"), text, "This is not a date and time.")
+            self._damage.add(line_number, columns.name("date"), date_text, "This is not a date and time.")
             return None
-        self.first = min(self.first or at, at)
-        self.last = max(self.last or at, at)
-        return at.isoformat()
+        self.first = min(self.first or booked_at, booked_at)
+        self.last = max(self.last or booked_at, booked_at)
+        return booked_at.isoformat()
 
 
 def _heading(source: Source, records: Iterator[list[str]]) -> list[str]:
@@ -232,26 +256,36 @@ def _heading(source: Source, records: Iterator[list[str]]) -> list[str]:
     return heading
 
 
-def _row_of(row: _Stored, meaning_of: MeaningOf) -> ReportRow:
-    line, word, payment, modification, reference, minor, code, booked_at, problem = row
+def _row_of(table_row: _Stored, meaning_of: MeaningOf) -> ReportRow:
+    (
+        line,
+        record_type,
+        payment_reference,
+        modification_reference,
+        merchant_reference,
+        amount_minor,
+        currency_code,
+        booked_at,
+        problem,
+    ) = table_row
     return ReportRow(
         line=line,
-        word=word,
-        meaning=meaning_of(word),
-        payment_reference=payment,
-        modification_reference=modification,
-        merchant_reference=reference,
-        amount=None if minor is None else Money(minor, currency(code)),
+        word=record_type,
+        meaning=meaning_of(record_type),
+        payment_reference=payment_reference,
+        modification_reference=modification_reference,
+        merchant_reference=merchant_reference,
+        amount=None if amount_minor is None else Money(amount_minor, currency(currency_code)),
         booked_at=datetime.fromisoformat(booked_at),
-        part=_part_of(word.lower()),
+        part=_part_of(record_type.lower()),
         problem=problem,
     )
 
 
-def _part_of(word: str) -> RowPart:
+def _part_of(record_type: str) -> RowPart:
     """Settled repeats SentForSettle; SettledInInstallments is the sum of its SettledInstallment rows."""
-    if word.startswith("sentfor"):
+    if record_type.startswith("sentfor"):
         return RowPart.SENT
-    if "ininstallments" in word:
+    if "ininstallments" in record_type:
         return RowPart.WHOLE
-    return RowPart.INSTALMENT if "installment" in word else RowPart.DONE
+    return RowPart.INSTALMENT if "installment" in record_type else RowPart.DONE

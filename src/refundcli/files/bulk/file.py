@@ -27,9 +27,9 @@ class BulkFile:
     """A file of requests. `default_reason` is for rows without one; `today` is the books' date."""
 
     def __init__(self, source: Source, kind: RunKind, *, default_reason: RefundReason | None, today: date) -> None:
-        self._today, self._default = today, default_reason
-        required = REQUIRED[:1] if default_reason else REQUIRED
-        self._table = TableFile(source, columns=COLUMNS[kind], required=required)
+        self._today, self._default_reason = today, default_reason
+        required_columns = REQUIRED[:1] if default_reason else REQUIRED
+        self._table = TableFile(source, columns=COLUMNS[kind], required=required_columns)
         self.columns = self._table.columns
 
     def rows(self) -> Generator[BulkRow | BadRow]:
@@ -37,8 +37,8 @@ class BulkFile:
         for row in self._table.rows():
             yield row if isinstance(row, BadRow) else self._row(*row)
 
-    def _row(self, line: int, record: list[str]) -> BulkRow | BadRow:
-        cells = CellReader(line, dict(zip(self.columns, record, strict=True)))
+    def _row(self, line: int, cell_texts: list[str]) -> BulkRow | BadRow:
+        cells = CellReader(line, dict(zip(self.columns, cell_texts, strict=True)))
         row = BulkRow(
             line=line,
             invoice=cells.need("invoice"),
@@ -50,7 +50,7 @@ class BulkFile:
             memo=cells.text("memo"),
             payment=cells.text("payment", LONGEST_NAME),
             key=cells["key"],
-            cells=tuple(record),
+            cells=tuple(cell_texts),
         )
         if row.amount_text:
             cells.read("amount", check_amount)
@@ -59,14 +59,14 @@ class BulkFile:
         return BadRow(line, tuple(cells.problems), row.cells) if cells.problems else row
 
     def _reason(self, cells: CellReader) -> RefundReason:
-        if self._default and not cells["reason"]:
-            return self._default
+        if self._default_reason and not cells["reason"]:
+            return self._default_reason
         return cells.read("reason", parse_reason) or RefundReason.OTHER
 
     def _refunded_on(self, cells: CellReader) -> date | None:
         day = cells.day("refunded_on")
         if day and day > self._today:
-            what = f"The money cannot have been returned on {day}: today is {self._today}."
+            message = f"The money cannot have been returned on {day}: today is {self._today}."
             hint = "Give the day on which the money was returned, or leave the cell empty."
-            cells.refuse("refunded_on", "refunded-in-future", what, hint)
+            cells.refuse("refunded_on", "refunded-in-future", message, hint)
         return day

@@ -30,11 +30,12 @@ _END = '\n], "hmac": "'
 class PlanEdited(Refused):
     code = "plan-edited"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, file_name: str) -> None:
         super().__init__(
-            f"{name} is not as refundcli wrote it for this store: it was edited, cut short or made for another store.",
+            f"{file_name} is not as refundcli wrote it for this store: it was edited, cut short"
+            " or made for another store.",
             hint="Make a new one: refundcli refund --from FILE --plan PLAN   (or mark-refunded)",
-            context={"file": name},
+            context={"file": file_name},
         )
 
 
@@ -50,11 +51,11 @@ class PlanExists(FileProblem):
 
     def __init__(self, path: Path, *, has_rows: bool = True) -> None:
         """`has_rows`: does the new plan have rows? Without any, the older file would be applied by mistake."""
-        what, hint = "there is such a file already", "Choose another name, or remove it."
+        message, hint = "there is such a file already", "Choose another name, or remove it."
         if not has_rows:
-            what = "no plan was written, because there are no valid rows; this file is an older one"
+            message = "no plan was written, because there are no valid rows; this file is an older one"
             hint = "Remove it, so that it is not applied by mistake."
-        super().__init__(str(path), what, hint=hint)
+        super().__init__(str(path), message, hint=hint)
 
 
 def check_no_older_plan(path: Path) -> None:
@@ -71,9 +72,9 @@ def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[C
         return _write(path, header, chunks, secret)
     except FileExistsError:
         raise PlanExists(path) from None
-    except OSError as failure:
-        what = f"the plan cannot be written: {(failure.strerror or str(failure)).lower()}"
-        raise FileProblem(str(path), what, hint="Nothing was done.") from failure
+    except OSError as os_error:
+        message = f"the plan cannot be written: {(os_error.strerror or str(os_error)).lower()}"
+        raise FileProblem(str(path), message, hint="Nothing was done.") from os_error
 
 
 class PlanFile:
@@ -82,44 +83,44 @@ class PlanFile:
     def __init__(self, source: Source, kind: RunKind, secret: bytes) -> None:
         self._source = source
         self.seal = self._checked_seal(secret)
-        with source.text() as text:
-            self.header: dict[str, Any] = json.loads(text.readline()[len(_BEGIN) : -len(_ROWS)])
+        with source.text() as text_file:
+            self.header: dict[str, Any] = json.loads(text_file.readline()[len(_BEGIN) : -len(_ROWS)])
         if self.header["kind"] != kind:
             raise PlanForOther(source.name, str(self.header["kind"]))
         self.columns = tuple(self.header["columns"])
         self.allow_duplicate = bool(self.header.get("allow_duplicate"))
 
     def rows(self) -> Generator[BulkRow]:
-        with self._source.text() as text:
-            text.readline()
-            for line in text:
+        with self._source.text() as text_file:
+            text_file.readline()
+            for line in text_file:
                 if line.startswith("{"):
                     yield _row_of(json.loads(line.rstrip(",\n")))
 
     def _checked_seal(self, secret: bytes) -> str:
         digest = hmac.new(secret, digestmod=hashlib.sha256)
-        with self._source.text() as text:
-            first = text.readline()
-            if not (first.startswith(_BEGIN) and first.endswith(_ROWS)):
+        with self._source.text() as text_file:
+            first_line = text_file.readline()
+            if not (first_line.startswith(_BEGIN) and first_line.endswith(_ROWS)):
                 raise PlanEdited(self._source.name)
-            digest.update(first.encode())
-            last = ""
-            for line in text:
-                digest.update(last.encode())
-                last = line
+            digest.update(first_line.encode())
+            last_line = ""
+            for line in text_file:
+                digest.update(last_line.encode())
+                last_line = line
         seal = digest.hexdigest()
-        if not hmac.compare_digest(last.encode(), _last_line(seal).encode()):
+        if not hmac.compare_digest(last_line.encode(), _last_line(seal).encode()):
             raise PlanEdited(self._source.name)
         return seal
 
 
-def _write(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
+def _write(path: Path, header: Mapping[str, object], row_chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
     digest = hmac.new(secret, digestmod=hashlib.sha256)
     with new_file(path) as file:
         _put(file, digest, _BEGIN + json.dumps({"version": _VERSION, **header}, default=str) + _ROWS)
         comma = ""
-        for chunk in chunks:
-            for row in chunk:
+        for row_chunk in row_chunks:
+            for row in row_chunk:
                 _put(file, digest, comma + json.dumps(_shape(row), ensure_ascii=True, default=str))
                 comma = ",\n"
         _put(file, digest, "\n")
@@ -136,15 +137,15 @@ def _last_line(seal: str) -> str:
     return _END.removeprefix("\n") + seal + '"}\n'
 
 
-def _shape(checked: CheckedRow) -> dict[str, object]:
-    row = checked.row
-    shape = {
+def _shape(checked_row: CheckedRow) -> dict[str, object]:
+    row = checked_row.row
+    plan_fields = {
         "line": row.line,
         "invoice": row.invoice,
         "amount": row.amount_text or "full",
-        "takes_minor": checked.takes,
-        "remaining_minor": checked.remaining,
-        "currency": checked.currency,
+        "takes_minor": checked_row.takes,
+        "remaining_minor": checked_row.remaining,
+        "currency": checked_row.currency,
         "reason": row.reason,
         "method": row.method,
         "reference": row.reference,
@@ -152,26 +153,26 @@ def _shape(checked: CheckedRow) -> dict[str, object]:
         "memo": row.memo,
         "payment": row.payment,
         # Rows without a key of their own keep the derived one.
-        "key": checked.key,
+        "key": checked_row.key,
         "own_key": bool(row.key),
         "cells": row.cells,
     }
-    return {name: value for name, value in shape.items() if value not in ("", None, ())}
+    return {name: field for name, field in plan_fields.items() if field not in ("", None, ())}
 
 
-def _row_of(shape: Mapping[str, Any]) -> BulkRow:
-    amount = shape["amount"]
+def _row_of(plan_fields: Mapping[str, Any]) -> BulkRow:
+    amount = plan_fields["amount"]
     return BulkRow(
-        line=shape["line"],
-        invoice=shape["invoice"],
+        line=plan_fields["line"],
+        invoice=plan_fields["invoice"],
         amount_text="" if amount == "full" else amount,
-        reason=RefundReason(shape["reason"]),
-        method=shape.get("method", ""),
-        reference=shape.get("reference", ""),
-        refunded_on=date.fromisoformat(shape["refunded_on"]) if "refunded_on" in shape else None,
-        memo=shape.get("memo", ""),
-        payment=shape.get("payment", ""),
-        key=shape["key"] if shape["own_key"] else "",
-        cells=tuple(shape["cells"]),
-        planned=Planned(shape["key"], shape["takes_minor"], shape["remaining_minor"]),
+        reason=RefundReason(plan_fields["reason"]),
+        method=plan_fields.get("method", ""),
+        reference=plan_fields.get("reference", ""),
+        refunded_on=date.fromisoformat(plan_fields["refunded_on"]) if "refunded_on" in plan_fields else None,
+        memo=plan_fields.get("memo", ""),
+        payment=plan_fields.get("payment", ""),
+        key=plan_fields["key"] if plan_fields["own_key"] else "",
+        cells=tuple(plan_fields["cells"]),
+        planned=Planned(plan_fields["key"], plan_fields["takes_minor"], plan_fields["remaining_minor"]),
     )

@@ -32,7 +32,7 @@ class RejectedFile:
         """`keyed`: each row gets its request key, so that the corrected row is the same request (I4)."""
         self.path = path
         self._columns = columns
-        self._keyed = keyed
+        self._has_request_keys = keyed
         self._draft = draft_name(path)
         self._file: IO[str] | None = None
 
@@ -47,20 +47,31 @@ class RejectedFile:
             with suppress(FileNotFoundError):
                 os.unlink(self._draft)
 
-    def add(self, row: BadRow) -> None:
+    def add(self, bad_row: BadRow) -> None:
         """Raises FileProblem if it cannot be written."""
-        code = " ".join(dict.fromkeys(p.code for p in row.problems))
-        error = "; ".join(f"{p.column}: {p.message}" if p.column else p.message for p in row.problems)
-        hint = " ".join(dict.fromkeys(p.hint for p in row.problems if p.hint))
+        error_codes = " ".join(dict.fromkeys(problem.code for problem in bad_row.problems))
+        error_texts = "; ".join(
+            f"{problem.column}: {problem.message}" if problem.column else problem.message
+            for problem in bad_row.problems
+        )
+        hints = " ".join(dict.fromkeys(problem.hint for problem in bad_row.problems if problem.hint))
         try:
             self._file = self._file or self._begin()
-            if isinstance(row.original, str) and not self._columns:
-                self._file.write(_with_rejection(row.original, (row.line, code, error, hint)) + "\n")
+            if isinstance(bad_row.original, str) and not self._columns:
+                self._file.write(
+                    _with_rejection(bad_row.original, (bad_row.line, error_codes, error_texts, hints)) + "\n"
+                )
             else:
-                cells = [row.original] if isinstance(row.original, str) else self._with_key(list(row.original), row.key)
-                csv.writer(self._file).writerow([guarded(cell) for cell in (*cells, str(row.line), code, error, hint)])
-        except OSError as failure:
-            raise self._unwritable(failure) from failure
+                cells = (
+                    [bad_row.original]
+                    if isinstance(bad_row.original, str)
+                    else self._with_key(list(bad_row.original), bad_row.key)
+                )
+                csv.writer(self._file).writerow(
+                    [guarded(cell) for cell in (*cells, str(bad_row.line), error_codes, error_texts, hints)]
+                )
+        except OSError as os_error:
+            raise self._unwritable(os_error) from os_error
 
     def publish(self) -> Path | None:
         """Write the rows so far to the final file. Returns its path; None without rejected rows.
@@ -71,23 +82,23 @@ class RejectedFile:
             return None
         try:
             self._file.flush()
-            with open(self._draft, "rb") as rows, new_file(self.path, replace=True) as copy:
-                shutil.copyfileobj(rows, copy)
-        except OSError as failure:
-            raise self._unwritable(failure) from failure
+            with open(self._draft, "rb") as draft_file, new_file(self.path, replace=True) as final_file:
+                shutil.copyfileobj(draft_file, final_file)
+        except OSError as os_error:
+            raise self._unwritable(os_error) from os_error
         return self.path
 
     @property
     def _header(self) -> tuple[str, ...]:
-        return (*self._columns, KEY) if self._keyed and KEY not in self._columns else self._columns
+        return (*self._columns, KEY) if self._has_request_keys and KEY not in self._columns else self._columns
 
-    def _with_key(self, cells: list[str], key: str) -> list[str]:
+    def _with_key(self, cells: list[str], request_key: str) -> list[str]:
         """The row with its key; unchanged if its length differs from the header's."""
-        if not self._keyed or len(cells) != len(self._columns):
+        if not self._has_request_keys or len(cells) != len(self._columns):
             return cells
         cells += [""] * (len(self._header) - len(cells))
-        place = self._header.index(KEY)
-        cells[place] = cells[place] or key
+        key_index = self._header.index(KEY)
+        cells[key_index] = cells[key_index] or request_key
         return cells
 
     def _begin(self) -> IO[str]:
@@ -96,10 +107,10 @@ class RejectedFile:
             csv.writer(file).writerow([*self._header, *REJECTION_COLUMNS])
         return file
 
-    def _unwritable(self, failure: OSError) -> FileProblem:
-        what = f"the rejected rows cannot be written: {(failure.strerror or str(failure)).lower()}"
+    def _unwritable(self, os_error: OSError) -> FileProblem:
+        message = f"the rejected rows cannot be written: {(os_error.strerror or str(os_error)).lower()}"
         hint = "Make its folder writable, and run it again: nothing is done twice."
-        return FileProblem(str(self.path), what, hint=hint)
+        return FileProblem(str(self.path), message, hint=hint)
 
 
 def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
@@ -110,9 +121,9 @@ def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
     return source.path.with_name(f"{source.path.name}.rejected.{ending}")
 
 
-def _with_rejection(text: str, rejection: Sequence[object]) -> str:
-    columns = dict(zip(REJECTION_COLUMNS, rejection, strict=True))
+def _with_rejection(row_text: str, line_and_error: Sequence[object]) -> str:
+    rejection_columns = dict(zip(REJECTION_COLUMNS, line_and_error, strict=True))
     try:
-        return json.dumps({**parsed(text), **columns}, ensure_ascii=True)
+        return json.dumps({**parsed(row_text), **rejection_columns}, ensure_ascii=True)
     except ValueError:
-        return json.dumps({"text": text, **columns}, ensure_ascii=True)
+        return json.dumps({"text": row_text, **rejection_columns}, ensure_ascii=True)

@@ -44,7 +44,7 @@ class InvoiceColumns:
     """Reads rows with their cells in the order of `columns`."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self._places = {name: place for place, name in enumerate(columns)}
+        self._index_of_column = {name: column_index for column_index, name in enumerate(columns)}
         self._currency = _Words("currency", lambda cells: _there(cells.currency("currency")))
         self._status = _Words("status", lambda cells: _there(status_in(cells, "status")).value)
         self._issued_on = _Words("issued_on", lambda cells: _there(_day(cells, "issued_on")))
@@ -55,12 +55,12 @@ class InvoiceColumns:
         self._processing = _Words("processing", lambda cells: cells.flag("processing") or False)
         self._dispute = _Words("dispute", lambda cells: dispute_in(cells).value)
         self._products = _Words("products", products_in)
-        self._cells: Sequence[Sequence[str]] = ()
-        self._rows = 0
+        self._cells_by_column: Sequence[Sequence[str]] = ()
+        self._row_count = 0
 
     def read(self, lines: Sequence[int], rows: Sequence[Sequence[str]]) -> InvoiceBlock:
         """The invoices of rows that begin on these lines. Raises NotPlain."""
-        self._cells, self._rows = list(zip(*rows, strict=True)), len(rows)
+        self._cells_by_column, self._row_count = list(zip(*rows, strict=True)), len(rows)
         units = self._words(self._currency)
         totals = self._totals(units)
         statuses = self._words(self._status)
@@ -82,45 +82,56 @@ class InvoiceColumns:
         )
 
     def _payments(self, units: Sequence[Currency], totals: Sequence[int], statuses: Sequence[str]) -> PaymentColumns:
-        captured = [
-            paid if paid is not None else total if status == _PAID else 0
-            for paid, total, status in zip(self._amounts("paid_amount", units), totals, statuses, strict=True)
+        captured_minor = [
+            paid_minor if paid_minor is not None else total if status == _PAID else 0
+            for paid_minor, total, status in zip(self._amounts("paid_amount", units), totals, statuses, strict=True)
         ]
         providers, references = self._words(self._provider), self._texts("payment_reference")
         _plain(_PAYMENTS, list(map(" ".join, zip(providers, references, strict=True))))
         has_reference = [
             bool(provider and reference) for provider, reference in zip(providers, references, strict=True)
         ]
-        flags, processing = self._words(self._auto_refundable), self._words(self._processing)
-        disputes, disputed = self._words(self._dispute), self._amounts("dispute_amount", units)
-        returned = [amount or 0 for amount in self._amounts("refunded_amount", units)]
-        has_payment = list(map(any, zip(captured, providers, references, processing, strict=True)))
-        for amount, status, is_known, auto, dispute, lost, back, is_made in zip(
-            captured, statuses, has_reference, flags, disputes, disputed, returned, has_payment, strict=True
+        auto_refundable, processing = self._words(self._auto_refundable), self._words(self._processing)
+        disputes, dispute_amounts = self._words(self._dispute), self._amounts("dispute_amount", units)
+        returned_minor = [amount or 0 for amount in self._amounts("refunded_amount", units)]
+        has_payment = list(map(any, zip(captured_minor, providers, references, processing, strict=True)))
+        for amount, status, has_id, auto_flag, dispute, dispute_amount, returned, is_payment in zip(
+            captured_minor,
+            statuses,
+            has_reference,
+            auto_refundable,
+            disputes,
+            dispute_amounts,
+            returned_minor,
+            has_payment,
+            strict=True,
         ):
             if (
-                (auto and not is_known)
-                or (lost is not None and not (lost and dispute))
-                or ((back or dispute) and not is_made)
+                (auto_flag and not has_id)
+                or (dispute_amount is not None and not (dispute_amount and dispute))
+                or ((returned or dispute) and not is_payment)
                 or (amount and status in _NOTHING_PAID)
             ):
                 raise NotPlain
-        columns = (
-            range(self._rows),
-            captured,
+        payment_columns = (
+            range(self._row_count),
+            captured_minor,
             providers,
             self._texts("payment_method"),
             references,
-            repeat("", self._rows),
-            returned,
-            [is_known if auto is None else auto for auto, is_known in zip(flags, has_reference, strict=True)],
-            [auto is not None for auto in flags],
+            repeat("", self._row_count),
+            returned_minor,
+            [
+                has_id if auto_flag is None else auto_flag
+                for auto_flag, has_id in zip(auto_refundable, has_reference, strict=True)
+            ],
+            [auto_flag is not None for auto_flag in auto_refundable],
             processing,
             disputes,
-            disputed,
+            dispute_amounts,
             self._words(self._paid_on),
         )
-        return PaymentColumns(*(list(compress(column, has_payment)) for column in columns))  # type: ignore[arg-type]
+        return PaymentColumns(*(list(compress(column, has_payment)) for column in payment_columns))  # type: ignore[arg-type]
 
     def _numbers(self) -> list[str]:
         numbers = self._texts("number")
@@ -139,8 +150,8 @@ class InvoiceColumns:
             raise NotPlain
         return cast(list[int], totals)
 
-    def _texts(self, name: str, longest: int = LONGEST_NAME) -> list[str]:
-        texts = list(map(str.strip, self._column(name)))
+    def _texts(self, column: str, longest: int = LONGEST_NAME) -> list[str]:
+        texts = list(map(str.strip, self._column(column)))
         if max(map(len, texts)) > longest:
             raise NotPlain
         return texts
@@ -148,11 +159,11 @@ class InvoiceColumns:
     def _words(self, words: "_Words[T]") -> list[T]:
         return words.read(self._column(words.column))
 
-    def _amounts(self, name: str, units: Sequence[Currency]) -> list[int | None]:
+    def _amounts(self, column: str, units: Sequence[Currency]) -> list[int | None]:
         """In minor units; None for an empty cell."""
-        texts = self._texts(name)
+        texts = self._texts(column)
         if not any(texts):
-            return [None] * self._rows
+            return [None] * self._row_count
         _plain(_AMOUNTS, texts)
         try:
             return [
@@ -168,8 +179,8 @@ class InvoiceColumns:
             raise NotPlain from None
 
     def _column(self, name: str) -> Sequence[str]:
-        place = self._places.get(name)
-        return ("",) * self._rows if place is None else self._cells[place]
+        column_index = self._index_of_column.get(name)
+        return ("",) * self._row_count if column_index is None else self._cells_by_column[column_index]
 
 
 class _Words(Generic[T]):
@@ -178,31 +189,31 @@ class _Words(Generic[T]):
     def __init__(self, column: str, read: Callable[[CellReader], T]) -> None:
         self.column = column
         self._read = read
-        self._known: dict[str, T] = {}
+        self._read_texts: dict[str, T] = {}
 
     def read(self, texts: Sequence[str]) -> list[T]:
         """Raises NotPlain if one of them has a problem."""
         try:
-            return list(map(self._known.__getitem__, texts))
+            return list(map(self._read_texts.__getitem__, texts))
         except KeyError:
             self._learn(set(texts))
-            return list(map(self._known.__getitem__, texts))
+            return list(map(self._read_texts.__getitem__, texts))
 
     def _learn(self, texts: set[str]) -> None:
-        if len(self._known) > _MOST_REMEMBERED:
-            self._known.clear()
-        for text in texts - self._known.keys():
+        if len(self._read_texts) > _MOST_REMEMBERED:
+            self._read_texts.clear()
+        for text in texts - self._read_texts.keys():
             cells = CellReader(0, {self.column: text})
-            value = self._read(cells)
+            cell_content = self._read(cells)
             if cells.problems:
                 raise NotPlain
-            self._known[text] = value
+            self._read_texts[text] = cell_content
 
 
 def _plain(pattern: re.Pattern[str], texts: Sequence[str]) -> None:
     """Raises NotPlain unless all of them are of this form, and of one line."""
-    column = "\n".join(texts) + "\n"
-    if column.count("\n") != len(texts) or not pattern.fullmatch(column):
+    column_text = "\n".join(texts) + "\n"
+    if column_text.count("\n") != len(texts) or not pattern.fullmatch(column_text):
         raise NotPlain
 
 

@@ -43,16 +43,16 @@ class InvoiceFile:
 
     def batches(self) -> Iterator[RowBatch]:
         """Every row in order, from the start each time."""
-        duplicates = FirstLines()
+        first_lines = FirstLines()
         if self._table is None:
             records = JsonLinesFile(self.source).records()
-            rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, duplicates) for row in records)
+            rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, first_lines) for row in records)
             yield from map(_batch, chunked(rows, _RECORDS))
         elif self.source.size < _LONG_BYTES or not there_are_two_cores():
-            yield from _Table(self.columns, duplicates).batches(_read_some(self.source, of=0))
+            yield from _Table(self.columns, first_lines).batches(_read_some(self.source, unread_every=0))
         else:
-            read = read_ahead(_read_most, self.source.for_another_process())
-            yield from _Table(self.columns, duplicates).batches(read)
+            read_rows = read_ahead(_read_most, self.source.for_another_process())
+            yield from _Table(self.columns, first_lines).batches(read_rows)
 
 
 def _table_of(source: Source) -> TableFile:
@@ -79,17 +79,17 @@ def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes, is_read
 
 def _read_most(source: Source) -> Iterator[_ReadRows | BadRow]:
     """Two of three blocks: the main process has as much work with them."""
-    return _read_some(source, of=3)
+    return _read_some(source, unread_every=3)
 
 
-def _read_some(source: Source, *, of: int) -> Iterator[_ReadRows | BadRow]:
-    """Read rows without regard to earlier ones; leave every `of`-th block unread, or none if that is 0."""
+def _read_some(source: Source, *, unread_every: int) -> Iterator[_ReadRows | BadRow]:
+    """Read rows without regard to earlier ones; leave every `unread_every`-th block unread, or none if that is 0."""
     table = _table_of(source)
     columns = InvoiceColumns(table.columns)
-    for n, block in enumerate(table.blocks(), start=1):
+    for block_number, block in enumerate(table.blocks(), start=1):
         if isinstance(block, BadRow):
             yield block
-        elif of and n % of == 0:
+        elif unread_every and block_number % unread_every == 0:
             yield _ReadRows(block.lines, block.rows, is_read=False)
         else:
             yield from _read_rows(columns, block.lines, block.rows)
@@ -108,74 +108,79 @@ def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Seq
 
 
 class _Table:
-    def __init__(self, columns: Sequence[str], duplicates: FirstLines) -> None:
-        self._columns, self._duplicates = columns, duplicates
-        self._plain = InvoiceColumns(columns)
+    def __init__(self, columns: Sequence[str], first_lines: FirstLines) -> None:
+        self._columns, self._first_lines = columns, first_lines
+        self._plain_columns = InvoiceColumns(columns)
 
-    def batches(self, read: Iterable[_ReadRows | BadRow]) -> Iterator[RowBatch]:
-        for some in read:
-            if isinstance(some, BadRow):
-                yield _batch([some])
-            elif some.is_read:
-                yield self._of(some)
+    def batches(self, row_groups: Iterable[_ReadRows | BadRow]) -> Iterator[RowBatch]:
+        for row_group in row_groups:
+            if isinstance(row_group, BadRow):
+                yield _batch([row_group])
+            elif row_group.is_read:
+                yield self._of(row_group)
             else:
-                yield from map(self._of, _read_rows(self._plain, some.lines, some.rows))
+                yield from map(self._of, _read_rows(self._plain_columns, row_group.lines, row_group.rows))
 
-    def _of(self, read: _ReadRows) -> RowBatch:
-        if read.plain:
-            return self._without_duplicates(read.plain, read.rows)
-        return _batch(self._row(line, row, self._duplicates) for line, row in zip(read.lines, read.rows, strict=True))
+    def _of(self, row_group: _ReadRows) -> RowBatch:
+        if row_group.plain:
+            return self._without_duplicates(row_group.plain, row_group.rows)
+        return _batch(
+            self._row(line, row, self._first_lines) for line, row in zip(row_group.lines, row_group.rows, strict=True)
+        )
 
     def _without_duplicates(self, block: InvoiceBlock, rows: Sequence[Sequence[str]]) -> RowBatch:
         """The valid rows without those that repeat an earlier number, payment or reference."""
-        numbers = self._duplicates.numbers.lines_of(block.numbers, block.lines)
-        paid = block.payments
+        number_repeats = self._first_lines.numbers.lines_of(block.numbers, block.lines)
+        payment_columns = block.payments
         has_id = [
-            bool(provider and reference) for provider, reference in zip(paid.providers, paid.references, strict=True)
+            bool(provider and reference)
+            for provider, reference in zip(payment_columns.providers, payment_columns.references, strict=True)
         ]
-        names = list(compress(map(" ".join, zip(paid.providers, paid.references, strict=True)), has_id))
-        payments = self._duplicates.payments.lines_of(
-            names, [block.lines[place] for place in compress(paid.invoices, has_id)]
+        payment_names = list(
+            compress(map(" ".join, zip(payment_columns.providers, payment_columns.references, strict=True)), has_id)
         )
-        named = list(map(bool, block.references))
-        references = self._duplicates.references.lines_of(
-            list(compress(block.references, named)), list(compress(block.lines, named))
+        payment_repeats = self._first_lines.payments.lines_of(
+            payment_names, [block.lines[invoice_index] for invoice_index in compress(payment_columns.invoices, has_id)]
         )
-        if not (numbers or payments or references):
+        has_reference = list(map(bool, block.references))
+        reference_repeats = self._first_lines.references.lines_of(
+            list(compress(block.references, has_reference)), list(compress(block.lines, has_reference))
+        )
+        if not (number_repeats or payment_repeats or reference_repeats):
             return RowBatch(block, (), rows)
-        before = (numbers, payments, references)
-        is_new = [not any(line in lines for lines in before) for line in block.lines]
-        repeated = (
-            self._row(line, row, EarlierLines(*(lines.get(line, 0) for lines in before)))
-            for line, row, good in zip(block.lines, rows, is_new, strict=True)
-            if not good
+        repeats = (number_repeats, payment_repeats, reference_repeats)
+        is_new = [not any(line in first_line_of for first_line_of in repeats) for line in block.lines]
+        checked_again = (
+            self._row(line, row, EarlierLines(*(first_line_of.get(line, 0) for first_line_of in repeats)))
+            for line, row, is_row_new in zip(block.lines, rows, is_new, strict=True)
+            if not is_row_new
         )
-        return RowBatch(block.only(is_new), _batch(repeated).bad, list(compress(rows, is_new)))
+        return RowBatch(block.only(is_new), _batch(checked_again).bad, list(compress(rows, is_new)))
 
-    def _row(self, line: int, row: Sequence[str], duplicates: FirstLines) -> NewInvoice | BadRow:
-        return invoice_in_table(line, self._columns, row, duplicates)
+    def _row(self, line: int, row: Sequence[str], first_lines: FirstLines) -> NewInvoice | BadRow:
+        return invoice_in_table(line, self._columns, row, first_lines)
 
 
 def _batch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
-    good: list[NewInvoice] = []
-    bad: list[BadRow] = []
+    invoices: list[NewInvoice] = []
+    bad_rows: list[BadRow] = []
     for row in rows:
         if isinstance(row, BadRow):
-            bad.append(row)
+            bad_rows.append(row)
         else:
-            good.append(row)
-    return RowBatch(block_of(good), bad, [row.original for row in good])
+            invoices.append(row)
+    return RowBatch(block_of(invoices), bad_rows, [row.original for row in invoices])
 
 
 def _is_json_lines(source: Source) -> bool:
     """By its name, else by its first character."""
-    name = source.name.lower()
-    if name.endswith((".jsonl", ".ndjson")):
+    file_name = source.name.lower()
+    if file_name.endswith((".jsonl", ".ndjson")):
         return True
-    if name.endswith(".csv"):
+    if file_name.endswith(".csv"):
         return False
-    with source.text() as text:
-        while piece := text.read(4096):
-            if piece.strip():
-                return piece.lstrip().startswith("{")
+    with source.text() as text_file:
+        while text_piece := text_file.read(4096):
+            if text_piece.strip():
+                return text_piece.lstrip().startswith("{")
     return False

@@ -33,22 +33,22 @@ class InvoiceSpool:
         """Raises FileProblem if the disk is full."""
         if not block.size:
             return
-        content = packed(block)
+        packed_block = packed(block)
         try:
-            self._file.write(len(content).to_bytes(_LENGTH, "big") + content)
+            self._file.write(len(packed_block).to_bytes(_LENGTH, "big") + packed_block)
             self._file.flush()
         except OSError as error:
             raise _no_room(error) from error
 
-    def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
+    def blocks(self, offset: int) -> Iterator[tuple[int, InvoiceBlock]]:
         while True:
-            self._file.seek(after)
-            length = int.from_bytes(self._file.read(_LENGTH), "big")
-            if not length:
+            self._file.seek(offset)
+            block_length = int.from_bytes(self._file.read(_LENGTH), "big")
+            if not block_length:
                 return
-            block = unpacked(self._file.read(length))
-            after += _LENGTH + length
-            yield after, block
+            block = unpacked(self._file.read(block_length))
+            offset += _LENGTH + block_length
+            yield offset, block
 
 
 def _no_room(error: OSError) -> FileProblem:

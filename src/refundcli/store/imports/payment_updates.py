@@ -59,52 +59,54 @@ def lost_at_first(dispute: str, amount: int | None, captured: int) -> int:
 
 def payment_changes(pair: PaymentPair) -> tuple[dict[str, Any], list[str]]:
     """The columns that change, and why others stay although the file differs."""
-    changes, unchanged = {}, []
+    changes, reasons = {}, []
     for change in _changes(pair):
         if isinstance(change, Unchanged):
-            unchanged.append(change.why)
+            reasons.append(change.why)
         elif change[1] != getattr(pair.row, change[0]):
             changes[change[0]] = change[1]
-    return changes, unchanged
+    return changes, reasons
 
 
 def dispute_change(
     payment: NewPayment, captured: Money, disputes: Sequence[DisputeRecord]
 ) -> DisputeRecord | Unchanged | None:
     """The dispute to write, new or changed; None if nothing changes, Unchanged if the store's stays."""
-    existing = disputes[0] if len(disputes) == 1 else None
+    stored_dispute = disputes[0] if len(disputes) == 1 else None
     if len(disputes) > 1:
-        together = most_severe(disputes)
-        same = payment.dispute in (Dispute.NONE, together)
-        return None if same else Unchanged("the store has several disputes of this payment")
-    before = most_severe(disputes)
-    if payment.dispute is Dispute.NONE and before is Dispute.NONE:
+        stored_state = most_severe(disputes)
+        is_same_state = payment.dispute in (Dispute.NONE, stored_state)
+        return None if is_same_state else Unchanged("the store has several disputes of this payment")
+    state_before = most_severe(disputes)
+    if payment.dispute is Dispute.NONE and state_before is Dispute.NONE:
         return None
-    if payment.dispute is not before and payment.dispute not in _DISPUTE_MAY_BECOME.get(before, ()):
-        return Unchanged(f"its dispute was {before}")
+    if payment.dispute is not state_before and payment.dispute not in _DISPUTE_MAY_BECOME.get(state_before, ()):
+        return Unchanged(f"its dispute was {state_before}")
     amount = None if payment.dispute_amount is None else Money(payment.dispute_amount, captured.currency)
-    if existing is None:
+    if stored_dispute is None:
         return _placeholder(payment, amount)
-    if existing.reported_at is not None and _is_less(payment.dispute, amount, existing):
+    if stored_dispute.reported_at is not None and _is_less(payment.dispute, amount, stored_dispute):
         return Unchanged(
             "the provider reported its dispute as open, and over more" if amount else "its dispute is open"
         )
-    if before is Dispute.LOST and amount is None and existing.status != IMPORTED:
+    if state_before is Dispute.LOST and amount is None and stored_dispute.status != IMPORTED:
         # The provider has reported the amount, and the file has none.
         return None
-    if before is Dispute.LOST and amount is not None and amount < (existing.amount or captured):
+    if state_before is Dispute.LOST and amount is not None and amount < (stored_dispute.amount or captured):
         # An import never lowers what was lost (R11); without an amount it is the whole payment.
         return Unchanged("the file has a smaller amount for the lost dispute than the store")
     if payment.dispute is Dispute.LOST:
-        return replace(existing, state=DisputeState.LOST, status=IMPORTED, amount=amount)
-    return replace(existing, state=DisputeState(payment.dispute.value), amount=amount or existing.amount)
+        return replace(stored_dispute, state=DisputeState.LOST, status=IMPORTED, amount=amount)
+    return replace(stored_dispute, state=DisputeState(payment.dispute.value), amount=amount or stored_dispute.amount)
 
 
-def _is_less(dispute: Dispute, amount: Money | None, existing: DisputeRecord) -> bool:
+def _is_less(file_state: Dispute, file_amount: Money | None, stored_dispute: DisputeRecord) -> bool:
     """Would the file end or reduce a dispute that the provider reported as open? Only the provider may (R11)."""
-    if existing.state not in (DisputeState.OPEN, DisputeState.UNKNOWN):
+    if stored_dispute.state not in (DisputeState.OPEN, DisputeState.UNKNOWN):
         return False
-    return dispute is Dispute.WON or (amount is not None and (existing.amount is None or amount < existing.amount))
+    return file_state is Dispute.WON or (
+        file_amount is not None and (stored_dispute.amount is None or file_amount < stored_dispute.amount)
+    )
 
 
 def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
@@ -124,68 +126,74 @@ def _placeholder(payment: NewPayment, amount: Money | None) -> DisputeRecord:
 
 
 def _changes(pair: PaymentPair) -> Changes:
-    payment, row = pair.imported, pair.row
-    if row.share_of is not None:
-        yield from _changes_of_share(payment, row)
+    payment, payment_row = pair.imported, pair.row
+    if payment_row.share_of is not None:
+        yield from _changes_of_share(payment, payment_row)
         return
-    yield from _captured(payment, row)
-    yield from _returned_elsewhere(payment, row)
-    yield from _auto_refundable(payment, row)
-    yield from _identity(payment, row, corrects=pair.corrects)
+    yield from _captured(payment, payment_row)
+    yield from _returned_elsewhere(payment, payment_row)
+    yield from _auto_refundable(payment, payment_row)
+    yield from _identity(payment, payment_row, corrects=pair.corrects)
     yield "processing", payment.processing
-    yield "method", payment.method or row.method
-    yield "paid_on", payment.paid_on or row.paid_on
+    yield "method", payment.method or payment_row.method
+    yield "paid_on", payment.paid_on or payment_row.paid_on
 
 
-def _changes_of_share(payment: NewPayment, row: PaymentRow) -> Changes:
+def _changes_of_share(payment: NewPayment, payment_row: PaymentRow) -> Changes:
     """Changes of a payment that pays several invoices. Only the provider knows its shares."""
-    if payment.captured != row.allocated:
+    if payment.captured != payment_row.allocated:
         yield Unchanged("its share of the payment comes from the provider")
-    if payment.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+    if payment.returned_elsewhere not in (0, payment_row.opening_returned, payment_row.returned_elsewhere):
         yield Unchanged("refunded_amount is read only when a payment is new")
-    yield from _auto_refundable(payment, row)
-    ids = ids_of(row)
-    if row.share_of == row.id and not set(all_ids_of(payment)).isdisjoint(ids):
-        unknown = {
-            name: payment_id for name, payment_id in identity_of(payment).items() if name in ID_COLUMNS and payment_id
+    yield from _auto_refundable(payment, payment_row)
+    stored_ids = ids_of(payment_row)
+    if payment_row.share_of == payment_row.id and not set(all_ids_of(payment)).isdisjoint(stored_ids):
+        file_ids = {
+            column: payment_id
+            for column, payment_id in identity_of(payment).items()
+            if column in ID_COLUMNS and payment_id
         }
-        yield from ((name, payment_id) for name, payment_id in unknown.items() if getattr(row, name) is None)
-    yield "method", payment.method or row.method
-    yield "paid_on", payment.paid_on or row.paid_on
+        yield from (
+            (column, payment_id) for column, payment_id in file_ids.items() if getattr(payment_row, column) is None
+        )
+    yield "method", payment.method or payment_row.method
+    yield "paid_on", payment.paid_on or payment_row.paid_on
 
 
-def _captured(payment: NewPayment, row: PaymentRow) -> Changes:
-    if payment.captured < row.allocated:
+def _captured(payment: NewPayment, payment_row: PaymentRow) -> Changes:
+    if payment.captured < payment_row.allocated:
         yield Unchanged("the file has less captured than the store")
-    elif payment.captured > row.allocated and ids_of(row) and not id_of(payment):
+    elif payment.captured > payment_row.allocated and ids_of(payment_row) and not id_of(payment):
         yield Unchanged("the file has more captured, but does not name the payment")
     else:
         yield "allocated", payment.captured
 
 
-def _returned_elsewhere(payment: NewPayment, row: PaymentRow) -> Changes:
+def _returned_elsewhere(payment: NewPayment, payment_row: PaymentRow) -> Changes:
     """What was returned before the payment was in the store, so it is read once. A later figure may include refunds
     made from here, which would then count twice."""
-    if payment.returned_elsewhere > row.returned_elsewhere and not (row.allocated or row.reserved or row.refunded):
+    if payment.returned_elsewhere > payment_row.returned_elsewhere and not (
+        payment_row.allocated or payment_row.reserved or payment_row.refunded
+    ):
         yield "returned_elsewhere", payment.returned_elsewhere
         yield "opening_returned", payment.returned_elsewhere
-    elif payment.returned_elsewhere not in (0, row.opening_returned, row.returned_elsewhere):
+    elif payment.returned_elsewhere not in (0, payment_row.opening_returned, payment_row.returned_elsewhere):
         yield Unchanged("refunded_amount is read only when a payment is new")
 
 
-def _auto_refundable(payment: NewPayment, row: PaymentRow) -> Changes:
+def _auto_refundable(payment: NewPayment, payment_row: PaymentRow) -> Changes:
     """A missing column never allows refunds: once it is no, only an explicit yes in the file changes it (R1)."""
-    never_there = not row.allocated and not ids_of(row)
-    if payment.auto_refundable_is_explicit or (payment.auto_refundable and never_there):
+    is_without_payment = not payment_row.allocated and not ids_of(payment_row)
+    if payment.auto_refundable_is_explicit or (payment.auto_refundable and is_without_payment):
         yield "auto_refundable", payment.auto_refundable
-    elif payment.auto_refundable and not row.auto_refundable:
+    elif payment.auto_refundable and not payment_row.auto_refundable:
         yield Unchanged("auto_refundable stays no until the file says yes")
 
 
-def _identity(payment: NewPayment, row: PaymentRow, *, corrects: bool) -> Changes:
+def _identity(payment: NewPayment, payment_row: PaymentRow, *, corrects: bool) -> Changes:
     """The payment's provider and ids. A file without an id removes none."""
-    ids = ids_of(row)
-    if not set(all_ids_of(payment)).isdisjoint(ids):
+    stored_ids = ids_of(payment_row)
+    if not set(all_ids_of(payment)).isdisjoint(stored_ids):
         # One of its ids matches; store the other one.
         yield from (
             (column, payment_id)
@@ -193,13 +201,15 @@ def _identity(payment: NewPayment, row: PaymentRow, *, corrects: bool) -> Change
             if payment_id and column in ID_COLUMNS
         )
         return
-    if id_of(payment) and (corrects or not ids):
+    if id_of(payment) and (corrects or not stored_ids):
         yield from identity_of(payment).items()
     elif id_of(payment):
-        yield from ((column, entry) for column, entry in identity_of(payment).items() if entry)
-    elif payment.provider and not ids:
+        yield from (
+            (column, provider_or_id) for column, provider_or_id in identity_of(payment).items() if provider_or_id
+        )
+    elif payment.provider and not stored_ids:
         yield "provider", payment.provider.value
-    elif (payment.provider or "") != row.provider:
-        yield Unchanged(f"the store has it as a payment at {row.provider.title()}")
-    if not ids and not payment.provider and payment.reference:
+    elif (payment.provider or "") != payment_row.provider:
+        yield Unchanged(f"the store has it as a payment at {payment_row.provider.title()}")
+    if not stored_ids and not payment.provider and payment.reference:
         yield "reference", payment.reference

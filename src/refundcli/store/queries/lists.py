@@ -26,18 +26,18 @@ def invoice_rows(session: Session, filters: "InvoiceFilter") -> Sequence[Any]:
     to find those of one customer.
     """
     query = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number > filters.after).order_by(_INVOICE.c.number)
-    led = bool(filters.customer)
+    has_leading_condition = bool(filters.customer)
     if filters.customer:
         query = query.where(_INVOICE.c.customer == filters.customer)
     for condition in _of_payments(filters):
-        if led or not _are_few(session, condition):
+        if has_leading_condition or not _are_few(session, condition):
             query = query.where(sql.exists().where(_PAYMENT.c.invoice_id == _INVOICE.c.id, condition))
         else:
             query = query.where(_INVOICE.c.id.in_(sql.select(_PAYMENT.c.invoice_id).where(condition)))
-            led = True
-    status = func.coalesce(_INVOICE.c.status, "") if led else _INVOICE.c.status
+            has_leading_condition = True
+    status_column = func.coalesce(_INVOICE.c.status, "") if has_leading_condition else _INVOICE.c.status
     if filters.status:
-        query = query.where(status == filters.status)
+        query = query.where(status_column == filters.status)
     if filters.refundable:
         query = query.where(_INVOICE.c.status != "void")
     return session.execute(query.limit(filters.limit)).all()
@@ -63,8 +63,8 @@ def _of_payments(filters: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
 
 
 def _are_few(session: Session, condition: ColumnElement[bool]) -> bool:
-    some = sql.select(_PAYMENT.c.invoice_id).where(condition).limit(_FEW + 1).subquery()
-    count: int = session.execute(sql.select(func.count()).select_from(some)).scalar_one()
+    matching_payments = sql.select(_PAYMENT.c.invoice_id).where(condition).limit(_FEW + 1).subquery()
+    count: int = session.execute(sql.select(func.count()).select_from(matching_payments)).scalar_one()
     return count <= _FEW
 
 

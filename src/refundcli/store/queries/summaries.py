@@ -34,9 +34,11 @@ _of = lru_cache(currency)
 
 def payment_lines(session: Session, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
     """By the provider's reference, with their refunds there."""
-    rows = session.execute(_named(provider), {AMONG: references}).all()
-    refunds = _refunds(session, [row[0] for row in rows])
-    return {row[2]: _line(row, refunds.get(row[0], ())) for row in rows}
+    payment_rows = session.execute(_named(provider), {AMONG: references}).all()
+    refunds_by_payment = _refunds(session, [payment_row[0] for payment_row in payment_rows])
+    return {
+        payment_row[2]: _line(payment_row, refunds_by_payment.get(payment_row[0], ())) for payment_row in payment_rows
+    }
 
 
 def payment_lines_after(session: Session, provider: Provider, after: int, limit: int) -> list[PaymentLine]:
@@ -45,15 +47,18 @@ def payment_lines_after(session: Session, provider: Provider, after: int, limit:
 
 def payment_count(session: Session, provider: Provider) -> int:
     """How many payments have an id at the provider. Of a shared payment, only the first share has it."""
-    ids = (_PAYMENT.c.psp_reference, _PAYMENT.c.payment_intent, _PAYMENT.c.charge)
+    id_columns = (_PAYMENT.c.psp_reference, _PAYMENT.c.payment_intent, _PAYMENT.c.charge)
     query = select(func.count()).select_from(_PAYMENT).where(_PAYMENT.c.provider == provider)
-    return int(session.execute(query.where(or_(*(column.is_not(None) for column in ids)))).scalar_one())
+    return int(session.execute(query.where(or_(*(column.is_not(None) for column in id_columns)))).scalar_one())
 
 
 def refunds_succeeded(
-    session: Session, provider: Provider, between: tuple[datetime, datetime], after: str, limit: int
+    session: Session, provider: Provider, period: tuple[datetime, datetime], after: str, limit: int
 ) -> list[SucceededRefund]:
-    """Sorted by id. Of a payment that several invoices share, only the first share has the reference."""
+    """Sorted by id; `after`: the id of the last one that was read.
+
+    Of a payment that several invoices share, only the first share has the reference.
+    """
     query = (
         select(
             _REFUND.c.id,
@@ -66,13 +71,17 @@ def refunds_succeeded(
         .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
         .join(_PAYMENT, _PAYMENT.c.id == _REFUND.c.payment_id)
         .where(_REFUND.c.provider == provider, _REFUND.c.state == RefundState.SUCCEEDED, _REFUND.c.id > after)
-        .where(_REFUND.c.succeeded_at.between(*between), _reference(provider).is_not(None))
+        .where(_REFUND.c.succeeded_at.between(*period), _reference(provider).is_not(None))
         .order_by(_REFUND.c.id)
         .limit(limit)
     )
     return [
-        SucceededRefund(refund, reference or "", Money(amount, _of(code)), invoice, payment)
-        for refund, reference, amount, code, invoice, payment in session.execute(query)
+        SucceededRefund(
+            refund_id, provider_reference or "", Money(amount, _of(currency_code)), invoice_number, payment_reference
+        )
+        for refund_id, provider_reference, amount, currency_code, invoice_number, payment_reference in session.execute(
+            query
+        )
     ]
 
 
@@ -92,7 +101,7 @@ def _reference(provider: Provider) -> ColumnElement[Any]:
 
 
 def _payments(provider: Provider) -> Select[Any]:
-    columns = select(
+    columns_query = select(
         _PAYMENT.c.id,
         _INVOICE.c.number,
         _reference(provider),
@@ -100,28 +109,48 @@ def _payments(provider: Provider) -> Select[Any]:
         _INVOICE.c.currency,
         _PAYMENT.c.paid_on,
     )
-    joined = columns.join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
-    return joined.where(_PAYMENT.c.provider == provider)
+    query = columns_query.join(_INVOICE, _INVOICE.c.id == _PAYMENT.c.invoice_id)
+    return query.where(_PAYMENT.c.provider == provider)
 
 
-def _line(row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
-    number, invoice, reference, captured, code, paid_on = row
-    money = Money(captured, _of(code))
-    return PaymentLine(number, invoice, reference, money, paid_on, tuple(refunds))
+def _line(payment_row: Sequence[Any], refunds: Sequence[RefundLine]) -> PaymentLine:
+    payment_id, invoice_number, reference, captured_minor, currency_code, paid_on = payment_row
+    captured_amount = Money(captured_minor, _of(currency_code))
+    return PaymentLine(payment_id, invoice_number, reference, captured_amount, paid_on, tuple(refunds))
 
 
-def _refunds(session: Session, payments: Sequence[int]) -> dict[int, list[RefundLine]]:
-    by_payment: dict[int, list[RefundLine]] = {}
-    for payment, line in _refund_lines(session.execute(_REFUNDS_OF, {AMONG: payments})):
-        by_payment.setdefault(payment, []).append(line)
-    return by_payment
+def _refunds(session: Session, payment_ids: Sequence[int]) -> dict[int, list[RefundLine]]:
+    lines_by_payment: dict[int, list[RefundLine]] = {}
+    for payment_id, refund_line in _refund_lines(session.execute(_REFUNDS_OF, {AMONG: payment_ids})):
+        lines_by_payment.setdefault(payment_id, []).append(refund_line)
+    return lines_by_payment
 
 
-def _refund_lines(rows: Any) -> Iterator[tuple[int, RefundLine]]:
-    for payment, refund, reference, amount, code, state, came_back_at, kind, reason, *dates in rows:
-        of: Currency = _of(code)
-        money, now = Money(amount, of), RefundState(state)
-        unadopted = kind == RefundKind.EXTERNAL and not reason and now.is_accepted
+def _refund_lines(refund_rows: Any) -> Iterator[tuple[int, RefundLine]]:
+    for (
+        payment_id,
+        refund_id,
+        reference,
+        minor,
+        currency_code,
+        state_text,
+        came_back_at,
+        kind,
+        reason,
+        *succeeded_and_failed_at,
+    ) in refund_rows:
+        unit: Currency = _of(currency_code)
+        refund_amount, refund_state = Money(minor, unit), RefundState(state_text)
+        is_unadopted = kind == RefundKind.EXTERNAL and not reason and refund_state.is_accepted
         is_record = kind == RefundKind.RECORD
-        line = RefundLine(refund, reference or "", money, now, came_back_at, unadopted, is_record, *dates)
-        yield payment, line
+        line = RefundLine(
+            refund_id,
+            reference or "",
+            refund_amount,
+            refund_state,
+            came_back_at,
+            is_unadopted,
+            is_record,
+            *succeeded_and_failed_at,
+        )
+        yield payment_id, line

@@ -18,17 +18,19 @@ _INVOICE, _PAYMENT, _REFUND, _CAPTURE, _EVENT = (
 _CLOSED = (InvoiceStatus.VOID, InvoiceStatus.UNCOLLECTIBLE)
 
 
-def pending_refunds(session: Session, overdue: datetime, stuck: str, limit: int) -> tuple[list[str], int, int]:
+def pending_refunds(
+    session: Session, overdue_before: datetime, stuck_reason: str, limit: int
+) -> tuple[list[str], int, int]:
     """The first ids, those that need attention first; how many are pending, and how many need attention."""
-    needs_someone = or_(_REFUND.c.created_at < overdue, _REFUND.c.pending_reason == stuck)
-    urgent = case((needs_someone, 1), else_=0)
+    needs_attention = or_(_REFUND.c.created_at < overdue_before, _REFUND.c.pending_reason == stuck_reason)
+    is_urgent = case((needs_attention, 1), else_=0)
     is_pending = _REFUND.c.state == RefundState.PENDING
-    count, attention = session.execute(
-        select(func.count(), func.coalesce(func.sum(urgent), 0)).select_from(_REFUND).where(is_pending)
+    pending_count, attention_count = session.execute(
+        select(func.count(), func.coalesce(func.sum(is_urgent), 0)).select_from(_REFUND).where(is_pending)
     ).one()
-    order = (urgent.desc(), _REFUND.c.created_at, _REFUND.c.id)
-    ids = session.execute(select(_REFUND.c.id).where(is_pending).order_by(*order).limit(limit)).scalars().all()
-    return list(ids), int(count), int(attention)
+    order = (is_urgent.desc(), _REFUND.c.created_at, _REFUND.c.id)
+    refund_ids = session.execute(select(_REFUND.c.id).where(is_pending).order_by(*order).limit(limit)).scalars().all()
+    return list(refund_ids), int(pending_count), int(attention_count)
 
 
 def failed_captures(session: Session) -> list[FailedCapture]:
@@ -49,18 +51,20 @@ def failed_captures(session: Session) -> list[FailedCapture]:
         .order_by(_CAPTURE.c.reported_at.desc(), _CAPTURE.c.id)
     )
     return [
-        FailedCapture(Provider(provider), number, reference, Money(amount, currency(code)), at)
-        for provider, number, reference, amount, code, at in session.execute(query)
+        FailedCapture(
+            Provider(provider), invoice_number, reference, Money(amount, currency(currency_code)), reported_at
+        )
+        for provider, invoice_number, reference, amount, currency_code, reported_at in session.execute(query)
     ]
 
 
 def last_delivery(session: Session, provider: Provider) -> datetime | None:
     """When the newest webhook arrived: the one with the highest id. The index shows if there is any event at all."""
-    any_event = select(_EVENT.c.id).where(_EVENT.c.provider == provider).limit(1)
-    if session.execute(any_event).first() is None:
+    any_event_query = select(_EVENT.c.id).where(_EVENT.c.provider == provider).limit(1)
+    if session.execute(any_event_query).first() is None:
         return None
     # In this form no index on the provider is used: only a few of the newest events are read.
-    of_provider = func.coalesce(_EVENT.c.provider, "") == provider.value
-    query = select(_EVENT.c.received_at).where(of_provider, _EVENT.c.source == EventSource.WEBHOOK)
+    is_of_provider = func.coalesce(_EVENT.c.provider, "") == provider.value
+    query = select(_EVENT.c.received_at).where(is_of_provider, _EVENT.c.source == EventSource.WEBHOOK)
     received_at: datetime | None = session.execute(query.order_by(_EVENT.c.id.desc()).limit(1)).scalar()
     return received_at

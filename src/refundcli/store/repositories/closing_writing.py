@@ -23,10 +23,11 @@ class SqlClosingWriting(SqlProviderWriting):
         self._audit.write(f"closing {closing.state}", closing.id, {}, _facts(closing))
 
     def claim_closing(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
+        """`owner`: who holds the lease until `until`; `at`: when it is sent."""
         if owner:
             self._audit.check_clock()
         sending = closing.sending
-        values: dict[str, Any] = {
+        columns: dict[str, Any] = {
             "state": ClosingState.SUBMITTED,
             "fence": sending.fence + 1,
             "lease_owner": owner,
@@ -34,10 +35,10 @@ class SqlClosingWriting(SqlProviderWriting):
             "first_sent_at": sending.first_sent_at or at,
             "updated_at": at,
         }
-        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**values)):
+        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**columns)):
             return None
-        after = {"state": ClosingState.SUBMITTED, "fence": sending.fence + 1, "lease_owner": owner}
-        self._audit.write("closing submitted", closing.id, _state(closing), after)
+        facts_after = {"state": ClosingState.SUBMITTED, "fence": sending.fence + 1, "lease_owner": owner}
+        self._audit.write("closing submitted", closing.id, _state(closing), facts_after)
         return self.closing(closing.id)
 
     def release_closing_lease(self, closing: Closing) -> None:
@@ -48,17 +49,19 @@ class SqlClosingWriting(SqlProviderWriting):
     def settle_closing(self, closing: Closing, state: ClosingState, *, failure: str, evidence: str) -> Closing | None:
         if not closing.state.unfinished:
             return None
-        values: dict[str, Any] = {
+        columns: dict[str, Any] = {
             "state": state,
             "failure": failure,
             "lease_owner": "",
             "lease_until": None,
             "updated_at": self._audit.at,
         }
-        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**values)):
+        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**columns)):
             return None
-        after = {"state": state, "failure": failure, "evidence": evidence}
-        self._audit.write(f"closing {state}", closing.id, _state(closing), {k: v for k, v in after.items() if v})
+        facts_after = {"state": state, "failure": failure, "evidence": evidence}
+        self._audit.write(
+            f"closing {state}", closing.id, _state(closing), {name: fact for name, fact in facts_after.items() if fact}
+        )
         return self.closing(closing.id)
 
 

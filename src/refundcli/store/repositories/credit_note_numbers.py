@@ -12,41 +12,41 @@ from refundcli.store.errors import NumberTaken
 from refundcli.store.schema import CounterRow, StoreInfo
 
 
-def next_numbers(session: Session, on: date, credit_note_format: str, count: int) -> list[str]:
+def next_numbers(session: Session, issue_date: date, credit_note_format: str, count: int) -> list[str]:
     """The next `count` numbers of the series. `credit_note_format` applies if the store has no numbers yet."""
-    pinned = pinned_format(session, credit_note_format)
-    series = _series(pinned, on)
-    after = session.connection().execute(_COUNT_ON, {"of_series": series, "count": count}).scalar()
-    if after is None:
-        session.connection().execute(insert(_COUNTER), {"name": series, "value": count})
-        after = count
-    before = int(after) - count
-    return [pinned.format(year=on.year, seq=before + place) for place in range(1, count + 1)]
+    number_format = pinned_format(session, credit_note_format)
+    series_name = _series(number_format, issue_date)
+    counter_after = session.connection().execute(_COUNT_ON, {"of_series": series_name, "count": count}).scalar()
+    if counter_after is None:
+        session.connection().execute(insert(_COUNTER), {"name": series_name, "value": count})
+        counter_after = count
+    counter_before = int(counter_after) - count
+    return [number_format.format(year=issue_date.year, seq=counter_before + offset) for offset in range(1, count + 1)]
 
 
 def pinned_format(session: Session, credit_note_format: str) -> str:
     """The stored format; without one, stores `credit_note_format` and returns it."""
-    stored = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
-    if stored:
-        return str(stored)
+    stored_format = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
+    if stored_format:
+        return str(stored_format)
     session.connection().execute(update(_INFO).values(number_format=credit_note_format))
     return credit_note_format
 
 
-def check_next_number(session: Session, on: date) -> None:
+def check_next_number(session: Session, issue_date: date) -> None:
     """Check that the next number is free, so that the provider's answer can be recorded later. Raises NumberTaken."""
-    pinned = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
-    if not pinned:
+    number_format = session.connection().execute(select(_INFO.c.number_format)).scalar_one()
+    if not number_format:
         return
-    counted = session.connection().execute(_COUNTED, {"of_series": _series(pinned, on)}).scalar()
-    number = str(pinned).format(year=on.year, seq=int(counted or 0) + 1)
-    if session.connection().execute(_WITH_NUMBER, {"of_number": number}).first():
-        raise NumberTaken(number)
+    last_number = session.connection().execute(_COUNTED, {"of_series": _series(number_format, issue_date)}).scalar()
+    next_number = str(number_format).format(year=issue_date.year, seq=int(last_number or 0) + 1)
+    if session.connection().execute(_WITH_NUMBER, {"of_number": next_number}).first():
+        raise NumberTaken(next_number)
 
 
-def _series(credit_note_format: str, on: date) -> str:
+def _series(credit_note_format: str, issue_date: date) -> str:
     """The counter's name. A format with the year starts a new series each year."""
-    return f"credit_note:{on.year}" if "{year" in credit_note_format else "credit_note"
+    return f"credit_note:{issue_date.year}" if "{year" in credit_note_format else "credit_note"
 
 
 _COUNTER = SQLModel.metadata.tables[CounterRow.__tablename__]

@@ -39,34 +39,36 @@ def count_rejected(
     session: Session, counts: Mapping[tuple[Provider | None, RejectionReason], int], *, at: datetime
 ) -> None:
     for (provider, reason), count in counts.items():
-        name = provider.value if provider else ""
-        of_reason = (_REJECTED.c.provider == name, _REJECTED.c.reason == reason.value)
-        more = update(_REJECTED).where(*of_reason).values(count=_REJECTED.c.count + count, last_at=at)
-        if not _hits(session, more):
-            values = {"provider": name, "reason": reason.value, "count": count}
-            session.execute(insert(_REJECTED).values(**values, first_at=at, last_at=at))
+        provider_name = provider.value if provider else ""
+        conditions = (_REJECTED.c.provider == provider_name, _REJECTED.c.reason == reason.value)
+        statement = update(_REJECTED).where(*conditions).values(count=_REJECTED.c.count + count, last_at=at)
+        if not _hits(session, statement):
+            key_and_count = {"provider": provider_name, "reason": reason.value, "count": count}
+            session.execute(insert(_REJECTED).values(**key_and_count, first_at=at, last_at=at))
 
 
 def name_account_of_events(session: Session, provider: Provider, account: str) -> None:
     """Set the account of events stored before it was known, and apply those set aside as another account's."""
-    named = _EVENT.alias()
-    same = select(named.c.id).where(
-        named.c.provider == _EVENT.c.provider, named.c.account == account, named.c.event_key == _EVENT.c.event_key
+    other_event = _EVENT.alias()
+    same_event_query = select(other_event.c.id).where(
+        other_event.c.provider == _EVENT.c.provider,
+        other_event.c.account == account,
+        other_event.c.event_key == _EVENT.c.event_key,
     )
-    unnamed = update(_EVENT).where(_EVENT.c.provider == provider.value, _EVENT.c.account == "")
-    session.execute(unnamed.where(~same.exists()).values(account=account))
-    ours = (_EVENT.c.account == account, _EVENT.c.not_applied == RejectionReason.OTHER_ACCOUNT.value)
-    waiting = update(_EVENT).where(_EVENT.c.provider == provider.value, *ours, _EVENT.c.state == "noted")
-    session.execute(waiting.values(not_applied="", state="waiting", note=""))
+    unnamed_events_update = update(_EVENT).where(_EVENT.c.provider == provider.value, _EVENT.c.account == "")
+    session.execute(unnamed_events_update.where(~same_event_query.exists()).values(account=account))
+    of_account = (_EVENT.c.account == account, _EVENT.c.not_applied == RejectionReason.OTHER_ACCOUNT.value)
+    set_aside_update = update(_EVENT).where(_EVENT.c.provider == provider.value, *of_account, _EVENT.c.state == "noted")
+    session.execute(set_aside_update.values(not_applied="", state="waiting", note=""))
 
 
 def _hits(session: Session, statement: Any) -> bool:
-    changed: Any = session.execute(statement)
-    return bool(changed.rowcount)
+    cursor: Any = session.execute(statement)
+    return bool(cursor.rowcount)
 
 
-def _count(row: Any, *, is_stored: bool) -> DeliveryCount:
-    provider, reason, count, first_at, last_at = row
+def _count(count_row: Any, *, is_stored: bool) -> DeliveryCount:
+    provider, reason, count, first_at, last_at = count_row
     return DeliveryCount(
         Provider(provider) if provider else None, RejectionReason(reason), int(count), is_stored, first_at, last_at
     )

@@ -32,8 +32,8 @@ class SqlEventReading:
         rows = self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))
         return [event_of(row) for row in rows]
 
-    def payments_of_event(self, number: int) -> list[str]:
-        query = select(EventPaymentRow.reference).where(EventPaymentRow.event_id == number)
+    def payments_of_event(self, event_id: int) -> list[str]:
+        query = select(EventPaymentRow.reference).where(EventPaymentRow.event_id == event_id)
         return sorted(self._session.exec(query).all())
 
     def unreviewed_count(self, provider: Provider) -> int:
@@ -58,18 +58,20 @@ class SqlEventReading:
             query = query.where(ProviderEventRow.about == filters.about)
         return [event_of(row) for row in self._session.exec(query)]
 
-    def event(self, number: int) -> "StoredEvent | None":
-        row = self._session.get(ProviderEventRow, number)
+    def event(self, event_id: int) -> "StoredEvent | None":
+        row = self._session.get(ProviderEventRow, event_id)
         return event_of(row) if row else None
 
     def events_to_apply(self, *, after: int, limit: int) -> "list[StoredEvent]":
+        """`after`: the number of the last event that was read."""
         from refundcli.services.ports.provider_updates import EventState
 
-        open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
-        query = select(ProviderEventRow).where(open_ones, col(ProviderEventRow.id) > after)
+        is_open = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
+        query = select(ProviderEventRow).where(is_open, col(ProviderEventRow.id) > after)
         return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
 
     def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+        """`after`: the number of the last event that was read."""
         query = (
             select(ProviderEventRow)
             .join(EventPaymentRow, col(EventPaymentRow.event_id) == col(ProviderEventRow.id))
@@ -80,6 +82,7 @@ class SqlEventReading:
         return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
 
     def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+        """`after`: the number of the last event that was read."""
         from refundcli.services.ports.provider_updates import (
             ACKNOWLEDGED,
             NOT_LISTED,
@@ -90,15 +93,18 @@ class SqlEventReading:
         from refundcli.services.ports.rejection_reasons import RejectionReason
 
         state, note = col(ProviderEventRow.state), col(ProviderEventRow.note)
-        states = (EventState.NOTED, EventState.WAITING, EventState.UNMATCHED)
-        readable = ("", RejectionReason.OTHER_ACCOUNT, RejectionReason.OTHER_MODE)
-        by_word = and_(
+        open_states = (EventState.NOTED, EventState.WAITING, EventState.UNMATCHED)
+        readable_reasons = ("", RejectionReason.OTHER_ACCOUNT, RejectionReason.OTHER_MODE)
+        is_decided_by_word = and_(
             state == EventState.APPLIED, note.startswith(ACKNOWLEDGED), note.contains(WORD_DECIDED, autoescape=True)
         )
-        unlisted = and_(state == EventState.UNREVIEWED, note.contains(NOT_LISTED, autoescape=True))
+        is_unlisted_word = and_(state == EventState.UNREVIEWED, note.contains(NOT_LISTED, autoescape=True))
         query = (
             select(ProviderEventRow)
-            .where(or_(state.in_(states), by_word, unlisted), col(ProviderEventRow.not_applied).in_(readable))
+            .where(
+                or_(state.in_(open_states), is_decided_by_word, is_unlisted_word),
+                col(ProviderEventRow.not_applied).in_(readable_reasons),
+            )
             .where(ProviderEventRow.provider == provider, ProviderEventRow.source == EventSource.WEBHOOK)
             .where(col(ProviderEventRow.id) > after)
             .order_by(col(ProviderEventRow.id))
@@ -141,9 +147,11 @@ def _not_applied_to_known_payment(provider: Provider) -> tuple[ColumnElement[boo
     """Stored events that are not applied and name a payment that is in the books."""
     from refundcli.services.ports.provider_updates import EventState
 
-    of = (_PAYMENT.c.psp_reference,) if provider is Provider.ADYEN else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
-    is_known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in of))
+    id_columns = (
+        (_PAYMENT.c.psp_reference,) if provider is Provider.ADYEN else (_PAYMENT.c.payment_intent, _PAYMENT.c.charge)
+    )
+    is_known = or_(*(sql.exists().where(column == EventPaymentRow.reference) for column in id_columns))
     # An event set aside needs a person as soon as a payment that it names is in the books.
-    set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
-    open_ones = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
-    return (or_(open_ones, set_aside), is_known, col(ProviderEventRow.provider) == provider)
+    is_set_aside = and_(col(ProviderEventRow.state) == EventState.NOTED, col(ProviderEventRow.not_applied) != "")
+    is_open = col(ProviderEventRow.state).in_((EventState.WAITING, EventState.UNMATCHED))
+    return (or_(is_open, is_set_aside), is_known, col(ProviderEventRow.provider) == provider)

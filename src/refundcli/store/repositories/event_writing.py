@@ -56,8 +56,9 @@ class SqlProviderWriting(SqlShareWriting):
     def record_external(
         self, invoice: Invoice, payment: Payment, report: RefundUpdate, *, undecided: bool, update_source: str
     ) -> Refund:
-        failed = report.state is RefundState.FAILED
-        needs_a_person = report.may_be_retried or report.state is RefundState.REVERSED
+        """`undecided`: it may be one that was recorded by hand; `update_source`: the event or report that says so."""
+        is_failed = report.state is RefundState.FAILED
+        needs_acknowledgement = report.may_be_retried or report.state is RefundState.REVERSED
         refund = Refund(
             id=self._id_of_external(report),
             invoice_id=invoice.id,
@@ -79,22 +80,26 @@ class SqlProviderWriting(SqlShareWriting):
             expires_at=report.expires_at,
             undecided=undecided,
             # Reported only when it had failed: the provider may send it again.
-            needs_acknowledgement_since=self._audit.at if needs_a_person else None,
-            holding=failed and report.may_be_retried,
+            needs_acknowledgement_since=self._audit.at if needs_acknowledgement else None,
+            holding=is_failed and report.may_be_retried,
             hold_until=report.hold_until,
             succeeded_at=report.reported_at if report.state is RefundState.SUCCEEDED else None,
-            failed_at=report.reported_at if failed else None,
+            failed_at=report.reported_at if is_failed else None,
         )
-        row = row_of(refund)
-        row.account, row.livemode = report.account, report.livemode
-        self._session.add(row)
+        refund_row = row_of(refund)
+        refund_row.account, refund_row.livemode = report.account, report.livemode
+        self._session.add(refund_row)
         self._session.flush()
-        facts: dict[str, object] = {"invoice": invoice.number, "amount": str(report.amount), "state": report.state}
-        facts |= {"evidence": update_source}
-        facts |= {"provider": report.provider, "provider_reference": report.reference}
+        audit_facts: dict[str, object] = {
+            "invoice": invoice.number,
+            "amount": str(report.amount),
+            "state": report.state,
+        }
+        audit_facts |= {"evidence": update_source}
+        audit_facts |= {"provider": report.provider, "provider_reference": report.reference}
         if undecided:
-            facts["undecided"] = True
-        self._audit.write("refund made elsewhere seen", refund.id, {}, facts)
+            audit_facts["undecided"] = True
+        self._audit.write("refund made elsewhere seen", refund.id, {}, audit_facts)
         self._count_external(payment.id)
         self._reserve_external(payment.id)
         self._update_invoice(invoice.id)
@@ -105,8 +110,8 @@ class SqlProviderWriting(SqlShareWriting):
 
         With the old id, a repeat of the original request is recognised.
         """
-        forgotten = _REFUND_ID.fullmatch(report.refund_id) and self.refund(report.refund_id) is None
-        return report.refund_id if forgotten else new_id("rf_", self._audit.at)
+        is_lost_refund = _REFUND_ID.fullmatch(report.refund_id) and self.refund(report.refund_id) is None
+        return report.refund_id if is_lost_refund else new_id("rf_", self._audit.at)
 
     def match_record(self, record: Refund, report: RefundUpdate, *, update_source: str) -> None:
         statement = (
@@ -120,30 +125,30 @@ class SqlProviderWriting(SqlShareWriting):
             )
         )
         if self._hits(statement):
-            after = {"provider_reference": report.reference, "evidence": update_source}
-            self._audit.write("record matched at the provider", record.id, {}, after)
+            facts_after = {"provider_reference": report.reference, "evidence": update_source}
+            self._audit.write("record matched at the provider", record.id, {}, facts_after)
 
     def note_record_failed(self, record: Refund, report: RefundUpdate, *, update_source: str) -> bool:
-        dated = report.reported_at or self._audit.at
-        if record.failed_at and (report.reported_at is None or record.failed_at >= dated):
+        failed_at = report.reported_at or self._audit.at
+        if record.failed_at and (report.reported_at is None or record.failed_at >= failed_at):
             return False
         failure = report.failure or f"{report.state} at {report.provider.label}"
-        is_same = (record.provider_status, record.failure) == (report.status, failure)
-        if is_same and record.has_failed_at_provider and report.provider in CAN_LOOK_UP:
+        is_same_failure = (record.provider_status, record.failure) == (report.status, failure)
+        if is_same_failure and record.has_failed_at_provider and report.provider in CAN_LOOK_UP:
             # Each lookup has a new date, but reports the same.
             return False
-        noted = update(RefundRow).where(col(RefundRow.id) == record.id)
-        values: dict[str, Any] = {"failed_at": dated, "failure": failure, "provider_status": report.status}
-        self._hits(noted.values(**values, updated_at=self._audit.at))
-        after = {"provider_status": report.status, "failure": failure, "evidence": update_source}
-        self._audit.write("recorded refund failed at the provider", record.id, {}, after)
+        statement = update(RefundRow).where(col(RefundRow.id) == record.id)
+        columns: dict[str, Any] = {"failed_at": failed_at, "failure": failure, "provider_status": report.status}
+        self._hits(statement.values(**columns, updated_at=self._audit.at))
+        facts_after = {"provider_status": report.status, "failure": failure, "evidence": update_source}
+        self._audit.write("recorded refund failed at the provider", record.id, {}, facts_after)
         return True
 
     def adopt(self, refund: Refund, *, reason: RefundReason, memo: str) -> Refund:
         self._audit.check_clock()
-        values = {"reason": reason, "memo": memo, "operator": self._audit.operator, "updated_at": self._audit.at}
-        unadopted = (col(RefundRow.id) == refund.id, col(RefundRow.reason) == "")
-        assert self._hits(update(RefundRow).where(*unadopted).values(**values, undecided=False)), (
+        columns = {"reason": reason, "memo": memo, "operator": self._audit.operator, "updated_at": self._audit.at}
+        conditions = (col(RefundRow.id) == refund.id, col(RefundRow.reason) == "")
+        assert self._hits(update(RefundRow).where(*conditions).values(**columns, undecided=False)), (
             "it was read in this transaction"
         )
         if refund.undecided:
@@ -151,26 +156,26 @@ class SqlProviderWriting(SqlShareWriting):
             self._reserve_external(refund.payment_id)
             self._update_invoice(refund.invoice_id)
         self._count_shares_of([refund.payment_id])
-        adopted = self.refund(refund.id)
-        assert adopted
-        self._draft_credit_note(adopted)
+        adopted_refund = self.refund(refund.id)
+        assert adopted_refund
+        self._draft_credit_note(adopted_refund)
         self._audit.write("refund adopted", refund.id, {}, {"reason": reason} | ({"memo": memo} if memo else {}))
-        return adopted
+        return adopted_refund
 
     def match_external(self, external: Refund, record: Refund) -> None:
         reference, account = external.provider_reference, self._account_of(external)
-        gone = update(RefundRow).where(col(RefundRow.id) == external.id)
+        external_update = update(RefundRow).where(col(RefundRow.id) == external.id)
         # Its reference belongs to the record now. The external refund stays in the history and no longer counts.
-        values: dict[str, Any] = {"state": RefundState.REVERSED, "provider_reference": None, "undecided": False}
-        values |= {"failure": f"is recorded as {record.id}", "updated_at": self._audit.at}
-        self._hits(gone.values(**values))
+        columns: dict[str, Any] = {"state": RefundState.REVERSED, "provider_reference": None, "undecided": False}
+        columns |= {"failure": f"is recorded as {record.id}", "updated_at": self._audit.at}
+        self._hits(external_update.values(**columns))
         self._audit.write("external refund matched", external.id, {"state": external.state}, {"record": record.id})
-        matched = update(RefundRow).where(col(RefundRow.id) == record.id)
+        record_update = update(RefundRow).where(col(RefundRow.id) == record.id)
         provider = external.provider.value if external.provider else None
-        values = {"provider_reference": reference, "provider": provider, "account": account}
+        columns = {"provider_reference": reference, "provider": provider, "account": account}
         if external.provider not in CAN_LOOK_UP:
-            values["succeeded_at"] = external.succeeded_at
-        self._hits(matched.values(**values, updated_at=self._audit.at))
+            columns["succeeded_at"] = external.succeeded_at
+        self._hits(record_update.values(**columns, updated_at=self._audit.at))
         self._audit.write("record matched at the provider", record.id, {}, {"provider_reference": reference})
         self._count_external(external.payment_id)
         self._reserve_external(external.payment_id)
@@ -184,21 +189,24 @@ class SqlProviderWriting(SqlShareWriting):
             return False
         if (report.pending_reason, report.expires_at) == (refund.pending_reason, refund.expires_at):
             return False
-        values = {"pending_reason": report.pending_reason, "expires_at": report.expires_at}
-        self._hits(update(RefundRow).where(col(RefundRow.id) == refund.id).values(**values))
-        after = {"pending_reason": report.pending_reason, "expires_at": str(report.expires_at or "")}
-        self._audit.write("refund reported again", refund.id, {}, {k: v for k, v in after.items() if v})
+        columns = {"pending_reason": report.pending_reason, "expires_at": report.expires_at}
+        self._hits(update(RefundRow).where(col(RefundRow.id) == refund.id).values(**columns))
+        facts_after = {"pending_reason": report.pending_reason, "expires_at": str(report.expires_at or "")}
+        self._audit.write(
+            "refund reported again", refund.id, {}, {name: fact for name, fact in facts_after.items() if fact}
+        )
         return True
 
     def note_success(self, refund: Refund, *, at: datetime | None, update_source: str) -> bool:
-        dated = at or self._audit.at
-        if refund.succeeded_at and refund.succeeded_at >= dated:
+        """`at`: when it succeeded, by the provider's date."""
+        succeeded_at = at or self._audit.at
+        if refund.succeeded_at and refund.succeeded_at >= succeeded_at:
             return False
-        noted = update(RefundRow).where(col(RefundRow.id) == refund.id)
-        self._hits(noted.values(succeeded_at=dated, updated_at=self._audit.at))
-        after = {"succeeded_at": dated.isoformat(), "evidence": update_source}
-        when = " after it failed" if refund.failed_at else ""
-        self._audit.write(f"refund reported as successful{when}", refund.id, {}, after)
+        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        self._hits(statement.values(succeeded_at=succeeded_at, updated_at=self._audit.at))
+        facts_after = {"succeeded_at": succeeded_at.isoformat(), "evidence": update_source}
+        after_failure = " after it failed" if refund.failed_at else ""
+        self._audit.write(f"refund reported as successful{after_failure}", refund.id, {}, facts_after)
         return True
 
     def hold_failed(self, refund: Refund, *, update_source: str) -> bool:
@@ -206,36 +214,36 @@ class SqlProviderWriting(SqlShareWriting):
         if not refund.holding and not refund.is_external and not self._hold(refund):
             return False
         statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
-        values = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
-        self._hits(statement.values(**values, came_back_at=self._audit.at, updated_at=self._audit.at))
+        columns = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
+        self._hits(statement.values(**columns, came_back_at=self._audit.at, updated_at=self._audit.at))
         self._audit.write("refund held", refund.id, {}, {"evidence": update_source})
         self._reserve_external(refund.payment_id)
         self._update_invoice(refund.invoice_id)
         return True
 
-    def reverse_part(self, refund: Refund, amount: Money, *, update_source: str) -> None:
-        values = {"reversed_amount": amount.minor, "came_back_at": self._audit.at, "acknowledged_at": None}
-        reversed_ = update(RefundRow).where(col(RefundRow.id) == refund.id)
-        self._hits(reversed_.values(**values, updated_at=self._audit.at))
-        after = {"reversed": str(amount), "evidence": update_source}
-        self._audit.write("refund reversed in part", refund.id, {"state": refund.state}, after)
-        self._move_sums(refund, replace(refund, reversed_amount=amount))
+    def reverse_part(self, refund: Refund, reversed_amount: Money, *, update_source: str) -> None:
+        columns = {"reversed_amount": reversed_amount.minor, "came_back_at": self._audit.at, "acknowledged_at": None}
+        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        self._hits(statement.values(**columns, updated_at=self._audit.at))
+        facts_after = {"reversed": str(reversed_amount), "evidence": update_source}
+        self._audit.write("refund reversed in part", refund.id, {"state": refund.state}, facts_after)
+        self._move_sums(refund, replace(refund, reversed_amount=reversed_amount))
         self._update_invoice(refund.invoice_id)
 
     def release_lapsed_holds(self, invoice: Invoice) -> bool:
-        lapsed = [
+        lapsed_refunds = [
             refund
             for refund in invoice.refunds
             if refund.holding and refund.hold_until and refund.hold_until <= self._audit.at
         ]
-        for refund in lapsed:
+        for refund in lapsed_refunds:
             self._release_hold(refund)
             self._audit.write("hold lapsed", refund.id, {"hold_until": str(refund.hold_until)}, {})
-        return bool(lapsed)
+        return bool(lapsed_refunds)
 
     def _release_hold(self, refund: Refund) -> None:
-        freed = update(RefundRow).where(col(RefundRow.id) == refund.id)
-        self._hits(freed.values(holding=False, hold_until=None, updated_at=self._audit.at))
+        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        self._hits(statement.values(holding=False, hold_until=None, updated_at=self._audit.at))
         self._move_sums(refund, replace(refund, holding=False, hold_until=None))
         self._update_invoice(refund.invoice_id)
 
@@ -249,16 +257,16 @@ class SqlProviderWriting(SqlShareWriting):
         self._audit.write("refund acknowledged", refund.id, {}, {"memo": memo} if memo else {})
         if refund.holding:
             self._release_hold(refund)
-        acknowledged = self.refund(refund.id)
-        assert acknowledged
-        return acknowledged
+        acknowledged_refund = self.refund(refund.id)
+        assert acknowledged_refund
+        return acknowledged_refund
 
     # --- events --------------------------------------------------------------------------------------------
 
     def store_events(self, events: Sequence[NewEvent]) -> int:
         if not events:
             return 0
-        rows = [
+        event_rows = [
             {
                 "provider": event.provider,
                 "account": event.account,
@@ -276,31 +284,35 @@ class SqlProviderWriting(SqlShareWriting):
             }
             for event in events
         ]
-        dialect = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
-        insert_new = dialect.insert(ProviderEventRow).on_conflict_do_nothing()
-        stored = insert_new.returning(*(col(getattr(ProviderEventRow, name)) for name in _EVENT_KEY))
-        new = {tuple(row[1:]): row[0] for row in self._session.execute(stored, rows)}
-        by_key = {(event.provider, event.account, event.key): event for event in events}
-        self.link_payments({number: by_key[key] for key, number in new.items()})
-        return len(new)
+        dialect_module = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
+        insert_new = dialect_module.insert(ProviderEventRow).on_conflict_do_nothing()
+        insert_returning_keys = insert_new.returning(*(col(getattr(ProviderEventRow, column)) for column in _EVENT_KEY))
+        new_id_by_key = {tuple(row[1:]): row[0] for row in self._session.execute(insert_returning_keys, event_rows)}
+        event_by_key = {(event.provider, event.account, event.key): event for event in events}
+        self.link_payments({event_id: event_by_key[event_key] for event_key, event_id in new_id_by_key.items()})
+        return len(new_id_by_key)
 
     def link_payments(self, events: Mapping[int, NewEvent]) -> None:
-        named = list(events.values())
-        linked = {**self._payments_of_disputes(named), **self._payments_of_refunds(named)}
+        """Store which payments the events, by their ids, are about."""
+        new_events = list(events.values())
+        payment_of_reference = {**self._payments_of_disputes(new_events), **self._payments_of_refunds(new_events)}
         links = [
-            {"event_id": number, "reference": reference}
-            for number, event in events.items()
+            {"event_id": event_id, "reference": reference}
+            for event_id, event in events.items()
             for reference in dict.fromkeys(
-                (*event.payments, *(linked[payment] for payment in event.payments if payment in linked))
+                (
+                    *event.payments,
+                    *(payment_of_reference[named] for named in event.payments if named in payment_of_reference),
+                )
             )
         ]
         if links:
-            dialect = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
-            self._session.execute(dialect.insert(EventPaymentRow).on_conflict_do_nothing(), links)
+            dialect_module = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
+            self._session.execute(dialect_module.insert(EventPaymentRow).on_conflict_do_nothing(), links)
 
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
-        named = {
+        event_references = {
             reference
             for event in events
             if event.provider is Provider.ADYEN or event.not_applied
@@ -309,91 +321,110 @@ class SqlProviderWriting(SqlShareWriting):
         query = (
             select(DisputeRow.reference, _PAYMENT_ID)
             .join(PaymentRow, col(PaymentRow.id) == col(DisputeRow.payment_id))
-            .where(col(DisputeRow.reference).in_(sorted(named)))
+            .where(col(DisputeRow.reference).in_(sorted(event_references)))
         )
-        rows = self._session.exec(query) if named else ()
-        return {dispute: payment for dispute, payment in rows if dispute and payment}
+        rows = self._session.exec(query) if event_references else ()
+        return {
+            dispute_reference: payment_reference
+            for dispute_reference, payment_reference in rows
+            if dispute_reference and payment_reference
+        }
 
     def _payments_of_refunds(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its refund's, because an event of an unknown shape may name only the refund."""
-        named = {reference for event in events if event.not_applied for reference in event.payments}
-        share = aliased(PaymentRow)
+        event_references = {reference for event in events if event.not_applied for reference in event.payments}
+        share_table = aliased(PaymentRow)
         query = (
             select(RefundRow.provider_reference, _PAYMENT_ID)
-            .join(share, col(share.id) == col(RefundRow.payment_id))
-            .join(PaymentRow, col(PaymentRow.id) == func.coalesce(share.share_of, share.id))
-            .where(col(RefundRow.provider_reference).in_(sorted(named)))
+            .join(share_table, col(share_table.id) == col(RefundRow.payment_id))
+            .join(PaymentRow, col(PaymentRow.id) == func.coalesce(share_table.share_of, share_table.id))
+            .where(col(RefundRow.provider_reference).in_(sorted(event_references)))
         )
-        rows = self._session.exec(query) if named else ()
-        return {refund: payment for refund, payment in rows if refund and payment}
+        rows = self._session.exec(query) if event_references else ()
+        return {
+            refund_reference: payment_reference
+            for refund_reference, payment_reference in rows
+            if refund_reference and payment_reference
+        }
 
-    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
-        key = (
+    def store_unreviewed(self, event: NewEvent, reason: str) -> EventState:
+        conditions = (
             col(ProviderEventRow.provider) == event.provider,
             col(ProviderEventRow.account) == event.account,
             col(ProviderEventRow.event_key) == event.key,
         )
         if not self.store_events([event]):
-            return EventState(self._session.exec(select(ProviderEventRow.state).where(*key)).one())
-        self._hits(update(ProviderEventRow).where(*key).values(state=EventState.UNREVIEWED, note=why))
-        self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": why})
+            return EventState(self._session.exec(select(ProviderEventRow.state).where(*conditions)).one())
+        self._hits(update(ProviderEventRow).where(*conditions).values(state=EventState.UNREVIEWED, note=reason))
+        self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": reason})
         return EventState.UNREVIEWED
 
     def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:
-        marked = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
-        self._hits(marked.values(state=state, note=note))
+        statement = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
+        self._hits(statement.values(state=state, note=note))
 
     def mark_event_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
-        unchanged = (
+        conditions = (
             col(ProviderEventRow.id) == event.id,
             col(ProviderEventRow.state) == event.state,
             col(ProviderEventRow.note) == event.note,
         )
-        return self._hits(update(ProviderEventRow).where(*unchanged).values(state=state, note=note))
+        return self._hits(update(ProviderEventRow).where(*conditions).values(state=state, note=note))
 
     def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
-        remark = f" ({memo})" if memo else ""
-        note = f"{ACKNOWLEDGED} {self._audit.operator}{remark}; {event.note}"
+        memo_in_parentheses = f" ({memo})" if memo else ""
+        note = f"{ACKNOWLEDGED} {self._audit.operator}{memo_in_parentheses}; {event.note}"
         self.mark_event(event, EventState.APPLIED, note)
-        after = {"state": EventState.APPLIED, "note": note}
-        self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, after)
+        facts_after = {"state": EventState.APPLIED, "note": note}
+        self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, facts_after)
 
     def decide_word(self, provider: Provider, word: str, effect: str) -> int:
-        of_word = (ProviderEventRow.provider == provider, ProviderEventRow.kind == word)
-        unreviewed = select(ProviderEventRow).where(*of_word, ProviderEventRow.state == EventState.UNREVIEWED)
-        events = [event_of(row) for row in self._session.exec(unreviewed.order_by(col(ProviderEventRow.id)))]
+        """Store what an unlisted word of the provider means, and acknowledge its events. Returns how many."""
+        word_conditions = (ProviderEventRow.provider == provider, ProviderEventRow.kind == word)
+        unreviewed_query = select(ProviderEventRow).where(
+            *word_conditions, ProviderEventRow.state == EventState.UNREVIEWED
+        )
+        events = [
+            event_of(event_row) for event_row in self._session.exec(unreviewed_query.order_by(col(ProviderEventRow.id)))
+        ]
         for event in events:
             self.acknowledge_event(event, memo=f"{word} {WORD_DECIDED} {effect}")
-        existing = self._session.get(WordDecisionRow, (provider.value, word))
-        row = existing or WordDecisionRow(provider=provider.value, word=word)
-        row.effect, row.operator, row.decided_at = effect, self._audit.operator, self._audit.at
-        self._session.add(row)
+        stored_decision = self._session.get(WordDecisionRow, (provider.value, word))
+        decision_row = stored_decision or WordDecisionRow(provider=provider.value, word=word)
+        decision_row.effect, decision_row.operator, decision_row.decided_at = (
+            effect,
+            self._audit.operator,
+            self._audit.at,
+        )
+        self._session.add(decision_row)
         self._session.flush()
         self._audit.write("word decided", f"{provider}:{word}", {}, {"effect": effect, "events": len(events)})
         return len(events)
 
     def end_decision(self, provider: Provider, word: str) -> None:
-        row = self._session.get(WordDecisionRow, (provider.value, word))
-        if row:
-            before = {"effect": row.effect}
-            self._session.delete(row)
+        """Delete what was decided about a word of the provider, because the word is listed now."""
+        decision_row = self._session.get(WordDecisionRow, (provider.value, word))
+        if decision_row:
+            facts_before = {"effect": decision_row.effect}
+            self._session.delete(decision_row)
             self._session.flush()
-            self._audit.write("word decision ended", f"{provider}:{word}", before, {"why": "the word is listed"})
+            self._audit.write("word decision ended", f"{provider}:{word}", facts_before, {"why": "the word is listed"})
 
     def change_number_format(self, credit_note_format: str) -> None:
-        before = self.number_format()
+        previous_format = self.number_format()
         store_info = self._info()
         store_info.number_format = credit_note_format
         self._session.add(store_info)
         self._session.flush()
-        self._audit.write("number format changed", "store", {"format": before}, {"format": credit_note_format})
+        self._audit.write("number format changed", "store", {"format": previous_format}, {"format": credit_note_format})
 
     def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         """Changes no state, so it writes no audit entry."""
         count_rejected(self._session, counts, at=self._audit.at)
 
     def set_sync_state(self, name: str, value: str) -> None:
-        row = self._session.get(SyncStateRow, name) or SyncStateRow(name=name)
-        row.value, row.at = value, self._audit.at
-        self._session.add(row)
+        """`name`: what is pulled or compared; `value`: how far it has come."""
+        sync_row = self._session.get(SyncStateRow, name) or SyncStateRow(name=name)
+        sync_row.value, sync_row.at = value, self._audit.at
+        self._session.add(sync_row)
         self._session.flush()

@@ -71,97 +71,114 @@ def may_be_disputed(payment: Sequence[Any]) -> bool:
     return bool(payment[_PROVIDER] or payment[_DISPUTED])
 
 
-def disputes_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
+def disputes_of(session: Session, payment_rows: Sequence[Sequence[Any]]) -> dict[int, list[DisputeRecord]]:
     """By payment, from PAYMENT_COLUMNS, in the order in which they were stored; all shares have the same."""
-    homes = {row[_ID]: row[_SHARE_OF] or row[_ID] for row in payments}
-    by_home = disputes_by_payment(session, list(set(homes.values())))
-    return {payment: by_home[home] for payment, home in homes.items() if home in by_home} if by_home else {}
+    home_of_payment = {payment_row[_ID]: payment_row[_SHARE_OF] or payment_row[_ID] for payment_row in payment_rows}
+    disputes_by_home = disputes_by_payment(session, list(set(home_of_payment.values())))
+    return (
+        {
+            payment_id: disputes_by_home[home_id]
+            for payment_id, home_id in home_of_payment.items()
+            if home_id in disputes_by_home
+        }
+        if disputes_by_home
+        else {}
+    )
 
 
 def disputes_by_payment(session: Session, payment_ids: Sequence[int]) -> dict[int, list[DisputeRecord]]:
     """The disputes of the payments with these ids, in the order in which they were stored."""
     disputes: dict[int, list[DisputeRecord]] = {}
     for start in range(0, len(payment_ids), AT_ONCE):
-        for row in session.execute(_DISPUTES, {AMONG: payment_ids[start : start + AT_ONCE]}):
-            record = dispute_of(row, currency(row.of_currency))
+        for dispute_row in session.execute(_DISPUTES, {AMONG: payment_ids[start : start + AT_ONCE]}):
+            record = dispute_of(dispute_row, currency(dispute_row.of_currency))
             disputes.setdefault(record.payment_id, []).append(record)
     return disputes
 
 
-def unreviewed_of(session: Session, payments: Sequence[Sequence[Any]]) -> dict[int, list[Unreviewed]]:
+def unreviewed_of(session: Session, payment_rows: Sequence[Sequence[Any]]) -> dict[int, list[Unreviewed]]:
     """By payment, from PAYMENT_COLUMNS: the updates that are stored and not applied, oldest first (R13)."""
-    owners: dict[tuple[str, str], list[int]] = {}
-    for payment in payments:
-        for place in _IDS:
-            if payment[place]:
-                owners.setdefault((payment[_PROVIDER], payment[place]), []).append(payment[_ID])
-    references = list({reference for _, reference in owners})
-    by_payment: dict[int, dict[int, Unreviewed]] = {}
+    payments_of_reference: dict[tuple[str, str], list[int]] = {}
+    for payment_row in payment_rows:
+        for column_index in _IDS:
+            if payment_row[column_index]:
+                payments_of_reference.setdefault((payment_row[_PROVIDER], payment_row[column_index]), []).append(
+                    payment_row[_ID]
+                )
+    references = list({reference for _, reference in payments_of_reference})
+    updates_by_payment: dict[int, dict[int, Unreviewed]] = {}
     for start in range(0, len(references), AT_ONCE):
-        for row in session.execute(_UNREVIEWED, {AMONG: references[start : start + AT_ONCE]}):
-            for owner in owners.get((row.provider, row.reference), ()):
-                by_payment.setdefault(owner, {})[row.id] = _unreviewed(row)
-    return {owner: list(updates.values()) for owner, updates in by_payment.items()}
+        for event_row in session.execute(_UNREVIEWED, {AMONG: references[start : start + AT_ONCE]}):
+            for payment_id in payments_of_reference.get((event_row.provider, event_row.reference), ()):
+                updates_by_payment.setdefault(payment_id, {})[event_row.id] = _unreviewed(event_row)
+    return {payment_id: list(updates.values()) for payment_id, updates in updates_by_payment.items()}
 
 
-def shared_payments(payments: Sequence[Sequence[Any]]) -> list[int]:
+def shared_payments(payment_rows: Sequence[Sequence[Any]]) -> list[int]:
     """The first shares, by their ids, of those that pay several invoices; from PAYMENT_COLUMNS."""
-    return list({row[_SHARE_OF] for row in payments if row[_SHARE_OF] is not None})
+    return list({row[_SHARE_OF] for row in payment_rows if row[_SHARE_OF] is not None})
 
 
-def shares_by_payment(session: Session, first_shares: Sequence[int]) -> dict[int, list[Any]]:
+def shares_by_payment(session: Session, first_share_ids: Sequence[int]) -> dict[int, list[Any]]:
     """All shares by their first share: PAYMENT_COLUMNS and the invoice's number, each with the provider's ids."""
     shares: dict[int, list[Any]] = {}
-    for start in range(0, len(first_shares), AT_ONCE):
-        for row in session.execute(_SHARES, {AMONG: first_shares[start : start + AT_ONCE]}):
-            shares.setdefault(row[_SHARE_OF], []).append(row)
-    for first, rows in shares.items():
-        home = next(row for row in rows if row[_ID] == first)
-        shares[first] = [_named_like(home, row) for row in rows]
+    for start in range(0, len(first_share_ids), AT_ONCE):
+        for share_row in session.execute(_SHARES, {AMONG: first_share_ids[start : start + AT_ONCE]}):
+            shares.setdefault(share_row[_SHARE_OF], []).append(share_row)
+    for first_share_id, share_rows in shares.items():
+        first_share_row = next(share_row for share_row in share_rows if share_row[_ID] == first_share_id)
+        shares[first_share_id] = [_named_like(first_share_row, share_row) for share_row in share_rows]
     return shares
 
 
-def named_by_first_share(payment: Sequence[Any], shares: Mapping[int, Sequence[Any]]) -> Sequence[Any]:
+def named_by_first_share(payment_row: Sequence[Any], shares_by_first: Mapping[int, Sequence[Any]]) -> Sequence[Any]:
     """From PAYMENT_COLUMNS: the row with the provider's ids, which only the first share has."""
-    return _named_like(shares[payment[_SHARE_OF]][0], payment) if payment[_SHARE_OF] in shares else payment
+    return (
+        _named_like(shares_by_first[payment_row[_SHARE_OF]][0], payment_row)
+        if payment_row[_SHARE_OF] in shares_by_first
+        else payment_row
+    )
 
 
-def _named_like(home: Sequence[Any], row: Sequence[Any]) -> tuple[Any, ...]:
-    values = list(row)
-    for place in _IDS:
-        values[place] = home[place]
-    return tuple(values)
+def _named_like(first_share_row: Sequence[Any], share_row: Sequence[Any]) -> tuple[Any, ...]:
+    cells = list(share_row)
+    for column_index in _IDS:
+        cells[column_index] = first_share_row[column_index]
+    return tuple(cells)
 
 
 def other_shares_of(
-    payment: Sequence[Any], shares: Mapping[int, Sequence[Any]], code: str, refunds: Mapping[int, Sequence[Refund]]
+    payment_row: Sequence[Any],
+    shares_by_first: Mapping[int, Sequence[Any]],
+    currency_code: str,
+    refunds_by_payment: Mapping[int, Sequence[Refund]],
 ) -> list[OtherShare]:
-    """The shares of the other invoices; `refunds` by payment."""
-    unit = currency(code)
+    """The shares of the other invoices; `refunds_by_payment` by payment."""
+    unit = currency(currency_code)
     return [
         OtherShare(
-            payment_id=row[_ID],
-            invoice_number=row[-1],
-            allocated=Money(row[_ALLOCATED], unit),
-            used=Money(sum(row[place] for place in _GIVEN), unit),
-            refunds=tuple(refunds.get(row[_ID], ())),
-            opening_returned=Money(row[_OPENING_RETURNED], unit),
-            opening_at=row[_OPENING_AT],
-            dispute_recorded=Money(row[_RECORDED], unit),
+            payment_id=share_row[_ID],
+            invoice_number=share_row[-1],
+            allocated=Money(share_row[_ALLOCATED], unit),
+            used=Money(sum(share_row[column_index] for column_index in _GIVEN), unit),
+            refunds=tuple(refunds_by_payment.get(share_row[_ID], ())),
+            opening_returned=Money(share_row[_OPENING_RETURNED], unit),
+            opening_at=share_row[_OPENING_AT],
+            dispute_recorded=Money(share_row[_RECORDED], unit),
         )
-        for row in shares.get(payment[_SHARE_OF], ())
-        if row[_ID] != payment[_ID]
+        for share_row in shares_by_first.get(payment_row[_SHARE_OF], ())
+        if share_row[_ID] != payment_row[_ID]
     ]
 
 
-def _unreviewed(row: Any) -> Unreviewed:
-    is_waiting = row.state == EventState.WAITING
+def _unreviewed(event_row: Any) -> Unreviewed:
+    is_waiting = event_row.state == EventState.WAITING
     return Unreviewed(
-        event_id=row.id,
-        provider=Provider(row.provider),
-        word=row.kind,
-        why=row.note or ("not applied yet" if is_waiting else row.state),
+        event_id=event_row.id,
+        provider=Provider(event_row.provider),
+        word=event_row.kind,
+        why=event_row.note or ("not applied yet" if is_waiting else event_row.state),
         is_waiting=is_waiting,
-        needs_a_person=row.state in (EventState.UNREVIEWED, EventState.NOTED),
-        is_from_webhook=row.source == EventSource.WEBHOOK,
+        needs_a_person=event_row.state in (EventState.UNREVIEWED, EventState.NOTED),
+        is_from_webhook=event_row.source == EventSource.WEBHOOK,
     )

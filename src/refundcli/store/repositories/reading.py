@@ -71,42 +71,52 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         return {number: invoice for number, (invoice, _) in self.invoices_with_facts(numbers).items()}
 
     def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]:
+        """By number, each with the hash of its facts."""
         invoices: dict[str, tuple[Invoice, int]] = {}
-        for rows, payments in self._numbered(numbers):
-            ids = [row[0] for row in rows]
+        for invoice_rows, payments in self._numbered(numbers):
+            invoice_ids = [invoice_row[0] for invoice_row in invoice_rows]
             # A payment without a provider has no updates, and disputes only from an import.
-            of_provider = [payment for of in payments.values() for payment in of if has_provider(payment)]
-            disputed = [payment for of in payments.values() for payment in of if may_be_disputed(payment)]
-            disputes = disputes_of(self._session, disputed)
-            unreviewed = unreviewed_of(self._session, of_provider)
-            other_shares = self._other_shares(rows, payments)
-            refunds = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), ids))
-            closings = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), ids))
-            for row in rows:
-                of = payments.get(row[0], ())
+            payment_rows = [payment_row for rows in payments.values() for payment_row in rows]
+            through_provider = [payment_row for payment_row in payment_rows if has_provider(payment_row)]
+            disputes = disputes_of(self._session, list(filter(may_be_disputed, payment_rows)))
+            unreviewed = unreviewed_of(self._session, through_provider)
+            other_shares = self._other_shares(invoice_rows, payments)
+            refunds = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), invoice_ids))
+            closings = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), invoice_ids))
+            for invoice_row in invoice_rows:
+                invoice_id, number = invoice_row[:2]
+                rows = payments.get(invoice_id, ())
                 invoice = invoice_of(
-                    row, of, refunds.get(row[0], ()), closings.get(row[0], ()), disputes, unreviewed, other_shares
+                    invoice_row,
+                    rows,
+                    refunds.get(invoice_id, ()),
+                    closings.get(invoice_id, ()),
+                    disputes,
+                    unreviewed,
+                    other_shares,
                 )
-                invoices[row[1]] = (invoice, _facts(row, of))
+                invoices[number] = (invoice, _facts(invoice_row, rows))
         return invoices
 
     def _other_shares(
-        self, invoices: Sequence[Any], payments: Mapping[int, Sequence[Any]]
+        self, invoice_rows: Sequence[Any], payments_by_invoice: Mapping[int, Sequence[Any]]
     ) -> dict[int, list[OtherShare]]:
         """The other shares of payments that pay several invoices, by payment."""
-        first_shares = shared_payments([payment for of in payments.values() for payment in of])
-        if not first_shares:
+        first_share_ids = shared_payments(
+            [payment for payment_rows in payments_by_invoice.values() for payment in payment_rows]
+        )
+        if not first_share_ids:
             return {}
-        shares = shares_by_payment(self._session, first_shares)
-        ids = [row[1] for of in shares.values() for row in of]
-        refunds: dict[int, list[Refund]] = {}
-        for refund in self._refunds(among(_REFUND.c.payment_id), ids):
-            refunds.setdefault(refund.payment_id, []).append(refund)
-        codes = {row[0]: row[4] for row in invoices}
+        shares_by_first = shares_by_payment(self._session, first_share_ids)
+        share_ids = [share_row[1] for share_rows in shares_by_first.values() for share_row in share_rows]
+        refunds_by_payment: dict[int, list[Refund]] = {}
+        for refund in self._refunds(among(_REFUND.c.payment_id), share_ids):
+            refunds_by_payment.setdefault(refund.payment_id, []).append(refund)
+        currency_of_invoice = {invoice_row[0]: invoice_row[4] for invoice_row in invoice_rows}
         return {
-            payment[1]: other_shares_of(payment, shares, codes[invoice], refunds)
-            for invoice, of in payments.items()
-            for payment in of
+            payment[1]: other_shares_of(payment, shares_by_first, currency_of_invoice[invoice_id], refunds_by_payment)
+            for invoice_id, payment_rows in payments_by_invoice.items()
+            for payment in payment_rows
         }
 
     def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
@@ -117,18 +127,25 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
             .where(DisputeRow.provider == provider, DisputeRow.reference == reference)
             .where(col(DisputeRow.account).in_((account, "")))
         )
-        row = self._session.exec(query).first()
-        invoice = self.invoice(row[0]) if row else None
-        payments = [p for p in invoice.payments if row and p.id == row[1]] if invoice else []
+        number_and_payment = self._session.exec(query).first()
+        invoice = self.invoice(number_and_payment[0]) if number_and_payment else None
+        payments = (
+            [payment for payment in invoice.payments if number_and_payment and payment.id == number_and_payment[1]]
+            if invoice
+            else []
+        )
         return (invoice, payments[0]) if invoice and payments else None
 
     def captures(self, payment: Payment) -> "dict[str, Capture]":
         from refundcli.services.ports.records import Capture
 
         unit = payment.allocated.currency
-        rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
+        capture_rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
         return {
-            row.reference: Capture(CaptureChange(row.state), Money(row.amount, unit), row.reported_at) for row in rows
+            capture_row.reference: Capture(
+                CaptureChange(capture_row.state), Money(capture_row.amount, unit), capture_row.reported_at
+            )
+            for capture_row in capture_rows
         }
 
     def losses(self) -> list[Invoice]:
@@ -137,29 +154,31 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         return [
             invoice
             for invoice in invoices.values()
-            if any(p.loss > (p.loss_acknowledged or zero(invoice.currency)) for p in invoice.payments)
+            if any(payment.loss > (payment.loss_acknowledged or zero(invoice.currency)) for payment in invoice.payments)
         ]
 
     def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
         return {
-            row[1]: _facts(row, payments.get(row[0], ())) for rows, payments in self._numbered(numbers) for row in rows
+            invoice_row[1]: _facts(invoice_row, payments_by_invoice.get(invoice_row[0], ()))
+            for invoice_rows, payments_by_invoice in self._numbered(numbers)
+            for invoice_row in invoice_rows
         }
 
     def _numbered(self, numbers: Sequence[str]) -> Iterator[tuple[Sequence[Any], dict[int, list[Any]]]]:
         """Rows of INVOICE_COLUMNS, and those of their payments."""
         for start in range(0, len(numbers), AT_ONCE):
-            rows = self._session.execute(_INVOICES_NUMBERED, {AMONG: numbers[start : start + AT_ONCE]}).all()
-            yield rows, self._payments([row[0] for row in rows])
+            invoice_rows = self._session.execute(_INVOICES_NUMBERED, {AMONG: numbers[start : start + AT_ONCE]}).all()
+            yield invoice_rows, self._payments([invoice_row[0] for invoice_row in invoice_rows])
 
     def invoices(self, filters: "InvoiceFilter") -> list[Invoice]:
         from refundcli.store.queries import lists
 
-        rows = lists.invoice_rows(self._session, filters)
-        payments = self._payments([row[0] for row in rows])
-        return [invoice_of(row, payments.get(row[0], ())) for row in rows]
+        invoice_rows = lists.invoice_rows(self._session, filters)
+        payments_by_invoice = self._payments([invoice_row[0] for invoice_row in invoice_rows])
+        return [invoice_of(invoice_row, payments_by_invoice.get(invoice_row[0], ())) for invoice_row in invoice_rows]
 
     def numbers_behind(self, reference: str) -> list[str]:
-        by_payment = select(PaymentRow.invoice_id).where(
+        payment_query = select(PaymentRow.invoice_id).where(
             or_(
                 col(PaymentRow.payment_intent) == reference,
                 col(PaymentRow.charge) == reference,
@@ -167,16 +186,18 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
             )
         )
         # Of a payment that pays several invoices, only the first share has the ids.
-        first = by_payment.with_only_columns(col(PaymentRow.share_of)).where(col(PaymentRow.share_of).is_not(None))
-        by_share = select(PaymentRow.invoice_id).where(col(PaymentRow.share_of).in_(first))
-        by_refund = select(RefundRow.invoice_id).where(
+        first_share_query = payment_query.with_only_columns(col(PaymentRow.share_of)).where(
+            col(PaymentRow.share_of).is_not(None)
+        )
+        share_query = select(PaymentRow.invoice_id).where(col(PaymentRow.share_of).in_(first_share_query))
+        refund_query = select(RefundRow.invoice_id).where(
             or_(col(RefundRow.id) == reference, col(RefundRow.provider_reference) == reference)
         )
-        by_note = select(CreditNoteRow.invoice_id).where(CreditNoteRow.number == reference)
-        by_closing = select(ClosingRow.invoice_id).where(ClosingRow.id == reference)
-        ids = by_payment.union(by_share, by_refund, by_note, by_closing)
+        note_query = select(CreditNoteRow.invoice_id).where(CreditNoteRow.number == reference)
+        closing_query = select(ClosingRow.invoice_id).where(ClosingRow.id == reference)
+        invoice_ids = payment_query.union(share_query, refund_query, note_query, closing_query)
         query = select(InvoiceRow.number).where(
-            or_(col(InvoiceRow.id).in_(ids), col(InvoiceRow.invoice_reference) == reference)
+            or_(col(InvoiceRow.id).in_(invoice_ids), col(InvoiceRow.invoice_reference) == reference)
         )
         return sorted(self._session.exec(query).all())
 
@@ -188,12 +209,12 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
 
     def _near(self, column: Mapped[Any], number: str) -> list[str]:
         """Numbers close to this one, enough to find a typo. Those with the same beginning come first."""
-        near = select(column).order_by(column).limit(_NEAR_ENOUGH)
+        query = select(column).order_by(column).limit(_NEAR_ENOUGH)
         numbers: dict[str, None] = {}
-        for length in (len(number) - 1, len(number) - 2, len(number) // 2):
-            stem = number[: max(2, length)]
-            numbers |= dict.fromkeys(self._session.exec(near.where(column.startswith(stem, autoescape=True))))
-        return list(numbers) or list(self._session.exec(near).all())
+        for prefix_length in (len(number) - 1, len(number) - 2, len(number) // 2):
+            prefix = number[: max(2, prefix_length)]
+            numbers |= dict.fromkeys(self._session.exec(query.where(column.startswith(prefix, autoescape=True))))
+        return list(numbers) or list(self._session.exec(query).all())
 
     def failed_captures(self) -> "list[FailedCapture]":
         from refundcli.store.queries import totals
@@ -206,36 +227,42 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         return lists.count_invoices(self._session, filters)
 
     def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
-        owners: dict[str, str] = {}
-        for column in (PaymentRow.payment_intent, PaymentRow.charge, PaymentRow.psp_reference):
+        number_of_reference: dict[str, str] = {}
+        for id_column_of_payment in (PaymentRow.payment_intent, PaymentRow.charge, PaymentRow.psp_reference):
             query = (
-                select(col(column), InvoiceRow.number)
+                select(col(id_column_of_payment), InvoiceRow.number)
                 .join(InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id))
                 .where(PaymentRow.provider == provider)
             )
             for start in range(0, len(references), AT_ONCE):
-                some = {AMONG: references[start : start + AT_ONCE]}
-                rows = self._session.exec(query.where(among(col(column))), params=some)
-                owners |= {str(reference): number for reference, number in rows}
-        invoices = self.invoices_by_number(sorted(set(owners.values())))
-        return {reference: invoices[number] for reference, number in owners.items()}
+                parameters = {AMONG: references[start : start + AT_ONCE]}
+                references_and_numbers = self._session.exec(
+                    query.where(among(col(id_column_of_payment))), params=parameters
+                )
+                number_of_reference |= {str(reference): number for reference, number in references_and_numbers}
+        invoices = self.invoices_by_number(sorted(set(number_of_reference.values())))
+        return {reference: invoices[number] for reference, number in number_of_reference.items()}
 
     def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
-        owners: dict[str, tuple[str, int]] = {}
+        payment_of_reference: dict[str, tuple[str, int]] = {}
         for reference in references:
             column = col(getattr(PaymentRow, id_column(provider, reference)))
             query = select(InvoiceRow.number, PaymentRow.id).where(column == reference)
-            row = self._session.exec(query.join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))).first()
-            if row:
-                owners[reference] = (row[0], row[1] or 0)
-        return owners
+            number_and_id = self._session.exec(
+                query.join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
+            ).first()
+            if number_and_id:
+                payment_of_reference[reference] = (number_and_id[0], number_and_id[1] or 0)
+        return payment_of_reference
 
     def invoices_by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
         query = select(col(InvoiceRow.invoice_reference), InvoiceRow.number)
-        rows = self._session.exec(query.where(among(col(InvoiceRow.invoice_reference))), params={AMONG: references})
-        numbers = {str(reference): number for reference, number in rows}
-        invoices = self.invoices_by_number(sorted(numbers.values()))
-        return {reference: invoices[number] for reference, number in numbers.items()}
+        references_and_numbers = self._session.exec(
+            query.where(among(col(InvoiceRow.invoice_reference))), params={AMONG: references}
+        )
+        number_of_reference = {str(reference): number for reference, number in references_and_numbers}
+        invoices = self.invoices_by_number(sorted(number_of_reference.values()))
+        return {reference: invoices[number] for reference, number in number_of_reference.items()}
 
     def payment_lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
         from refundcli.store.queries import summaries
@@ -259,14 +286,14 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
 
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""
-        payments: dict[int, list[Any]] = {}
-        rows = self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}).all()
-        first_shares = shared_payments(rows)
-        shares = shares_by_payment(self._session, first_shares) if first_shares else {}
-        for row in rows:
-            payment = named_by_first_share(row, shares) if shares else row
-            payments.setdefault(payment[0], []).append(payment)
-        return payments
+        rows_by_invoice: dict[int, list[Any]] = {}
+        payment_rows = self._session.execute(_PAYMENTS_OF, {AMONG: invoice_ids}).all()
+        first_share_ids = shared_payments(payment_rows)
+        shares_by_first = shares_by_payment(self._session, first_share_ids) if first_share_ids else {}
+        for payment_row in payment_rows:
+            named_row = named_by_first_share(payment_row, shares_by_first) if shares_by_first else payment_row
+            rows_by_invoice.setdefault(named_row[0], []).append(named_row)
+        return rows_by_invoice
 
 
 def _by_invoice(records: Sequence[_Record]) -> dict[int, list[_Record]]:
@@ -276,6 +303,6 @@ def _by_invoice(records: Sequence[_Record]) -> dict[int, list[_Record]]:
     return by_invoice
 
 
-def _facts(invoice: Sequence[Any], payments: Sequence[Sequence[Any]]) -> int:
+def _facts(invoice_row: Sequence[Any], payment_rows: Sequence[Sequence[Any]]) -> int:
     """A hash of invoice and payments, without closings: an invoice with refundable money cannot be voided (R9)."""
-    return hash((tuple(invoice), *map(tuple, payments)))
+    return hash((tuple(invoice_row), *map(tuple, payment_rows)))

@@ -64,21 +64,21 @@ class Recording:
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
         self._session, self._connection, self._audit = session, session.connection(), audit
-        self._at = stored(self._connection, audit.at)
+        self._stored_at = stored(self._connection, audit.at)
 
-    def record(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
+    def record(self, records: Sequence[Record], *, issue_date: date, credit_note_format: str) -> None:
         """Payments, refunds, issued credit notes, invoices, and an audit entry for each change (R7, I10)."""
         if not records:
             return
         self._audit.check_clock()
         update_many(self._connection, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
-        numbers = next_numbers(self._session, on, credit_note_format, len(records))
-        self._issue(records, numbers, on)
-        for record, number in zip(records, numbers, strict=True):
+        note_numbers = next_numbers(self._session, issue_date, credit_note_format, len(records))
+        self._issue(records, note_numbers, issue_date)
+        for record, note_number in zip(records, note_numbers, strict=True):
             refund = record.refund
             self._audit.write(_RECORDED, refund.id, {}, facts_of(refund) | _of_dispute(record))
-            self._audit.write("credit note issued", refund.id, {}, {"number": number})
+            self._audit.write("credit note issued", refund.id, {}, {"number": note_number})
         self._update_invoices([record.refund.invoice_id for record in records])
 
     def undo(self, records: Sequence[Record], *, memo: str) -> None:
@@ -86,71 +86,96 @@ class Recording:
         if not records:
             return
         refunds = [record.refund for record in records]
-        took = self._taken_by_disputes([record.refund.id for record in records if record.charged_back])
-        update_many(self._connection, _GIVE, [_given_back(refund, refund.id in took) for refund in refunds])
-        was, now = RefundState.RECORDED.value, RefundState.REVERSED.value
-        update_many(self._connection, _REVERSE, [(now, memo, self._at, refund.id, was) for refund in refunds])
-        charged_back = [(record.refund.payment_id,) for record in records if record.charged_back]
-        update_many(self._connection, _BOUND, charged_back)
-        update_many(self._connection, _LOSE, charged_back)
-        issued, void = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value
-        update_many(self._connection, _VOID, [(void, self._at, refund.id, issued) for refund in refunds])
+        disputed_refund_ids = self._taken_by_disputes([record.refund.id for record in records if record.charged_back])
+        update_many(
+            self._connection, _GIVE, [_given_back(refund, refund.id in disputed_refund_ids) for refund in refunds]
+        )
+        recorded_state, reversed_state = RefundState.RECORDED.value, RefundState.REVERSED.value
+        update_many(
+            self._connection,
+            _REVERSE,
+            [(reversed_state, memo, self._stored_at, refund.id, recorded_state) for refund in refunds],
+        )
+        charged_back_payments = [(record.refund.payment_id,) for record in records if record.charged_back]
+        update_many(self._connection, _BOUND, charged_back_payments)
+        update_many(self._connection, _LOSE, charged_back_payments)
+        issued_status, void_status = CreditNoteStatus.ISSUED.value, CreditNoteStatus.VOID.value
+        update_many(
+            self._connection, _VOID, [(void_status, self._stored_at, refund.id, issued_status) for refund in refunds]
+        )
         for refund in refunds:
-            number = refund.credit_note.number if refund.credit_note else ""
-            after = {"state": RefundState.REVERSED, "memo": memo}
-            self._audit.write("refund reversed", refund.id, {"state": refund.state}, after)
-            self._audit.write("credit note void", refund.id, {"status": CreditNoteStatus.ISSUED}, {"number": number})
+            note_number = refund.credit_note.number if refund.credit_note else ""
+            facts_after = {"state": RefundState.REVERSED, "memo": memo}
+            self._audit.write("refund reversed", refund.id, {"state": refund.state}, facts_after)
+            self._audit.write(
+                "credit note void", refund.id, {"status": CreditNoteStatus.ISSUED}, {"number": note_number}
+            )
         self._update_invoices([refund.invoice_id for refund in refunds])
 
     def _taken_by_disputes(self, refund_ids: Sequence[str]) -> set[str]:
         """Those of the records that were written as taken by a dispute; records of earlier releases do not say."""
-        disputed: set[str] = set()
-        written = select(_ENTRY.c.subject, _ENTRY.c.after).where(among(_ENTRY.c.subject), _ENTRY.c.action == _RECORDED)
+        disputed_ids: set[str] = set()
+        entries_query = select(_ENTRY.c.subject, _ENTRY.c.after).where(
+            among(_ENTRY.c.subject), _ENTRY.c.action == _RECORDED
+        )
         for start in range(0, len(refund_ids), AT_ONCE):
-            some = {AMONG: refund_ids[start : start + AT_ONCE]}
-            rows = self._connection.execute(written, some)
-            disputed.update(refund_id for refund_id, after in rows if _OF_DISPUTE in json.loads(after))
-        return disputed
+            chunk_parameters = {AMONG: refund_ids[start : start + AT_ONCE]}
+            entries = self._connection.execute(entries_query, chunk_parameters)
+            disputed_ids.update(refund_id for refund_id, facts_json in entries if _OF_DISPUTE in json.loads(facts_json))
+        return disputed_ids
 
     def _insert_refunds(self, records: Sequence[Record]) -> None:
         rows = []
         for record in records:
-            values = refund_values(record.refund)
-            values["created_at"] = values["updated_at"] = self._at
-            values["refunded_on"] = stored(self._connection, values["refunded_on"])
-            rows.append(values)
-        insert_many(self._connection, "refund", tuple(rows[0]), [tuple(values.values()) for values in rows])
+            row = refund_values(record.refund)
+            row["created_at"] = row["updated_at"] = self._stored_at
+            row["refunded_on"] = stored(self._connection, row["refunded_on"])
+            rows.append(row)
+        insert_many(self._connection, "refund", tuple(rows[0]), [tuple(row.values()) for row in rows])
 
-    def _issue(self, records: Sequence[Record], numbers: Sequence[str], on: date) -> None:
-        day, issued = stored(self._connection, on), CreditNoteStatus.ISSUED.value
-        rows = []
-        for record, number in zip(records, numbers, strict=True):
+    def _issue(self, records: Sequence[Record], note_numbers: Sequence[str], issue_date: date) -> None:
+        stored_issue_date, issued_status = stored(self._connection, issue_date), CreditNoteStatus.ISSUED.value
+        note_rows = []
+        for record, note_number in zip(records, note_numbers, strict=True):
             refund = record.refund
             assert refund.reason
-            what = (refund.amount.minor, refund.amount.currency.code, refund.reason.value, refund.memo)
-            rows.append(
-                (new_id("cn_", self._audit.at), refund.id, refund.invoice_id, number, issued, *what, day, self._at)
+            amount_and_reason = (refund.amount.minor, refund.amount.currency.code, refund.reason.value, refund.memo)
+            note_rows.append(
+                (
+                    new_id("cn_", self._audit.at),
+                    refund.id,
+                    refund.invoice_id,
+                    note_number,
+                    issued_status,
+                    *amount_and_reason,
+                    stored_issue_date,
+                    self._stored_at,
+                )
             )
-        insert_many(self._connection, "credit_note", _NOTE, rows)
+        insert_many(self._connection, "credit_note", _NOTE, note_rows)
 
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
-        changed = []
-        ids = list(dict.fromkeys(invoice_ids))
-        for start in range(0, len(ids), AT_ONCE):
-            some = {AMONG: ids[start : start + AT_ONCE]}
-            for of, number, stored_status, code, paid, returned in self._connection.execute(_sums(), some):
-                unit, before = currency(code), InvoiceStatus(stored_status)
-                status = status_after(before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
-                changed.append((int(paid), int(returned), status.value, self._at, of))
-                if status is not before:
-                    self._audit.write(f"invoice {status}", number, {"status": before}, {"status": status})
-        update_many(self._connection, _SUMS, changed)
+        invoice_updates = []
+        unique_ids = list(dict.fromkeys(invoice_ids))
+        for start in range(0, len(unique_ids), AT_ONCE):
+            chunk_parameters = {AMONG: unique_ids[start : start + AT_ONCE]}
+            for invoice_id, invoice_number, stored_status, currency_code, paid, returned in self._connection.execute(
+                _sums(), chunk_parameters
+            ):
+                unit, status_before = currency(currency_code), InvoiceStatus(stored_status)
+                status = status_after(status_before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
+                invoice_updates.append((int(paid), int(returned), status.value, self._stored_at, invoice_id))
+                if status is not status_before:
+                    self._audit.write(
+                        f"invoice {status}", invoice_number, {"status": status_before}, {"status": status}
+                    )
+        update_many(self._connection, _SUMS, invoice_updates)
 
 
 def _taken(record: Record) -> tuple[int, ...]:
-    minor = record.refund.amount.minor
-    lost = minor if record.charged_back else 0
-    return minor, lost, lost, record.refund.payment_id, lost, minor
+    amount_minor = record.refund.amount.minor
+    disputed_minor = amount_minor if record.charged_back else 0
+    return amount_minor, disputed_minor, disputed_minor, record.refund.payment_id, disputed_minor, amount_minor
 
 
 def _of_dispute(record: Record) -> dict[str, object]:
@@ -158,17 +183,22 @@ def _of_dispute(record: Record) -> dict[str, object]:
     return {_OF_DISPUTE: str(record.refund.amount)} if record.charged_back else {}
 
 
-def _given_back(refund: Refund, is_of_dispute: bool) -> tuple[int, ...]:
-    minor = refund.amount.minor
-    of_dispute = minor if is_of_dispute else 0
-    return minor, of_dispute, of_dispute, refund.payment_id, minor
+def _given_back(refund: Refund, was_taken_by_dispute: bool) -> tuple[int, ...]:
+    amount_minor = refund.amount.minor
+    disputed_minor = amount_minor if was_taken_by_dispute else 0
+    return amount_minor, disputed_minor, disputed_minor, refund.payment_id, amount_minor
 
 
 @lru_cache
 def _sums() -> Any:
     """What was paid and returned of each invoice, from its payments."""
-    back: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
-    columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
-    sums = (func.sum(CAPTURED_SHARE), func.sum(back))
-    joined: Any = _INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
-    return select(*columns, *sums).select_from(joined).where(among(_INVOICE.c.id)).group_by(*columns)
+    returned_column: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
+    invoice_columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
+    sum_columns = (func.sum(CAPTURED_SHARE), func.sum(returned_column))
+    invoices_with_payments: Any = _INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
+    return (
+        select(*invoice_columns, *sum_columns)
+        .select_from(invoices_with_payments)
+        .where(among(_INVOICE.c.id))
+        .group_by(*invoice_columns)
+    )

@@ -38,11 +38,11 @@ class SqlRefundReading:
         return self._refunds(_REFUND.c.request_key == request_key)
 
     def refunds_by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]:
-        by_key: dict[str, list[Refund]] = {}
+        refunds_of_key: dict[str, list[Refund]] = {}
         for start in range(0, len(request_keys), AT_ONCE):
             for refund in self._refunds(among(_REFUND.c.request_key), request_keys[start : start + AT_ONCE]):
-                by_key.setdefault(refund.request_key, []).append(refund)
-        return by_key
+                refunds_of_key.setdefault(refund.request_key, []).append(refund)
+        return refunds_of_key
 
     def refunds_of_payments(self, payments: Sequence[PaymentRow]) -> list[Refund]:
         return self._refunds(col(RefundRow.payment_id).in_([payment.id for payment in payments]))
@@ -51,9 +51,10 @@ class SqlRefundReading:
         return self._refunds(col(RefundRow.state).in_(states))
 
     def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        """`after`: the id of the last refund that was read."""
         query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
-        ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
-        return sorted(self._refunds(among(_REFUND.c.id), ids), key=lambda refund: refund.id)
+        refund_ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
+        return sorted(self._refunds(among(_REFUND.c.id), refund_ids), key=lambda refund: refund.id)
 
     def closing(self, closing_id: str) -> Closing | None:
         return next(iter(self._closings(_CLOSING.c.id == closing_id)), None)
@@ -62,12 +63,13 @@ class SqlRefundReading:
         return self._closings(_CLOSING.c.state.in_(states))
 
     def pending_refunds(self, *, overdue: datetime, stuck: str, limit: int) -> "PendingRefunds":
+        """`overdue`: those created before then are late; `stuck`: the reason of those that need someone."""
         from refundcli.services.ports.records import PendingRefunds
         from refundcli.store.queries import totals
 
-        ids, count, attention = totals.pending_refunds(self._session, overdue, stuck, limit)
-        refunds = self.refunds_by_id(ids)
-        return PendingRefunds([refunds[refund_id] for refund_id in ids], count, attention)
+        refund_ids, pending_count, attention_count = totals.pending_refunds(self._session, overdue, stuck, limit)
+        refund_by_id = self.refunds_by_id(refund_ids)
+        return PendingRefunds([refund_by_id[refund_id] for refund_id in refund_ids], pending_count, attention_count)
 
     def newest_refund_of_run(self, run_id: str) -> datetime | None:
         newest: datetime | None = self._session.exec(
@@ -79,20 +81,25 @@ class SqlRefundReading:
         return self._refunds(col(RefundRow.came_back_at).is_not(None) & col(RefundRow.acknowledged_at).is_(None))
 
     def external_refunds(self, *, adopted: bool) -> list[Refund]:
-        reason = col(RefundRow.reason)
-        return self._refunds((col(RefundRow.kind) == "external") & ((reason != "") if adopted else (reason == "")))
+        reason_column = col(RefundRow.reason)
+        return self._refunds(
+            (col(RefundRow.kind) == "external") & ((reason_column != "") if adopted else (reason_column == ""))
+        )
 
     def refunds_by_provider_references(self, provider: Provider, references: Sequence[str]) -> list[Refund]:
-        here = or_(col(RefundRow.provider) == provider, col(RefundRow.provider).is_(None))
+        is_at_provider = or_(col(RefundRow.provider) == provider, col(RefundRow.provider).is_(None))
         return [
             refund
             for start in range(0, len(references), AT_ONCE)
-            for refund in self._refunds(among(_REFUND.c.provider_reference) & here, references[start : start + AT_ONCE])
+            for refund in self._refunds(
+                among(_REFUND.c.provider_reference) & is_at_provider, references[start : start + AT_ONCE]
+            )
         ]
 
     def refunds_succeeded(
         self, provider: Provider, since: datetime, until: datetime, *, after: str, limit: int
     ) -> "list[SucceededRefund]":
+        """`after`: the id of the last refund that was read."""
         from refundcli.store.queries import summaries
 
         return summaries.refunds_succeeded(self._session, provider, (since, until), after, limit)
@@ -108,11 +115,11 @@ class SqlRefundReading:
             .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
             .where(_NOTE.c.number == number)
         )
-        row = self._session.execute(query).first()
-        return credit_note_of(row) if row else None
+        note_row = self._session.execute(query).first()
+        return credit_note_of(note_row) if note_row else None
 
-    def _refunds(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Refund]:
-        """`values`: the values of AMONG, if the condition has it."""
+    def _refunds(self, condition: ColumnElement[bool], among_values: Sequence[Any] = ()) -> list[Refund]:
+        """`among_values`: the values of AMONG, if the condition has it."""
         query = (
             sql.select(_REFUND, *OWNER_COLUMNS, *NOTE_COLUMNS)
             .join(_INVOICE, _INVOICE.c.id == _REFUND.c.invoice_id)
@@ -120,13 +127,13 @@ class SqlRefundReading:
             .where(condition)
             .order_by(_REFUND.c.created_at, _REFUND.c.id)
         )
-        return [refund_of(row) for row in self._session.execute(query, {AMONG: values})]
+        return [refund_of(refund_row) for refund_row in self._session.execute(query, {AMONG: among_values})]
 
-    def _closings(self, condition: ColumnElement[bool], values: Sequence[Any] = ()) -> list[Closing]:
+    def _closings(self, condition: ColumnElement[bool], among_values: Sequence[Any] = ()) -> list[Closing]:
         query = (
             sql.select(_CLOSING, OWNER_COLUMNS[0])
             .join(_INVOICE, _INVOICE.c.id == _CLOSING.c.invoice_id)
             .where(condition)
             .order_by(_CLOSING.c.created_at, _CLOSING.c.id)
         )
-        return [closing_of(row) for row in self._session.execute(query, {AMONG: values})]
+        return [closing_of(closing_row) for closing_row in self._session.execute(query, {AMONG: among_values})]

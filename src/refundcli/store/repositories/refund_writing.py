@@ -49,102 +49,115 @@ class SqlWriting(SqlStoreWriting):
             self._update_invoice(refund.invoice_id)
 
     def claim(self, refund: Refund, *, owner: str, until: datetime, at: datetime) -> Refund | None:
-        """Compare and set on state and fence: one sender at a time, and a stale sender matches no row."""
+        """Compare and set on state and fence: one sender at a time, and a stale sender matches no row.
+
+        `owner`: who holds the lease until `until`; empty if it was sent before. `at`: when it is or was sent.
+        """
         assert refund.sending
         if owner:
             self._audit.check_clock()
-        first_sent = refund.sending.first_sent_at or at
+        first_sent_at = refund.sending.first_sent_at or at
         sending = replace(
             refund.sending,
             fence=refund.sending.fence + 1,
             lease_owner=owner,
             lease_until=until,
-            first_sent_at=first_sent,
+            first_sent_at=first_sent_at,
         )
-        changed = self._changes(
+        is_claimed = self._changes(
             _REFUND_AS_IT_WAS,
             **_as_it_was(refund),
             state=RefundState.SUBMITTED.value,
             fence=sending.fence,
             lease_owner=owner,
             lease_until=until,
-            first_sent_at=first_sent,
+            first_sent_at=first_sent_at,
             updated_at=at,
         )
-        if not changed:
+        if not is_claimed:
             return None
-        after = {"state": RefundState.SUBMITTED, "fence": sending.fence, "lease_owner": owner}
-        self._audit.write("refund submitted", refund.id, _state(refund), after)
+        facts_after = {"state": RefundState.SUBMITTED, "fence": sending.fence, "lease_owner": owner}
+        self._audit.write("refund submitted", refund.id, _state(refund), facts_after)
         return replace(refund, state=RefundState.SUBMITTED, sending=sending)
 
     def release_lease(self, refund: Refund) -> None:
         if self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), lease_owner="", lease_until=None):
             self._audit.write("refund outcome not known", refund.id, _state(refund), _state(refund))
 
-    def settle(self, refund: Refund, end: Settlement) -> Refund | None:
-        if not may_become(refund.state, end.state):
+    def settle(self, refund: Refund, settlement: Settlement) -> Refund | None:
+        if not may_become(refund.state, settlement.state):
             return None
-        needs_a_person = refund.needs_acknowledgement_as(end.state)
-        holding, hold_until = _hold_after(refund, end)
-        details = {"provider_reference": end.reference, "evidence": end.evidence}
-        values: dict[str, Any] = {
-            "state": end.state.value,
-            "provider_status": end.status,
-            "failure": end.failure,
-            "failure_code": end.failure_code,
-            "pending_reason": end.pending_reason,
-            "expires_at": end.expires_at,
+        needs_acknowledgement = refund.needs_acknowledgement_as(settlement.state)
+        holding, hold_until = _hold_after(refund, settlement)
+        reference_and_evidence = {"provider_reference": settlement.reference, "evidence": settlement.evidence}
+        columns: dict[str, Any] = {
+            "state": settlement.state.value,
+            "provider_status": settlement.status,
+            "failure": settlement.failure,
+            "failure_code": settlement.failure_code,
+            "pending_reason": settlement.pending_reason,
+            "expires_at": settlement.expires_at,
             "holding": holding,
             "hold_until": hold_until,
             "lease_owner": "",
             "lease_until": None,
             "updated_at": self._audit.at,
-            **{name: text for name, text in details.items() if text},
-            **_dates(refund, end, at=self._audit.at),
+            **{name: text for name, text in reference_and_evidence.items() if text},
+            **_dates(refund, settlement, at=self._audit.at),
         }
-        if needs_a_person and refund.needs_acknowledgement_since is None:
-            values["came_back_at"] = self._audit.at
-        if not self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), **values):
+        if needs_acknowledgement and refund.needs_acknowledgement_since is None:
+            columns["came_back_at"] = self._audit.at
+        if not self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), **columns):
             return None
-        after = {"state": end.state, "provider_status": end.status, "failure": end.failure, **details}
-        self._audit.write(f"refund {end.state}", refund.id, _state(refund), {k: v for k, v in after.items() if v})
-        settled = replace(
+        facts_after = {
+            "state": settlement.state,
+            "provider_status": settlement.status,
+            "failure": settlement.failure,
+            **reference_and_evidence,
+        }
+        self._audit.write(
+            f"refund {settlement.state}",
+            refund.id,
+            _state(refund),
+            {field: fact for field, fact in facts_after.items() if fact},
+        )
+        settled_refund = replace(
             refund,
-            state=end.state,
-            provider_reference=end.reference or refund.provider_reference,
-            provider_status=end.status,
-            failure=end.failure,
+            state=settlement.state,
+            provider_reference=settlement.reference or refund.provider_reference,
+            provider_status=settlement.status,
+            failure=settlement.failure,
             sending=refund.sending and replace(refund.sending, lease_owner="", lease_until=None),
-            needs_acknowledgement_since=values.get("came_back_at", refund.needs_acknowledgement_since),
-            failure_code=end.failure_code,
-            pending_reason=end.pending_reason,
-            expires_at=end.expires_at,
+            needs_acknowledgement_since=columns.get("came_back_at", refund.needs_acknowledgement_since),
+            failure_code=settlement.failure_code,
+            pending_reason=settlement.pending_reason,
+            expires_at=settlement.expires_at,
             holding=holding,
             hold_until=hold_until,
-            succeeded_at=values.get("succeeded_at", refund.succeeded_at),
-            failed_at=values.get("failed_at", refund.failed_at),
+            succeeded_at=columns.get("succeeded_at", refund.succeeded_at),
+            failed_at=columns.get("failed_at", refund.failed_at),
         )
-        self._move_sums(refund, settled)
+        self._move_sums(refund, settled_refund)
         self._update_invoice(refund.invoice_id)
-        return settled
+        return settled_refund
 
-    def _move_sums(self, before: Refund, after: Refund) -> None:
+    def _move_sums(self, refund_before: Refund, refund_after: Refund) -> None:
         """Move an amount between reserved, refunded and free: it counts in one place only (DESIGN: table of states)."""
-        if after.is_external:
-            self._count_external(after.payment_id)
-            self._reserve_external(after.payment_id)
+        if refund_after.is_external:
+            self._count_external(refund_after.payment_id)
+            self._reserve_external(refund_after.payment_id)
             return
-        reserved = (after.holds_reservation - before.holds_reservation) * after.counted.minor
-        refunded = _refunded(after) - _refunded(before)
-        if not (reserved or refunded):
+        reserved_minor = (refund_after.holds_reservation - refund_before.holds_reservation) * refund_after.counted.minor
+        refunded_minor = _refunded(refund_after) - _refunded(refund_before)
+        if not (reserved_minor or refunded_minor):
             return
-        values = {"of_id": after.payment_id, "to_reserved": reserved, "to_refunded": refunded}
-        first_share = self._run(_MOVE_SUMS, values).scalar_one()
+        parameters = {"of_id": refund_after.payment_id, "to_reserved": reserved_minor, "to_refunded": refunded_minor}
+        first_share_id = self._run(_MOVE_SUMS, parameters).scalar_one()
         self._session.expire_all()
-        if first_share is not None:
-            self._count_shares(first_share)
-        elif reserved + refunded < 0:
-            self._reserve_external(after.payment_id)
+        if first_share_id is not None:
+            self._count_shares(first_share_id)
+        elif reserved_minor + refunded_minor < 0:
+            self._reserve_external(refund_after.payment_id)
 
     def _hold(self, refund: Refund) -> bool:
         """Reserve the amount of a failed refund; false if not enough is left."""
@@ -152,80 +165,97 @@ class SqlWriting(SqlStoreWriting):
 
     def _reserve_external(self, payment_id: int) -> None:
         """Reserve the amounts of external refunds that failed late or are undecided, as far as money is left (R14)."""
-        of = col(RefundRow.payment_id) == payment_id
-        theirs_too = select(_REFUND.c.id).where(of, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
-        row = self._session.get(PaymentRow, payment_id, populate_existing=True)
-        assert row
-        if row.share_of is not None:
-            self._count_shares(row.share_of)
+        condition = col(RefundRow.payment_id) == payment_id
+        external_query = select(_REFUND.c.id).where(condition, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
+        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert payment_row
+        if payment_row.share_of is not None:
+            self._count_shares(payment_row.share_of)
             return
-        if self._session.execute(theirs_too).first() is None:
+        if self._session.execute(external_query).first() is None:
             return
-        holding = [refund for refund in self._refunds(of) if refund.holds_reservation]
-        ours = sum(refund.amount.minor for refund in holding if not refund.is_external)
-        theirs = sum(refund.amount.minor for refund in holding if refund.is_external)
-        room = max(row.allocated - row.refunded - row.returned_elsewhere - ours, 0)
+        holding_refunds = [refund for refund in self._refunds(condition) if refund.holds_reservation]
+        our_minor = sum(refund.amount.minor for refund in holding_refunds if not refund.is_external)
+        external_minor = sum(refund.amount.minor for refund in holding_refunds if refund.is_external)
+        free_minor = max(payment_row.allocated - payment_row.refunded - payment_row.returned_elsewhere - our_minor, 0)
         statement = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
-        self._hits(statement.values(reserved=ours + min(theirs, room)))
+        self._hits(statement.values(reserved=our_minor + min(external_minor, free_minor)))
 
     def _count_external(self, payment_id: int) -> None:
         """Count external refunds. One from before the payment's import is in the imported figure already."""
-        row = self._session.get(PaymentRow, payment_id, populate_existing=True)
-        assert row
-        if row.share_of is not None:
-            self._count_shares(row.share_of)
+        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert payment_row
+        if payment_row.share_of is not None:
+            self._count_shares(payment_row.share_of)
             return
-        external = self._refunds(
+        external_refunds = self._refunds(
             (col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL)
         )
-        returned = [refund for refund in external if refund.state.is_accepted]
-        counted = [refund for refund in returned if not refund.undecided]
-        before = sum(
-            refund.counted.minor for refund in counted if row.opening_at and refund.created_at < row.opening_at
+        accepted_refunds = [refund for refund in external_refunds if refund.state.is_accepted]
+        counted_refunds = [refund for refund in accepted_refunds if not refund.undecided]
+        earlier_minor = sum(
+            refund.counted.minor
+            for refund in counted_refunds
+            if payment_row.opening_at and refund.created_at < payment_row.opening_at
         )
-        later = sum(refund.counted.minor for refund in counted) - before
-        elsewhere = max(row.opening_returned, before) + later
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=elsewhere))
+        later_minor = sum(refund.counted.minor for refund in counted_refunds) - earlier_minor
+        returned_elsewhere = max(payment_row.opening_returned, earlier_minor) + later_minor
+        self._hits(
+            update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=returned_elsewhere)
+        )
 
-    def _count_shares_of(self, payments: Sequence[int], *, is_recorded: bool = False) -> None:
+    def _count_shares_of(self, payment_ids: Sequence[int], *, is_recorded: bool = False) -> None:
         """Recount the shares of those of these payments that pay several invoices.
 
         `is_recorded`: after `mark-refunded`. Raises WouldContradict if two rows of one file record the same loss.
         """
-        first_shares = select(_PAYMENT.c.share_of).where(among(_PAYMENT.c.id), _PAYMENT.c.share_of.is_not(None))
-        for start in range(0, len(payments), AT_ONCE):
-            some = {AMONG: payments[start : start + AT_ONCE]}
-            for first_share in self._session.execute(first_shares.distinct(), some).scalars().all():
-                self._count_shares(first_share, is_recorded=is_recorded)
+        first_share_query = select(_PAYMENT.c.share_of).where(among(_PAYMENT.c.id), _PAYMENT.c.share_of.is_not(None))
+        for start in range(0, len(payment_ids), AT_ONCE):
+            chunk_parameters = {AMONG: payment_ids[start : start + AT_ONCE]}
+            for first_share_id in self._session.execute(first_share_query.distinct(), chunk_parameters).scalars().all():
+                self._count_shares(first_share_id, is_recorded=is_recorded)
 
-    def _count_shares(self, first_share: int, *, is_recorded: bool = False) -> None:
+    def _count_shares(self, first_share_id: int, *, is_recorded: bool = False) -> None:
         """Recount reserved, returned and lost of every share of a payment, and the sums of their invoices."""
-        rows = share_rows(self._session, first_share)
-        refunds = self.refunds_of_payments(rows)
-        disputes = disputes_by_payment(self._session, [first_share]).get(first_share, [])
-        if is_recorded and sum(row.dispute_recorded for row in rows) > taken_by_disputes(rows, disputes):
+        shares = share_rows(self._session, first_share_id)
+        refunds = self.refunds_of_payments(shares)
+        disputes = disputes_by_payment(self._session, [first_share_id]).get(first_share_id, [])
+        if is_recorded and sum(share.dispute_recorded for share in shares) > taken_by_disputes(shares, disputes):
             raise WouldContradict("more than a lost dispute took would be recorded on its shares")
-        dispute = most_severe(disputes).value
-        changed = []
-        for row, sums in zip(rows, sums_of(rows, refunds, disputes), strict=True):
-            after = {"reserved": sums.reserved, "returned_elsewhere": sums.refunded_externally, "lost": sums.lost}
-            after["dispute"] = dispute  # type: ignore[assignment]
-            before = {name: getattr(row, name) for name in after}
-            if before != after:
-                changed.append((sums.payment_id, row.invoice_id, before, after))
-        for payment_id, invoice_id, before, after in changed:
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**after))
+        dispute_state = most_severe(disputes).value
+        share_changes = []
+        for share, sums in zip(shares, sums_of(shares, refunds, disputes), strict=True):
+            columns_after = {
+                "reserved": sums.reserved,
+                "returned_elsewhere": sums.refunded_externally,
+                "lost": sums.lost,
+            }
+            columns_after["dispute"] = dispute_state  # type: ignore[assignment]
+            columns_before = {name: getattr(share, name) for name in columns_after}
+            if columns_before != columns_after:
+                share_changes.append((sums.payment_id, share.invoice_id, columns_before, columns_after))
+        for payment_id, invoice_id, columns_before, columns_after in share_changes:
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**columns_after))
             self._update_invoice(invoice_id)
-            number = self._session.execute(select(_INVOICE.c.number).where(_INVOICE.c.id == invoice_id)).scalar_one()
-            differs = {name: value for name, value in after.items() if value != before[name]}
-            self._audit.write("share counted", number, {name: before[name] for name in differs}, differs)
+            invoice_number = self._session.execute(
+                select(_INVOICE.c.number).where(_INVOICE.c.id == invoice_id)
+            ).scalar_one()
+            changed_columns = {
+                name: content for name, content in columns_after.items() if content != columns_before[name]
+            }
+            self._audit.write(
+                "share counted",
+                invoice_number,
+                {name: columns_before[name] for name in changed_columns},
+                changed_columns,
+            )
 
     def _draft_credit_note(self, refund: Refund) -> None:
         """Insert a draft, which is numbered once the provider answers. Checks now that the next number is free."""
         assert refund.reason
         self._audit.check_clock()
         check_next_number(self._session, self._audit.today)
-        note = {
+        note_columns = {
             "id": new_id("cn_", self._audit.at),
             "refund_id": refund.id,
             "invoice_id": refund.invoice_id,
@@ -235,53 +265,53 @@ class SqlWriting(SqlStoreWriting):
             "reason": refund.reason.value,
             "memo": refund.memo,
         }
-        self._run(insert(_NOTE), note)
+        self._run(insert(_NOTE), note_columns)
 
     # --- credit notes --------------------------------------------------------------------------------------
 
     def issue_credit_note(self, refund: Refund, *, at: datetime, on: date, credit_note_format: str) -> None:
         """Give the draft the next number, counted in this transaction, so that no number is lost (I9)."""
-        status, _ = self._note_of(refund)
-        if status != CreditNoteStatus.DRAFT:
+        note_status, _ = self._note_of(refund)
+        if note_status != CreditNoteStatus.DRAFT:
             return
         # The refund was made, so it must be dated even if the clock is wrong now: the books' time is used.
         at, on = self._audit.dated(at, on)
         (number,) = next_numbers(self._session, on, credit_note_format, 1)
-        issued = CreditNoteStatus.ISSUED.value
-        self._changes(_NOTE_OF, of_refund=refund.id, number=number, status=issued, issued_on=on, issued_at=at)
+        issued_status = CreditNoteStatus.ISSUED.value
+        self._changes(_NOTE_OF, of_refund=refund.id, number=number, status=issued_status, issued_on=on, issued_at=at)
         self._audit.write("credit note issued", refund.id, {}, {"number": number})
 
     def void_credit_note(self, refund: Refund, *, at: datetime) -> None:
         """Void the note. It keeps its number, so the series has no gap and no number is used twice (I9)."""
-        status, number = self._note_of(refund)
-        if status in ("", CreditNoteStatus.VOID):
+        note_status, note_number = self._note_of(refund)
+        if note_status in ("", CreditNoteStatus.VOID):
             return
         at, _ = self._audit.dated(at, at.date())
         self._changes(_NOTE_OF, of_refund=refund.id, status=CreditNoteStatus.VOID.value, voided_at=at)
-        self._audit.write("credit note void", refund.id, {"status": status}, {"number": number})
+        self._audit.write("credit note void", refund.id, {"status": note_status}, {"number": note_number})
 
     def _note_of(self, refund: Refund) -> tuple[str, str]:
         """Status and number; both empty for an external refund that is not adopted."""
-        row = self._run(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
-        return (row.status, row.number or "") if row else ("", "")
+        note_row = self._run(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
+        return (note_row.status, note_row.number or "") if note_row else ("", "")
 
 
-def _hold_after(refund: Refund, end: Settlement) -> tuple[bool, datetime | None]:
+def _hold_after(refund: Refund, settlement: Settlement) -> tuple[bool, datetime | None]:
     """Does a failure keep the amount reserved, and until when? After a success, until acknowledged (R14)."""
-    if end.state is not RefundState.FAILED:
+    if settlement.state is not RefundState.FAILED:
         return False, None
     if refund.state is RefundState.SUCCEEDED:
         return True, None
-    return (True, end.hold_until) if end.may_be_retried else (False, None)
+    return (True, settlement.hold_until) if settlement.may_be_retried else (False, None)
 
 
-def _dates(refund: Refund, end: Settlement, *, at: datetime) -> dict[str, datetime]:
+def _dates(refund: Refund, settlement: Settlement, *, at: datetime) -> dict[str, datetime]:
     """When it succeeded or failed, by the provider's date: the newest of each."""
-    dated = end.reported_at or at
-    if end.state is RefundState.SUCCEEDED:
-        return {"succeeded_at": max(dated, refund.succeeded_at or dated)}
-    if end.state is RefundState.FAILED:
-        return {"failed_at": max(dated, refund.failed_at or dated)}
+    reported_at = settlement.reported_at or at
+    if settlement.state is RefundState.SUCCEEDED:
+        return {"succeeded_at": max(reported_at, refund.succeeded_at or reported_at)}
+    if settlement.state is RefundState.FAILED:
+        return {"failed_at": max(reported_at, refund.failed_at or reported_at)}
     return {}
 
 

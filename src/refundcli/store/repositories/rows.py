@@ -61,7 +61,7 @@ OWNER_COLUMNS: tuple[Any, ...] = (_INVOICE.c.number.label("owner_number"), _INVO
 
 
 def payment_of(
-    row: Sequence[Any],
+    payment_row: Sequence[Any],
     unit: Currency,
     disputes: Sequence[DisputeRecord] = (),
     unreviewed: Sequence[Unreviewed] = (),
@@ -69,22 +69,22 @@ def payment_of(
 ) -> Payment:
     """From PAYMENT_COLUMNS."""
     (
-        _, id_, provider, method, intent, charge, psp_reference, reference, allocated, captured, reserved, refunded,
-        elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited, unsupported, loss_known,
-        paid_on, opening_returned, opening_at, share_of,
-    ) = row  # fmt: skip
-    ids = (intent, charge, psp_reference, reference)
+        _, payment_id, provider, method, payment_intent, charge, psp_reference, reference, allocated, captured,
+        reserved, refunded, returned_elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited,
+        unsupported, loss_acknowledged, paid_on, opening_returned, opening_at, share_of,
+    ) = payment_row  # fmt: skip
+    references = (payment_intent, charge, psp_reference, reference)
     return Payment(
-        id=id_,
+        id=payment_id,
         allocated=Money(allocated, unit),
         provider_captured=None if captured is None else Money(captured, unit),
         reserved=Money(reserved, unit),
         refunded=Money(refunded, unit),
-        refunded_externally=Money(elsewhere, unit),
+        refunded_externally=Money(returned_elsewhere, unit),
         auto_refundable=auto_refundable,
         provider=_PROVIDERS[provider],
         method=method,
-        references=tuple(dict.fromkeys(payment_id for payment_id in ids if payment_id)) if any(ids) else (),
+        references=tuple(dict.fromkeys(text for text in references if text)) if any(references) else (),
         processing=processing,
         dispute=_DISPUTES[dispute],
         lost=Money(lost, unit),
@@ -93,7 +93,7 @@ def payment_of(
         unreviewed=tuple(unreviewed),
         credited=Money(credited, unit),
         unsupported=unsupported,
-        loss_acknowledged=Money(loss_known, unit),
+        loss_acknowledged=Money(loss_acknowledged, unit),
         paid_on=paid_on,
         opening_returned=Money(opening_returned, unit),
         opening_at=opening_at,
@@ -103,8 +103,8 @@ def payment_of(
 
 
 def invoice_of(
-    row: Sequence[Any],
-    payments: Sequence[Sequence[Any]],
+    invoice_row: Sequence[Any],
+    payment_rows: Sequence[Sequence[Any]],
     refunds: Sequence[Refund] = (),
     closings: Sequence[Closing] = (),
     disputes: Mapping[int, Sequence[DisputeRecord]] | None = None,
@@ -113,13 +113,13 @@ def invoice_of(
 ) -> Invoice:
     """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment; the rest by the payment's id."""
     (
-        id_, number, customer, customer_name, code, total, status, issued_on, due_on, paid_on, reference, products,
-        subscription,
-    ) = row  # fmt: skip
-    unit = currency(code)
-    facts: Any = (disputes or {}, unreviewed or {}, other_shares or {})
+        invoice_id, number, customer, customer_name, currency_code, total, status, issued_on, due_on, paid_on,
+        reference, products, subscription,
+    ) = invoice_row  # fmt: skip
+    unit = currency(currency_code)
+    mappings_by_payment: Any = (disputes or {}, unreviewed or {}, other_shares or {})
     return Invoice(
-        id=id_,
+        id=invoice_id,
         number=number,
         customer=customer,
         customer_name=customer_name,
@@ -132,116 +132,125 @@ def invoice_of(
         managed_by=provider_of_invoice(reference or ""),
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
-        payments=tuple([payment_of(payment, unit, *(of.get(payment[1], ()) for of in facts)) for payment in payments]),
+        payments=tuple(
+            [
+                payment_of(
+                    payment_row, unit, *(by_payment.get(payment_row[1], ()) for by_payment in mappings_by_payment)
+                )
+                for payment_row in payment_rows
+            ]
+        ),
         refunds=tuple(refunds),
         closings=tuple(closings),
     )
 
 
-def credit_note_of(row: Any) -> CreditNote:
+def credit_note_of(note_row: Any) -> CreditNote:
     """From NOTE_COLUMNS and OWNER_COLUMNS."""
     return CreditNote(
-        id=row.note_id,
-        refund_id=row.note_refund_id,
-        invoice_number=row.owner_number,
-        customer=row.owner_customer,
-        status=CreditNoteStatus(row.note_status),
-        amount=Money(row.note_amount, currency(row.note_currency)),
-        reason=RefundReason(row.note_reason),
-        memo=row.note_memo,
-        number=row.note_number,
-        issued_on=row.note_issued_on,
-        issued_at=row.note_issued_at,
-        voided_at=row.note_voided_at,
+        id=note_row.note_id,
+        refund_id=note_row.note_refund_id,
+        invoice_number=note_row.owner_number,
+        customer=note_row.owner_customer,
+        status=CreditNoteStatus(note_row.note_status),
+        amount=Money(note_row.note_amount, currency(note_row.note_currency)),
+        reason=RefundReason(note_row.note_reason),
+        memo=note_row.note_memo,
+        number=note_row.note_number,
+        issued_on=note_row.note_issued_on,
+        issued_at=note_row.note_issued_at,
+        voided_at=note_row.note_voided_at,
     )
 
 
-def refund_of(row: Any) -> Refund:
+def refund_of(refund_row: Any) -> Refund:
     """From a refund's own columns, OWNER_COLUMNS, and NOTE_COLUMNS, which are empty where it has none."""
     return Refund(
-        id=row.id,
-        invoice_id=row.invoice_id,
-        invoice_number=row.owner_number,
-        payment_id=row.payment_id,
-        kind=RefundKind(row.kind),
-        amount=Money(row.amount, currency(row.currency)),
-        reason=RefundReason(row.reason) if row.reason else None,
-        state=RefundState(row.state),
-        request_key=row.request_key,
-        content=row.content,
-        created_at=row.created_at,
-        operator=row.operator,
-        memo=row.memo,
-        attempt=row.try_number,
-        sending=_sending_of(row),
-        provider_reference=row.provider_reference or "",
-        provider_status=row.provider_status,
-        failure=row.failure,
-        dispute_decision=row.dispute_decision,
-        out_of_band=_out_of_band_of(row),
-        credit_note=credit_note_of(row) if row.note_id else None,
-        seen_at=Provider(row.provider) if row.provider and row.request is None else None,
-        needs_acknowledgement_since=row.came_back_at,
-        acknowledged_at=row.acknowledged_at,
-        acknowledged_by=row.acknowledged_by,
-        run_id=row.run_id or "",
-        failure_code=row.failure_code,
-        pending_reason=row.pending_reason,
-        expires_at=row.expires_at,
-        succeeded_at=row.succeeded_at,
-        failed_at=row.failed_at,
-        reversed_amount=Money(row.reversed_amount, currency(row.currency)) if row.reversed_amount else None,
-        holding=row.holding,
-        hold_until=row.hold_until,
-        undecided=row.undecided,
+        id=refund_row.id,
+        invoice_id=refund_row.invoice_id,
+        invoice_number=refund_row.owner_number,
+        payment_id=refund_row.payment_id,
+        kind=RefundKind(refund_row.kind),
+        amount=Money(refund_row.amount, currency(refund_row.currency)),
+        reason=RefundReason(refund_row.reason) if refund_row.reason else None,
+        state=RefundState(refund_row.state),
+        request_key=refund_row.request_key,
+        content=refund_row.content,
+        created_at=refund_row.created_at,
+        operator=refund_row.operator,
+        memo=refund_row.memo,
+        attempt=refund_row.try_number,
+        sending=_sending_of(refund_row),
+        provider_reference=refund_row.provider_reference or "",
+        provider_status=refund_row.provider_status,
+        failure=refund_row.failure,
+        dispute_decision=refund_row.dispute_decision,
+        out_of_band=_out_of_band_of(refund_row),
+        credit_note=credit_note_of(refund_row) if refund_row.note_id else None,
+        seen_at=Provider(refund_row.provider) if refund_row.provider and refund_row.request is None else None,
+        needs_acknowledgement_since=refund_row.came_back_at,
+        acknowledged_at=refund_row.acknowledged_at,
+        acknowledged_by=refund_row.acknowledged_by,
+        run_id=refund_row.run_id or "",
+        failure_code=refund_row.failure_code,
+        pending_reason=refund_row.pending_reason,
+        expires_at=refund_row.expires_at,
+        succeeded_at=refund_row.succeeded_at,
+        failed_at=refund_row.failed_at,
+        reversed_amount=Money(refund_row.reversed_amount, currency(refund_row.currency))
+        if refund_row.reversed_amount
+        else None,
+        holding=refund_row.holding,
+        hold_until=refund_row.hold_until,
+        undecided=refund_row.undecided,
     )
 
 
-def dispute_of(row: Any, unit: Currency) -> DisputeRecord:
+def dispute_of(dispute_row: Any, unit: Currency) -> DisputeRecord:
     return DisputeRecord(
-        id=row.id,
-        payment_id=row.payment_id,
-        provider=Provider(row.provider) if row.provider else None,
-        account=row.account,
-        reference=row.reference or "",
-        stage=DisputeStage(row.stage),
-        state=DisputeState(row.state),
-        status=row.status,
-        amount=None if row.amount is None else Money(row.amount, unit),
-        reported_at=row.reported_at,
+        id=dispute_row.id,
+        payment_id=dispute_row.payment_id,
+        provider=Provider(dispute_row.provider) if dispute_row.provider else None,
+        account=dispute_row.account,
+        reference=dispute_row.reference or "",
+        stage=DisputeStage(dispute_row.stage),
+        state=DisputeState(dispute_row.state),
+        status=dispute_row.status,
+        amount=None if dispute_row.amount is None else Money(dispute_row.amount, unit),
+        reported_at=dispute_row.reported_at,
     )
 
 
-def _sending_of(row: Any) -> Sending | None:
-    if row.request is None:
+def _sending_of(refund_row: Any) -> Sending | None:
+    if refund_row.request is None:
         return None
     request = WireRequest(
-        provider=Provider(row.provider or ""),
-        endpoint=row.endpoint or "",
-        account=row.account or "",
-        livemode=bool(row.livemode),
-        api_version=row.api_version or "",
-        params=json.loads(row.request),
+        provider=Provider(refund_row.provider or ""),
+        endpoint=refund_row.endpoint or "",
+        account=refund_row.account or "",
+        livemode=bool(refund_row.livemode),
+        api_version=refund_row.api_version or "",
+        params=json.loads(refund_row.request),
     )
     return Sending(
-        idempotency_key=row.idempotency_key or "",
+        idempotency_key=refund_row.idempotency_key or "",
         request=request,
-        fence=row.fence,
-        lease_owner=row.lease_owner,
-        lease_until=row.lease_until,
-        first_sent_at=row.first_sent_at,
+        fence=refund_row.fence,
+        lease_owner=refund_row.lease_owner,
+        lease_until=refund_row.lease_until,
+        first_sent_at=refund_row.first_sent_at,
     )
 
 
-def _out_of_band_of(row: Any) -> OutOfBand | None:
-    if row.kind != RefundKind.RECORD:
+def _out_of_band_of(refund_row: Any) -> OutOfBand | None:
+    if refund_row.kind != RefundKind.RECORD:
         return None
     return OutOfBand(
-        method=row.method,
-        reference=row.reference,
-        refunded_on=row.refunded_on,
-        after_failed=row.after_failed or "",
-        evidence=row.evidence,
+        method=refund_row.method,
+        reference=refund_row.reference,
+        refunded_on=refund_row.refunded_on,
+        after_failed=refund_row.after_failed or "",
+        evidence=refund_row.evidence,
     )
 
 
@@ -252,7 +261,7 @@ def row_of(refund: Refund) -> RefundRow:
 
 def refund_values(refund: Refund) -> dict[str, Any]:
     """The columns of a new refund, the same for every kind of refund."""
-    values: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "id": refund.id,
         "invoice_id": refund.invoice_id,
         "payment_id": refund.payment_id,
@@ -287,7 +296,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
     }
     if refund.sending:
         request = refund.sending.request
-        values |= {
+        columns |= {
             "provider": request.provider,
             "account": request.account,
             "livemode": request.livemode,
@@ -299,14 +308,18 @@ def refund_values(refund: Refund) -> dict[str, Any]:
             "lease_until": refund.sending.lease_until,
         }
     if refund.out_of_band:
-        record = refund.out_of_band
-        values |= {"method": record.method, "reference": record.reference, "refunded_on": record.refunded_on}
-        values |= {"after_failed": record.after_failed or None, "evidence": record.evidence}
+        out_of_band = refund.out_of_band
+        columns |= {
+            "method": out_of_band.method,
+            "reference": out_of_band.reference,
+            "refunded_on": out_of_band.refunded_on,
+        }
+        columns |= {"after_failed": out_of_band.after_failed or None, "evidence": out_of_band.evidence}
     if refund.seen_at:
-        values |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
-        values |= {"came_back_at": refund.needs_acknowledgement_since, "hold_until": refund.hold_until}
-        values |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
-    return values
+        columns |= {"provider": refund.seen_at, "provider_reference": refund.provider_reference}
+        columns |= {"came_back_at": refund.needs_acknowledgement_since, "hold_until": refund.hold_until}
+        columns |= {"succeeded_at": refund.succeeded_at, "failed_at": refund.failed_at}
+    return columns
 
 
 def facts_of(refund: Refund) -> dict[str, object]:
@@ -328,41 +341,41 @@ def facts_of(refund: Refund) -> dict[str, object]:
             "idempotency_key": refund.sending.idempotency_key,
         }
     if refund.out_of_band:
-        record = refund.out_of_band
-        facts |= {"method": record.method, "reference": record.reference}
-        facts |= {"refunded_on": record.refunded_on and record.refunded_on.isoformat()}
-        facts |= {"after_failed": record.after_failed, "evidence": record.evidence}
+        out_of_band = refund.out_of_band
+        facts |= {"method": out_of_band.method, "reference": out_of_band.reference}
+        facts |= {"refunded_on": out_of_band.refunded_on and out_of_band.refunded_on.isoformat()}
+        facts |= {"after_failed": out_of_band.after_failed, "evidence": out_of_band.evidence}
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def closing_of(row: Any) -> Closing:
+def closing_of(closing_columns: Any) -> Closing:
     """From a closing's own columns, and the first of OWNER_COLUMNS."""
     request = WireRequest(
-        provider=Provider(row.provider),
-        endpoint=row.endpoint,
-        account=row.account,
-        livemode=row.livemode,
-        api_version=row.api_version,
+        provider=Provider(closing_columns.provider),
+        endpoint=closing_columns.endpoint,
+        account=closing_columns.account,
+        livemode=closing_columns.livemode,
+        api_version=closing_columns.api_version,
         params={},
     )
     return Closing(
-        id=row.id,
-        invoice_id=row.invoice_id,
-        invoice_number=row.owner_number,
-        target=InvoiceStatus(row.action),
-        state=ClosingState(row.state),
-        created_at=row.created_at,
-        operator=row.operator,
+        id=closing_columns.id,
+        invoice_id=closing_columns.invoice_id,
+        invoice_number=closing_columns.owner_number,
+        target=InvoiceStatus(closing_columns.action),
+        state=ClosingState(closing_columns.state),
+        created_at=closing_columns.created_at,
+        operator=closing_columns.operator,
         sending=Sending(
-            idempotency_key=row.idempotency_key,
+            idempotency_key=closing_columns.idempotency_key,
             request=request,
-            fence=row.fence,
-            lease_owner=row.lease_owner,
-            lease_until=row.lease_until,
-            first_sent_at=row.first_sent_at,
+            fence=closing_columns.fence,
+            lease_owner=closing_columns.lease_owner,
+            lease_until=closing_columns.lease_until,
+            first_sent_at=closing_columns.first_sent_at,
         ),
-        memo=row.memo,
-        failure=row.failure,
+        memo=closing_columns.memo,
+        failure=closing_columns.failure,
     )
 
 

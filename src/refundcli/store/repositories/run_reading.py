@@ -30,15 +30,18 @@ class SqlRunReading:
         return [run_of(row) for row in self._session.exec(query)]
 
     def row_leases(self, run_id: str) -> list[RowLease]:
-        worker, until = col(BulkItemRow.worker), func.max(BulkItemRow.lease_until)
-        query = select(worker, func.count(), until).where(
+        worker_column, last_lease_end = col(BulkItemRow.worker), func.max(BulkItemRow.lease_until)
+        query = select(worker_column, func.count(), last_lease_end).where(
             BulkItemRow.run_id == run_id, BulkItemRow.state == ItemState.LEASED
         )
-        return [RowLease(*row) for row in self._session.exec(query.group_by(worker).order_by(until, worker))]
+        return [
+            RowLease(*row)
+            for row in self._session.exec(query.group_by(worker_column).order_by(last_lease_end, worker_column))
+        ]
 
     def unfinished_run(self, fingerprint: str) -> BulkRun | None:
-        unfinished = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
-        row = self._session.exec(select(BulkRunRow).where(*unfinished)).first()
+        conditions = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
+        row = self._session.exec(select(BulkRunRow).where(*conditions)).first()
         return run_of(row) if row else None
 
     def item_count_with_code(self, run_id: str, code: str) -> int:
@@ -52,6 +55,7 @@ class SqlRunReading:
         return {ItemState(state): count for state, count in self._session.exec(query.group_by(col(BulkItemRow.state)))}
 
     def items(self, run_id: str, *states: ItemState, after: int, limit: int) -> list[RunItem]:
+        """`after`: the `n` of the last row that was read."""
         query = (
             select(BulkItemRow)
             .where(BulkItemRow.run_id == run_id, col(BulkItemRow.state).in_(states), BulkItemRow.n > after)
@@ -82,9 +86,9 @@ def run_of(row: BulkRunRow) -> BulkRun:
 
 
 def item_of(row: BulkItemRow) -> RunItem:
-    values = {name: getattr(row, name) for name in RunItem.__dataclass_fields__}
-    return RunItem(**values | {"reason": RefundReason(row.reason), "state": ItemState(row.state)})
+    columns = {column: getattr(row, column) for column in RunItem.__dataclass_fields__}
+    return RunItem(**columns | {"reason": RefundReason(row.reason), "state": ItemState(row.state)})
 
 
 def item_values(item: RunItem) -> dict[str, Any]:
-    return {name: getattr(item, name) for name in RunItem.__dataclass_fields__}
+    return {column: getattr(item, column) for column in RunItem.__dataclass_fields__}

@@ -30,66 +30,70 @@ class SqlRunWriting(SqlClosingWriting):
     """A transaction that also writes bulk runs, and many records at once."""
 
     def record(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
+        """`on`: the day of their credit notes; `credit_note_format` applies if the store has no numbers yet."""
         try:
-            Recording(self._session, self._audit).record(records, on=on, credit_note_format=credit_note_format)
-        except NotMatched as problem:
-            raise WouldContradict("more than is left of a payment would be recorded") from problem
-        except IntegrityError as problem:
-            raise WouldContradict(reason(problem)) from problem
+            Recording(self._session, self._audit).record(records, issue_date=on, credit_note_format=credit_note_format)
+        except NotMatched as error:
+            raise WouldContradict("more than is left of a payment would be recorded") from error
+        except IntegrityError as error:
+            raise WouldContradict(reason(error)) from error
         self._count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
     def undo_recorded(self, records: Sequence[Record], *, memo: str) -> None:
         Recording(self._session, self._audit).undo(records, memo=memo)
         self._session.expire_all()
-        payments = [record.refund.payment_id for record in records]
-        self._count_shares_of(payments)
-        theirs_too = select(RefundRow.payment_id).where(
-            col(RefundRow.payment_id).in_(payments), RefundRow.kind == RefundKind.EXTERNAL
+        payment_ids = [record.refund.payment_id for record in records]
+        self._count_shares_of(payment_ids)
+        external_query = select(RefundRow.payment_id).where(
+            col(RefundRow.payment_id).in_(payment_ids), RefundRow.kind == RefundKind.EXTERNAL
         )
-        for payment_id in self._session.exec(theirs_too.distinct()).all():
+        for payment_id in self._session.exec(external_query.distinct()).all():
             self._reserve_external(payment_id)
 
     def begin_run(self, run: BulkRun) -> None:
-        values = {name: getattr(run, name) for name in BulkRun.__dataclass_fields__}
-        self._session.execute(insert(BulkRunRow).values(**values, updated_at=run.created_at))
+        columns = {field: getattr(run, field) for field in BulkRun.__dataclass_fields__}
+        self._session.execute(insert(BulkRunRow).values(**columns, updated_at=run.created_at))
         facts = {"kind": run.kind, "source": run.source, "rows": run.rows, "fingerprint": run.fingerprint}
         facts |= {"planned_by": run.planned_by, "plan_hash": run.plan_hash}
-        self._audit.write("run begun", run.id, {}, {name: fact for name, fact in facts.items() if fact})
+        self._audit.write("run begun", run.id, {}, {field: fact for field, fact in facts.items() if fact})
 
     def change_run(self, run_id: str, state: RunState, *, note: str = "") -> None:
         run = self.run(run_id)
         assert run
-        changed = update(BulkRunRow).where(col(BulkRunRow.id) == run_id, col(BulkRunRow.state) != state)
-        if self._hits(changed.values(state=state, updated_at=self._audit.at)):
-            after = {"state": state} | ({"note": note} if note else {})
-            self._audit.write(f"run {state}", run_id, {"state": run.state}, after)
+        statement = update(BulkRunRow).where(col(BulkRunRow.id) == run_id, col(BulkRunRow.state) != state)
+        if self._hits(statement.values(state=state, updated_at=self._audit.at)):
+            facts_after = {"state": state} | ({"note": note} if note else {})
+            self._audit.write(f"run {state}", run_id, {"state": run.state}, facts_after)
 
     def stage_items(self, items: Sequence[RunItem]) -> None:
         if items:
             self._session.execute(insert(BulkItemRow), [item_values(item) for item in items])
 
     def lease_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
+        """`until`: when the leases lapse; `at`: the time now."""
         self._audit.check_clock()
-        leased = self._abandoned(run_id, worker, at, limit)
-        if len(leased) < limit:
-            leased += self._free(run_id, limit - len(leased), col(BulkItemRow.state) == ItemState.WAITING)
-        if leased:
+        leased_items = self._abandoned(run_id, worker, at, limit)
+        if len(leased_items) < limit:
+            leased_items += self._free(run_id, limit - len(leased_items), col(BulkItemRow.state) == ItemState.WAITING)
+        if leased_items:
             statement = update(BulkItemRow).where(
-                col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in leased])
+                col(BulkItemRow.run_id) == run_id, col(BulkItemRow.n).in_([item.n for item in leased_items])
             )
             self._session.execute(
                 statement.values(state=ItemState.LEASED, worker=worker, lease_until=until), execution_options=_PLAINLY
             )
-        return [replace(item, state=ItemState.LEASED, worker=worker, lease_until=until) for item in leased]
+        return [replace(item, state=ItemState.LEASED, worker=worker, lease_until=until) for item in leased_items]
 
     def _abandoned(self, run_id: str, worker: str, at: datetime, limit: int) -> list[RunItem]:
         """Rows leased by other workers that are gone or whose lease lapsed; never this worker's own rows."""
         conditions = (col(BulkItemRow.state) == ItemState.LEASED, col(BulkItemRow.worker) != worker)
-        of_run = col(BulkItemRow.run_id) == run_id
-        workers = self._session.exec(select(BulkItemRow.worker).where(of_run, *conditions).distinct()).all()
-        gone = [worker for worker in workers if is_gone(worker)]
-        lapsed = or_(col(BulkItemRow.worker).in_(gone), col(BulkItemRow.lease_until) <= at)
-        return self._free(run_id, limit, *conditions, lapsed) if workers else []
+        run_condition = col(BulkItemRow.run_id) == run_id
+        other_workers = self._session.exec(
+            select(BulkItemRow.worker).where(run_condition, *conditions).distinct()
+        ).all()
+        gone_workers = [worker for worker in other_workers if is_gone(worker)]
+        is_abandoned = or_(col(BulkItemRow.worker).in_(gone_workers), col(BulkItemRow.lease_until) <= at)
+        return self._free(run_id, limit, *conditions, is_abandoned) if other_workers else []
 
     def _free(self, run_id: str, limit: int, *conditions: ColumnElement[bool]) -> list[RunItem]:
         query = (
@@ -103,13 +107,14 @@ class SqlRunWriting(SqlClosingWriting):
         return [item_of(row) for row in self._session.exec(query)]
 
     def extend_leases(self, run_id: str, *, worker: str, until: datetime) -> None:
-        leased = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.LEASED)
-        statement = update(BulkItemRow).where(*leased, col(BulkItemRow.worker) == worker).values(lease_until=until)
+        """Let the leases of this worker lapse only at `until`."""
+        conditions = (col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.LEASED)
+        statement = update(BulkItemRow).where(*conditions, col(BulkItemRow.worker) == worker).values(lease_until=until)
         self._session.execute(statement, execution_options=_PLAINLY)
 
     def finish_items(self, items: Sequence[RunItem]) -> set[int]:
-        ours = self._still_leased(items)
-        rows = [
+        leased_numbers = self._still_leased(items)
+        parameters = [
             {
                 "of_run": item.run_id,
                 "of_n": item.n,
@@ -120,12 +125,12 @@ class SqlRunWriting(SqlClosingWriting):
                 "next": item.hint,
             }
             for item in items
-            if item.n in ours
+            if item.n in leased_numbers
         ]
-        if rows:
-            self._session.connection().execute(_FINISH, rows)
+        if parameters:
+            self._session.connection().execute(_FINISH, parameters)
             self._session.expire_all()
-        return ours
+        return leased_numbers
 
     def _still_leased(self, items: Sequence[RunItem]) -> set[int]:
         """Only one transaction writes at a time, so the answer holds until this one ends."""
@@ -136,25 +141,25 @@ class SqlRunWriting(SqlClosingWriting):
         return set(self._session.exec(query)).intersection(item.n for item in items)
 
     def requeue_unknown(self, run_id: str) -> int:
-        unknown = update(BulkItemRow).where(
+        statement = update(BulkItemRow).where(
             col(BulkItemRow.run_id) == run_id, col(BulkItemRow.state) == ItemState.UNKNOWN
         )
         cursor = self._session.execute(
-            unknown.values(state=ItemState.WAITING, code="", message="", hint=""), execution_options=_PLAINLY
+            statement.values(state=ItemState.WAITING, code="", message="", hint=""), execution_options=_PLAINLY
         )
         assert isinstance(cursor, CursorResult)
         return cursor.rowcount
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        mark, point = self._audit.mark(), self._session.begin_nested()
+        audit_mark, savepoint = self._audit.mark(), self._session.begin_nested()
         try:
             yield
         except BaseException:
-            point.rollback()
-            self._audit.back_to(mark)
+            savepoint.rollback()
+            self._audit.back_to(audit_mark)
             raise
-        point.commit()
+        savepoint.commit()
 
 
 _ITEM: Any = BulkItemRow.__table__  # type: ignore[attr-defined]

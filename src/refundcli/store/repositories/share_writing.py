@@ -26,86 +26,107 @@ class SqlShareWriting(SqlPaymentWriting):
     """A transaction that also writes the shares of a payment."""
 
     def add_share(
-        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], update_source: str
+        self,
+        invoice: Invoice,
+        first_share: Payment,
+        new_share: NewPayment,
+        *,
+        reported: Sequence[NewPayment],
+        update_source: str,
     ) -> None:
-        existing = self._known_without_its_id(invoice, new, reported)
-        if existing:
+        stored_payment = self._known_without_its_id(invoice, new_share, reported)
+        if stored_payment:
             # A file listed it without an id. It is the same payment, and its refunds count.
-            more = {"provider": new.provider, "allocated": max(existing.allocated.minor, new.captured)}
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == existing.id).values(**more))
-            self._learn(first.home_id, identity_of(new))
-            self.join_payments(first, existing, update_source=update_source)
+            columns = {
+                "provider": new_share.provider,
+                "allocated": max(stored_payment.allocated.minor, new_share.captured),
+            }
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == stored_payment.id).values(**columns))
+            self._learn(first_share.home_id, identity_of(new_share))
+            self.join_payments(first_share, stored_payment, update_source=update_source)
             return
-        home = first.home_id
-        self._begin_sharing(first)
-        self._learn(home, identity_of(new))
-        captured = first.provider_captured
-        values: dict[str, Any] = {
-            **payment_values(new),
+        home_id = first_share.home_id
+        self._begin_sharing(first_share)
+        self._learn(home_id, identity_of(new_share))
+        captured_amount = first_share.provider_captured
+        share_columns: dict[str, Any] = {
+            **payment_values(new_share),
             **dict.fromkeys(ID_COLUMNS),
             "invoice_id": invoice.id,
             "position": len(invoice.payments),
             "opening_at": self._audit.at,
-            "share_of": home,
-            "captured": captured.minor if captured is not None else None,
-            "processing": first.processing,
+            "share_of": home_id,
+            "captured": captured_amount.minor if captured_amount is not None else None,
+            "processing": first_share.processing,
         }
-        self._session.execute(insert(PaymentRow).values(**values))
-        after = {"payment": first.reference, "allocated": str(Money(new.captured, invoice.currency))}
-        self._audit.write("payment shared", invoice.number, {}, after)
-        self._count_shares(home)
+        self._session.execute(insert(PaymentRow).values(**share_columns))
+        facts_after = {"payment": first_share.reference, "allocated": str(Money(new_share.captured, invoice.currency))}
+        self._audit.write("payment shared", invoice.number, {}, facts_after)
+        self._count_shares(home_id)
         self._update_invoice(invoice.id)
 
     def _known_without_its_id(
-        self, invoice: Invoice, new: NewPayment, payments: Sequence[NewPayment]
+        self, invoice: Invoice, new_share: NewPayment, reported_payments: Sequence[NewPayment]
     ) -> Payment | None:
         """The stored payment that an import would match with it, given all reported payments of the invoice."""
-        _, rows = stored_invoices_by_number(self._session, [invoice.number])[invoice.number]
-        pairs = match_payments(payments, rows).pairs
-        payment_ids = {pair.row.id for pair in pairs if pair.imported is new and pair.row.share_of is None}
+        _, payment_rows = stored_invoices_by_number(self._session, [invoice.number])[invoice.number]
+        payment_pairs = match_payments(reported_payments, payment_rows).pairs
+        payment_ids = {
+            pair.row.id for pair in payment_pairs if pair.imported is new_share and pair.row.share_of is None
+        }
         return next((payment for payment in invoice.payments if payment.id in payment_ids), None)
 
-    def join_payments(self, first: Payment, second: Payment, *, update_source: str) -> None:
-        home, joined = first.home_id, second.home_id
-        self._begin_sharing(first)
-        row = self._session.get(PaymentRow, joined, populate_existing=True)
-        assert row
-        ids = {name: getattr(row, name) for name in ID_COLUMNS}
-        moved = (col(PaymentRow.id) == joined) | (col(PaymentRow.share_of) == joined)
-        self._hits(update(PaymentRow).where(moved).values(**dict.fromkeys(ID_COLUMNS), share_of=home))
-        self._learn(home, ids)
-        self._hits(update(DisputeRow).where(col(DisputeRow.payment_id) == joined).values(payment_id=home))
-        self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined).values(payment_id=home))
+    def join_payments(self, home_payment: Payment, joined_payment: Payment, *, update_source: str) -> None:
+        home_id, joined_id = home_payment.home_id, joined_payment.home_id
+        self._begin_sharing(home_payment)
+        joined_row = self._session.get(PaymentRow, joined_id, populate_existing=True)
+        assert joined_row
+        provider_ids = {column: getattr(joined_row, column) for column in ID_COLUMNS}
+        condition = (col(PaymentRow.id) == joined_id) | (col(PaymentRow.share_of) == joined_id)
+        self._hits(update(PaymentRow).where(condition).values(**dict.fromkeys(ID_COLUMNS), share_of=home_id))
+        self._learn(home_id, provider_ids)
+        self._hits(update(DisputeRow).where(col(DisputeRow.payment_id) == joined_id).values(payment_id=home_id))
+        self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined_id).values(payment_id=home_id))
         # Both have the captured amount of the whole payment, so it is not added up.
-        captured = first.provider_captured if first.provider_captured is not None else second.provider_captured
-        values = {"captured": captured.minor if captured is not None else None, "processing": first.processing}
-        self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home).values(**values))
-        after = {"payment": first.reference, "also": second.reference, "evidence": update_source}
-        for number in {self._number_of_payment(payment.id) for payment in (first, second)}:
-            self._audit.write("payments joined", number, {}, after)
-        self._count_shares(home)
-        for share in share_rows(self._session, home):
+        captured_amount = (
+            home_payment.provider_captured
+            if home_payment.provider_captured is not None
+            else joined_payment.provider_captured
+        )
+        columns = {
+            "captured": captured_amount.minor if captured_amount is not None else None,
+            "processing": home_payment.processing,
+        }
+        self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home_id).values(**columns))
+        facts_after = {"payment": home_payment.reference, "also": joined_payment.reference, "evidence": update_source}
+        for invoice_number in {self._number_of_payment(payment.id) for payment in (home_payment, joined_payment)}:
+            self._audit.write("payments joined", invoice_number, {}, facts_after)
+        self._count_shares(home_id)
+        for share in share_rows(self._session, home_id):
             self._update_invoice(share.invoice_id)
 
     def assign_external(self, refund: Refund, share: OtherShare) -> Refund:
-        query = select(PaymentRow.invoice_id).where(PaymentRow.id == share.payment_id)
-        values: dict[str, Any] = {"payment_id": share.payment_id, "invoice_id": self._session.exec(query).one()}
-        moved = update(RefundRow).where(col(RefundRow.id) == refund.id)
-        self._hits(moved.values(**values, updated_at=self._audit.at))
-        before, after = {"invoice": refund.invoice_number}, {"invoice": share.invoice_number}
-        self._audit.write("external refund assigned", refund.id, before, after)
-        assigned = self.refund(refund.id)
-        assert assigned
-        return assigned
+        invoice_id_query = select(PaymentRow.invoice_id).where(PaymentRow.id == share.payment_id)
+        columns: dict[str, Any] = {
+            "payment_id": share.payment_id,
+            "invoice_id": self._session.exec(invoice_id_query).one(),
+        }
+        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        self._hits(statement.values(**columns, updated_at=self._audit.at))
+        facts_before, facts_after = {"invoice": refund.invoice_number}, {"invoice": share.invoice_number}
+        self._audit.write("external refund assigned", refund.id, facts_before, facts_after)
+        assigned_refund = self.refund(refund.id)
+        assert assigned_refund
+        return assigned_refund
 
-    def _begin_sharing(self, first: Payment) -> None:
-        alone = (col(PaymentRow.id) == first.id, col(PaymentRow.share_of).is_(None))
-        self._hits(update(PaymentRow).where(*alone).values(share_of=first.id))
+    def _begin_sharing(self, first_share: Payment) -> None:
+        conditions = (col(PaymentRow.id) == first_share.id, col(PaymentRow.share_of).is_(None))
+        self._hits(update(PaymentRow).where(*conditions).values(share_of=first_share.id))
 
-    def _learn(self, payment_id: int, ids: Mapping[str, str | None]) -> None:
+    def _learn(self, payment_id: int, provider_ids: Mapping[str, str | None]) -> None:
         """Store the ids that are missing; an id that is stored stays."""
-        for name in ID_COLUMNS:
-            column = col(getattr(PaymentRow, name))
-            if ids[name]:
-                unknown = update(PaymentRow).where(col(PaymentRow.id) == payment_id, column.is_(None))
-                self._hits(unknown.values(**{name: ids[name]}))
+        for column_name in ID_COLUMNS:
+            column = col(getattr(PaymentRow, column_name))
+            if provider_ids[column_name]:
+                statement = update(PaymentRow).where(col(PaymentRow.id) == payment_id, column.is_(None))
+                self._hits(statement.values(**{column_name: provider_ids[column_name]}))

@@ -25,24 +25,33 @@ class SqlStoreReading:
     _session: Session
     _secret: bytes = b""
 
-    def changed_since(self, entry: int, *, apart_from: str) -> bool:
-        later = select(AuditEntryRow.seq).where(col(AuditEntryRow.seq) > entry, AuditEntryRow.subject != apart_from)
-        return self._session.exec(later.limit(1)).first() is not None
+    def changed_since(self, entry_number: int, *, apart_from: str) -> bool:
+        """`apart_from`: the subject whose entries do not count."""
+        query = select(AuditEntryRow.seq).where(
+            col(AuditEntryRow.seq) > entry_number, AuditEntryRow.subject != apart_from
+        )
+        return self._session.exec(query.limit(1)).first() is not None
 
     def sync_state(self, name: str) -> tuple[str, datetime] | None:
         row = self._session.get(SyncStateRow, name)
         return (row.value, row.at) if row else None
 
     def history(self, invoice: Invoice) -> "list[AuditEntry]":
-        subjects = [invoice.number, *(refund.id for refund in invoice.refunds), *(c.id for c in invoice.closings)]
+        subjects = [
+            invoice.number,
+            *(refund.id for refund in invoice.refunds),
+            *(closing.id for closing in invoice.closings),
+        ]
         query = select(AuditEntryRow).where(col(AuditEntryRow.subject).in_(subjects)).order_by(col(AuditEntryRow.seq))
         return [audit_entry_of(row) for row in self._session.exec(query)]
 
     def imported(self, invoice: Invoice) -> "AuditEntry":
-        row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
-        batch = select(AuditEntryRow).where(AuditEntryRow.subject == row.source, AuditEntryRow.at == row.created_at)
-        entry = audit_entry_of(self._session.exec(batch.order_by(col(AuditEntryRow.seq)).limit(1)).one())
-        return replace(entry, action="invoice imported", subject=row.number, after={"file": row.source})
+        invoice_row = self._session.exec(select(InvoiceRow).where(InvoiceRow.number == invoice.number)).one()
+        import_query = select(AuditEntryRow).where(
+            AuditEntryRow.subject == invoice_row.source, AuditEntryRow.at == invoice_row.created_at
+        )
+        entry = audit_entry_of(self._session.exec(import_query.order_by(col(AuditEntryRow.seq)).limit(1)).one())
+        return replace(entry, action="invoice imported", subject=invoice_row.number, after={"file": invoice_row.source})
 
     def newest_entry(self) -> int:
         newest: int = self._session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()

@@ -40,12 +40,14 @@ class SqlStoreWriting(SqlReading):
         if store_info.timezone != timezone:
             if store_info.timezone and not force:
                 raise ZonePinned(store_info.timezone, timezone)
-            newest = self._session.execute(select(func.max(_NOTE.c.issued_on))).scalar()
-            if newest and self._audit.at.astimezone(ZoneInfo(timezone)).date() < newest:
-                raise DayTooEarly(timezone, newest)
-            before, store_info.timezone = store_info.timezone, timezone
+            newest_issue_date = self._session.execute(select(func.max(_NOTE.c.issued_on))).scalar()
+            if newest_issue_date and self._audit.at.astimezone(ZoneInfo(timezone)).date() < newest_issue_date:
+                raise DayTooEarly(timezone, newest_issue_date)
+            previous_timezone, store_info.timezone = store_info.timezone, timezone
             self._session.add(store_info)
-            self._audit.write("store timezone changed", "store", {"timezone": before}, {"timezone": timezone})
+            self._audit.write(
+                "store timezone changed", "store", {"timezone": previous_timezone}, {"timezone": timezone}
+            )
 
     def pin_livemode(self, livemode: bool) -> bool:
         store_info = self._info()
@@ -59,8 +61,10 @@ class SqlStoreWriting(SqlReading):
         # Another process may have asked the provider at the same time.
         if self.account(provider, key_fingerprint) is not None:
             return
-        row = ProviderAccountRow(provider=provider, key_fingerprint=key_fingerprint, account=account, livemode=livemode)
-        self._session.add(row)
+        account_row = ProviderAccountRow(
+            provider=provider, key_fingerprint=key_fingerprint, account=account, livemode=livemode
+        )
+        self._session.add(account_row)
         self._audit.write("provider account seen", provider, {}, {"account": account, "livemode": livemode})
         name_account_of_events(self._session, provider, account)
 
@@ -71,14 +75,16 @@ class SqlStoreWriting(SqlReading):
             .values(status=status, updated_at=self._audit.at)
         )
         assert self._hits(statement), "the invoice was read in this transaction"
-        details = {"status": status, "memo": memo, "evidence": evidence}
-        after = {name: text for name, text in details.items() if text}
-        self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, after)
+        facts = {"status": status, "memo": memo, "evidence": evidence}
+        facts_after = {name: fact for name, fact in facts.items() if fact}
+        self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, facts_after)
 
-    def number_invoice(self, known_as: str, number: str) -> None:
-        named = update(InvoiceRow).where(col(InvoiceRow.number) == known_as)
-        assert self._hits(named.values(number=number, updated_at=self._audit.at)), "it was read in this transaction"
-        self._audit.write("invoice numbered", number, {"number": known_as}, {"number": number})
+    def number_invoice(self, old_number: str, new_number: str) -> None:
+        statement = update(InvoiceRow).where(col(InvoiceRow.number) == old_number)
+        assert self._hits(statement.values(number=new_number, updated_at=self._audit.at)), (
+            "it was read in this transaction"
+        )
+        self._audit.write("invoice numbered", new_number, {"number": old_number}, {"number": new_number})
 
     def import_invoices(self, invoices: Sequence[NewInvoice], *, source: str) -> ImportCounts:
         return self.import_blocks([block_of(invoices)] if invoices else [], source=source)
@@ -91,15 +97,15 @@ class SqlStoreWriting(SqlReading):
 
     def _update_invoice(self, invoice_id: int) -> None:
         """Update sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
-        row = self._run(_SUMS_OF_INVOICE, {"of_id": invoice_id}).one()
-        unit, before = currency(row.currency), InvoiceStatus(row.status)
-        paid, returned = int(row.paid), int(row.returned)
-        status = status_after(before, paid=Money(paid, unit), returned=Money(returned, unit))
+        sums_row = self._run(_SUMS_OF_INVOICE, {"of_id": invoice_id}).one()
+        unit, status_before = currency(sums_row.currency), InvoiceStatus(sums_row.status)
+        paid, returned = int(sums_row.paid), int(sums_row.returned)
+        status = status_after(status_before, paid=Money(paid, unit), returned=Money(returned, unit))
         self._changes(
             _INVOICE_OF, of_id=invoice_id, paid=paid, returned=returned, status=status.value, updated_at=self._audit.at
         )
-        if status is not before:
-            self._audit.write(f"invoice {status}", row.number, {"status": before}, {"status": status})
+        if status is not status_before:
+            self._audit.write(f"invoice {status}", sums_row.number, {"status": status_before}, {"status": status})
 
     def _hits(self, statement: Update) -> bool:
         """Run a guarded statement; true if it matched its row."""
@@ -108,15 +114,15 @@ class SqlStoreWriting(SqlReading):
         self._session.expire_all()
         return cursor.rowcount == 1
 
-    def _changes(self, statement: Update, **values: Any) -> bool:
+    def _changes(self, statement: Update, **parameters: Any) -> bool:
         """The same with one of the statements below, which are built once. Values without a parameter there are set."""
-        changed = self._run(statement, values).rowcount == 1
+        is_row_changed = self._run(statement, parameters).rowcount == 1
         self._session.expire_all()
-        return changed
+        return is_row_changed
 
-    def _run(self, statement: Executable, values: dict[str, Any]) -> CursorResult[Any]:
+    def _run(self, statement: Executable, parameters: dict[str, Any]) -> CursorResult[Any]:
         self._session.flush()
-        return self._session.connection().execute(statement, values)
+        return self._session.connection().execute(statement, parameters)
 
 
 # --- statements that every refund needs ---
