@@ -66,8 +66,8 @@ READ_ONLY = frozenset(
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     """Run a command or a group; record in the app, before it starts, whether it may write to the store."""
-    path = ctx.obj.command = ctx.command_path.partition(" ")[2]
-    ctx.obj.read_only = path in READ_ONLY or bool(ctx.params.get("dry_run"))
+    command_name = ctx.obj.command = ctx.command_path.partition(" ")[2]
+    ctx.obj.read_only = command_name in READ_ONLY or bool(ctx.params.get("dry_run"))
     return invoke(ctx)
 
 
@@ -87,8 +87,8 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").app)
         command.name = cmd_name
-        for leaf in (command, *getattr(command, "commands", {}).values()):
-            leaf.invoke = partial(_begin, leaf.invoke)
+        for leaf_command in (command, *getattr(command, "commands", {}).values()):
+            leaf_command.invoke = partial(_begin, leaf_command.invoke)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -154,8 +154,8 @@ def run(args: Sequence[str] | None = None) -> int:
     _register_secrets(argv)
     with standard_streams() as out:
         code = _run(argv)
-        if unshown := out.failed():
-            output_code = _report(unshown, argv)
+        if output_problem := out.failed():
+            output_code = _report(output_problem, argv)
             return code or output_code
         return code
 
@@ -255,15 +255,15 @@ def _report_bug(bug: Exception, *, debug: bool) -> int:
 
 def _wants_json(argv: Sequence[str]) -> bool:
     """Read from the arguments themselves, so that an invalid command line is answered in JSON too."""
-    output = os.environ.get("REFUNDCLI_OUTPUT", "")
+    format_name = os.environ.get("REFUNDCLI_OUTPUT", "")
     for option, value in zip(argv, [*argv[1:], ""], strict=True):
         if option in ("-o", "--output"):
-            output = value
+            format_name = value
         elif option.startswith("--output="):
-            output = option.partition("=")[2]
+            format_name = option.partition("=")[2]
         elif option.startswith("-o") and len(option) > 2:
-            output = option[2:]
-    return output in (Format.JSON, Format.NDJSON)
+            format_name = option[2:]
+    return format_name in (Format.JSON, Format.NDJSON)
 
 
 def _report_interrupted(words: str = "") -> int:

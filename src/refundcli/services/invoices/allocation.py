@@ -88,7 +88,7 @@ def shares_of(
         named = [p for p in named if is_of_disputes(p, intent)] or named
     able = {p.id: _left(invoice, p, kind, intent) for p in named if not most_important(blockers(invoice, p, intent))}
     if not any(able.values()):
-        refusal = first_blocker(invoice, blockers, intent, among=named)
+        refusal = first_blocker(invoice, blockers, intent, chosen_payments=named)
         assert refusal, "a payment with nothing left has a blocker"
         raise refusal
     giving = [Share(p, able[p.id]) for p in named if able.get(p.id)]
@@ -97,7 +97,7 @@ def shares_of(
     enough = [share for share in giving if amount <= share.amount]
     if not enough:
         most = max((share.amount for share in giving), key=lambda amount_left: amount_left.minor)
-        raise OverRefund(invoice, amount, most, reason=intent.reason, action=_ACTIONS[kind], payment=reference)
+        raise OverRefund(invoice, amount, most, reason=intent.reason, command=_ACTIONS[kind], payment=reference)
     if len(enough) > 1:
         raise PaymentNeeded(invoice, [share.payment for share in enough])
     return [Share(enough[0].payment, amount)]
@@ -116,7 +116,7 @@ def refuse_duplicate(
 ) -> None:
     """The duplicate rule for a single request (R5). Raises PossibleDuplicate."""
     for earlier in candidate_of(shares, reason).earlier(invoice.refunds, now):
-        raise PossibleDuplicate(invoice, earlier, again=again)
+        raise PossibleDuplicate(invoice, earlier, repeat_verb=again)
 
 
 def total_of(shares: Sequence[Share]) -> Money:

@@ -194,7 +194,7 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         invoice = _without_hold(invoice, failed)
         amount = amount or remaining
         if remaining < amount:
-            raise OverRefund(invoice, amount, remaining, reason=request.reason, action=Action.MARK_REFUNDED)
+            raise OverRefund(invoice, amount, remaining, reason=request.reason, command=Action.MARK_REFUNDED)
         reference = next(p.reference for p in invoice.payments if p.id == failed.payment_id)
     if amount and not (request.allow_duplicate or out_of_band.after_failed):
         _refuse_known(invoice, [Share(payment, amount) for payment in invoice.payments], request.reason)

@@ -79,8 +79,8 @@ def _end(app: App, summary: EventOutcomes, code: ExitCode = ExitCode.DONE) -> No
         raise typer.Exit(ExitCode.BUG)
     if summary.contradictions:
         count = len(summary.contradictions)
-        what = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
-        app.note(("! ", DOUBT), f"{what}: refundcli events list --state unreviewed")
+        event_words = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
+        app.note(("! ", DOUBT), f"{event_words}: refundcli events list --state unreviewed")
         code = ExitCode.OUTCOME_UNKNOWN
     if code:
         raise typer.Exit(code)
