@@ -114,44 +114,44 @@ class LiteralSecret(SettingsProblem):
 class SecretNotInEnvironment(SettingsProblem):
     code = "secret-not-in-environment"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, variable_name: str) -> None:
         super().__init__(
-            f"The environment variable {name} is not set, or empty.",
-            hint=f"Set {name}, or name another place for the secret in the settings.",
-            context={"name": name},
+            f"The environment variable {variable_name} is not set, or empty.",
+            hint=f"Set {variable_name}, or name another place for the secret in the settings.",
+            context={"name": variable_name},
         )
 
 
 class KeyringNotInstalled(SettingsProblem):
     code = "keyring-not-installed"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, entry_name: str) -> None:
         super().__init__(
-            f"keyring:{name} needs the keyring package, which is not installed.",
+            f"keyring:{entry_name} needs the keyring package, which is not installed.",
             hint="pip install 'refundcli[keyring]', or use env:NAME or file:PATH.",
-            context={"name": name},
+            context={"name": entry_name},
         )
 
 
 class KeyringUnavailable(SettingsProblem):
     code = "keyring-unavailable"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, entry_name: str) -> None:
         super().__init__(
-            f"keyring:{name} cannot be read: the keyring is locked, or there is none on this machine.",
+            f"keyring:{entry_name} cannot be read: the keyring is locked, or there is none on this machine.",
             hint="Unlock the keyring, or use env:NAME or file:PATH.",
-            context={"name": name},
+            context={"name": entry_name},
         )
 
 
 class SecretNotInKeyring(SettingsProblem):
     code = "secret-not-in-keyring"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, entry_name: str) -> None:
         super().__init__(
-            f"The keyring holds nothing under {KEYRING_SERVICE} / {name}.",
-            hint=f"keyring set {KEYRING_SERVICE} {name}",
-            context={"name": name},
+            f"The keyring holds nothing under {KEYRING_SERVICE} / {entry_name}.",
+            hint=f"keyring set {KEYRING_SERVICE} {entry_name}",
+            context={"name": entry_name},
         )
 
 
@@ -228,13 +228,13 @@ def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
     if not is_reference(reference):
         raise LiteralSecret("A secret", "the settings")
     kind, _, secret_name = reference.partition(":")
-    file_text = _from_environment(secret_name, environ) if kind == "env" else _FETCH[kind](secret_name)
-    text = file_text.removesuffix("\n").removesuffix("\r")
-    if not text:
+    stored_text = _from_environment(secret_name, environ) if kind == "env" else _FETCH[kind](secret_name)
+    secret_text = stored_text.removesuffix("\n").removesuffix("\r")
+    if not secret_text:
         raise EmptySecret(reference)
-    if not _FIT_FOR_A_HEADER.fullmatch(text):
+    if not _FIT_FOR_A_HEADER.fullmatch(secret_text):
         raise MalformedSecret(reference)
-    return Secret(text)
+    return Secret(secret_text)
 
 
 def redact(text: str) -> str:
@@ -277,11 +277,11 @@ def shown_address(address: str) -> str:
         return redact(address)
     user = match["user"] or ""
     login = f"{user}:{MASK}@" if match["password"] is not None else f"{user}@" if user else ""
-    place, options = match["place"], match["options"]
-    if _NESTED.search(unquote_plus(place)):
-        place = MASK
+    host_part, options = match["place"], match["options"]
+    if _NESTED.search(unquote_plus(host_part)):
+        host_part = MASK
     options_shown = [_shown_option(option) for option in _options(options)]
-    return redact(match["scheme"] + login + place + (f"?{'&'.join(options_shown)}" if options_shown else ""))
+    return redact(match["scheme"] + login + host_part + (f"?{'&'.join(options_shown)}" if options_shown else ""))
 
 
 def _secret_parts(address: str) -> list[str]:

@@ -153,19 +153,21 @@ def run(args: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if args is None else args)
     _register_secrets(argv)
     with standard_streams() as out:
-        code = _run(argv)
+        exit_code = _run(argv)
         if output_problem := out.failed():
             output_code = _report(output_problem, argv)
-            return code or output_code
-        return code
+            return exit_code or output_code
+        return exit_code
 
 
 def _run(argv: Sequence[str]) -> int:
     try:
         _check_text(argv)
-        code = typer.main.get_command(cli).main(list(argv) or ["--help"], prog_name="refundcli", standalone_mode=False)
+        exit_code = typer.main.get_command(cli).main(
+            list(argv) or ["--help"], prog_name="refundcli", standalone_mode=False
+        )
         # Typer answers Ctrl-C with a silent 130.
-        return _report_interrupted() if code == ExitCode.INTERRUPTED else int(code or ExitCode.DONE)
+        return _report_interrupted() if exit_code == ExitCode.INTERRUPTED else int(exit_code or ExitCode.DONE)
     except RefundcliError as problem:
         return _report(problem, argv)
     except TyperException as problem:
@@ -189,28 +191,28 @@ def _register_secrets(argv: Sequence[str]) -> None:
 
     forget_secrets()
     remember_secret(os.environ.get("PGPASSWORD", ""))
-    for word in (*argv, os.environ.get("REFUNDCLI_STORE_URL", "")):
-        if "://" in word:
-            remember_secrets_of_address(word.removeprefix("--store="))
+    for argument in (*argv, os.environ.get("REFUNDCLI_STORE_URL", "")):
+        if "://" in argument:
+            remember_secrets_of_address(argument.removeprefix("--store="))
 
 
 class NotText(UsageProblem):
     code = "not-text"
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, argument: str) -> None:
         super().__init__(
-            f"{ascii(word[:80])[1:-1]} is not UTF-8 text.",
+            f"{ascii(argument[:80])[1:-1]} is not UTF-8 text.",
             hint="Use UTF-8, and a locale that declares it: LC_ALL=C.UTF-8",
         )
 
 
 def _check_text(argv: Sequence[str]) -> None:
     """Raises NotText: what is not text can be neither stored nor sent to a provider."""
-    for word in argv:
+    for argument in argv:
         try:
-            word.encode()
+            argument.encode()
         except UnicodeEncodeError:
-            raise NotText(word) from None
+            raise NotText(argument) from None
 
 
 class Usage(UsageProblem):

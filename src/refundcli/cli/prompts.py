@@ -32,11 +32,11 @@ def require_a_way_to_ask(app: App, *, is_answered: bool, how_to_answer: str) -> 
         raise ConfirmationRequired(how_to_answer)
 
 
-# `undone_action` names what the command has certainly not done yet: "sent", "recorded". Empty where it may have.
-
-
 def ask_to_type(app: App, expected_text: str, *, undone_action: str = "") -> None:
-    """Ask for the amount (or the count) to be typed. Raises NotConfirmed for anything else."""
+    """Ask for the amount (or the count) to be typed. Raises NotConfirmed for anything else.
+
+    `undone_action`: what was certainly not done yet, such as "sent" or "recorded"; empty where it may have been.
+    """
     answer = _ask(f" Type {safe(expected_text)} to confirm: ", undone_action).strip()
     if _normal(answer) == _normal(expected_text):
         return
@@ -46,13 +46,13 @@ def ask_to_type(app: App, expected_text: str, *, undone_action: str = "") -> Non
 
 
 def ask_yes_no(app: App, question: str, *, undone_action: str = "") -> None:
-    """Ask for y or yes. Raises NotConfirmed for anything else."""
+    """Ask for y or yes. Raises NotConfirmed for anything else. `undone_action` as in `ask_to_type`."""
     if _ask(f" {safe(question)} [y/N] ", undone_action).strip().lower() not in ("y", "yes"):
         raise NotConfirmed(_ending("Cancelled.", undone_action))
 
 
 def ask_for(question: str, *, undone_action: str = "") -> str:
-    """The value of an option that was left out; empty when nothing was typed."""
+    """The value of an option that was left out; empty when nothing was typed. `undone_action` as in `ask_to_type`."""
     return _ask(f" {safe(question)} ", undone_action).strip()
 
 
@@ -64,16 +64,16 @@ def check_confirm(answer: str, expected_text: str) -> None:
 
 
 def _ask(question: str, undone_action: str) -> str:
-    """The typed line; empty at Ctrl-D. Raises Interrupted at Ctrl-C."""
+    """The typed line; empty at Ctrl-D. Raises Interrupted, with what was not done (`undone_action`), at Ctrl-C."""
     try:
         sys.stderr.write(question)
         sys.stderr.flush()
-        line = sys.stdin.readline()
+        typed_line = sys.stdin.readline()
     except KeyboardInterrupt:
         raise Interrupted(_ending("Interrupted.", undone_action)) from None
-    if not line:
+    if not typed_line:
         sys.stderr.write("\n")
-    return line
+    return typed_line
 
 
 def _ending(ending: str, undone_action: str) -> str:

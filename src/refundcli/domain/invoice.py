@@ -227,20 +227,20 @@ class Invoice:
 
     @property
     def paid(self) -> Money:
-        return self._sum(p.captured for p in self.payments)
+        return self._sum(payment.captured for payment in self.payments)
 
     @property
     def refunded(self) -> Money:
         """All that was refunded, from here or externally."""
-        return self._sum(p.refunded + p.refunded_externally for p in self.payments)
+        return self._sum(payment.refunded + payment.refunded_externally for payment in self.payments)
 
     @property
     def reserved(self) -> Money:
-        return self._sum(p.reserved for p in self.payments)
+        return self._sum(payment.reserved for payment in self.payments)
 
     @property
     def refundable(self) -> Money:
-        return self._sum(p.refundable for p in self.payments)
+        return self._sum(payment.refundable for payment in self.payments)
 
     @property
     def partially_refunded(self) -> bool:
@@ -249,16 +249,16 @@ class Invoice:
 
     @property
     def credited(self) -> Money:
-        return self._sum(p.credited for p in self.payments)
+        return self._sum(payment.credited for payment in self.payments)
 
     @property
     def loss(self) -> Money:
         """How much more was refunded and lost to disputes than was captured (I13)."""
-        return self._sum(p.loss for p in self.payments)
+        return self._sum(payment.loss for payment in self.payments)
 
     @property
     def auto_refundable(self) -> bool:
-        return any(p.auto_refundable for p in self.payments)
+        return any(payment.auto_refundable for payment in self.payments)
 
     @property
     def owed(self) -> Money:
@@ -267,7 +267,7 @@ class Invoice:
 
     @property
     def processing(self) -> bool:
-        return any(p.processing for p in self.payments)
+        return any(payment.processing for payment in self.payments)
 
     @property
     def managed_by(self) -> Provider | None:
@@ -283,7 +283,7 @@ class Invoice:
     def dispute(self) -> Dispute:
         """The most severe of its payments' disputes."""
         by_severity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
-        states = {p.dispute for p in self.payments}
+        states = {payment.dispute for payment in self.payments}
         return next((dispute for dispute in by_severity if dispute in states), Dispute.NONE)
 
 

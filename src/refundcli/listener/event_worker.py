@@ -89,13 +89,13 @@ class EventWorker:
                 return
             self._last_retried_id = 0
         may_continue_answers = iter((self._may_continue(), False))
-        is_due = waits_or_is_young(since=self.clock.now() - _YOUNG)
+        selects_event = waits_or_is_young(since=self.clock.now() - _YOUNG)
         outcomes = self.apply(
             books=self.books,
             after=self._last_retried_id,
             may_continue=lambda: next(may_continue_answers),
             at_once=_AT_ONCE,
-            selects=(lambda event: True) if self._is_first_round else is_due,
+            selects=(lambda event: True) if self._is_first_round else selects_event,
         )
         self.applied(outcomes)
         if outcomes.last_id == self._last_retried_id and not self._ending.is_set():

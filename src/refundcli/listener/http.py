@@ -96,10 +96,10 @@ class Server:
             with suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stopped.set)
 
-    async def serve(self, listener: socket.socket, *, stop_seconds: float) -> None:
+    async def serve(self, listening_socket: socket.socket, *, stop_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        accepting = self._loop.create_task(self._accept_all(listener))
+        listening_socket.setblocking(False)
+        accepting = self._loop.create_task(self._accept_all(listening_socket))
         if not self.is_stopping:
             await self._stopped.wait()
         accepting.cancel()
@@ -112,12 +112,12 @@ class Server:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
 
-    async def _accept_all(self, listener: socket.socket) -> None:
+    async def _accept_all(self, listening_socket: socket.socket) -> None:
         """Accept one by one, dropping the oldest for each new one, so that the process never runs out of open files."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                client_socket, _ = await loop.sock_accept(listener)
+                client_socket, _ = await loop.sock_accept(listening_socket)
                 self._make_room(self.limits.waiting - 1)
                 connection = await self._open(client_socket)
             except OSError:

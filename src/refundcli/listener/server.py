@@ -39,16 +39,16 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With an explicit protocol asyncio sets TCP_NODELAY, so small responses are sent at once.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening_socket.bind((host, port))
         # A burst waits in the system's queue (which may be shorter) instead of being refused.
-        listener.listen(4096)
+        listening_socket.listen(4096)
     except OSError:
-        listener.close()
+        listening_socket.close()
         raise
-    return listener
+    return listening_socket
 
 
 class Listener:
@@ -74,18 +74,18 @@ class Listener:
         limits = limits or _within_open_files(Limits())
         self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=callbacks.trouble)
 
-    def serve(self, listener: socket.socket, *, announce: Callable[[], None]) -> None:
+    def serve(self, listening_socket: socket.socket, *, announce: Callable[[], None]) -> None:
         """`announce` is called once deliveries are accepted and signals are handled."""
         with _stopped_by_signals(self.stop):
             self.writer.start()
             self._worker.start()
             try:
                 announce()
-                asyncio.run(self._server.serve(listener, stop_seconds=_STOP_SECONDS))
+                asyncio.run(self._server.serve(listening_socket, stop_seconds=_STOP_SECONDS))
             finally:
                 self.writer.stop()
                 self._worker.stop()
-                listener.close()
+                listening_socket.close()
 
     def stop(self) -> None:
         self._server.stop()

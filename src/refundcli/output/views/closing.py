@@ -19,14 +19,15 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
     elif closing and closing.target is not invoice.status:
-        where = closing.provider.label
-        words = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
+        words = f"{invoice.number} is {closing.past_tense} at {closing.provider.label}, and stays "
         screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here. Check its payments.")
     else:
-        where = f", here and at {closing.provider.label}" if closing else ""
+        where_words = f", here and at {closing.provider.label}" if closing else ""
         already_words = f"; it was already so at {closed.found_closed.label}" if closed.found_closed else ""
-        label = (invoice.status.label, STRONG)
-        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{already_words}. No money moved.")
+        status_label = (invoice.status.label, STRONG)
+        screen.say(
+            ("✓ ", GOOD), f"{invoice.number} is now ", status_label, f"{where_words}{already_words}. No money moved."
+        )
 
 
 def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:

@@ -105,7 +105,8 @@ def pending_words(refund: Refund) -> str:
 def snapshot_words(snapshot: PaymentSnapshot) -> str:
     """`pi_1 has 100.00 EUR captured, 25.00 refunded, no dispute`"""
     words_of_disputes = [
-        f"dispute {record.reference} {record.state or record.status}".replace("  ", " ") for record in snapshot.disputes
+        f"dispute {dispute_update.reference} {dispute_update.state or dispute_update.status}".replace("  ", " ")
+        for dispute_update in snapshot.disputes
     ]
     dispute_words = ", ".join(words_of_disputes) or "no dispute"
     amounts = f"{snapshot.captured} captured, {snapshot.refunded.number} refunded"

@@ -111,46 +111,46 @@ def _loss(invoice: Invoice) -> tuple[Line, str]:
     return ((invoice.number, ""), (str(invoice.loss), DOUBT), ("lost", "")), f"refundcli acknowledge {invoice.number}"
 
 
-def _refund(entry: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
-    refund = entry.refund
+def _refund(open_refund: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
+    refund = open_refund.refund
     cells = (
         (refund.invoice_number, ""),
         (str(refund.amount), ""),
         (refund.provider.label if refund.provider else "", ""),
-        (_state(entry, zone), ""),
-        (f"since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
+        (_state(open_refund, zone), ""),
+        (f"since {_age(open_refund.age)}", DOUBT if open_refund.next is not Next.WAIT else ""),
     )
-    return cells, _detail(entry, entry.holder, zone)
+    return cells, _detail(open_refund, open_refund.holder, zone)
 
 
-def _closing(entry: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
+def _closing(open_closing: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
     cells = (
-        (entry.closing.invoice_number, ""),
+        (open_closing.closing.invoice_number, ""),
         ("", ""),
-        (verdict(entry.closing), ""),
-        (f"since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
+        (verdict(open_closing.closing), ""),
+        (f"since {_age(open_closing.age)}", DOUBT if open_closing.next is not Next.WAIT else ""),
     )
-    return cells, _detail(entry, entry.holder, zone)
+    return cells, _detail(open_closing, open_closing.holder, zone)
 
 
-def _run(entry: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
-    unfinished = entry.run
+def _run(open_run: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
+    unfinished = open_run.run
     bulk_run = unfinished.run
     cells = (
         (bulk_run.id, ""),
         (f"{unfinished.rows:,} rows", ""),
-        (_progress(entry), ""),
-        (f"{bulk_run.state} since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
+        (_progress(open_run), ""),
+        (f"{bulk_run.state} since {_age(open_run.age)}", DOUBT if open_run.next is not Next.WAIT else ""),
     )
     lease_words = [_lease(holder, zone) for holder in unfinished.holders]
     if unfinished.last_record_at:
         lease_words = [f"last record {local_time(unfinished.last_record_at, zone)}"]
-    return cells, "   ".join([*lease_words, next_step(entry)])
+    return cells, "   ".join([*lease_words, next_step(open_run)])
 
 
-def _progress(entry: OpenRun) -> str:
+def _progress(open_run: OpenRun) -> str:
     """`20 done, 6 waiting, 34 with workers`; the rows of a run of records are not in the store."""
-    unfinished = entry.run
+    unfinished = open_run.run
     if unfinished.run.kind is not RunKind.REFUND:
         return unfinished.run.kind
     word_by_state = {
@@ -200,11 +200,11 @@ def _detail(entry: OpenRefund | OpenClosing, holder: RunHolder | None, zone: Zon
     return next_step(entry)
 
 
-def _state(entry: OpenRefund, zone: ZoneInfo) -> str:
-    refund = entry.refund
+def _state(open_refund: OpenRefund, zone: ZoneInfo) -> str:
+    refund = open_refund.refund
     if refund.reversed_amount:
         return f"{refund.reversed_amount} returned"
-    if entry.is_held:
+    if open_refund.is_held:
         until_words = f" until {local_time(refund.hold_until, zone)}" if refund.hold_until else ""
         return f"{refund.state}, still reserved{until_words}"
     return _UNFINISHED.get(refund.state, refund.state.value)

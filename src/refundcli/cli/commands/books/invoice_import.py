@@ -31,8 +31,8 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         # The first import creates the store.
         books.write(lambda tx: None)
         rejected_target = path_for_rejected(source, invoices.columns)
-        with InvoiceSpool() as spool, RejectedFile(rejected_target, invoices.columns) as rejected:
-            reject = rejected.add if skip_invalid else _only_counted
+        with InvoiceSpool() as spool, RejectedFile(rejected_target, invoices.columns) as rejection_file:
+            reject = rejection_file.add if skip_invalid else _only_counted
             with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
                 checked_invoices = check_invoices(
                     invoices.batches(), spool=spool, books=books, advance=advance, reject=reject
@@ -40,7 +40,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
             if checked_invoices.bad_rows and not skip_invalid:
                 _refuse(app, source.name, checked_invoices)
             # Before the first write, so that no rejected row is lost.
-            rejected_path = rejected.publish()
+            rejected_path = rejection_file.publish()
             try:
                 with progress(
                     app.err, "Writing", total=checked_invoices.good_rows, enabled=app.wants_progress

@@ -54,7 +54,10 @@ def apply_and_show(app: App) -> None:
 
 
 def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
-    """Raises FileProblem. Exit 8 when an event needs a person, else 3 when a delivery was rejected."""
+    """Raises FileProblem. Exit 8 when an event needs a person, else 3 when a delivery was rejected.
+
+    `provider`: whose deliveries they are; None where the headers of each name it.
+    """
     services = app.services
     # Create the store, or fail, before anything is read.
     services.books.write(lambda tx: None)

@@ -303,14 +303,15 @@ def _match_refund(app: "App", external_id: str, record_id: str) -> None:
     from refundcli.output.serializers.invoices import refund as refund_shape
     from refundcli.services.reconciliation.external_refunds import match
 
-    matched = match(external_id, record_id, books=app.services.books)
+    matched_record = match(external_id, record_id, books=app.services.books)
     if app.for_people:
-        external_reference = matched.provider_reference
+        external_reference = matched_record.provider_reference
         app.out.say(
-            ("✓ ", "green"), f"{external_reference} is recorded as {matched.id}; {matched.amount} is counted once."
+            ("✓ ", "green"),
+            f"{external_reference} is recorded as {matched_record.id}; {matched_record.amount} is counted once.",
         )
     else:
-        app.show_object(refund_shape(matched))
+        app.show_object(refund_shape(matched_record))
 
 
 def _adopt_refund(app: "App", external_id: str, *, reason: str, memo: str, invoice_number: str) -> None:
@@ -321,14 +322,14 @@ def _adopt_refund(app: "App", external_id: str, *, reason: str, memo: str, invoi
     from refundcli.services.reconciliation.external_refunds import adopt, to_adopt
 
     services = app.services
-    external = services.books.read(lambda tx: to_adopt(tx, external_id))
+    external_refund = services.books.read(lambda tx: to_adopt(tx, external_id))
     if not reason and app.may_ask:
-        reference, invoice_of_refund = external.provider_reference, external.invoice_number
-        app.err.say(f"{reference} is an external refund of {external.amount} on {invoice_of_refund}.")
+        reference, invoice_of_refund = external_refund.provider_reference, external_refund.invoice_number
+        app.err.say(f"{reference} is an external refund of {external_refund.amount} on {invoice_of_refund}.")
         reason = ask_for(f"Reason ({', '.join(RefundReason)}):")
     services.check_number_format()
-    adopted = adopt(
-        external.id,
+    adopted_refund = adopt(
+        external_refund.id,
         parse_reason(reason),
         memo=memo,
         books=services.books,
@@ -337,9 +338,10 @@ def _adopt_refund(app: "App", external_id: str, *, reason: str, memo: str, invoi
         of_invoice=invoice_number,
     )
     if app.for_people:
-        note_number = adopted.credit_note.number if adopted.credit_note else ""
+        note_number = adopted_refund.credit_note.number if adopted_refund.credit_note else ""
         app.out.say(
-            ("✓ ", "green"), f"Adopted {adopted.amount} of {adopted.invoice_number}   credit note {note_number}"
+            ("✓ ", "green"),
+            f"Adopted {adopted_refund.amount} of {adopted_refund.invoice_number}   credit note {note_number}",
         )
     else:
-        app.show_object(refund_shape(adopted))
+        app.show_object(refund_shape(adopted_refund))

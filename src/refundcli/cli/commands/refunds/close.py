@@ -96,9 +96,9 @@ def show_closed(app: App, closed: Closed, *, is_expected: bool = False) -> None:
         return
     if not app.for_people:
         warn(app, closing)
-    code = exit_code_of((), [closing])
-    if code:
-        raise typer.Exit(code)
+    exit_code = exit_code_of((), [closing])
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _show_interrupted(app: App, number: str) -> None:

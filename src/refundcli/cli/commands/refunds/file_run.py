@@ -120,12 +120,14 @@ def checked_file(
         # A plan keeps the --allow-duplicate that it was made with.
         allow_duplicate = opened_file.allow_duplicate if isinstance(opened_file, PlanFile) else options.allow_duplicate
         rules = RowRules(requested_rows, services.clock, earlier_run.id if earlier_run else "", allow_duplicate)
-        with RejectedFile(path_for_rejected(source, opened_file.columns), opened_file.columns, keyed=True) as rejected:
+        with RejectedFile(
+            path_for_rejected(source, opened_file.columns), opened_file.columns, keyed=True
+        ) as rejection_file:
             is_staged = options.kind is RunKind.REFUND and not options.plan
             staged_run_id, staged_fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
             check = BulkCheck(services.books, rules, spool, staged_run_id, staged_fingerprint)
             with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
-                report = check.check(opened_file.rows, advance=advance, reject=rejected.add)
+                report = check.check(opened_file.rows, advance=advance, reject=rejection_file.add)
             if not app.wants_json:
                 show_summary(source.name, options.kind, report, app.err)
             if options.dry_run:
@@ -135,21 +137,21 @@ def checked_file(
             _check_max_errors(options, report, source)
             if options.plan:
                 _plan(app, options, opened_file, report, spool, source)
-                rejected_path = rejected.publish()
+                rejected_path = rejection_file.publish()
                 show_checked(app, source.name, options.kind, report, rejected_file=rejected_path)
                 yield None
                 return
             is_live = bool(report.requested) and connect(report)
             confirm(app, report.requested, options, is_live=is_live, resumed_run_id=rules.run_id)
             # Before the first row, so that no rejected row is lost.
-            rejected.publish()
-            yield CheckedFile(source, run, report, rules, spool, rejected)
+            rejection_file.publish()
+            yield CheckedFile(source, run, report, rules, spool, rejection_file)
 
 
 def show_checked(
     app: App, file_name: str, kind: RunKind, report: BulkReport, *, rejected_file: Path | None, dry_run: bool = True
 ) -> None:
-    """The outcome of a check that no run follows, and the path of the file of refused rows, if one was written."""
+    """The outcome of a check that no run follows. `rejected_file`: where its refused rows were written, if anywhere."""
     rejected_path = str(rejected_file) if rejected_file else None
     if not app.for_people:
         app.show_object(
@@ -195,15 +197,15 @@ def _opened(app: App, options: BulkOptions, source: Source) -> Opened:
 def _run_of(app: App, options: BulkOptions, source: Source, opened_file: Opened) -> BulkRun:
     """A new run for this file or plan."""
     plan_file = opened_file if isinstance(opened_file, PlanFile) else None
-    meaning = options.meaning | {"plan": bool(plan_file), "columns": opened_file.columns}
+    row_options = options.meaning | {"plan": bool(plan_file), "columns": opened_file.columns}
     return new_run(
         options.kind,
         source=str(source.path.resolve()) if source.is_file else source.name,
-        fingerprint=fingerprint(options.kind, source.sha256, meaning),
+        fingerprint=fingerprint(options.kind, source.sha256, row_options),
         rows=0,
         operator=app.settings.operator.name,
         clock=app.services.clock,
-        options=meaning,
+        options=row_options,
         planned_by=str(plan_file.header["planned_by"]) if plan_file else "",
         plan_hash=plan_file.seal if plan_file else "",
     )

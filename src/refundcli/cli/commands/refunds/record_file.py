@@ -57,81 +57,83 @@ def record_file(app: App, options: BulkOptions) -> None:
     options.check()
     requested_rows = RecordRowRequests(app.services.clock, app.settings.operator.name)
     options = _of_run(app, options) if options.resume else options
-    with checked_file(app, options, requested_rows) as checked:
-        if checked:
-            _record(app, options, requested_rows, checked)
+    with checked_file(app, options, requested_rows) as confirmed_file:
+        if confirmed_file:
+            _record(app, options, requested_rows, confirmed_file)
 
 
-def _record(app: App, options: BulkOptions, requested_rows: RecordRowRequests, checked: CheckedFile) -> None:
-    report, run_id = checked.report, ""
-    if options.atomic and checked.report.refused_count:
-        raise NotAllRows(checked.report)
-    if options.atomic and checked.report.requested > MOST_AT_ONCE:
-        raise TooManyForOne(checked.report.requested)
+def _record(app: App, options: BulkOptions, requested_rows: RecordRowRequests, confirmed_file: CheckedFile) -> None:
+    report, run_id = confirmed_file.report, ""
+    if options.atomic and confirmed_file.report.refused_count:
+        raise NotAllRows(confirmed_file.report)
+    if options.atomic and confirmed_file.report.requested > MOST_AT_ONCE:
+        raise TooManyForOne(confirmed_file.report.requested)
     # A run that was killed after its last row only needs its end recorded.
-    if checked.report.requested or checked.rules.run_id:
-        new_run = replace(checked.run, rows=checked.report.rows)
-        begun_run = begin(new_run, checked_as=checked.rules.run_id, books=app.services.books)
-        run_id, report = begun_run.id, _do(app, options, requested_rows, checked, begun_run)
-    rejected_path = checked.rejected.publish()
+    if confirmed_file.report.requested or confirmed_file.rules.run_id:
+        new_run = replace(confirmed_file.run, rows=confirmed_file.report.rows)
+        begun_run = begin(new_run, checked_as=confirmed_file.rules.run_id, books=app.services.books)
+        run_id, report = begun_run.id, _do(app, options, requested_rows, confirmed_file, begun_run)
+    rejected_path = confirmed_file.rejected.publish()
     _show(
         app,
-        checked,
-        _whole(checked.report, report) if run_id else report,
+        confirmed_file,
+        _whole(confirmed_file.report, report) if run_id else report,
         run_id,
         str(rejected_path) if rejected_path else None,
     )
 
 
 def _do(
-    app: App, options: BulkOptions, requested_rows: RecordRowRequests, checked: CheckedFile, run: BulkRun
+    app: App, options: BulkOptions, requested_rows: RecordRowRequests, confirmed_file: CheckedFile, run: BulkRun
 ) -> BulkReport:
     """Record the rows. If it is stopped, the recorded ones are shown and the run can be resumed."""
     services = app.services
-    rules = replace(checked.rules, run_id=run.id)
-    checked_at, number_format = checked.report.checked_at, services.policy.credit_note_format
+    rules = replace(confirmed_file.rules, run_id=run.id)
+    checked_at, number_format = confirmed_file.report.checked_at, services.policy.credit_note_format
     recording = RecordRun(run, requested_rows, rules, checked_at, services.books, number_format, app.note_stopping)
     try:
-        with progress(app.err, "Recording", total=checked.report.requested, enabled=app.wants_progress) as advance:
+        with progress(
+            app.err, "Recording", total=confirmed_file.report.requested, enabled=app.wants_progress
+        ) as advance:
             if options.atomic:
-                return recording.record_atomically(checked.shelf, advance=advance)
+                return recording.record_atomically(confirmed_file.shelf, advance=advance)
             report = recording.record(
-                checked.shelf, max_errors=options.max_errors, advance=advance, reject=checked.rejected.add
+                confirmed_file.shelf, max_errors=options.max_errors, advance=advance, reject=confirmed_file.rejected.add
             )
     except TooManyErrors as problem:
         end(run, RunState.STOPPED, books=services.books, note=problem.code)
-        checked.rejected.publish()
+        confirmed_file.rejected.publish()
         raise
     except NotAllRows:
         end(run, RunState.FINISHED, books=services.books, note="refused: all or nothing")
         raise
     except (KeyboardInterrupt, Interrupted, RefundcliError) as problem:
-        _show_stopped(app, checked, recording.report, run, problem)
+        _show_stopped(app, confirmed_file, recording.report, run, problem)
         raise
     end(run, RunState.FINISHED, books=services.books)
     return report
 
 
 def _show_stopped(
-    app: App, checked: CheckedFile, record_report: BulkReport, run: BulkRun, cause: BaseException
+    app: App, confirmed_file: CheckedFile, record_report: BulkReport, run: BulkRun, cause: BaseException
 ) -> None:
     """After Ctrl-C or a failure of the store: show what was recorded, and how to record the rest."""
-    rows_left: int | None = checked.report.requested - record_report.rows
+    rows_left: int | None = confirmed_file.report.requested - record_report.rows
     end_note = cause.code if isinstance(cause, RefundcliError) else "interrupted"
     with suppress(RefundcliError):
         end(run, RunState.STOPPED if rows_left else RunState.FINISHED, books=app.services.books, note=end_note)
-        checked.rejected.publish()
+        confirmed_file.rejected.publish()
     if isinstance(cause, OutcomeUnknown):
         # The fate of the last commit is unknown.
         rows_left = None
-    report, next_step = _whole(checked.report, record_report), resume_command(run) if rows_left != 0 else None
+    report, next_step = _whole(confirmed_file.report, record_report), resume_command(run) if rows_left != 0 else None
     if app.for_people:
         show_recorded(report, run.id, app.out)
     else:
-        name = checked.source.name
+        file_name = confirmed_file.source.name
         app.show_object(
             recorded_file(
-                name, report, run_id=run.id, rejected_file=None, waiting_rows=rows_left, next_command=next_step
+                file_name, report, run_id=run.id, rejected_file=None, waiting_rows=rows_left, next_command=next_step
             )
         )
     if not app.wants_json and next_step:
@@ -154,8 +156,8 @@ def _whole(check_report: BulkReport, record_report: BulkReport) -> BulkReport:
     )
 
 
-def _show(app: App, checked: CheckedFile, report: BulkReport, run_id: str, rejected_file: str | None) -> None:
-    kind, file_name = RunKind.MARK_REFUNDED, checked.source.name
+def _show(app: App, confirmed_file: CheckedFile, report: BulkReport, run_id: str, rejected_file: str | None) -> None:
+    kind, file_name = RunKind.MARK_REFUNDED, confirmed_file.source.name
     if not app.for_people:
         app.show_object(
             recorded_file(
@@ -166,7 +168,7 @@ def _show(app: App, checked: CheckedFile, report: BulkReport, run_id: str, rejec
         show_recorded(report, run_id, app.out)
     note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_file)
     if run_id and report.requested:
-        note_afterwards(app, checked.run, is_record=True)
+        note_afterwards(app, confirmed_file.run, is_record=True)
     if run_id and app.for_people and not app.quiet:
         app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run_id} --memo TEXT")
     if report.refused_count:
@@ -177,13 +179,13 @@ def _of_run(app: App, options: BulkOptions) -> BulkOptions:
     """The options of the run to resume: its own file, and the reason and duplicates it was started with."""
     kind = RunKind.MARK_REFUNDED
     run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, kind))
-    meaning = json.loads(run.options)
+    row_options = json.loads(run.options)
     if not Path(run.source).is_file():
         raise FileNeeded(run)
-    if meaning["plan"]:
+    if row_options["plan"]:
         return replace(options, apply=run.source)
-    reason = RefundReason(meaning["reason"]) if meaning["reason"] else None
-    return replace(options, from_=run.source, reason=reason, allow_duplicate=meaning["allow_duplicate"])
+    reason = RefundReason(row_options["reason"]) if row_options["reason"] else None
+    return replace(options, from_=run.source, reason=reason, allow_duplicate=row_options["allow_duplicate"])
 
 
 def undo_records(app: App, run_or_record_id: str, *, memo: str, yes: bool, confirm: str, dry_run: bool) -> None:

@@ -61,17 +61,26 @@ def refund_file(app: App, options: BulkOptions) -> None:
         with before_sending():
             return request.announce_live(app, [app.services.providers.of(provider) for provider in providers])
 
-    with checked_file(app, options, requested_rows, connect=connect) as checked:
-        if checked is None:
+    with checked_file(app, options, requested_rows, connect=connect) as confirmed_file:
+        if confirmed_file is None:
             return
-        if not checked.report.requested and not checked.rules.run_id:
-            rejected_path = checked.rejected.publish()
-            show_checked(app, checked.source.name, _KIND, checked.report, rejected_file=rejected_path, dry_run=False)
+        if not confirmed_file.report.requested and not confirmed_file.rules.run_id:
+            rejected_path = confirmed_file.rejected.publish()
+            show_checked(
+                app,
+                confirmed_file.source.name,
+                _KIND,
+                confirmed_file.report,
+                rejected_file=rejected_path,
+                dry_run=False,
+            )
             return
-        new_run = replace(checked.run, rows=checked.report.rows)
-        run = begin_staged(new_run, checked.shelf, checked_as=checked.rules.run_id, books=app.services.books)
-        report = _do(app, options, run, checked.report.requested)
-        _show(app, checked.source.name, run, report, checked.report, checked.rejected)
+        new_run = replace(confirmed_file.run, rows=confirmed_file.report.rows)
+        run = begin_staged(
+            new_run, confirmed_file.shelf, checked_as=confirmed_file.rules.run_id, books=app.services.books
+        )
+        report = _do(app, options, run, confirmed_file.report.requested)
+        _show(app, confirmed_file.source.name, run, report, confirmed_file.report, confirmed_file.rejected)
 
 
 def _resume_run(app: App, options: BulkOptions) -> None:
@@ -94,9 +103,9 @@ def _resume_run(app: App, options: BulkOptions) -> None:
         if row_state not in (ItemState.DONE, ItemState.REFUSED)
     )
     columns = tuple(json.loads(run.options)["columns"])
-    with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejected:
+    with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejection_file:
         report = _do(app, options, run, rows_left)
-        _show(app, run.id, run, report, None, rejected)
+        _show(app, run.id, run, report, None, rejection_file)
 
 
 def _show_dry_run(app: App, open_run: UnfinishedRun) -> None:
@@ -121,7 +130,7 @@ class _Rejections:
 
 
 def _publish_rejections(
-    app: App, run: BulkRun, rejected: RejectedFile, *, lines_in_file: Container[int]
+    app: App, run: BulkRun, rejection_file: RejectedFile, *, lines_in_file: Container[int]
 ) -> _Rejections:
     """Write refused rows to the file of rejected rows, which has those of `lines_in_file` already.
 
@@ -137,9 +146,9 @@ def _publish_rejections(
                     # Importing the row again would be refused, so it is shown with its next step instead.
                     rejections.first.append(bad_row)
                     continue
-                rejected.add(bad_row)
+                rejection_file.add(bad_row)
                 rejections.first.extend([bad_row] if len(rejections.first) < _SHOWN else [])
-        return replace(rejections, path=rejected.publish())
+        return replace(rejections, path=rejection_file.publish())
     except RefundcliError as problem:
         return replace(rejections, problem=problem)
 
@@ -196,11 +205,16 @@ def _rejection(run_row: RunItem) -> BadRow:
 
 
 def _show(
-    app: App, file_or_run: str, run: BulkRun, report: RunReport, check_report: BulkReport | None, rejected: RejectedFile
+    app: App,
+    file_or_run: str,
+    run: BulkRun,
+    report: RunReport,
+    check_report: BulkReport | None,
+    rejection_file: RejectedFile,
 ) -> None:
     """Show the run and exit with its code. `check_report`: the check of its file, if that was read now."""
     rejections = _publish_rejections(
-        app, run, rejected, lines_in_file=check_report.refused_by_run if check_report else ()
+        app, run, rejection_file, lines_in_file=check_report.refused_by_run if check_report else ()
     )
     counts = row_counts(run.rows, report, check_report)
     count_by_code = (check_report.codes_outside if check_report else Counter[str]()) + (
@@ -247,16 +261,16 @@ def _note_next_step(app: App, run: BulkRun, report: RunReport) -> None:
 
 def _end(app: App, report: RunReport, counts: RowCounts, file_problem: RefundcliError | None) -> None:
     """Show what went wrong, and exit with the most serious code."""
-    for problem_unwritten in report.not_written:
-        _show_problem(app, problem_unwritten)
+    for unwritten_outcome in report.not_written:
+        _show_problem(app, unwritten_outcome)
     if report.bug:
         raise report.bug
-    code = _exit_code(report, counts)
+    exit_code = _exit_code(report, counts)
     problem = report.trouble or file_problem
     if problem and not (report.not_written and problem is report.trouble):
         _show_problem(app, problem)
-    if code:
-        raise typer.Exit(code)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _show_problem(app: App, problem: RefundcliError) -> None:

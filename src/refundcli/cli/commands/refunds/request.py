@@ -242,9 +242,9 @@ def show_answer(
         return
     if not is_warned:
         _warn_of(app, refunds)
-    code = exit_code_of(refunds)
-    if code:
-        raise typer.Exit(code)
+    exit_code = exit_code_of(refunds)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _warn_of(app: App, refunds: Sequence[Refund]) -> None:

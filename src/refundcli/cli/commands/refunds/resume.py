@@ -67,15 +67,15 @@ def resume(
     except RefundcliError as error:
         store_error = store_error or error
     _show(me, resumed_refunds, resumed_closings, runs)
-    code = exit_code_of([entry.refund for entry in resumed_refunds], [entry.closing for entry in resumed_closings])
-    if not code and target_id is None and any(not run.has_live_worker for run in runs):
-        code = ExitCode.PARTLY
-    if store_error and not code:
+    exit_code = exit_code_of([entry.refund for entry in resumed_refunds], [entry.closing for entry in resumed_closings])
+    if not exit_code and target_id is None and any(not run.has_live_worker for run in runs):
+        exit_code = ExitCode.PARTLY
+    if store_error and not exit_code:
         raise store_error
     if store_error:
         me.note(("! ", "yellow"), store_error.message)
-    if code:
-        raise typer.Exit(code)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _settle(
@@ -121,11 +121,11 @@ def _settle(
         ]
         _show(me, resumed_refunds, resumed_closings, [])
         raise
-    by_refund = unsent_refunds | {entry.refund.id: entry for entry in resumed_refunds}
-    by_closing = unsent_closings | {entry.closing.id: entry for entry in resumed_closings}
+    resumed_by_refund = unsent_refunds | {entry.refund.id: entry for entry in resumed_refunds}
+    resumed_by_closing = unsent_closings | {entry.closing.id: entry for entry in resumed_closings}
     return (
-        [by_refund[refund.id] for refund in refunds if refund.id in by_refund],
-        [by_closing[closing.id] for closing in closings if closing.id in by_closing],
+        [resumed_by_refund[refund.id] for refund in refunds if refund.id in resumed_by_refund],
+        [resumed_by_closing[closing.id] for closing in closings if closing.id in resumed_by_closing],
         store_error,
     )
 
@@ -221,7 +221,7 @@ def _unconfirmed_refunds(
             # Whether real money would move is unknown.
             unsent_by_id[refund.id] = Resumed(refund, step_of(problem), problem.message, problem)
     to_confirm = [refund for refund in first_sends if refund.id not in unsent_by_id]
-    if to_confirm and not _are_confirmed(app, to_confirm, live=connected.live, yes=yes, confirm=confirm):
+    if to_confirm and not _are_confirmed(app, to_confirm, is_live=connected.live, yes=yes, confirm=confirm):
         for refund in to_confirm:
             confirm_option = f'--confirm "{refund.amount}"' if connected.live else "--yes"
             note = f"not sent: it needs a confirmation. Next: refundcli resume {refund.id} {confirm_option}"
@@ -262,19 +262,19 @@ def _total_of(refunds: "Sequence[Refund]") -> str:
     return ", ".join(str(total_by_currency[currency_code]) for currency_code in sorted(total_by_currency))
 
 
-def _are_confirmed(app: "App", refunds: "Sequence[Refund]", *, live: bool, yes: bool, confirm: str) -> bool:
+def _are_confirmed(app: "App", refunds: "Sequence[Refund]", *, is_live: bool, yes: bool, confirm: str) -> bool:
     from refundcli.cli.prompts import NotConfirmed, ask_to_type, check_confirm
 
     total = _total_of(refunds)
     if confirm:
         check_confirm(confirm, total)
         return True
-    if yes and not live:
+    if yes and not is_live:
         return True
     if not app.may_ask:
         return False
     refund_words = "1 refund that was" if len(refunds) == 1 else f"{len(refunds):,} refunds that were"
-    app.err.say(f"Send {refund_words} never sent ({'LIVE' if live else 'test mode'}). This cannot be undone.")
+    app.err.say(f"Send {refund_words} never sent ({'LIVE' if is_live else 'test mode'}). This cannot be undone.")
     for refund in refunds[:_SHOWN]:
         app.err.say(
             f"{refund.amount} of {refund.invoice_number}   {refund.id}   {refund.created_at:%Y-%m-%d}", indent=3
