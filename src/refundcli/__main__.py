@@ -15,10 +15,10 @@ def main() -> None:
     gc.set_threshold(200_000, 20, 20)
     from refundcli.cli.main import run
 
-    code = run()
+    exit_code = run()
     # Skip these objects in later collections.
     gc.freeze()
-    sys.exit(code)
+    sys.exit(exit_code)
 
 
 if __name__ == "__main__":

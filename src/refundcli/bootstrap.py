@@ -35,10 +35,10 @@ class WrongMode(SettingsProblem):
     code = "wrong-mode"
 
     def __init__(self, store_is_live: bool, provider: Provider) -> None:
-        store, key = ("live", "test") if store_is_live else ("test", "live")
+        store_mode, key_mode = ("live", "test") if store_is_live else ("test", "live")
         super().__init__(
-            f"The store is in {store} mode, the {provider.label} key is for {key} mode. Nothing was sent.",
-            hint=f"Use a {store} key, or another store with --store.",
+            f"The store is in {store_mode} mode, the {provider.label} key is for {key_mode} mode. Nothing was sent.",
+            hint=f"Use a {store_mode} key, or another store with --store.",
         )
 
 
@@ -49,9 +49,9 @@ class Services:
     settings: Settings
     environ: Mapping[str, str]
     on_interrupt: Callable[[], None] = field(default=lambda: None)
-    on_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda sent: None)
+    on_waiting: "Callable[[Refund | Closing], None]" = field(default=lambda subject: None)
     dry_run: bool = False
-    on_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda sent, reference: None)
+    on_unwritten: "Callable[[Refund | Closing, str], None]" = field(default=lambda subject, reference: None)
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     tell_upgraded: "Callable[[Upgraded], None]" = field(default=lambda upgraded: None)
     upgrades: bool = False
@@ -134,7 +134,10 @@ class Services:
         return description
 
     def back_up_store(self, target: Path | None) -> Path:
-        """Back up the store. Returns the path. Raises NoStore, NoBackupHere, BackupExists, BackupFailed."""
+        """Back up the store to `target`, by default beside it. Returns the path.
+
+        Raises NoStore, NoBackupHere, BackupExists, BackupFailed.
+        """
         from refundcli.store import migrate
         from refundcli.store.db_errors import translated_errors
 
@@ -246,21 +249,21 @@ class Services:
 
 def books_clock(services: Services) -> "Clock":
     """The clock of the books and of leases: on PostgreSQL the database's, otherwise the machine's."""
-    time = services.database_time or services.machine_clock.now
-    return BooksClock(time, lambda: services.books.zone)
+    time_source = services.database_time or services.machine_clock.now
+    return BooksClock(time_source, lambda: services.books.zone)
 
 
 _R = TypeVar("_R")
 
 
-def cache_by_provider(make: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
+def cache_by_provider(create: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
     """Cache the object of each provider, created on first use."""
-    cache: dict[Provider, _R] = {}
+    object_by_provider: dict[Provider, _R] = {}
 
     def of(provider: Provider) -> _R:
-        if provider not in cache:
-            cache[provider] = make(provider)
-        return cache[provider]
+        if provider not in object_by_provider:
+            object_by_provider[provider] = create(provider)
+        return object_by_provider[provider]
 
     return of
 
@@ -291,7 +294,7 @@ class ConnectedProviders:
         self._settings, self._environ, self._books = settings, environ, books
         self._zone, self._dry_run = zone, dry_run
         self.accounts = AccountsInBooks(books, dry_run=dry_run)
-        self._made: dict[Provider, PaymentProvider] = {}
+        self._providers: dict[Provider, PaymentProvider] = {}
         self._records: dict[Provider, ProviderRecords] = {}
         from refundcli.services.dispatch.rate_limit import Pace
 
@@ -308,7 +311,7 @@ class ConnectedProviders:
         """The provider. Raises SettingsProblem if credentials are missing or for the other mode."""
         from refundcli.providers.registry import connect
 
-        return self._once(self._made, provider, connect)
+        return self._once(self._providers, provider, connect)
 
     def records(self, provider: Provider) -> "ProviderRecords":
         """The provider's records. Raises SettingsProblem, and CannotBeAsked for a provider without look-ups."""
@@ -322,39 +325,40 @@ class ConnectedProviders:
 
         return self._once(self._closers, provider, closer)
 
-    def _once(self, cache: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
-        if provider not in cache:
-            connected = connect(
+    def _once(self, connections: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
+        """The provider's connection from `connections`, made by `connect` on first use."""
+        if provider not in connections:
+            connection = connect(
                 provider,
                 settings=self._settings,
                 environ=self._environ,
                 account_cache=self.accounts,
                 pace=self._paces[provider],
             )
-            agree_on_mode(self._books, connected.name, livemode=connected.livemode, pin=not self._dry_run)
-            cache[provider] = connected
-        return cache[provider]
+            agree_on_mode(self._books, connection.name, livemode=connection.livemode, pin=not self._dry_run)
+            connections[provider] = connection
+        return connections[provider]
 
 
 def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
-    """Pin the store's mode on first use. Raises WrongMode for a key of the other mode (I12)."""
-    pinned = books.read(lambda tx: tx.livemode())
-    if pinned is None:
-        pinned = books.write(lambda tx: tx.pin_livemode(livemode)) if pin else livemode
-    if pinned != livemode:
-        raise WrongMode(pinned, provider)
+    """Pin the store's mode on first use, unless `pin` is false. Raises WrongMode for a key of the other mode (I12)."""
+    pinned_livemode = books.read(lambda tx: tx.livemode())
+    if pinned_livemode is None:
+        pinned_livemode = books.write(lambda tx: tx.pin_livemode(livemode)) if pin else livemode
+    if pinned_livemode != livemode:
+        raise WrongMode(pinned_livemode, provider)
 
 
 class AccountsInBooks:
-    """The account of each key, stored so that it is looked up only once."""
+    """The account of each API key, by provider and the key's fingerprint, stored so that it is looked up only once."""
 
     def __init__(self, books: "Books", *, dry_run: bool = False) -> None:
         self._books, self._dry_run = books, dry_run
-        self._known: dict[tuple[Provider, str], str] = {}
+        self._account_by_key: dict[tuple[Provider, str], str] = {}
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
         account = self._books.read(lambda tx: tx.account(provider, fingerprint))
-        self._known[provider, fingerprint] = account or ""
+        self._account_by_key[provider, fingerprint] = account or ""
         return account
 
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
@@ -362,7 +366,7 @@ class AccountsInBooks:
         if self._dry_run:
             return
         self._books.write(lambda tx: tx.remember_account(provider, fingerprint, account, livemode=livemode))
-        self._known[provider, fingerprint] = account
+        self._account_by_key[provider, fingerprint] = account
 
     def known(self, provider: Provider, fingerprint: str) -> str:
-        return self._known.get((provider, fingerprint), "")
+        return self._account_by_key.get((provider, fingerprint), "")

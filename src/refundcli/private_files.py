@@ -60,36 +60,36 @@ def new_file(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     Raises FileExistsError if anything is there already, even a link that leads nowhere; with `replace` it is replaced,
     and of a link the link itself.
     """
-    with draft(path, replace=replace) as name, open(name, "wb", opener=_not_through_a_link) as file:
+    with draft(path, replace=replace) as draft_path, open(draft_path, "wb", opener=_not_through_a_link) as file:
         yield file
 
 
 @contextmanager
 def draft(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """The name of an empty file beside `path`, which takes its place when the block has ended. Raises as `new_file`."""
-    name = draft_name(path)
-    create(name).close()
+    draft_path = draft_name(path)
+    create(draft_path).close()
     try:
-        yield name
-        _sync(name)
-        _publish(name, path, replace=replace)
+        yield draft_path
+        _sync(draft_path)
+        _publish(draft_path, path, replace=replace)
     finally:
-        name.unlink(missing_ok=True)
+        draft_path.unlink(missing_ok=True)
     _sync(path.parent)
 
 
-def _publish(name: Path, path: Path, *, replace: bool) -> None:
+def _publish(draft_path: Path, path: Path, *, replace: bool) -> None:
     if not replace:
         try:
             # A link never replaces a file, so of two concurrent processes the second gets an error.
-            os.link(name, path)
+            os.link(draft_path, path)
             return
         except FileExistsError:
             raise
         except OSError:
             # This file system has no hard links: reserve the name first.
             create(path).close()
-    os.replace(name, path)
+    os.replace(draft_path, path)
 
 
 def _not_through_a_link(path: str, flags: int) -> int:

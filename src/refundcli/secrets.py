@@ -103,55 +103,55 @@ class LiteralSecret(SettingsProblem):
 
     code = "literal-secret"
 
-    def __init__(self, key: str, place: str) -> None:
+    def __init__(self, key: str, origin: str) -> None:
         super().__init__(
-            f"{key} in {place} must say where the secret is, not what it is.",
+            f"{key} in {origin} must say where the secret is, not what it is.",
             hint="Write env:NAME, keyring:NAME or file:PATH. Replace a key that was written in a file.",
-            context={"key": key, "place": place},
+            context={"key": key, "place": origin},
         )
 
 
 class SecretNotInEnvironment(SettingsProblem):
     code = "secret-not-in-environment"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, variable_name: str) -> None:
         super().__init__(
-            f"The environment variable {name} is not set, or empty.",
-            hint=f"Set {name}, or name another place for the secret in the settings.",
-            context={"name": name},
+            f"The environment variable {variable_name} is not set, or empty.",
+            hint=f"Set {variable_name}, or name another place for the secret in the settings.",
+            context={"name": variable_name},
         )
 
 
 class KeyringNotInstalled(SettingsProblem):
     code = "keyring-not-installed"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, entry_name: str) -> None:
         super().__init__(
-            f"keyring:{name} needs the keyring package, which is not installed.",
+            f"keyring:{entry_name} needs the keyring package, which is not installed.",
             hint="pip install 'refundcli[keyring]', or use env:NAME or file:PATH.",
-            context={"name": name},
+            context={"name": entry_name},
         )
 
 
 class KeyringUnavailable(SettingsProblem):
     code = "keyring-unavailable"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, entry_name: str) -> None:
         super().__init__(
-            f"keyring:{name} cannot be read: the keyring is locked, or there is none on this machine.",
+            f"keyring:{entry_name} cannot be read: the keyring is locked, or there is none on this machine.",
             hint="Unlock the keyring, or use env:NAME or file:PATH.",
-            context={"name": name},
+            context={"name": entry_name},
         )
 
 
 class SecretNotInKeyring(SettingsProblem):
     code = "secret-not-in-keyring"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, entry_name: str) -> None:
         super().__init__(
-            f"The keyring holds nothing under {KEYRING_SERVICE} / {name}.",
-            hint=f"keyring set {KEYRING_SERVICE} {name}",
-            context={"name": name},
+            f"The keyring holds nothing under {KEYRING_SERVICE} / {entry_name}.",
+            hint=f"keyring set {KEYRING_SERVICE} {entry_name}",
+            context={"name": entry_name},
         )
 
 
@@ -209,11 +209,11 @@ class FileOwnedByOther(SettingsProblem):
 class FileOpenToOthers(SettingsProblem):
     code = "file-open-to-others"
 
-    def __init__(self, path: Path, mode: int, forbidden: int) -> None:
-        does, mend = ("read", "go=") if forbidden & 0o044 else ("change", "go-w")
+    def __init__(self, path: Path, mode: int, forbidden_bits: int) -> None:
+        verb, mode_change = ("read", "go=") if forbidden_bits & 0o044 else ("change", "go-w")
         super().__init__(
-            f"Other users may {does} {path} (mode {mode:04o}).",
-            hint=f"chmod {mend} {shlex.quote(str(path))}",
+            f"Other users may {verb} {path} (mode {mode:04o}).",
+            hint=f"chmod {mode_change} {shlex.quote(str(path))}",
             context={"file": str(path), "mode": f"{mode:04o}"},
         )
 
@@ -227,14 +227,14 @@ def resolve(reference: str, *, environ: Mapping[str, str]) -> Secret:
     """Look up the secret. No message contains the secret itself."""
     if not is_reference(reference):
         raise LiteralSecret("A secret", "the settings")
-    kind, _, name = reference.partition(":")
-    content = _from_environment(name, environ) if kind == "env" else _FETCH[kind](name)
-    text = content.removesuffix("\n").removesuffix("\r")
-    if not text:
+    kind, _, secret_name = reference.partition(":")
+    stored_text = _from_environment(secret_name, environ) if kind == "env" else _FETCH[kind](secret_name)
+    secret_text = stored_text.removesuffix("\n").removesuffix("\r")
+    if not secret_text:
         raise EmptySecret(reference)
-    if not _FIT_FOR_A_HEADER.fullmatch(text):
+    if not _FIT_FOR_A_HEADER.fullmatch(secret_text):
         raise MalformedSecret(reference)
-    return Secret(text)
+    return Secret(secret_text)
 
 
 def redact(text: str) -> str:
@@ -255,8 +255,8 @@ def _without_patterns(text: str) -> str:
 
 def remember_secret(text: str) -> None:
     """Let `redact` mask it, also as Python or an address would write it."""
-    forms = {text, unquote(text), unquote_plus(text), repr(text)[1:-1]}
-    _KNOWN.update(form for form in forms if len(form) >= _SHORTEST_KNOWN)
+    spellings = {text, unquote(text), unquote_plus(text), repr(text)[1:-1]}
+    _KNOWN.update(spelling for spelling in spellings if len(spelling) >= _SHORTEST_KNOWN)
 
 
 def remember_secrets_of_address(address: str) -> None:
@@ -277,20 +277,22 @@ def shown_address(address: str) -> str:
         return redact(address)
     user = match["user"] or ""
     login = f"{user}:{MASK}@" if match["password"] is not None else f"{user}@" if user else ""
-    place, options = match["place"], match["options"]
-    if _NESTED.search(unquote_plus(place)):
-        place = MASK
+    host_part, options = match["place"], match["options"]
+    if _NESTED.search(unquote_plus(host_part)):
+        host_part = MASK
     options_shown = [_shown_option(option) for option in _options(options)]
-    return redact(match["scheme"] + login + place + (f"?{'&'.join(options_shown)}" if options_shown else ""))
+    return redact(match["scheme"] + login + host_part + (f"?{'&'.join(options_shown)}" if options_shown else ""))
 
 
 def _secret_parts(address: str) -> list[str]:
     match = _ADDRESS.fullmatch(address)
     if not match or match["scheme"] == "sqlite://":
         return []
-    hidden = [option.partition("=")[2] for option in _options(match["options"]) if _shown_option(option) != option]
-    nested = [match["place"]] if _NESTED.search(unquote_plus(match["place"])) else []
-    return [part for part in (match["password"], *hidden, *nested) if part]
+    hidden_values = [
+        option.partition("=")[2] for option in _options(match["options"]) if _shown_option(option) != option
+    ]
+    nested_address = [match["place"]] if _NESTED.search(unquote_plus(match["place"])) else []
+    return [part for part in (match["password"], *hidden_values, *nested_address) if part]
 
 
 def _options(text: str | None) -> list[str]:
@@ -324,43 +326,43 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _check_own_file(path: Path, status: os.stat_result, forbidden: int) -> None:
-    if not stat.S_ISREG(status.st_mode):
+def _check_own_file(path: Path, file_status: os.stat_result, forbidden_bits: int) -> None:
+    if not stat.S_ISREG(file_status.st_mode):
         raise FileNotReadable(path, "it is not a file")
-    if status.st_uid not in {os.geteuid(), 0}:
+    if file_status.st_uid not in {os.geteuid(), 0}:
         raise FileOwnedByOther(path)
-    if status.st_mode & forbidden:
-        raise FileOpenToOthers(path, stat.S_IMODE(status.st_mode), forbidden)
+    if file_status.st_mode & forbidden_bits:
+        raise FileOpenToOthers(path, stat.S_IMODE(file_status.st_mode), forbidden_bits)
 
 
-def _from_environment(name: str, environ: Mapping[str, str]) -> str:
-    value = environ.get(name, "")
-    if not value:
-        raise SecretNotInEnvironment(name)
-    return value
+def _from_environment(variable_name: str, environ: Mapping[str, str]) -> str:
+    secret_text = environ.get(variable_name, "")
+    if not secret_text:
+        raise SecretNotInEnvironment(variable_name)
+    return secret_text
 
 
-def _from_file(name: str) -> str:
-    path = Path(os.path.expanduser(name))
+def _from_file(file_name: str) -> str:
+    path = Path(os.path.expanduser(file_name))
     content = read_own_file(path, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_SECRET)
     try:
         return content.decode("ascii")
     except UnicodeDecodeError:
-        raise MalformedSecret(f"file:{name}") from None  # the cause would contain the bytes
+        raise MalformedSecret(f"file:{file_name}") from None  # the cause would contain the bytes
 
 
-def _from_keyring(name: str) -> str:
+def _from_keyring(entry_name: str) -> str:
     try:
         import keyring  # optional, and slow to import
         from keyring.errors import KeyringError
     except ImportError as error:
-        raise KeyringNotInstalled(name) from error
+        raise KeyringNotInstalled(entry_name) from error
     try:
-        secret: str | None = keyring.get_password(KEYRING_SERVICE, name)
+        secret: str | None = keyring.get_password(KEYRING_SERVICE, entry_name)
     except KeyringError as error:
-        raise KeyringUnavailable(name) from error
+        raise KeyringUnavailable(entry_name) from error
     if secret is None:
-        raise SecretNotInKeyring(name)
+        raise SecretNotInKeyring(entry_name)
     return secret
 
 

@@ -458,7 +458,7 @@ def test_the_screen_shows_a_partly_refunded_row() -> None:
     problem = Problem(2, "invoice", "C-1", PARTLY_REFUNDED, "50.00 EUR of C-1 was refunded, 50.00 EUR was not.", "Next")
     codes, first = Counter({PARTLY_REFUNDED: 1, "over-refund": 1}), [BadRow(2, (problem,), (), "")]
     counts = RowCounts(2, 0, 0, 0, 1, 1, 0, 0, 0)
-    show_refunded(RunReport(partly=1), counts, codes, "run_1", Screen(out), first=first)
+    show_refunded(RunReport(partly=1), counts, codes, "run_1", Screen(out), bad_rows=first)
     assert "1 row refunded in part. Needs attention" in out.getvalue()
     assert "50.00 EUR was not. Next" in out.getvalue()
     assert "1 row refused: 1 over-refund" in out.getvalue()

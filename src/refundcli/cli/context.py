@@ -134,8 +134,8 @@ class App:
 
         count = self.services.books.read(lambda tx: tx.event_counts()).get(EventState.UNMATCHED)
         if count:
-            events = "1 event is about a payment" if count == 1 else f"{count} events are about payments"
-            self.note(f"{events} not in the books. To try again: refundcli events apply")
+            event_words = "1 event is about a payment" if count == 1 else f"{count} events are about payments"
+            self.note(f"{event_words} not in the books. To try again: refundcli events apply")
 
     def show_object(self, shape: Mapping[str, Any]) -> None:
         """One object for a program: JSON, or `name<TAB>value` lines."""
@@ -189,9 +189,9 @@ class App:
 
     def _note_wait_for_answer(self) -> None:
         refunds = self.settings.refunds
-        most = refunds.connect_timeout + refunds.read_timeout
+        longest_seconds = refunds.connect_timeout + refunds.read_timeout
         self.err.say(
-            f"Waiting for the provider's response, {most:g} s at most; it is recorded, then this stops "
+            f"Waiting for the provider's response, {longest_seconds:g} s at most; it is recorded, then this stops "
             "(up to 10 minutes later if the store is in use). "
             "Nothing is lost: refundcli resume settles what is still unknown."
         )
@@ -214,8 +214,8 @@ class App:
             )
 
     def _tell_waiting(self, subject: "Refund | Closing") -> None:
-        until = subject.sending and subject.sending.lease_until
-        self.note(f"{subject.id} is being sent by another process; waiting until {until:%H:%M:%S} UTC at most.")
+        lease_until = subject.sending and subject.sending.lease_until
+        self.note(f"{subject.id} is being sent by another process; waiting until {lease_until:%H:%M:%S} UTC at most.")
 
 
 def while_read(entries: Iterable[T]) -> Iterator[T]:
@@ -232,13 +232,16 @@ def _flattened(shape: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, _short(value, cell_text)) for name, value in shape.items() if name != "actions"]
 
 
-def _short(value: Any, text: Any) -> str:
-    """A value on one line: money as `12.00 EUR`, an object as `name=value name=value`, a list joined by `; `."""
+def _short(value: Any, text_of: Any) -> str:
+    """A value on one line: money as `12.00 EUR`, an object as `name=value name=value`, a list joined by `; `.
+
+    `text_of` gives the text of any other value.
+    """
     if isinstance(value, Mapping):
         if "amount_minor" in value:
             return f"{value['amount']} {value['currency']}"
-        parts = ((name, _short(part, text)) for name, part in value.items() if part not in (None, "", []))
+        parts = ((name, _short(part, text_of)) for name, part in value.items() if part not in (None, "", []))
         return " ".join(f"{name}={part}" for name, part in parts)
     if isinstance(value, list):
-        return "; ".join(_short(part, text) for part in value)
-    return str(text(value))
+        return "; ".join(_short(part, text_of) for part in value)
+    return str(text_of(value))

@@ -66,8 +66,8 @@ READ_ONLY = frozenset(
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     """Run a command or a group; record in the app, before it starts, whether it may write to the store."""
-    path = ctx.obj.command = ctx.command_path.partition(" ")[2]
-    ctx.obj.read_only = path in READ_ONLY or bool(ctx.params.get("dry_run"))
+    command_name = ctx.obj.command = ctx.command_path.partition(" ")[2]
+    ctx.obj.read_only = command_name in READ_ONLY or bool(ctx.params.get("dry_run"))
     return invoke(ctx)
 
 
@@ -87,8 +87,8 @@ class LazyGroup(TyperGroup):
             return TyperCommand(cmd_name, help=summary)
         command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").app)
         command.name = cmd_name
-        for leaf in (command, *getattr(command, "commands", {}).values()):
-            leaf.invoke = partial(_begin, leaf.invoke)
+        for leaf_command in (command, *getattr(command, "commands", {}).values()):
+            leaf_command.invoke = partial(_begin, leaf_command.invoke)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -153,19 +153,21 @@ def run(args: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if args is None else args)
     _register_secrets(argv)
     with standard_streams() as out:
-        code = _run(argv)
-        if unshown := out.failed():
-            output_code = _report(unshown, argv)
-            return code or output_code
-        return code
+        exit_code = _run(argv)
+        if output_problem := out.failed():
+            output_code = _report(output_problem, argv)
+            return exit_code or output_code
+        return exit_code
 
 
 def _run(argv: Sequence[str]) -> int:
     try:
         _check_text(argv)
-        code = typer.main.get_command(cli).main(list(argv) or ["--help"], prog_name="refundcli", standalone_mode=False)
+        exit_code = typer.main.get_command(cli).main(
+            list(argv) or ["--help"], prog_name="refundcli", standalone_mode=False
+        )
         # Typer answers Ctrl-C with a silent 130.
-        return _report_interrupted() if code == ExitCode.INTERRUPTED else int(code or ExitCode.DONE)
+        return _report_interrupted() if exit_code == ExitCode.INTERRUPTED else int(exit_code or ExitCode.DONE)
     except RefundcliError as problem:
         return _report(problem, argv)
     except TyperException as problem:
@@ -189,28 +191,28 @@ def _register_secrets(argv: Sequence[str]) -> None:
 
     forget_secrets()
     remember_secret(os.environ.get("PGPASSWORD", ""))
-    for word in (*argv, os.environ.get("REFUNDCLI_STORE_URL", "")):
-        if "://" in word:
-            remember_secrets_of_address(word.removeprefix("--store="))
+    for argument in (*argv, os.environ.get("REFUNDCLI_STORE_URL", "")):
+        if "://" in argument:
+            remember_secrets_of_address(argument.removeprefix("--store="))
 
 
 class NotText(UsageProblem):
     code = "not-text"
 
-    def __init__(self, word: str) -> None:
+    def __init__(self, argument: str) -> None:
         super().__init__(
-            f"{ascii(word[:80])[1:-1]} is not UTF-8 text.",
+            f"{ascii(argument[:80])[1:-1]} is not UTF-8 text.",
             hint="Use UTF-8, and a locale that declares it: LC_ALL=C.UTF-8",
         )
 
 
 def _check_text(argv: Sequence[str]) -> None:
     """Raises NotText: what is not text can be neither stored nor sent to a provider."""
-    for word in argv:
+    for argument in argv:
         try:
-            word.encode()
+            argument.encode()
         except UnicodeEncodeError:
-            raise NotText(word) from None
+            raise NotText(argument) from None
 
 
 class Usage(UsageProblem):
@@ -255,15 +257,15 @@ def _report_bug(bug: Exception, *, debug: bool) -> int:
 
 def _wants_json(argv: Sequence[str]) -> bool:
     """Read from the arguments themselves, so that an invalid command line is answered in JSON too."""
-    output = os.environ.get("REFUNDCLI_OUTPUT", "")
+    format_name = os.environ.get("REFUNDCLI_OUTPUT", "")
     for option, value in zip(argv, [*argv[1:], ""], strict=True):
         if option in ("-o", "--output"):
-            output = value
+            format_name = value
         elif option.startswith("--output="):
-            output = option.partition("=")[2]
+            format_name = option.partition("=")[2]
         elif option.startswith("-o") and len(option) > 2:
-            output = option[2:]
-    return output in (Format.JSON, Format.NDJSON)
+            format_name = option[2:]
+    return format_name in (Format.JSON, Format.NDJSON)
 
 
 def _report_interrupted(words: str = "") -> int:

@@ -38,8 +38,8 @@ class InvalidOption(UsageProblem):
 
     code = "invalid-option"
 
-    def __init__(self, name: str, value: str, why: str, hint: str) -> None:
-        super().__init__(f"{name} {value!a} {why}.", hint=hint, context={"option": name, "value": value})
+    def __init__(self, option: str, value: str, why: str, hint: str) -> None:
+        super().__init__(f"{option} {value!a} {why}.", hint=hint, context={"option": option, "value": value})
 
 
 class InvalidDate(UsageProblem):
@@ -54,9 +54,9 @@ class InvalidDate(UsageProblem):
 class ServerMissing(SettingsProblem):
     code = "server-missing"
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, feature: str) -> None:
         super().__init__(
-            f"{what} needs a web server, which is not installed.",
+            f"{feature} needs a web server, which is not installed.",
             hint="Install refundcli with the extra: refundcli[server]",
         )
 
@@ -82,14 +82,14 @@ def day_of(option: str) -> Callable[[str], date]:
     return read
 
 
-def checked(name: str, check: Callable[[object], str], value: str) -> str:
+def checked(option: str, check: Callable[[object], str], value: str) -> str:
     """Check an option or argument by the rule of its setting. Raises InvalidOption."""
     from refundcli.settings.checks import Unfit
 
     try:
         return check(value)
     except Unfit as unfit:
-        raise InvalidOption(name, value, unfit.why, unfit.hint) from None
+        raise InvalidOption(option, value, unfit.why, unfit.hint) from None
 
 
 Output = Annotated[

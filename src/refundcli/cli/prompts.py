@@ -13,8 +13,8 @@ class ConfirmationRequired(UsageProblem):
 
     code = "confirmation-required"
 
-    def __init__(self, how: str) -> None:
-        super().__init__("This needs a confirmation, and there is no terminal to ask at.", hint=how)
+    def __init__(self, how_to_answer: str) -> None:
+        super().__init__("This needs a confirmation, and there is no terminal to ask at.", hint=how_to_answer)
 
 
 class NotConfirmed(Refused):
@@ -26,58 +26,58 @@ class NotConfirmed(Refused):
         super().__init__(message, hint=hint)
 
 
-def require_a_way_to_ask(app: App, *, answered: bool, how: str) -> None:
+def require_a_way_to_ask(app: App, *, is_answered: bool, how_to_answer: str) -> None:
     """Before any work, make sure that there is an answer or a terminal. Raises ConfirmationRequired."""
-    if not answered and not app.may_ask:
-        raise ConfirmationRequired(how)
+    if not is_answered and not app.may_ask:
+        raise ConfirmationRequired(how_to_answer)
 
 
-# `nothing` names what the command has certainly not done yet: "sent", "recorded". Empty where it may have.
+def ask_to_type(app: App, expected_text: str, *, undone_action: str = "") -> None:
+    """Ask for the amount (or the count) to be typed. Raises NotConfirmed for anything else.
 
-
-def ask_to_type(app: App, expected: str, *, nothing: str = "") -> None:
-    """Ask for the amount (or the count) to be typed. Raises NotConfirmed for anything else."""
-    answer = _ask(f" Type {safe(expected)} to confirm: ", nothing).strip()
-    if _normal(answer) == _normal(expected):
+    `undone_action`: what was certainly not done yet, such as "sent" or "recorded"; empty where it may have been.
+    """
+    answer = _ask(f" Type {safe(expected_text)} to confirm: ", undone_action).strip()
+    if _normal(answer) == _normal(expected_text):
         return
     if not answer or answer.lower() in ("n", "no"):
-        raise NotConfirmed(_ending("Cancelled.", nothing))
-    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {expected}.", nothing))
+        raise NotConfirmed(_ending("Cancelled.", undone_action))
+    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {expected_text}.", undone_action))
 
 
-def ask_yes_no(app: App, question: str, *, nothing: str = "") -> None:
-    """Ask for y or yes. Raises NotConfirmed for anything else."""
-    if _ask(f" {safe(question)} [y/N] ", nothing).strip().lower() not in ("y", "yes"):
-        raise NotConfirmed(_ending("Cancelled.", nothing))
+def ask_yes_no(app: App, question: str, *, undone_action: str = "") -> None:
+    """Ask for y or yes. Raises NotConfirmed for anything else. `undone_action` as in `ask_to_type`."""
+    if _ask(f" {safe(question)} [y/N] ", undone_action).strip().lower() not in ("y", "yes"):
+        raise NotConfirmed(_ending("Cancelled.", undone_action))
 
 
-def ask_for(question: str, *, nothing: str = "") -> str:
-    """The value of an option that was left out; empty when nothing was typed."""
-    return _ask(f" {safe(question)} ", nothing).strip()
+def ask_for(question: str, *, undone_action: str = "") -> str:
+    """The value of an option that was left out; empty when nothing was typed. `undone_action` as in `ask_to_type`."""
+    return _ask(f" {safe(question)} ", undone_action).strip()
 
 
-def check_confirm(answer: str, expected: str) -> None:
+def check_confirm(answer: str, expected_text: str) -> None:
     """The value of --confirm must be exactly what would be typed. Raises NotConfirmed."""
-    if _normal(answer) != _normal(expected):
-        message = f"--confirm {answer[:40]!a} does not match {expected}. Nothing was done."
-        raise NotConfirmed(message, hint=f'If {expected} is right, run it again with --confirm "{expected}".')
+    if _normal(answer) != _normal(expected_text):
+        message = f"--confirm {answer[:40]!a} does not match {expected_text}. Nothing was done."
+        raise NotConfirmed(message, hint=f'If {expected_text} is right, run it again with --confirm "{expected_text}".')
 
 
-def _ask(question: str, nothing: str) -> str:
-    """The typed line; empty at Ctrl-D. Raises Interrupted at Ctrl-C."""
+def _ask(question: str, undone_action: str) -> str:
+    """The typed line; empty at Ctrl-D. Raises Interrupted, with what was not done (`undone_action`), at Ctrl-C."""
     try:
         sys.stderr.write(question)
         sys.stderr.flush()
-        line = sys.stdin.readline()
+        typed_line = sys.stdin.readline()
     except KeyboardInterrupt:
-        raise Interrupted(_ending("Interrupted.", nothing)) from None
-    if not line:
+        raise Interrupted(_ending("Interrupted.", undone_action)) from None
+    if not typed_line:
         sys.stderr.write("\n")
-    return line
+    return typed_line
 
 
-def _ending(what: str, nothing: str) -> str:
-    return f"{what} Nothing was {nothing}." if nothing else what
+def _ending(ending: str, undone_action: str) -> str:
+    return f"{ending} Nothing was {undone_action}." if undone_action else ending
 
 
 def _normal(text: str) -> str:

@@ -21,43 +21,43 @@ class OutputFailed(SettingsProblem):
 
     code = "output-failed"
 
-    def __init__(self, why: str, unshown: str) -> None:
+    def __init__(self, why: str, unshown_text: str) -> None:
         super().__init__(
             f"The command finished, but its output could not be written to standard output: {why}.",
-            hint=f"This was not shown:\n{unshown}",
+            hint=f"This was not shown:\n{unshown_text}",
         )
 
 
 class _Sink(io.RawIOBase):
     """Passes bytes on; after the first failure it stores them instead of raising."""
 
-    def __init__(self, to: Any) -> None:
-        self._to = to
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
         self.failure: OSError | None = None
         self.unshown = bytearray()
 
-    def write(self, data: Any) -> int:
+    def write(self, chunk: Any) -> int:
         if self.failure is None:
             try:
-                written = self._to.write(data)
+                written = self._stream.write(chunk)
                 if written is not None:
                     return int(written)
                 # A full terminal or pipe that another program has made non-blocking.
                 self.failure = BlockingIOError(0, "its reader is too slow")
             except OSError as failure:
                 self.failure = failure
-        piece = bytes(data)
-        self.unshown += piece[: _MOST_UNSHOWN - len(self.unshown)]
-        return len(piece)
+        unwritten = bytes(chunk)
+        self.unshown += unwritten[: _MOST_UNSHOWN - len(self.unshown)]
+        return len(unwritten)
 
     def writable(self) -> bool:
         return True
 
     def isatty(self) -> bool:
-        return bool(self._to.isatty())
+        return bool(self._stream.isatty())
 
     def fileno(self) -> int:
-        return int(self._to.fileno())
+        return int(self._stream.fileno())
 
 
 class Output:
@@ -87,8 +87,8 @@ class Output:
 
 def is_read(stream: TextIO) -> bool:
     """Whether output still arrives: not after `| head` has ended, nor on a full disk."""
-    sink = getattr(getattr(stream, "buffer", None), "raw", None)
-    return not isinstance(sink, _Sink) or sink.failure is None
+    raw_stream = getattr(getattr(stream, "buffer", None), "raw", None)
+    return not isinstance(raw_stream, _Sink) or raw_stream.failure is None
 
 
 @contextmanager

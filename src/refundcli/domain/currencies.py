@@ -23,12 +23,12 @@ class Currency:
 class UnknownCurrency(UsageProblem):
     code = "unknown-currency"
 
-    def __init__(self, word: str) -> None:
-        near = did_you_mean(word.upper(), _CURRENCIES)
+    def __init__(self, typed_code: str) -> None:
+        suggestion = did_you_mean(typed_code.upper(), _CURRENCIES)
         super().__init__(
-            f"{word!r} is not a currency with a minor unit in ISO 4217.",
-            hint=near or "Write the three letters, such as EUR.",
-            context={"currency": word},
+            f"{typed_code!r} is not a currency with a minor unit in ISO 4217.",
+            hint=suggestion or "Write the three letters, such as EUR.",
+            context={"currency": typed_code},
         )
 
 

@@ -54,8 +54,8 @@ class DisputeRecord:
 
         Adyen's INFORMATION_SUPPLIED alone is not enough, because it is also sent for chargebacks.
         """
-        stripes = self.provider is Provider.STRIPE and self.stage is DisputeStage.INQUIRY
-        return stripes or (self.stage is DisputeStage.ANSWERED_INQUIRY and self.reported_at is not None)
+        is_stripe_inquiry = self.provider is Provider.STRIPE and self.stage is DisputeStage.INQUIRY
+        return is_stripe_inquiry or (self.stage is DisputeStage.ANSWERED_INQUIRY and self.reported_at is not None)
 
 
 # The dispute state of a payment is the first of these that one of its disputes has (R11).
@@ -69,8 +69,10 @@ _SEVERITY = (
 
 def most_severe(disputes: Iterable[DisputeRecord]) -> Dispute:
     """The dispute state of a payment: the most severe of its disputes, NONE without any (R11)."""
-    states = {dispute.state for dispute in disputes}
-    return next((word for state, word in _SEVERITY if state in states), Dispute.NONE)
+    dispute_states = {dispute.state for dispute in disputes}
+    return next(
+        (payment_state for dispute_state, payment_state in _SEVERITY if dispute_state in dispute_states), Dispute.NONE
+    )
 
 
 def was_won(disputes: Iterable[DisputeRecord]) -> bool:
@@ -87,12 +89,12 @@ def is_inquiry(disputes: Iterable[DisputeRecord]) -> bool:
 _OF_DISPUTES = ("dispute", "chargeback", "arbitration", "retrieval", "request_for_information")
 
 
-def is_about_a_dispute(word: str) -> bool:
+def is_about_a_dispute(code: str) -> bool:
     """Does the name of an unlisted code say that it is about a dispute? Then a person decides its state (R13)."""
-    return any(part in word.lower() for part in _OF_DISPUTES)
+    return any(code_part in code.lower() for code_part in _OF_DISPUTES)
 
 
-def review_command(event_id: int, word: str) -> str:
+def review_command(event_id: int, event_code: str) -> str:
     """The command that acknowledges an unreviewed event with this word."""
-    decision = " --as open|won|lost" if is_about_a_dispute(word) else ""
-    return f"refundcli events acknowledge {event_id}{decision}"
+    decision_option = " --as open|won|lost" if is_about_a_dispute(event_code) else ""
+    return f"refundcli events acknowledge {event_id}{decision_option}"

@@ -44,8 +44,8 @@ class Candidate:
         if (refund.payment_id, refund.amount) not in self.amounts:
             return False
         # Equal rows of two files need a confirmation, however long ago the first was done.
-        says_the_same = self.is_row and refund.run_id and facts_of_refund(refund) in self.facts
-        return bool(says_the_same) or now - refund.created_at < DUPLICATE_WITHIN
+        repeats_file_row = self.is_row and refund.run_id and facts_of_refund(refund) in self.facts
+        return bool(repeats_file_row) or now - refund.created_at < DUPLICATE_WITHIN
 
 
 def facts_of(payment_id: int, amount: Money, reason: RefundReason | None, reference: str) -> str:

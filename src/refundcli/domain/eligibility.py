@@ -87,18 +87,20 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
 def mark_refunded_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
     """Why an external refund cannot be recorded on this payment; empty when it can."""
     yield from _nothing_there(invoice, payment)
-    charged_back = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
-    beyond_loss = is_of_disputes(payment, intent) and not invoice.chargeback_left(payment)
-    residue = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
-    other_way = charged_back or beyond_loss or intent.after_failed or residue or payment.unsupported
-    other_way = other_way or why_not_by_method(payment, intent.amount)
-    lost = payment.taken_by_dispute and not payment.refundable and not charged_back
-    if payment.auto_refundable and not other_way and not lost:
+    is_lost_chargeback = intent.reason is RefundReason.CHARGEBACK and payment.taken_by_dispute
+    exceeds_dispute_loss = is_of_disputes(payment, intent) and not invoice.chargeback_left(payment)
+    is_too_small_to_send = payment.provider is not None and is_too_fine(payment.provider, payment.refundable)
+    needs_other_way = (
+        is_lost_chargeback or exceeds_dispute_loss or intent.after_failed or is_too_small_to_send or payment.unsupported
+    )
+    needs_other_way = needs_other_way or why_not_by_method(payment, intent.amount)
+    is_all_lost = payment.taken_by_dispute and not payment.refundable and not is_lost_chargeback
+    if payment.auto_refundable and not needs_other_way and not is_all_lost:
         yield UseRefund(invoice, payment, intent)
     yield from _unsettled(invoice, payment, intent)
-    if lost:
+    if is_all_lost:
         yield DisputeLost(invoice, payment)
-    if beyond_loss:
+    if exceeds_dispute_loss:
         yield ChargebackRecorded(invoice, payment)
 
 
@@ -127,7 +129,7 @@ def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     elif invoice.reserved:
         # Nothing was captured in the end, but a refund was sent before that was known: it must finish first.
         yield AlreadyPaid(invoice, "a refund of it is under way")
-    yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)
+    yield from (CurrentlyProcessing(invoice, payment) for payment in invoice.payments if payment.processing)
 
 
 def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
@@ -140,7 +142,7 @@ def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
         yield NotIssued(invoice, Action.UNCOLLECTIBLE)
     if invoice.status is InvoiceStatus.PAID or (invoice.paid and invoice.total <= invoice.paid):
         yield AlreadyPaid(invoice, "nothing is owed on a paid invoice")
-    yield from (CurrentlyProcessing(invoice, p) for p in invoice.payments if p.processing)
+    yield from (CurrentlyProcessing(invoice, payment) for payment in invoice.payments if payment.processing)
 
 
 def invoice_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
@@ -173,22 +175,25 @@ def is_of_disputes(payment: Payment, intent: Intent) -> bool:
 def possible_actions(invoice: Invoice) -> list[PossibleAction]:
     """Every action, allowed or not, with the reason and the next command; refunds to resume come first."""
     number = invoice.number
-    refund = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
-    mark = first_blocker(invoice, mark_refunded_blockers, Intent())
-    chargeback = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
-    reason = "REASON" if mark is None or chargeback else "chargeback"
-    unknown = (
+    refund_blocker = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
+    mark_blocker = first_blocker(invoice, mark_refunded_blockers, Intent())
+    chargeback_blocker = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
+    reason_option = "REASON" if mark_blocker is None or chargeback_blocker else "chargeback"
+    resumable_refunds = (
         open_refund
         for open_refund in invoice.refunds
         if open_refund.state.unfinished or open_refund.state is RefundState.AWAITING_APPROVAL
     )
     return [
-        *(PossibleAction(Action.RESUME, None, f"refundcli resume {open_refund.id}") for open_refund in unknown),
-        PossibleAction(Action.REFUND, refund, f"refundcli refund {number} --full --reason REASON"),
+        *(
+            PossibleAction(Action.RESUME, None, f"refundcli resume {open_refund.id}")
+            for open_refund in resumable_refunds
+        ),
+        PossibleAction(Action.REFUND, refund_blocker, f"refundcli refund {number} --full --reason REASON"),
         PossibleAction(
             Action.MARK_REFUNDED,
-            None if mark is None else chargeback and mark,
-            f"refundcli mark-refunded {number} --full --reason {reason}",
+            None if mark_blocker is None else chargeback_blocker and mark_blocker,
+            f"refundcli mark-refunded {number} --full --reason {reason_option}",
         ),
         PossibleAction(Action.VOID, most_important(void_blockers(invoice)), f"refundcli void {number}"),
         PossibleAction(
@@ -200,17 +205,17 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
 
 
 def first_blocker(
-    invoice: Invoice, blockers: Blockers, intent: Intent, among: Sequence[Payment] | None = None
+    invoice: Invoice, blockers: Blockers, intent: Intent, chosen_payments: Sequence[Payment] | None = None
 ) -> RuleRefusal | None:
-    """Why none of these payments can be used; None when at least one can."""
-    whole = most_important(invoice_blockers(invoice))
-    if whole:
-        return whole
-    payments = invoice.payments if among is None else among
-    answers = [most_important(blockers(invoice, payment, intent)) for payment in payments]
-    if None in answers:
+    """Why none of the chosen payments, or of all, can be used; None when at least one can."""
+    invoice_blocker = most_important(invoice_blockers(invoice))
+    if invoice_blocker:
+        return invoice_blocker
+    payments = invoice.payments if chosen_payments is None else chosen_payments
+    payment_blockers = [most_important(blockers(invoice, payment, intent)) for payment in payments]
+    if None in payment_blockers:
         return None
-    return most_important(_without_used_up(answer for answer in answers if answer))
+    return most_important(_without_used_up(blocker for blocker in payment_blockers if blocker))
 
 
 def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
@@ -222,15 +227,15 @@ def _nothing_there(invoice: Invoice, payment: Payment) -> Iterator[RuleRefusal]:
 def _unsettled(invoice: Invoice, payment: Payment, intent: Intent) -> Iterator[RuleRefusal]:
     if payment.processing:
         yield CurrentlyProcessing(invoice, payment)
-    decided = bool(intent.dispute_decision.strip())
-    if payment.dispute is Dispute.OPEN and not (decided and is_inquiry(payment.disputes)):
+    has_dispute_decision = bool(intent.dispute_decision.strip())
+    if payment.dispute is Dispute.OPEN and not (has_dispute_decision and is_inquiry(payment.disputes)):
         # Refunding now could pay the customer twice: once by us, once by the bank (R11).
         yield Disputed(invoice, payment)
-    if not decided and (payment.dispute is Dispute.WON or was_won(payment.disputes)):
+    if not has_dispute_decision and (payment.dispute is Dispute.WON or was_won(payment.disputes)):
         yield DisputeClosed(invoice, payment)
 
 
-def _without_used_up(answers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
+def _without_used_up(payment_blockers: Iterable[RuleRefusal]) -> list[RuleRefusal]:
     """Leave out payments with nothing left, unless all are: the others explain more."""
-    refusals = list(answers)
-    return [answer for answer in refusals if not isinstance(answer, NothingToRefund)] or refusals
+    refusals = list(payment_blockers)
+    return [refusal for refusal in refusals if not isinstance(refusal, NothingToRefund)] or refusals

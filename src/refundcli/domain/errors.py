@@ -111,24 +111,26 @@ _SWAPPED = 0.9
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """`Did you mean INV-1042?`, or "" when no candidate is near. The nearest comes first."""
-    words = list(candidates)
-    near = get_close_matches(word, words, n=max(len(words), 1), cutoff=0.6)
-    distances = {candidate: _distance(word, candidate) for candidate in near}
-    nearest = sorted(near, key=distances.__getitem__)
-    likely = [candidate for candidate in nearest if distances[candidate] < distances[nearest[0]] + _CLEARLY_NEARER]
-    return f"Did you mean {' or '.join(likely[:_MOST_SUGGESTED])}?" if likely else ""
+    known_words = list(candidates)
+    near_words = get_close_matches(word, known_words, n=max(len(known_words), 1), cutoff=0.6)
+    distances = {candidate: _distance(word, candidate) for candidate in near_words}
+    nearest_first = sorted(near_words, key=distances.__getitem__)
+    likely_words = [
+        candidate for candidate in nearest_first if distances[candidate] < distances[nearest_first[0]] + _CLEARLY_NEARER
+    ]
+    return f"Did you mean {' or '.join(likely_words[:_MOST_SUGGESTED])}?" if likely_words else ""
 
 
-def _distance(typed: str, candidate: str) -> float:
+def _distance(typed_word: str, candidate: str) -> float:
     """The number of typing errors between the two; characters that look alike count as equal."""
-    first, second = (word.casefold().translate(_LOOK_ALIKE) for word in (typed, candidate))
-    before: list[float] = []
-    row = [float(place) for place in range(len(second) + 1)]
-    for i, character in enumerate(first, 1):
-        before, above, row = row, before, [float(i)]
-        for j, target in enumerate(second, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (character != target))
-            if i > 1 and j > 1 and character == second[j - 2] and first[i - 2] == target:
-                cost = min(cost, above[j - 2] + _SWAPPED)
+    typed, known = (text.casefold().translate(_LOOK_ALIKE) for text in (typed_word, candidate))
+    previous_row: list[float] = []
+    row = [float(length) for length in range(len(known) + 1)]
+    for i, typed_character in enumerate(typed, 1):
+        previous_row, row_before_previous, row = row, previous_row, [float(i)]
+        for j, known_character in enumerate(known, 1):
+            cost = min(previous_row[j] + 1, row[j - 1] + 1, previous_row[j - 1] + (typed_character != known_character))
+            if i > 1 and j > 1 and typed_character == known[j - 2] and typed[i - 2] == known_character:
+                cost = min(cost, row_before_previous[j - 2] + _SWAPPED)
             row.append(cost)
     return row[-1]

@@ -9,9 +9,9 @@ _PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 _SHIFTS = range(120, -1, -10)
 
 
-def new_id(prefix: str, at: datetime) -> str:
+def new_id(prefix: str, created_at: datetime) -> str:
     """A ULID behind a prefix, such as `rf_01JD…`: 48 bits of milliseconds, then 80 random bits."""
-    number = int(at.timestamp() * 1000) << 80 | secrets.randbits(80)
+    number = int(created_at.timestamp() * 1000) << 80 | secrets.randbits(80)
     return prefix + "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 

@@ -97,8 +97,8 @@ class Payment:
     @property
     def recorded_of_disputes(self) -> Money:
         """What is recorded as lost to its disputes, over all shares."""
-        recorded = (self.dispute_recorded, *(share.dispute_recorded for share in self.other_shares))
-        return sum((amount for amount in recorded if amount), zero(self.allocated.currency))
+        recorded_amounts = (self.dispute_recorded, *(share.dispute_recorded for share in self.other_shares))
+        return sum((amount for amount in recorded_amounts if amount), zero(self.allocated.currency))
 
     @property
     def ids_of_shares(self) -> tuple[int, ...]:
@@ -108,11 +108,12 @@ class Payment:
     @property
     def lost_in_all(self) -> Money:
         """What lost disputes took of all shares, less what is recorded of it."""
-        lost_ones = (dispute for dispute in self.disputes if dispute.state is DisputeState.LOST)
-        disputed = sum(
-            (dispute_.amount or self.allocated_in_all for dispute_ in lost_ones), zero(self.allocated.currency)
+        lost_disputes = (dispute for dispute in self.disputes if dispute.state is DisputeState.LOST)
+        disputed_amount = sum(
+            (lost_dispute.amount or self.allocated_in_all for lost_dispute in lost_disputes),
+            zero(self.allocated.currency),
         )
-        return max(disputed - self.recorded_of_disputes, zero(self.allocated.currency))
+        return max(disputed_amount - self.recorded_of_disputes, zero(self.allocated.currency))
 
     @property
     def reference(self) -> str:
@@ -122,25 +123,25 @@ class Payment:
     @property
     def captured_in_all(self) -> Money:
         """What was captured for all invoices that share the payment."""
-        reported = self.provider_captured
-        return self.allocated_in_all if reported is None else min(self.allocated_in_all, reported)
+        reported_capture = self.provider_captured
+        return self.allocated_in_all if reported_capture is None else min(self.allocated_in_all, reported_capture)
 
     @property
     def captured(self) -> Money:
         """What was captured for this invoice: its share, or less if the provider captured less."""
-        reported = self.provider_captured
-        return self.allocated if reported is None else min(self.allocated, reported)
+        reported_capture = self.provider_captured
+        return self.allocated if reported_capture is None else min(self.allocated, reported_capture)
 
     @property
     def remaining(self) -> Money:
         """Captured, and not refunded, reserved or credited; at least zero."""
-        used = self.reserved.minor + self.refunded.minor + self.refunded_externally.minor
-        remainder = self.captured.minor - used - self.credited.minor
+        used_minor = self.reserved.minor + self.refunded.minor + self.refunded_externally.minor
+        remaining_minor = self.captured.minor - used_minor - self.credited.minor
         if self.other_shares and self.provider_captured is not None:
             # All shares together refund no more than the provider captured.
-            used_by_others = sum(share.used.minor for share in self.other_shares)
-            remainder = min(remainder, self.provider_captured.minor - used - used_by_others)
-        return Money(max(remainder, 0), self.captured.currency)
+            minor_used_by_others = sum(share.used.minor for share in self.other_shares)
+            remaining_minor = min(remaining_minor, self.provider_captured.minor - used_minor - minor_used_by_others)
+        return Money(max(remaining_minor, 0), self.captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
@@ -150,8 +151,8 @@ class Payment:
     @property
     def has_lost_dispute(self) -> bool:
         """Did a dispute take money of it, even if all of that is recorded, or it was won after all?"""
-        is_lost = any(dispute.state is DisputeState.LOST for dispute in self.disputes)
-        return is_lost or bool(self.lost or self.recorded_of_disputes)
+        is_any_lost = any(dispute.state is DisputeState.LOST for dispute in self.disputes)
+        return is_any_lost or bool(self.lost or self.recorded_of_disputes)
 
     @property
     def refundable(self) -> Money:
@@ -161,8 +162,8 @@ class Payment:
     @property
     def loss(self) -> Money:
         """How much more was refunded and lost to disputes than was captured (I13); normally zero."""
-        out = self.refunded.minor + self.refunded_externally.minor + self.lost.minor
-        return Money(max(out - self.captured.minor, 0), self.captured.currency)
+        outgoing_minor = self.refunded.minor + self.refunded_externally.minor + self.lost.minor
+        return Money(max(outgoing_minor - self.captured.minor, 0), self.captured.currency)
 
     @property
     def why_not_auto_refundable(self) -> str:
@@ -204,39 +205,45 @@ class Invoice:
     @property
     def refunds_of_payments(self) -> tuple[Refund, ...]:
         """Its refunds, and those of other invoices that share one of its payments."""
-        shared = (share.refunds for payment in self.payments for share in payment.other_shares)
-        return sum(shared, self.refunds)
+        refunds_of_shares = (share.refunds for payment in self.payments for share in payment.other_shares)
+        return sum(refunds_of_shares, self.refunds)
 
     def chargeback_left(self, payment: Payment) -> Money:
         """What may be recorded as taken by the payment's lost disputes (R11).
 
         A chargeback recorded before its dispute was known counts too, or the same loss would be recorded twice.
         """
-        own = payment.ids_of_shares
-        records = (r for r in self.refunds_of_payments if r.payment_id in own and r.stands_for_dispute)
-        recorded_before = sum(record.amount.minor for record in records) - payment.recorded_of_disputes.minor
-        minor = payment.taken_by_dispute.minor - max(recorded_before, 0)
-        return Money(max(minor, 0), self.currency)
+        share_ids = payment.ids_of_shares
+        chargebacks = (
+            refund
+            for refund in self.refunds_of_payments
+            if refund.payment_id in share_ids and refund.stands_for_dispute
+        )
+        minor_recorded_before = (
+            sum(chargeback.amount.minor for chargeback in chargebacks) - payment.recorded_of_disputes.minor
+        )
+        minor_left = payment.taken_by_dispute.minor - max(minor_recorded_before, 0)
+        return Money(max(minor_left, 0), self.currency)
 
     def _sum(self, amounts: Iterable[Money]) -> Money:
         return sum(amounts, zero(self.currency))
 
     @property
     def paid(self) -> Money:
-        return self._sum(p.captured for p in self.payments)
+        return self._sum(payment.captured for payment in self.payments)
 
     @property
     def refunded(self) -> Money:
         """All that was refunded, from here or externally."""
-        return self._sum(p.refunded + p.refunded_externally for p in self.payments)
+        return self._sum(payment.refunded + payment.refunded_externally for payment in self.payments)
 
     @property
     def reserved(self) -> Money:
-        return self._sum(p.reserved for p in self.payments)
+        return self._sum(payment.reserved for payment in self.payments)
 
     @property
     def refundable(self) -> Money:
-        return self._sum(p.refundable for p in self.payments)
+        return self._sum(payment.refundable for payment in self.payments)
 
     @property
     def partially_refunded(self) -> bool:
@@ -245,16 +252,16 @@ class Invoice:
 
     @property
     def credited(self) -> Money:
-        return self._sum(p.credited for p in self.payments)
+        return self._sum(payment.credited for payment in self.payments)
 
     @property
     def loss(self) -> Money:
         """How much more was refunded and lost to disputes than was captured (I13)."""
-        return self._sum(p.loss for p in self.payments)
+        return self._sum(payment.loss for payment in self.payments)
 
     @property
     def auto_refundable(self) -> bool:
-        return any(p.auto_refundable for p in self.payments)
+        return any(payment.auto_refundable for payment in self.payments)
 
     @property
     def owed(self) -> Money:
@@ -263,7 +270,7 @@ class Invoice:
 
     @property
     def processing(self) -> bool:
-        return any(p.processing for p in self.payments)
+        return any(payment.processing for payment in self.payments)
 
     @property
     def unfinished_closing(self) -> Closing | None:
@@ -273,39 +280,40 @@ class Invoice:
     @property
     def dispute(self) -> Dispute:
         """The most severe of its payments' disputes."""
-        gravity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
-        states = {p.dispute for p in self.payments}
-        return next((dispute for dispute in gravity if dispute in states), Dispute.NONE)
+        by_severity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
+        states = {payment.dispute for payment in self.payments}
+        return next((dispute for dispute in by_severity if dispute in states), Dispute.NONE)
 
 
 def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:
     """The invoice as of `now`: a hold that has ended reserves nothing, even before its release is stored (R14)."""
-    lapsed = {refund.id: refund for refund in invoice.refunds if refund.holding and not refund.is_held_at(now)}
-    if not lapsed:
+    lapsed_by_id = {refund.id: refund for refund in invoice.refunds if refund.holding and not refund.is_held_at(now)}
+    if not lapsed_by_id:
         return invoice
     payments = []
     for payment in invoice.payments:
-        freed = (refund.amount for refund in lapsed.values() if refund.payment_id == payment.id)
-        payments.append(replace(payment, reserved=payment.reserved - sum(freed, zero(invoice.currency))))
+        freed_amounts = (refund.amount for refund in lapsed_by_id.values() if refund.payment_id == payment.id)
+        payments.append(replace(payment, reserved=payment.reserved - sum(freed_amounts, zero(invoice.currency))))
     refunds = (
-        replace(refund, holding=False, hold_until=None) if refund.id in lapsed else refund for refund in invoice.refunds
+        replace(refund, holding=False, hold_until=None) if refund.id in lapsed_by_id else refund
+        for refund in invoice.refunds
     )
     return replace(invoice, payments=tuple(payments), refunds=tuple(refunds))
 
 
 def status_once_closed(invoice: Invoice, target: InvoiceStatus) -> InvoiceStatus:
     """The invoice's status after the provider closed it; unchanged if it has payments or a later status (R9)."""
-    stands = invoice.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
-    return target if stands and not (target is InvoiceStatus.VOID and invoice.paid) else invoice.status
+    is_still_closable = invoice.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE)
+    return target if is_still_closable and not (target is InvoiceStatus.VOID and invoice.paid) else invoice.status
 
 
-def status_after(now: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:
+def status_after(current_status: InvoiceStatus, *, paid: Money, returned: Money) -> InvoiceStatus:
     """Paid and fully refunded is Refunded; a refund that fails or is reversed makes it Paid again (R6).
 
     An open or written-off invoice keeps its status, whatever is refunded (R9).
     """
-    if now is InvoiceStatus.PAID and paid and paid <= returned:
+    if current_status is InvoiceStatus.PAID and paid and paid <= returned:
         return InvoiceStatus.REFUNDED
-    if now is InvoiceStatus.REFUNDED and (returned < paid or not paid):
+    if current_status is InvoiceStatus.REFUNDED and (returned < paid or not paid):
         return InvoiceStatus.PAID
-    return now
+    return current_status

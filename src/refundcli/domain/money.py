@@ -42,11 +42,11 @@ class Money:
     def number(self) -> str:
         """The amount in major units with a point and all decimals of the currency: `12.50`."""
         sign, digits = ("-" if self.minor < 0 else ""), str(abs(self.minor))
-        places = self.currency.exponent
-        if not places:
+        decimals = self.currency.exponent
+        if not decimals:
             return sign + digits
-        digits = digits.rjust(places + 1, "0")
-        return f"{sign}{digits[:-places]}.{digits[-places:]}"
+        digits = digits.rjust(decimals + 1, "0")
+        return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
 
     def _same(self, amount: "Money") -> int:
         if amount.currency is not self.currency and amount.currency != self.currency:
@@ -54,8 +54,8 @@ class Money:
         return amount.minor
 
 
-def zero(of: Currency) -> Money:
-    return Money(0, of)
+def zero(of_currency: Currency) -> Money:
+    return Money(0, of_currency)
 
 
 class InvalidAmount(UsageProblem):
@@ -63,28 +63,28 @@ class InvalidAmount(UsageProblem):
 
     code = "invalid-amount"
 
-    def __init__(self, text: str, why: str, instead: str, *, message: str = "") -> None:
+    def __init__(self, text: str, why: str, suggestion: str, *, message: str = "") -> None:
         super().__init__(
             message or f"{_shown(text)} is not an amount: {why}.",
-            hint=f"Write {instead}.",
+            hint=f"Write {suggestion}.",
             context={"value": text[:100]},
         )
         self.why = why
 
 
-def parse_amount(text: str, of: Currency, *, allow_zero: bool = False) -> Money:
+def parse_amount(text: str, of_currency: Currency, *, allow_zero: bool = False) -> Money:
     """Read an amount in major units, exactly; nothing is rounded or guessed. Raises InvalidAmount."""
-    example = Money(1250 if of.exponent < 3 else 12500, of).number
-    whole, fraction = _parts(text, example)
-    if len(fraction) > of.exponent:
-        decimals = f"{of.exponent} decimals" if of.exponent else "no decimals"
-        raise InvalidAmount(text, f"{of.code} has {decimals}", f"it like {example}")
-    minor = int(whole + fraction.ljust(of.exponent, "0"))
+    example = Money(1250 if of_currency.exponent < 3 else 12500, of_currency).number
+    whole_digits, fraction_digits = _parts(text, example)
+    if len(fraction_digits) > of_currency.exponent:
+        decimal_words = f"{of_currency.exponent} decimals" if of_currency.exponent else "no decimals"
+        raise InvalidAmount(text, f"{of_currency.code} has {decimal_words}", f"it like {example}")
+    minor = int(whole_digits + fraction_digits.ljust(of_currency.exponent, "0"))
     if minor == 0 and not allow_zero:
         raise _not_positive(text)
     if minor >= _MOST_MINOR:
         raise InvalidAmount(text, "it is more than the books can hold", f"it like {example}")
-    return Money(minor, of)
+    return Money(minor, of_currency)
 
 
 def check_amount(text: str) -> None:

@@ -3,7 +3,7 @@
 import shlex
 
 
-def adopt_command(name: str, *, invoice: str = "", reason: str = "REASON") -> str:
-    """The command that adopts an external refund. `name`: its id, ours or the provider's."""
-    of = f" --invoice {shlex.quote(invoice)}" if invoice else ""
-    return f"refundcli reconcile --adopt {shlex.quote(name)} --reason {reason}{of}"
+def adopt_command(refund_id: str, *, invoice: str = "", reason: str = "REASON") -> str:
+    """The command that adopts an external refund. `refund_id`: its id, ours or the provider's."""
+    invoice_option = f" --invoice {shlex.quote(invoice)}" if invoice else ""
+    return f"refundcli reconcile --adopt {shlex.quote(refund_id)} --reason {reason}{invoice_option}"

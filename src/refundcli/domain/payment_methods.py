@@ -96,9 +96,11 @@ _RULES: Mapping[Provider, Mapping[str, MethodRule]] = {Provider.ADYEN: _ADYEN, P
 
 def method_rule(provider: Provider, method: str) -> MethodRule:
     """What the method allows, by its name in the invoice file or at the provider; ANYTHING_GOES if it is not listed."""
-    words = _SEPARATORS.split(method.casefold())
-    names = ("".join(words), *words)
-    rules = (rule for prefix, rule in _RULES[provider].items() if any(name.startswith(prefix) for name in names))
+    name_words = _SEPARATORS.split(method.casefold())
+    names_to_match = ("".join(name_words), *name_words)
+    rules = (
+        rule for prefix, rule in _RULES[provider].items() if any(name.startswith(prefix) for name in names_to_match)
+    )
     return next(rules, ANYTHING_GOES)
 
 

@@ -41,11 +41,14 @@ class AmountNotExact(Refused):
     code = "amount-not-exact"
 
     def __init__(self, provider: Provider, amount: Money, finest: Money) -> None:
-        lower = Money(amount.minor - amount.minor % finest.minor, amount.currency)
-        instead = f"Refund {lower} instead" if lower else f"The least that can be refunded is {finest}"
+        """`finest`: the smallest amount that the provider can represent."""
+        rounded_down = Money(amount.minor - amount.minor % finest.minor, amount.currency)
+        alternative = (
+            f"Refund {rounded_down} instead" if rounded_down else f"The least that can be refunded is {finest}"
+        )
         super().__init__(
             f"{provider.label} cannot be asked for {amount}: it takes {amount.currency} in steps of {finest.number}.",
-            hint=f"{instead}; what is finer can only be returned in another way.",
+            hint=f"{alternative}; what is finer can only be returned in another way.",
             context={"provider": provider.value, "amount": amount.number, "currency": amount.currency.code},
         )
 
@@ -54,26 +57,28 @@ class UnreadableAmount(ValueError):
     """An amount reported by a provider that the books cannot represent exactly."""
 
 
-def wire_unit(provider: Provider, of: Currency) -> WireUnit:
-    return _EXCEPTIONS[provider].get(of.code, WireUnit(of.exponent))
+def wire_unit(provider: Provider, of_currency: Currency) -> WireUnit:
+    return _EXCEPTIONS[provider].get(of_currency.code, WireUnit(of_currency.exponent))
 
 
 def to_provider_minor(provider: Provider, amount: Money) -> int:
     """The amount in the provider's minor units. Raises AmountNotExact."""
     unit = wire_unit(provider, amount.currency)
-    finest = _finest(unit, amount.currency)
-    if amount.minor % finest:
-        raise AmountNotExact(provider, amount, Money(finest, amount.currency))
+    finest_minor = _finest(unit, amount.currency)
+    if amount.minor % finest_minor:
+        raise AmountNotExact(provider, amount, Money(finest_minor, amount.currency))
     return int(amount.minor * 10**unit.exponent // 10**amount.currency.exponent)
 
 
-def from_provider_minor(provider: Provider, minor: int, of: Currency) -> Money:
+def from_provider_minor(provider: Provider, provider_minor: int, of_currency: Currency) -> Money:
     """A provider's amount in the books' units. Raises UnreadableAmount."""
-    scaled = minor * 10**of.exponent
-    whole = 10 ** wire_unit(provider, of).exponent
-    if scaled % whole:
-        raise UnreadableAmount(f"{minor} of {provider.label}'s units of {of} is no whole number of the books' units")
-    return Money(int(scaled // whole), of)
+    scaled_minor = provider_minor * 10**of_currency.exponent
+    minor_per_major = 10 ** wire_unit(provider, of_currency).exponent
+    if scaled_minor % minor_per_major:
+        raise UnreadableAmount(
+            f"{provider_minor} of {provider.label}'s units of {of_currency} is no whole number of the books' units"
+        )
+    return Money(int(scaled_minor // minor_per_major), of_currency)
 
 
 def is_too_fine(provider: Provider, amount: Money) -> bool:
@@ -81,7 +86,7 @@ def is_too_fine(provider: Provider, amount: Money) -> bool:
     return 0 < amount.minor < _finest(wire_unit(provider, amount.currency), amount.currency)
 
 
-def _finest(unit: WireUnit, of: Currency) -> int:
+def _finest(unit: WireUnit, of_currency: Currency) -> int:
     """The smallest amount that the provider can represent, in the books' units."""
-    coarse: int = 10**of.exponent * unit.step
-    return coarse // gcd(coarse, 10**unit.exponent)
+    scaled_step: int = 10**of_currency.exponent * unit.step
+    return scaled_step // gcd(scaled_step, 10**unit.exponent)

@@ -26,20 +26,22 @@ class UnknownReason(Refused):
 
     code = "unknown-reason"
 
-    def __init__(self, word: str) -> None:
-        near = did_you_mean(_slug(word), list(RefundReason))
+    def __init__(self, typed_reason: str) -> None:
+        suggestion = did_you_mean(_slug(typed_reason), list(RefundReason))
         choices = ", ".join(RefundReason)
-        what = f"{word[:60]!a} is not a reason for a refund." if word else "A refund needs a reason."
-        super().__init__(what, hint=f"{near} One of: {choices}.".strip(), context={"reason": word[:60]})
+        message = f"{typed_reason[:60]!a} is not a reason for a refund." if typed_reason else "A refund needs a reason."
+        super().__init__(
+            message, hint=f"{suggestion} One of: {choices}.".strip(), context={"reason": typed_reason[:60]}
+        )
 
 
-def parse_reason(word: str) -> RefundReason:
+def parse_reason(typed_reason: str) -> RefundReason:
     """A reason by its word or its label, in any case. Raises UnknownReason."""
     try:
-        return RefundReason(_slug(word))
+        return RefundReason(_slug(typed_reason))
     except ValueError:
-        raise UnknownReason(word) from None
+        raise UnknownReason(typed_reason) from None
 
 
-def _slug(word: str) -> str:
-    return "-".join(word.strip().lower().replace("_", " ").replace("-", " ").split())
+def _slug(typed_reason: str) -> str:
+    return "-".join(typed_reason.strip().lower().replace("_", " ").replace("-", " ").split())

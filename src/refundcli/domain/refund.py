@@ -67,9 +67,9 @@ class OutOfBand:
     @property
     def words(self) -> str:
         """`bank transfer SEPA 1, returned 2026-10-02`; empty where nothing was entered."""
-        way = " ".join(filter(None, (self.method, self.reference)))
-        day = f"returned {self.refunded_on}" if self.refunded_on else ""
-        return ", ".join(filter(None, (way, day)))
+        method_words = " ".join(filter(None, (self.method, self.reference)))
+        day_words = f"returned {self.refunded_on}" if self.refunded_on else ""
+        return ", ".join(filter(None, (method_words, day_words)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,8 @@ class Refund:
     @property
     def is_made_at_provider(self) -> bool:
         """Is it the record of a provider's own refund that has not been reported as failed (R12)?"""
-        failed = self.failed_at and not (self.succeeded_at and self.succeeded_at > self.failed_at)
-        return self.kind is RefundKind.RECORD and bool(self.provider_reference) and not failed
+        has_failed = self.failed_at and not (self.succeeded_at and self.succeeded_at > self.failed_at)
+        return self.kind is RefundKind.RECORD and bool(self.provider_reference) and not has_failed
 
     @property
     def has_failed_at_provider(self) -> bool:
@@ -149,8 +149,8 @@ class Refund:
     @property
     def succeeded_after_failure(self) -> bool:
         """Did the provider report a success dated after the failure (R14)?"""
-        failed_late = self.state is RefundState.FAILED and self.succeeded_at and self.failed_at
-        return bool(failed_late and self.succeeded_at and self.failed_at and self.succeeded_at > self.failed_at)
+        has_both_outcomes = self.state is RefundState.FAILED and self.succeeded_at and self.failed_at
+        return bool(has_both_outcomes and self.succeeded_at and self.failed_at and self.succeeded_at > self.failed_at)
 
     @property
     def needs_acknowledgement_after_all(self) -> bool:

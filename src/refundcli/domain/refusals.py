@@ -55,12 +55,12 @@ class ClosingUnfinished(RuleRefusal):
     rule = "R9"
 
     def __init__(self, invoice: "Invoice", closing: "Closing") -> None:
-        where = closing.provider.label
+        provider_label = closing.provider.label
         super().__init__(
             invoice,
-            f"{where} was asked to have {invoice.number} {closing.past_tense} and has not confirmed it yet.",
-            why=f"being {closing.past_tense} at {where}, not confirmed",
-            hint=f"refundcli resume {closing.id}     (asks {where}; sends only what never arrived there)",
+            f"{provider_label} was asked to have {invoice.number} {closing.past_tense} and has not confirmed it yet.",
+            why=f"being {closing.past_tense} at {provider_label}, not confirmed",
+            hint=f"refundcli resume {closing.id}     (asks {provider_label}; sends only what never arrived there)",
         )
         self.context["closing"] = closing.id
 
@@ -109,21 +109,21 @@ class NothingToRefund(RuleRefusal):
     rule = "R3"
 
     def __init__(self, invoice: "Invoice") -> None:
-        reserved = f", {invoice.reserved} is reserved" if invoice.reserved else ""
-        credited = f", {invoice.credited} was credited to the customer's balance" if invoice.credited else ""
+        reserved_words = f", {invoice.reserved} is reserved" if invoice.reserved else ""
+        credited_words = f", {invoice.credited} was credited to the customer's balance" if invoice.credited else ""
         late_failure = next(
             (refund for refund in invoice.refunds if refund.holding and refund.needs_acknowledgement), None
         )
-        show = f"refundcli invoice show {invoice.number}   lists its refunds"
+        show_command = f"refundcli invoice show {invoice.number}   lists its refunds"
         super().__init__(
             invoice,
             f"{invoice.number} has nothing left to refund: "
-            f"{invoice.refunded} of {invoice.paid} is refunded{reserved}{credited}.",
+            f"{invoice.refunded} of {invoice.paid} is refunded{reserved_words}{credited_words}.",
             why="nothing is left",
             # A refund that failed late keeps its amount reserved until it is acknowledged (R14).
             hint=f"Refund {late_failure.id} failed. To release its amount: refundcli acknowledge {late_failure.id}"
             if late_failure
-            else show,
+            else show_command,
         )
 
 
@@ -132,11 +132,11 @@ class UseRefund(RuleRefusal):
     rule = "R1"
 
     def __init__(self, invoice: "Invoice", payment: "Payment", intent: "Intent") -> None:
-        through = payment.provider.label if payment.provider else "the provider"
+        provider = payment.provider.label if payment.provider else "the provider"
         super().__init__(
             invoice,
-            f"{invoice.number} was paid through {through}: refund returns the money, mark-refunded only records it.",
-            why=f"paid through {through}: refund returns the money",
+            f"{invoice.number} was paid through {provider}: refund returns the money, mark-refunded only records it.",
+            why=f"paid through {provider}: refund returns the money",
             hint=_command("refund", invoice, intent.amount, intent.reason),
         )
         if payment.taken_by_dispute:
@@ -149,16 +149,16 @@ class NotAutoRefundable(RuleRefusal):
 
     def __init__(self, invoice: "Invoice", payment: "Payment", intent: "Intent") -> None:
         why = payment.why_not_auto_refundable
-        dashboard = f"Return the money in {payment.provider.label}'s dashboard, then: " if payment.provider else ""
-        mark = _command("mark-refunded", invoice, intent.amount, intent.reason)
+        dashboard_step = f"Return the money in {payment.provider.label}'s dashboard, then: " if payment.provider else ""
+        record_command = _command("mark-refunded", invoice, intent.amount, intent.reason)
         if payment.taken_by_dispute and not payment.refundable:
             # The bank has returned it.
-            dashboard, mark = "", _record_chargeback(invoice)
+            dashboard_step, record_command = "", _record_chargeback(invoice)
         super().__init__(
             invoice,
             f"{invoice.number} cannot be refunded from here: {why}.",
             why=why,
-            hint=f"{dashboard}{mark}",
+            hint=f"{dashboard_step}{record_command}",
         )
         self.context["rule"] = "R12" if payment.provider else "R2"
 
@@ -168,11 +168,11 @@ class CurrentlyProcessing(RuleRefusal):
     rule = "R10"
 
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
-        where = payment.provider.label if payment.provider else "the provider"
+        provider_label = payment.provider.label if payment.provider else "the provider"
         super().__init__(
             invoice,
-            f"Currently processing: {where} has not finished a payment of {invoice.number}.",
-            why=f"being processed at {where}",
+            f"Currently processing: {provider_label} has not finished a payment of {invoice.number}.",
+            why=f"being processed at {provider_label}",
             hint=f"Wait a few minutes, then: refundcli invoice show {invoice.number}",
         )
 
@@ -240,17 +240,19 @@ class UnreviewedEvent(RuleRefusal):
     rule = "R13"
 
     def __init__(self, invoice: "Invoice", update: "Unreviewed") -> None:
-        who, number = update.provider.label, update.event_id
+        provider_label, event_id = update.provider.label, update.event_id
         if not update.needs_a_person:
             # Waiting, or stored before its payment was imported: only unreviewed updates can be acknowledged.
-            message = f"{who} reported {update.word} about the payment of {invoice.number}; it is not applied yet."
+            message = (
+                f"{provider_label} reported {update.word} about the payment of {invoice.number}; it is not applied yet."
+            )
             hint = "refundcli events apply"
         else:
-            message = f"{who} reported {update.word} about the payment of {invoice.number}: {update.why}."
-            hint = f"refundcli events show {number}, then: {review_command(number, update.word)}"
-        state = "is not applied yet" if update.is_waiting else "is unreviewed"
-        super().__init__(invoice, message, why=f"event {number} ({update.word}) {state}", hint=hint)
-        self.context["event"] = number
+            message = f"{provider_label} reported {update.word} about the payment of {invoice.number}: {update.why}."
+            hint = f"refundcli events show {event_id}, then: {review_command(event_id, update.word)}"
+        state_words = "is not applied yet" if update.is_waiting else "is unreviewed"
+        super().__init__(invoice, message, why=f"event {event_id} ({update.word}) {state_words}", hint=hint)
+        self.context["event"] = event_id
 
 
 class UnsupportedRefund(RuleRefusal):
@@ -260,18 +262,20 @@ class UnsupportedRefund(RuleRefusal):
     rule = "R12"
 
     def __init__(self, invoice: "Invoice", payment: "Payment", why: str, intent: "Intent | None" = None) -> None:
-        where = payment.provider.label if payment.provider else "the provider"
-        record = f"refundcli mark-refunded {invoice.number} --amount AMOUNT --reason REASON"
+        provider_label = payment.provider.label if payment.provider else "the provider"
+        record_command = f"refundcli mark-refunded {invoice.number} --amount AMOUNT --reason REASON"
         if intent:
-            record = _command("mark-refunded", invoice, intent.amount, intent.reason)
-        record = f"{record} --reference ID"
-        # A reason that is a whole sentence already says where to return the money.
+            record_command = _command("mark-refunded", invoice, intent.amount, intent.reason)
+        record_command = f"{record_command} --reference ID"
+        # A `why` that is a whole sentence already says where to return the money.
         is_whole = why.endswith(".")
         super().__init__(
             invoice,
             f"{invoice.number} cannot be refunded from here{f'. {why}' if is_whole else f': {why}.'} Nothing was sent.",
             why=why.rstrip("."),
-            hint=f"Then: {record}" if is_whole else f"Refund it in {where}'s dashboard, then: {record}",
+            hint=f"Then: {record_command}"
+            if is_whole
+            else f"Refund it in {provider_label}'s dashboard, then: {record_command}",
         )
 
 
@@ -286,16 +290,16 @@ class OverRefund(RuleRefusal):
         remaining: Money,
         *,
         reason: RefundReason | None,
-        action: str = "refund",
+        command: str = "refund",
         payment: str = "",
     ) -> None:
         """`payment`: the one that the operator named, if any."""
-        of = f" --payment {shlex.quote(payment)}" if payment else ""
+        payment_option = f" --payment {shlex.quote(payment)}" if payment else ""
         super().__init__(
             invoice,
             f"{invoice.number} has {remaining} left to refund; {requested} was requested.",
             why=f"{remaining} is left",
-            hint=f"{_command(action, invoice, remaining, reason)}{of}",
+            hint=f"{_command(command, invoice, remaining, reason)}{payment_option}",
         )
         self.context |= {
             "requested": requested.number,
@@ -310,22 +314,22 @@ class PossibleDuplicate(RuleRefusal):
     code = "possible-duplicate"
     rule = "R5"
 
-    def __init__(self, invoice: "Invoice", earlier: "Refund", *, again: str = "refund") -> None:
-        verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
+    def __init__(self, invoice: "Invoice", earlier: "Refund", *, repeat_verb: str = "refund") -> None:
+        past_verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
         super().__init__(
             invoice,
-            f"{earlier.amount} of the same payment of {invoice.number} was already {verb} at "
+            f"{earlier.amount} of the same payment of {invoice.number} was already {past_verb} at "
             f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state}).",
-            why=f"the same amount was {verb} minutes ago",
-            hint=f"To {again} it again, add --allow-duplicate or another --request-key.",
+            why=f"the same amount was {past_verb} minutes ago",
+            hint=f"To {repeat_verb} it again, add --allow-duplicate or another --request-key.",
         )
         self.context["refund"] = earlier.id
 
 
-def _command(action: str, invoice: "Invoice", amount: Money | None, reason: RefundReason | None) -> str:
+def _command(command: str, invoice: "Invoice", amount: Money | None, reason: RefundReason | None) -> str:
     """The whole command with what the operator typed; no amount means --full."""
-    how_much = f"--amount {amount.number}" if amount else "--full"
-    return f"refundcli {action} {shlex.quote(invoice.number)} {how_much} --reason {reason or 'REASON'}"
+    amount_option = f"--amount {amount.number}" if amount else "--full"
+    return f"refundcli {command} {shlex.quote(invoice.number)} {amount_option} --reason {reason or 'REASON'}"
 
 
 def _record_chargeback(invoice: "Invoice") -> str:
@@ -334,9 +338,12 @@ def _record_chargeback(invoice: "Invoice") -> str:
 
 def _for_unpaid(invoice: "Invoice") -> str:
     """The next step for an unpaid invoice."""
-    void, write_off = f"refundcli void {invoice.number}", f"refundcli uncollectible {invoice.number}"
-    by_status = {InvoiceStatus.OPEN: f"{void}   or   {write_off}", InvoiceStatus.UNCOLLECTIBLE: void}
-    return by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what can be done")
+    void_command, write_off_command = f"refundcli void {invoice.number}", f"refundcli uncollectible {invoice.number}"
+    command_by_status = {
+        InvoiceStatus.OPEN: f"{void_command}   or   {write_off_command}",
+        InvoiceStatus.UNCOLLECTIBLE: void_command,
+    }
+    return command_by_status.get(invoice.status, f"refundcli invoice show {invoice.number}   shows what can be done")
 
 
 # Several refusals at once are reported in this order; the first gives the code.

@@ -57,32 +57,39 @@ def count_shares(
     A refund that only one share can have funded counts as refunded there. One that several may have funded is reserved
     on each of them.
     """
-    confirmed = [external for external in externals if not external.is_held]
+    confirmed_externals = [external for external in externals if not external.is_held]
     held_sum = sum(external.amount for external in externals if external.is_held)
-    own = {share.payment_id: _own(share, confirmed) for share in shares}
-    returned = {share.payment_id: min(own[share.payment_id], _most_returned(share)) for share in shares}
-    room = {share.payment_id: max(_free(share) - returned[share.payment_id], 0) for share in shares}
-    in_opening = {share.payment_id: _in_opening(share, confirmed) for share in shares}
-    unassigned = sum(external.amount for external in confirmed if not external.is_assigned) - sum(in_opening.values())
+    own_by_share = {share.payment_id: _own(share, confirmed_externals) for share in shares}
+    returned_by_share = {
+        share.payment_id: min(own_by_share[share.payment_id], _most_returned(share)) for share in shares
+    }
+    room_by_share = {share.payment_id: max(_free(share) - returned_by_share[share.payment_id], 0) for share in shares}
+    opening_by_share = {share.payment_id: _in_opening(share, confirmed_externals) for share in shares}
+    unassigned_sum = sum(external.amount for external in confirmed_externals if not external.is_assigned) - sum(
+        opening_by_share.values()
+    )
     # The other shares funded what exceeds the refund's own share.
-    somewhere = unassigned + sum(own.values()) - sum(returned.values())
-    lost = max(taken_by_disputes - sum(share.recorded for share in shares), 0)
-    left_of_all = max(sum(room.values()) - somewhere, 0)
-    sums = []
-    for place, share in enumerate(shares):
-        of = share.payment_id
-        certain = min(room[of], max(somewhere - _others(room, of), 0))
-        room_left = room[of] - certain
-        doubtful = _others(in_opening, of)
-        reserved = min(somewhere - certain + doubtful + held_sum, room_left)
-        beyond = max(somewhere - sum(room.values()), 0) if place == 0 else 0
-        lost_beyond = max(lost - left_of_all, 0) if place == 0 else 0
-        sums.append(
+    unplaced_sum = unassigned_sum + sum(own_by_share.values()) - sum(returned_by_share.values())
+    lost_sum = max(taken_by_disputes - sum(share.recorded for share in shares), 0)
+    room_left_in_all = max(sum(room_by_share.values()) - unplaced_sum, 0)
+    share_sums = []
+    for share_number, share in enumerate(shares):
+        payment_id = share.payment_id
+        certain_amount = min(room_by_share[payment_id], max(unplaced_sum - _others(room_by_share, payment_id), 0))
+        room_left = room_by_share[payment_id] - certain_amount
+        doubtful_amount = _others(opening_by_share, payment_id)
+        reserved_amount = min(unplaced_sum - certain_amount + doubtful_amount + held_sum, room_left)
+        excess = max(unplaced_sum - sum(room_by_share.values()), 0) if share_number == 0 else 0
+        lost_excess = max(lost_sum - room_left_in_all, 0) if share_number == 0 else 0
+        share_sums.append(
             ShareSums(
-                of, share.promised + reserved, returned[of] + certain + beyond, min(lost, room_left) + lost_beyond
+                payment_id,
+                share.promised + reserved_amount,
+                returned_by_share[payment_id] + certain_amount + excess,
+                min(lost_sum, room_left) + lost_excess,
             )
         )
-    return sums
+    return share_sums
 
 
 def _free(share: ShareFacts) -> int:
@@ -94,25 +101,34 @@ def _most_returned(share: ShareFacts) -> int:
     return max(_free(share), share.opening)
 
 
-def _own(share: ShareFacts, confirmed: Iterable[ExternalFacts]) -> int:
+def _own(share: ShareFacts, confirmed_externals: Iterable[ExternalFacts]) -> int:
     """What was certainly refunded of this share: the imported figure, and what was assigned to it since."""
-    before, later = _assigned(share, confirmed)
-    return max(share.opening, before) + later
+    before_import, since_import = _assigned(share, confirmed_externals)
+    return max(share.opening, before_import) + since_import
 
 
-def _in_opening(share: ShareFacts, confirmed: Iterable[ExternalFacts]) -> int:
+def _in_opening(share: ShareFacts, confirmed_externals: Iterable[ExternalFacts]) -> int:
     """How much of the unassigned refunds is in the share's imported figure."""
-    mine = [external for external in confirmed if external.payment_id == share.payment_id and not external.is_assigned]
-    before, _ = _assigned(share, confirmed)
-    return min(sum(external.amount for external in mine if external.is_in_opening), max(share.opening - before, 0))
+    unassigned_externals = [
+        external
+        for external in confirmed_externals
+        if external.payment_id == share.payment_id and not external.is_assigned
+    ]
+    assigned_before_import, _ = _assigned(share, confirmed_externals)
+    return min(
+        sum(external.amount for external in unassigned_externals if external.is_in_opening),
+        max(share.opening - assigned_before_import, 0),
+    )
 
 
-def _assigned(share: ShareFacts, confirmed: Iterable[ExternalFacts]) -> tuple[int, int]:
+def _assigned(share: ShareFacts, confirmed_externals: Iterable[ExternalFacts]) -> tuple[int, int]:
     """The assigned amounts from before the share was imported, and from later."""
-    mine = [external for external in confirmed if external.payment_id == share.payment_id and external.is_assigned]
-    before = sum(external.amount for external in mine if external.is_in_opening)
-    return before, sum(external.amount for external in mine) - before
+    assigned_externals = [
+        external for external in confirmed_externals if external.payment_id == share.payment_id and external.is_assigned
+    ]
+    before_import = sum(external.amount for external in assigned_externals if external.is_in_opening)
+    return before_import, sum(external.amount for external in assigned_externals) - before_import
 
 
-def _others(room: dict[int, int], payment_id: int) -> int:
-    return sum(room.values()) - room[payment_id]
+def _others(amount_by_share: dict[int, int], payment_id: int) -> int:
+    return sum(amount_by_share.values()) - amount_by_share[payment_id]

@@ -71,9 +71,9 @@ TRANSITIONS: dict[RefundState, frozenset[RefundState]] = {
 }
 
 
-def may_become(now: RefundState, then: RefundState) -> bool:
+def may_become(current_state: RefundState, new_state: RefundState) -> bool:
     """Is this change allowed? A later state outranks an earlier one and never reverts to it (I7)."""
-    return then in TRANSITIONS[now]
+    return new_state in TRANSITIONS[current_state]
 
 
 class ClosingState(StrEnum):

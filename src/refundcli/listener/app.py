@@ -48,30 +48,30 @@ class App:
 
     async def _respond(self, request: Request) -> Response:
         provider = self._provider_at(request.path)
-        allowed = ("POST",) if provider else ("GET", "HEAD")
+        allowed_methods = ("POST",) if provider else ("GET", "HEAD")
         if provider is None and request.path != "/health":
             return Response(404, "not found")
-        if request.method not in allowed:
-            return Response(405, "method not allowed", {"Allow": ", ".join(allowed)})
+        if request.method not in allowed_methods:
+            return Response(405, "method not allowed", {"Allow": ", ".join(allowed_methods)})
         return await self._deliver(provider, request) if provider else self._health()
 
     async def _deliver(self, provider: Provider, request: Request) -> Response:
         try:
-            verified = verify(provider, self.readers[provider], request.body, request.headers)
+            verified_delivery = verify(provider, self.readers[provider], request.body, request.headers)
         except DeliveryRejected as rejection:
-            for item in rejection.items:
-                self.rejections.add(provider, item.reason)
+            for rejected_item in rejection.items:
+                self.rejections.add(provider, rejected_item.reason)
             return _rejected(rejection.reason)
-        response = await self._stored(verified)
+        response = await self._stored(verified_delivery)
         if response.status == 200:
             # Otherwise it is redelivered, and counted then.
-            for item in verified.rejected:
-                self.rejections.add(provider, item.reason)
+            for rejected_item in verified_delivery.rejected:
+                self.rejections.add(provider, rejected_item.reason)
         return response
 
-    async def _stored(self, verified: VerifiedDelivery) -> Response:
+    async def _stored(self, verified_delivery: VerifiedDelivery) -> Response:
         try:
-            await asyncio.wait_for(asyncio.wrap_future(self.writer.store(verified.events)), _STORE_SECONDS)
+            await asyncio.wait_for(asyncio.wrap_future(self.writer.store(verified_delivery.events)), _STORE_SECONDS)
         except TooManyWaiting:
             return Response(503, "too many are waiting", _LATER)
         except Exception:  # the store could not be written; the writer has reported why
@@ -86,8 +86,8 @@ class App:
             "already_stored": self.writer.duplicate_count,
             "rejected": self.rejections.by_reason(),
         }
-        text = json.dumps({"ok": is_well, **counts})
-        return Response(200 if is_well else 503, text, content_type="application/json")
+        body_text = json.dumps({"ok": is_well, **counts})
+        return Response(200 if is_well else 503, body_text, content_type="application/json")
 
 
 def _rejected(reason: RejectionReason) -> Response:

@@ -37,10 +37,10 @@ class EventWorker:
     _new_events: threading.Event = field(default_factory=threading.Event)
     _ending: threading.Event = field(default_factory=threading.Event)
     # The last new event applied, and the last waiting event retried; None between two rounds.
-    _applied_to: int | None = None
-    _again_from: int | None = 0
-    _again_at: float = 0.0
-    _first_time: bool = True
+    _last_applied_id: int | None = None
+    _last_retried_id: int | None = 0
+    _next_round_at: float = 0.0
+    _is_first_round: bool = True
     _continued_at: float = 0.0
 
     def __post_init__(self) -> None:
@@ -49,8 +49,8 @@ class EventWorker:
     def start(self) -> None:
         self._thread.start()
 
-    def wake(self, new: int) -> None:
-        if new:
+    def wake(self, new_count: int) -> None:
+        if new_count:
             self._new_events.set()
 
     def stop(self) -> None:
@@ -65,49 +65,49 @@ class EventWorker:
                 self._new_events.clear()
                 self._apply_new()
                 self._retry_waiting()
-                if self._again_from is None:
-                    self._new_events.wait(max(self._again_at - time.monotonic(), 0))
+                if self._last_retried_id is None:
+                    self._new_events.wait(max(self._next_round_at - time.monotonic(), 0))
             except Exception as error:
                 self.trouble(error)
                 self._ending.wait(_AFTER_TROUBLE_SECONDS)
 
     def _apply_new(self) -> None:
-        if self._applied_to is None:
+        if self._last_applied_id is None:
             # Older events are retried with the waiting ones.
-            newest = self.books.read(lambda tx: tx.events(EventFilter(limit=1)))
-            self._applied_to = newest[0].id if newest else 0
+            newest_events = self.books.read(lambda tx: tx.events(EventFilter(limit=1)))
+            self._last_applied_id = newest_events[0].id if newest_events else 0
         outcomes = self.apply(
-            books=self.books, after=self._applied_to, may_continue=self._may_continue, at_once=_AT_ONCE
+            books=self.books, after=self._last_applied_id, may_continue=self._may_continue, at_once=_AT_ONCE
         )
-        self._applied_to = outcomes.last_id
+        self._last_applied_id = outcomes.last_id
         self.applied(outcomes)
 
     def _retry_waiting(self) -> None:
         """Retry one batch of waiting events, so that new ones are not delayed."""
-        if self._again_from is None:
-            if time.monotonic() < self._again_at:
+        if self._last_retried_id is None:
+            if time.monotonic() < self._next_round_at:
                 return
-            self._again_from = 0
-        rounds = iter((self._may_continue(), False))
-        young = waits_or_is_young(since=self.clock.now() - _YOUNG)
+            self._last_retried_id = 0
+        may_continue_answers = iter((self._may_continue(), False))
+        selects_event = waits_or_is_young(since=self.clock.now() - _YOUNG)
         outcomes = self.apply(
             books=self.books,
-            after=self._again_from,
-            may_continue=lambda: next(rounds),
+            after=self._last_retried_id,
+            may_continue=lambda: next(may_continue_answers),
             at_once=_AT_ONCE,
-            selects=(lambda event: True) if self._first_time else young,
+            selects=(lambda event: True) if self._is_first_round else selects_event,
         )
         self.applied(outcomes)
-        if outcomes.last_id == self._again_from and not self._ending.is_set():
-            self._again_from, self._first_time = None, False
-            self._again_at = time.monotonic() + _AGAIN_SECONDS
+        if outcomes.last_id == self._last_retried_id and not self._ending.is_set():
+            self._last_retried_id, self._is_first_round = None, False
+            self._next_round_at = time.monotonic() + _AGAIN_SECONDS
         else:
-            self._again_from = outcomes.last_id
+            self._last_retried_id = outcomes.last_id
 
     def _may_continue(self) -> bool:
         """Wait while events are stored, up to a limit; False when ending."""
-        took = time.monotonic() - self._continued_at
-        patience = max(_PATIENCE_SECONDS, took * _STORING_TO_APPLYING)
-        self.nothing_to_store.wait(min(patience, _LONGEST_PATIENCE_SECONDS))
+        seconds_applying = time.monotonic() - self._continued_at
+        most_seconds = max(_PATIENCE_SECONDS, seconds_applying * _STORING_TO_APPLYING)
+        self.nothing_to_store.wait(min(most_seconds, _LONGEST_PATIENCE_SECONDS))
         self._continued_at = time.monotonic()
         return not self._ending.is_set()

@@ -48,9 +48,9 @@ class EventWriter:
     # No delivery arrived for a moment.
     is_idle: threading.Event = field(default_factory=threading.Event)
     _waiting: "queue.Queue[Delivery | None]" = field(default_factory=lambda: queue.Queue(_MOST_WAITING))
-    _characters: int = 0
+    _waiting_characters: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _last_size: int = 0
+    _last_batch_size: int = 0
 
     def __post_init__(self) -> None:
         self.is_idle.set()
@@ -69,61 +69,63 @@ class EventWriter:
     def is_well(self) -> bool:
         return self._thread.is_alive() and not self.is_troubled
 
-    def store(self, delivered: Sequence[NewEvent]) -> "Future[None]":
+    def store(self, events: Sequence[NewEvent]) -> "Future[None]":
         """A future that is done once the events are stored. Raises TooManyWaiting."""
-        stored: Future[None] = Future()
+        stored_future: Future[None] = Future()
         # Not cancellable: the events are stored even if the caller stops waiting.
-        stored.set_running_or_notify_cancel()
-        size = _size(delivered)
+        stored_future.set_running_or_notify_cancel()
+        characters = _size(events)
         with self._lock:
-            if self._characters + size > _MOST_WAITING_CHARACTERS:
+            if self._waiting_characters + characters > _MOST_WAITING_CHARACTERS:
                 raise TooManyWaiting
             try:
-                self._waiting.put_nowait((delivered, stored))
+                self._waiting.put_nowait((events, stored_future))
             except queue.Full:
                 raise TooManyWaiting from None
-            self._characters += size
+            self._waiting_characters += characters
         self.is_idle.clear()
-        return stored
+        return stored_future
 
     def _run(self) -> None:
-        ending = False
-        while not ending:
-            batch, ending = self._next_batch()
+        is_last_batch = False
+        while not is_last_batch:
+            batch, is_last_batch = self._next_batch()
             if batch:
                 self._store(batch)
             elif self._waiting.empty():
                 self.is_idle.set()
             try:
-                self.rejections.write(at_once=ending)
+                self.rejections.write(at_once=is_last_batch)
             except Exception as error:
                 self.trouble(error)
 
     def _next_batch(self) -> tuple[list[Delivery], bool]:
         """The next deliveries, and whether they are the last."""
         batch: list[Delivery] = []
-        count, until, ending = 0, 0.0, False
-        while count < _MOST_IN_ONE:
+        event_count, gather_until, is_last_batch = 0, 0.0, False
+        while event_count < _MOST_IN_ONE:
             try:
                 delivery = (
-                    self._waiting.get(timeout=self._quiet_seconds()) if not batch else self._another(len(batch), until)
+                    self._waiting.get(timeout=self._quiet_seconds())
+                    if not batch
+                    else self._another(len(batch), gather_until)
                 )
             except queue.Empty:
                 break
             if delivery is None:
-                ending = True
+                is_last_batch = True
                 break
-            until = until or time.monotonic() + _GATHER_SECONDS
+            gather_until = gather_until or time.monotonic() + _GATHER_SECONDS
             batch.append(delivery)
-            count += len(delivery[0])
-        self._last_size = len(batch)
+            event_count += len(delivery[0])
+        self._last_batch_size = len(batch)
         with self._lock:
-            self._characters -= sum(_size(delivered) for delivered, _ in batch)
-        return batch, ending
+            self._waiting_characters -= sum(_size(events) for events, _ in batch)
+        return batch, is_last_batch
 
-    def _another(self, so_far: int, until: float) -> Delivery | None:
-        seconds_left = until - time.monotonic()
-        if so_far < self._last_size and seconds_left > 0:
+    def _another(self, delivery_count: int, gather_until: float) -> Delivery | None:
+        seconds_left = gather_until - time.monotonic()
+        if delivery_count < self._last_batch_size and seconds_left > 0:
             return self._waiting.get(timeout=seconds_left)
         return self._waiting.get_nowait()
 
@@ -131,18 +133,18 @@ class EventWriter:
         return _REST_SECONDS if self.is_idle.is_set() else _QUIET_SECONDS
 
     def _store(self, batch: Sequence[Delivery]) -> None:
-        delivered = [event for delivery_events, _ in batch for event in delivery_events]
+        events = [event for delivery_events, _ in batch for event in delivery_events]
         try:
-            new = store_events(delivered, books=self.books)
+            new_count = store_events(events, books=self.books)
         except Exception as error:
             self._not_stored(batch, error)
             return
         self.is_troubled = False
-        self.stored_count += new
-        self.duplicate_count += len(delivered) - new
+        self.stored_count += new_count
+        self.duplicate_count += len(events) - new_count
         for _, future in batch:
             future.set_result(None)
-        self.stored(new)
+        self.stored(new_count)
 
     def _not_stored(self, batch: Sequence[Delivery], error: Exception) -> None:
         """Store the deliveries one by one, so that one that the store refuses does not block the others."""
@@ -156,5 +158,5 @@ class EventWriter:
         self.trouble(error)
 
 
-def _size(delivered: Sequence[NewEvent]) -> int:
-    return sum(len(event.payload) for event in delivered)
+def _size(events: Sequence[NewEvent]) -> int:
+    return sum(len(event.payload) for event in events)

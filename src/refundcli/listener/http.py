@@ -96,10 +96,10 @@ class Server:
             with suppress(RuntimeError):  # the loop has ended already
                 self._loop.call_soon_threadsafe(self._stopped.set)
 
-    async def serve(self, listener: socket.socket, *, stop_seconds: float) -> None:
+    async def serve(self, listening_socket: socket.socket, *, stop_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        listener.setblocking(False)
-        accepting = self._loop.create_task(self._accept_all(listener))
+        listening_socket.setblocking(False)
+        accepting = self._loop.create_task(self._accept_all(listening_socket))
         if not self.is_stopping:
             await self._stopped.wait()
         accepting.cancel()
@@ -112,14 +112,14 @@ class Server:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1)
 
-    async def _accept_all(self, listener: socket.socket) -> None:
+    async def _accept_all(self, listening_socket: socket.socket) -> None:
         """Accept one by one, dropping the oldest for each new one, so that the process never runs out of open files."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                line, _ = await loop.sock_accept(listener)
+                client_socket, _ = await loop.sock_accept(listening_socket)
                 self._make_room(self.limits.waiting - 1)
-                connection = await self._open(line)
+                connection = await self._open(client_socket)
             except OSError:
                 # The client is gone, or other parts of this process use the open files.
                 self._make_room(len(self._waiting) - 1)
@@ -130,10 +130,10 @@ class Server:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
-    async def _open(self, line: socket.socket) -> "_Connection":
+    async def _open(self, client_socket: socket.socket) -> "_Connection":
         loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(limit=_READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, line)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, client_socket)
         return _Connection(self, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
     async def _serve(self, connection: "_Connection") -> None:
@@ -142,9 +142,9 @@ class Server:
         finally:
             self.forget(connection)
 
-    def _make_room(self, most: int) -> None:
+    def _make_room(self, most_waiting: int) -> None:
         """Drop the oldest waiting connections."""
-        while len(self._waiting) > max(most, 0):
+        while len(self._waiting) > max(most_waiting, 0):
             next(iter(self._waiting)).drop()
 
     def waits(self, connection: "_Connection") -> None:
@@ -179,9 +179,9 @@ class _Connection:
 
     async def serve(self) -> None:
         try:
-            seconds = self._server.limits.head_seconds
-            while await self._exchange(seconds):
-                seconds = self._server.limits.idle_seconds
+            head_seconds = self._server.limits.head_seconds
+            while await self._exchange(head_seconds):
+                head_seconds = self._server.limits.idle_seconds
                 self._server.waits(self)
         except (OSError, EOFError, TimeoutError):
             pass
@@ -192,11 +192,11 @@ class _Connection:
             with suppress(OSError):
                 await self._writer.wait_closed()
 
-    async def _exchange(self, seconds: float) -> bool:
+    async def _exchange(self, head_seconds: float) -> bool:
         """One request and its response; true if another may follow."""
         try:
-            head = await self._head(seconds)
-            request = Request(*head, await self._whole_body(*head))
+            method_path_headers = await self._head(head_seconds)
+            request = Request(*method_path_headers, await self._whole_body(*method_path_headers))
         except BadRequest as problem:
             self._server.bad_request(problem)
             response = problem.response
@@ -209,22 +209,22 @@ class _Connection:
             return Response(503, "too many at once", {"Retry-After": "5"})
         return await self._server.handler(request)
 
-    async def _head(self, seconds: float) -> tuple[str, str, dict[str, str]]:
+    async def _head(self, head_seconds: float) -> tuple[str, str, dict[str, str]]:
         """The method, the path and the headers. Raises BadRequest, EOFError, TimeoutError."""
         self.is_silent = not self._http.trailing_data[0]
-        async with asyncio.timeout(seconds) as limit:
+        async with asyncio.timeout(head_seconds) as head_timeout:
             while (event := self._next_event()) is h11.NEED_DATA:
                 await self._receive()
                 if self.is_silent:
                     self.is_silent = False
-                    limit.reschedule(asyncio.get_running_loop().time() + self._server.limits.head_seconds)
+                    head_timeout.reschedule(asyncio.get_running_loop().time() + self._server.limits.head_seconds)
         if not isinstance(event, h11.Request):
             raise EOFError
         self._method = event.method.decode("latin-1")
         headers: dict[str, str] = {}
         for name, value in event.headers:
-            key, text = name.decode("latin-1"), value.decode("latin-1")
-            headers[key] = f"{headers[key]},{text}" if key in headers else text
+            header_name, header_text = name.decode("latin-1"), value.decode("latin-1")
+            headers[header_name] = f"{headers[header_name]},{header_text}" if header_name in headers else header_text
         path = event.target.decode("latin-1").partition("?")[0]
         if event.http_version not in (b"1.0", b"1.1"):
             raise BadRequest(Response(505, "unknown version of HTTP", closes=True), path)
@@ -234,27 +234,27 @@ class _Connection:
         return self._method, path, headers
 
     async def _whole_body(self, _method: str, path: str, headers: Mapping[str, str]) -> bytes:
-        most = self._server.limits.body_bytes
+        most_bytes = self._server.limits.body_bytes
         too_large = BadRequest(Response(413, "too-large", closes=True), path)
-        declared = headers.get("content-length", "0")
-        if len(declared) > 12 or int(declared) > most:
+        declared_length = headers.get("content-length", "0")
+        if len(declared_length) > 12 or int(declared_length) > most_bytes:
             raise too_large
-        pieces, size = list[bytes](), 0
+        body_pieces, body_size = list[bytes](), 0
         try:
             async with asyncio.timeout(self._server.limits.body_seconds):
                 while not isinstance(event := self._next_event(path), h11.EndOfMessage):
                     if isinstance(event, h11.Data):
-                        size += len(event.data)
-                        pieces.append(bytes(event.data))
+                        body_size += len(event.data)
+                        body_pieces.append(bytes(event.data))
                     elif event is h11.NEED_DATA:
-                        await self._receive(continues=True)
+                        await self._receive(sends_continue=True)
                     else:
                         raise EOFError
-                    if size > most:
+                    if body_size > most_bytes:
                         raise too_large
         except TimeoutError:
             raise BadRequest(Response(408, "too slow", closes=True), path) from None
-        return b"".join(pieces)
+        return b"".join(body_pieces)
 
     def _next_event(self, path: str = "") -> object:
         try:
@@ -262,22 +262,22 @@ class _Connection:
         except h11.RemoteProtocolError as problem:
             raise BadRequest(Response(problem.error_status_hint, "not HTTP", closes=True), path) from None
 
-    async def _receive(self, *, continues: bool = False) -> None:
-        if continues and self._http.they_are_waiting_for_100_continue:
+    async def _receive(self, *, sends_continue: bool = False) -> None:
+        if sends_continue and self._http.they_are_waiting_for_100_continue:
             self._writer.write(self._http.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
-        data = await self._reader.read(_READ_BYTES)
-        if not data:
+        received = await self._reader.read(_READ_BYTES)
+        if not received:
             raise EOFError
-        self._http.receive_data(data)
+        self._http.receive_data(received)
 
     async def _send(self, response: Response) -> bool:
         closes = response.closes or self._server.is_stopping
-        body = response.text.encode()
+        body_bytes = response.text.encode()
         headers = [("Date", formatdate(usegmt=True)), ("Content-Type", response.content_type)]
-        headers += [("Content-Length", str(len(body))), *response.headers.items()]
+        headers += [("Content-Length", str(len(body_bytes))), *response.headers.items()]
         headers += [("Connection", "close")] if closes else []
         events: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
-        events += [] if self._method == "HEAD" else [h11.Data(data=body)]
+        events += [] if self._method == "HEAD" else [h11.Data(data=body_bytes)]
         self._writer.write(b"".join(self._http.send(event) or b"" for event in (*events, h11.EndOfMessage())))
         async with asyncio.timeout(_SEND_SECONDS):
             await self._writer.drain()
@@ -291,9 +291,9 @@ class _Connection:
     async def _linger(self) -> None:
         """Read on for a moment: closing with unread data would discard the response."""
         self._server.waits(self)
-        size = 0
+        discarded_bytes = 0
         with suppress(TimeoutError):
             self._writer.write_eof()
             async with asyncio.timeout(_LINGER_SECONDS):
-                while size < _LINGER_BYTES and (data := await self._reader.read(_READ_BYTES)):
-                    size += len(data)
+                while discarded_bytes < _LINGER_BYTES and (received := await self._reader.read(_READ_BYTES)):
+                    discarded_bytes += len(received)

@@ -39,16 +39,16 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # With an explicit protocol asyncio sets TCP_NODELAY, so small responses are sent at once.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening_socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening_socket.bind((host, port))
         # A burst waits in the system's queue (which may be shorter) instead of being refused.
-        listener.listen(4096)
+        listening_socket.listen(4096)
     except OSError:
-        listener.close()
+        listening_socket.close()
         raise
-    return listener
+    return listening_socket
 
 
 class Listener:
@@ -64,52 +64,58 @@ class Listener:
         callbacks: Callbacks,
         limits: Limits | None = None,
     ) -> None:
-        turns = SerializedBooks(books)
-        self.rejections = Rejections(turns, callbacks.rejected)
-        self.writer = EventWriter(turns, self.rejections, stored=self._stored, trouble=callbacks.trouble)
-        self._worker = EventWorker(apply, turns, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble)
+        shared_books = SerializedBooks(books)
+        self.rejections = Rejections(shared_books, callbacks.rejected)
+        self.writer = EventWriter(shared_books, self.rejections, stored=self._stored, trouble=callbacks.trouble)
+        self._worker = EventWorker(
+            apply, shared_books, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble
+        )
         app = App(readers, self.writer, self.rejections, callbacks.trouble)
         limits = limits or _within_open_files(Limits())
         self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=callbacks.trouble)
 
-    def serve(self, listener: socket.socket, *, announce: Callable[[], None]) -> None:
+    def serve(self, listening_socket: socket.socket, *, announce: Callable[[], None]) -> None:
         """`announce` is called once deliveries are accepted and signals are handled."""
         with _stopped_by_signals(self.stop):
             self.writer.start()
             self._worker.start()
             try:
                 announce()
-                asyncio.run(self._server.serve(listener, stop_seconds=_STOP_SECONDS))
+                asyncio.run(self._server.serve(listening_socket, stop_seconds=_STOP_SECONDS))
             finally:
                 self.writer.stop()
                 self._worker.stop()
-                listener.close()
+                listening_socket.close()
 
     def stop(self) -> None:
         self._server.stop()
 
-    def _stored(self, new: int) -> None:
-        self._worker.wake(new)
+    def _stored(self, new_count: int) -> None:
+        self._worker.wake(new_count)
 
 
 @contextmanager
 def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    with ExitStack() as restored:
-        for number in (signal.SIGINT, signal.SIGTERM):
+    with ExitStack() as restored_handlers:
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
             with suppress(ValueError):  # not the main thread: its owner stops it
-                restored.callback(signal.signal, number, signal.signal(number, lambda *_: stop()))
+                restored_handlers.callback(
+                    signal.signal, signal_number, signal.signal(signal_number, lambda *_: stop())
+                )
         yield
 
 
 def _within_open_files(limits: Limits) -> Limits:
     """As many connections as the limit on open files allows (RLIMIT_NOFILE)."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < _WANTED_FILES:
-        soft = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft_limit != resource.RLIM_INFINITY and soft_limit < _WANTED_FILES:
+        soft_limit = _WANTED_FILES if hard_limit == resource.RLIM_INFINITY else min(hard_limit, _WANTED_FILES)
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft_limit, hard_limit))
+        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft_limit == resource.RLIM_INFINITY:
         return limits
-    per_kind = max((soft - min(_OTHER_FILES, soft // 2)) // 2, 1)
-    return replace(limits, waiting=min(limits.waiting, per_kind), answered=min(limits.answered, per_kind))
+    connections_per_kind = max((soft_limit - min(_OTHER_FILES, soft_limit // 2)) // 2, 1)
+    return replace(
+        limits, waiting=min(limits.waiting, connections_per_kind), answered=min(limits.answered, connections_per_kind)
+    )

@@ -28,15 +28,20 @@ def write_rows(
     """Write rows whose cells stand in the order of `columns`.
 
     Cells of `text_columns` (all columns, when None) are guarded against formulas; in the other
-    columns a negative amount stays a number.
+    columns a negative amount stays a number. `header`: write the names of the columns first.
     """
-    write = _line_writer(stream, dialect)
+    write_line = _line_writer(stream, dialect)
     if header:
-        write([_cell(name, number=False, lines=False) for name in columns])
-    numeric = [text_columns is not None and name not in text_columns for name in columns]
-    lines = dialect == "csv"
+        write_line([_cell(column, is_number_column=False, allows_lines=False) for column in columns])
+    are_number_columns = [text_columns is not None and column not in text_columns for column in columns]
+    allows_lines = dialect == "csv"
     for row in rows:
-        write([_cell(value, number=number, lines=lines) for value, number in zip(row, numeric, strict=True)])
+        write_line(
+            [
+                _cell(value, is_number_column=is_number_column, allows_lines=allows_lines)
+                for value, is_number_column in zip(row, are_number_columns, strict=True)
+            ]
+        )
 
 
 def cell_text(value: object) -> str:
@@ -48,15 +53,15 @@ def cell_text(value: object) -> str:
     if isinstance(value, date):
         return iso(value)
     if isinstance(value, list | tuple):
-        return ";".join(cell_text(item) for item in value)
+        return ";".join(cell_text(part) for part in value)
     return str(value)
 
 
-def _cell(value: object, *, number: bool, lines: bool) -> str:
-    """`lines`: as CSV has it, where a quoted cell may have several. TSV has no quotes."""
-    text = safe(cell_text(value), multiline=lines)
-    is_number = isinstance(value, int) or (number and _NUMBER.fullmatch(text))
-    return text if is_number else guarded(text, quoted=lines)
+def _cell(value: object, *, is_number_column: bool, allows_lines: bool) -> str:
+    """`allows_lines`: as CSV has it, where a quoted cell may have several. TSV has no quotes."""
+    text = safe(cell_text(value), multiline=allows_lines)
+    is_number = isinstance(value, int) or (is_number_column and _NUMBER.fullmatch(text))
+    return text if is_number else guarded(text, quoted=allows_lines)
 
 
 def _line_writer(stream: TextIO, dialect: Dialect) -> Callable[[list[str]], object]:

@@ -15,11 +15,11 @@ def dump(value: object, stream: TextIO) -> None:
 
 def dump_list(values: Iterable[object], stream: TextIO) -> None:
     """The document that `dump` makes of a list, each value written as it comes."""
-    before, end = "[", "[]\n"
+    separator, ending = "[", "[]\n"
     for value in values:
-        stream.write(before + f"\n{_document(value, indent=2)}".replace("\n", "\n  "))
-        before, end = ",", "\n]\n"
-    stream.write(end)
+        stream.write(separator + f"\n{_document(value, indent=2)}".replace("\n", "\n  "))
+        separator, ending = ",", "\n]\n"
+    stream.write(ending)
 
 
 def dump_lines(values: Iterable[object], stream: TextIO) -> None:

@@ -31,8 +31,8 @@ def next_command(entry: OpenRefund | OpenClosing | OpenRun) -> str | None:
         return f"refundcli {entry.next} {entry.closing.id}{_TO_ADD.get(entry.next, '')}"
     if entry.next is Next.RECONCILE:
         # Only Stripe can be asked how a refund stands.
-        can_ask = entry.refund.provider in CAN_LOOK_UP
-        return f"refundcli reconcile {f'--provider {entry.refund.provider}' if can_ask else '--report FILE'}"
+        can_look_up = entry.refund.provider in CAN_LOOK_UP
+        return f"refundcli reconcile {f'--provider {entry.refund.provider}' if can_look_up else '--report FILE'}"
     return f"refundcli {entry.next} {entry.refund.id}{_TO_ADD.get(entry.next, '')}"
 
 
@@ -40,10 +40,10 @@ def next_step(entry: OpenRefund | OpenClosing | OpenRun) -> str:
     return next_command(entry) or "wait"
 
 
-def compare_again(provider: Provider, last: LastComparison) -> str:
+def compare_again(provider: Provider, last_comparison: LastComparison) -> str:
     """The command that makes the same comparison again, which removes its differences once it agrees."""
-    scope = last.scope
+    scope = last_comparison.scope
     if scope and scope.report:
         return f"refundcli reconcile --report {shlex.quote(scope.report)}"
-    since = f" --since {scope.since}" if scope and scope.since else ""
-    return f"refundcli reconcile --provider {provider}{since}"
+    since_option = f" --since {scope.since}" if scope and scope.since else ""
+    return f"refundcli reconcile --provider {provider}{since_option}"

@@ -19,7 +19,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(screen: Screen, label: str, *, total: int | None = None, enabled: bool = True) -> Iterator[Advance]:
-    """Without a total it shows only the number of rows and the speed."""
+    """Progress in rows, of `total` rows; without a total it shows only the number of rows and the speed."""
     if not enabled:
         yield _no_progress
     elif screen.is_terminal and not screen.console.is_dumb_terminal:
@@ -37,18 +37,18 @@ def _no_progress(rows: int, *, refused: int = 0) -> None:
 def _bar(screen: Screen, label: str, total: int | None) -> Iterator[Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    count = MofNCompleteColumn() if total is not None else TextColumn("{task.completed:,.0f}")
+    count_column = MofNCompleteColumn() if total is not None else TextColumn("{task.completed:,.0f}")
     rows_column = TextColumn("rows{task.fields[refused]}{task.fields[speed]}")
-    ends = (TimeRemainingColumn(),) if total is not None else ()
-    columns = (TextColumn(" {task.description}"), BarColumn(bar_width=24), count, rows_column)
-    with Progress(*columns, *ends, console=screen.console, transient=True) as bar:
-        task = bar.add_task(label, total=total, refused="", speed="")
-        count_of_rows = _Count()
+    end_columns = (TimeRemainingColumn(),) if total is not None else ()
+    columns = (TextColumn(" {task.description}"), BarColumn(bar_width=24), count_column, rows_column)
+    with Progress(*columns, *end_columns, console=screen.console, transient=True) as progress_bar:
+        task_id = progress_bar.add_task(label, total=total, refused="", speed="")
+        row_count = _Count()
 
         def advance(rows: int, *, refused: int = 0) -> None:
-            count_of_rows.add(rows, refused)
-            speed = f" · {count_of_rows.per_second:,.0f}/s"
-            bar.update(task, advance=rows, refused=count_of_rows.refused_words, speed=speed)
+            row_count.add(rows, refused)
+            speed = f" · {row_count.per_second:,.0f}/s"
+            progress_bar.update(task_id, advance=rows, refused=row_count.refused_words, speed=speed)
 
         yield advance
 
@@ -88,11 +88,16 @@ class _Lines:
             self._screen.say(self._line())
 
     def _line(self) -> str:
-        count, total = self._count, self._total
-        speed = count.rows / max(self._clock() - count.began, 0.001)
-        of = f" of {total:,}" if total is not None else ""
-        remaining = f" · {_duration((total - count.rows) / speed)} left" if total is not None and speed else ""
-        return f"{self._label}: {count.rows:,}{of} rows{count.refused_words} · {speed:,.0f} rows/s{remaining}"
+        row_count, total = self._count, self._total
+        rows_per_second = row_count.rows / max(self._clock() - row_count.began, 0.001)
+        of_total = f" of {total:,}" if total is not None else ""
+        time_left_words = (
+            f" · {_duration((total - row_count.rows) / rows_per_second)} left"
+            if total is not None and rows_per_second
+            else ""
+        )
+        rows_words = f"{row_count.rows:,}{of_total} rows{row_count.refused_words}"
+        return f"{self._label}: {rows_words} · {rows_per_second:,.0f} rows/s{time_left_words}"
 
 
 def _duration(seconds: float) -> str:

@@ -60,18 +60,18 @@ def escape_in_json(document: str) -> str:
 
 def as_json_escapes(text: str) -> str:
     r"""Each character as `\uXXXX`, those beyond the first plane as two of them."""
-    units = text.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    utf16_bytes = text.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{utf16_bytes[offset : offset + 2].hex()}" for offset in range(0, len(utf16_bytes), 2))
 
 
 def _escape(match: re.Match[str]) -> str:
     character = match.group()
-    number = ord(character)
+    code_point = ord(character)
     if character in _SHORT:
         return _SHORT[character]
-    if number <= 0xFF:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
+    if code_point <= 0xFF:
+        return f"\\x{code_point:02x}"
+    return f"\\u{code_point:04x}" if code_point <= 0xFFFF else f"\\U{code_point:08x}"
 
 
 def _escape_for_json(match: re.Match[str]) -> str:

@@ -70,8 +70,8 @@ class Screen:
             # A mark such as ✗ stands out to the left; further lines begin under the words.
             hanging = _GAP if text.plain[1:2] == " " else 0
             lines = text.wrap(self.console, max(self.console.width - indent - hanging, 20))
-            for place, line in enumerate(lines):
-                self.console.print(Padding(line, (0, 0, 0, indent + (hanging if place else 0))))
+            for line_number, line in enumerate(lines):
+                self.console.print(Padding(line, (0, 0, 0, indent + (hanging if line_number else 0))))
         else:
             self._stream.write(" " * indent + text.plain + "\n")
 
@@ -94,27 +94,31 @@ class Screen:
         self.console.print(table)
 
     def entries(self, rows: Sequence[Entry], *, right: Sequence[int] = ()) -> None:
-        """Aligned cells, each row with its detail: beside it where all fit, else on a line of its own below."""
+        """Aligned cells, each row with its detail: beside it where all fit, else on a line of its own below.
+
+        `right`: the numbers of the columns that are aligned to the right.
+        """
         from rich.cells import cell_len
         from rich.padding import Padding
         from rich.text import Text
 
-        widths = [
-            max(cell_len(safe(word)) for word, _ in column) for column in zip(*(row for row, _ in rows), strict=True)
+        column_widths = [
+            max(cell_len(safe(word)) for word, _ in column)
+            for column in zip(*(cells for cells, _ in rows), strict=True)
         ]
-        longest = max(cell_len(safe(detail)) for _, detail in rows)
-        beside = _INDENT + sum(widths) + _GAP * len(widths) + longest <= self.console.width
-        for row, detail in rows:
+        longest_detail = max(cell_len(safe(detail)) for _, detail in rows)
+        fits_beside = _INDENT + sum(column_widths) + _GAP * len(column_widths) + longest_detail <= self.console.width
+        for cells, detail in rows:
             line = Text()
-            for place, (width, (word, style)) in enumerate(zip(widths, row, strict=True)):
+            for column_number, (column_width, (word, style)) in enumerate(zip(column_widths, cells, strict=True)):
                 text = Text(safe(word), style)
-                text.align("right" if place in right else "left", width)
+                text.align("right" if column_number in right else "left", column_width)
                 line.append_text(text).append(" " * _GAP)
-            if beside:
+            if fits_beside:
                 line.append(safe(detail))
             line.rstrip()
             self.console.print(Padding(line, (0, 0, 0, _INDENT)))
-            if detail and not beside:
+            if detail and not fits_beside:
                 self.console.print(Padding(Text(safe(detail), QUIET), (0, 0, 0, 2 * _INDENT)))
 
     def table(
@@ -125,13 +129,16 @@ class Screen:
         right: Sequence[str] = (),
         whole: Sequence[str] = (),
     ) -> None:
-        """Columns under quiet headings. What is too long for the terminal folds, and `whole` columns never do."""
+        """Columns under quiet headings. What is too long for the terminal folds, and `whole` columns never do.
+
+        `right` and `whole` name columns: those aligned to the right, and those that are never folded.
+        """
         table = grid(header=True)
-        for name in columns:
+        for column in columns:
             table.add_column(
-                name,
-                justify="right" if name in right else "left",
-                no_wrap=name in right or name in whole,
+                column,
+                justify="right" if column in right else "left",
+                no_wrap=column in right or column in whole,
                 overflow="fold",
             )
         for row in rows:

@@ -62,10 +62,10 @@ def store_url(value: object) -> str:
             # The rest of a password after a plain @ would be read as the host.
             raise Unfit("has more than one @", hint="Only the one before the host is plain. Write any other as %40.")
         return url
-    name = url.removeprefix("sqlite:///")
-    if name == url:
+    file_name = url.removeprefix("sqlite:///")
+    if file_name == url:
         raise Unfit("must begin with sqlite:/// or postgresql://", hint="Say sqlite:////home/me/refundcli.db")
-    if name.partition("?")[0] in {"", ":memory:"}:
+    if file_name.partition("?")[0] in {"", ":memory:"}:
         # A store in memory would lose its reservations, and refunds could be sent twice.
         raise Unfit("does not name a file for the store", hint="Say sqlite:////home/me/refundcli.db")
     return url
@@ -79,11 +79,11 @@ def operator_name(value: object) -> str:
 
 
 def timezone(value: object) -> str:
-    name = _text(value)
-    if not is_zone(name):
-        near = did_you_mean(name, available_timezones())
-        raise Unfit("is not a time zone this machine knows", hint=near or "Say one like Europe/Stockholm.")
-    return name
+    zone_name = _text(value)
+    if not is_zone(zone_name):
+        suggestion = did_you_mean(zone_name, available_timezones())
+        raise Unfit("is not a time zone this machine knows", hint=suggestion or "Say one like Europe/Stockholm.")
+    return zone_name
 
 
 def reference(value: object) -> str:
@@ -102,24 +102,24 @@ def loopback_url(value: object) -> str:
 
 
 def webhook_username(value: object) -> str:
-    name = _text(value)
-    if ":" in name:
+    username = _text(value)
+    if ":" in username:
         raise Unfit("must not contain a colon", hint="In basic auth the name ends at the first colon.")
-    return name
+    return username
 
 
 def merchant_account(value: object) -> str:
-    name = _text(value)
-    if " " in name:
+    account_name = _text(value)
+    if " " in account_name:
         raise Unfit("must be one word", hint="Copy it from the Adyen Customer Area.")
-    return name
+    return account_name
 
 
 def environment(value: object) -> str:
-    name = _text(value)
-    if name not in {"test", "live"}:
-        raise Unfit("must be test or live", hint=did_you_mean(name, ["test", "live"]))
-    return name
+    environment_name = _text(value)
+    if environment_name not in {"test", "live"}:
+        raise Unfit("must be test or live", hint=did_you_mean(environment_name, ["test", "live"]))
+    return environment_name
 
 
 def live_endpoint_prefix(value: object) -> str:
@@ -143,10 +143,10 @@ def flag_from_text(text: str) -> bool:
     return word in {"true", "yes", "1"}
 
 
-def up_to(most: float) -> Callable[[object], float]:
+def up_to(maximum: float) -> Callable[[object], float]:
     def check(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
-            raise Unfit(f"must be a number above 0 and at most {most:g}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= maximum:
+            raise Unfit(f"must be a number above 0 and at most {maximum:g}")
         return float(value)
 
     return check
@@ -175,13 +175,13 @@ def number_format(value: object) -> str:
     """Every credit note needs its own number, so the sequence is required; numbers are also file names."""
     pattern = _text(value)
     try:
-        parts = list(string.Formatter().parse(pattern))
+        format_parts = list(string.Formatter().parse(pattern))
     except ValueError:
         raise Unfit("has braces that do not match", hint="Say it like CN-{year}-{seq:06}.") from None
-    names = {name for _, name, _, _ in parts if name is not None}
-    if "seq" not in names or names - {"seq", "year"}:
+    field_names = {name for _, name, _, _ in format_parts if name is not None}
+    if "seq" not in field_names or field_names - {"seq", "year"}:
         raise Unfit("must have {seq} in it, and may have {year}", hint="Say it like CN-{year}-{seq:06}.")
-    if any(conversion or not _NUMBER_WIDTH.fullmatch(spec or "") for _, _, spec, conversion in parts):
+    if any(conversion or not _NUMBER_WIDTH.fullmatch(spec or "") for _, _, spec, conversion in format_parts):
         raise Unfit("may give {seq} and {year} only a width", hint="Say it like CN-{year}-{seq:06}.")
     _check_number_text(pattern.format(seq=_SAMPLE_SEQ, year=_SAMPLE_YEAR))
     return pattern

@@ -10,9 +10,9 @@ from refundcli.settings.variables import ENVIRONMENT_PREFIX
 class SettingsFileMissing(SettingsProblem):
     code = "settings-file-missing"
 
-    def __init__(self, path: Path, asked_by: str) -> None:
+    def __init__(self, path: Path, option_or_variable: str) -> None:
         super().__init__(
-            f"There is no settings file {path}, which {asked_by} names.",
+            f"There is no settings file {path}, which {option_or_variable} names.",
             hint="Correct the path, or make the file: refundcli init",
             context={"file": str(path)},
         )
@@ -43,66 +43,67 @@ class SettingsNotToml(SettingsProblem):
 class UnknownSection(SettingsProblem):
     code = "unknown-section"
 
-    def __init__(self, section: str, place: str, sections: list[str]) -> None:
+    def __init__(self, section: str, origin: str, known_sections: list[str]) -> None:
         super().__init__(
-            f"{place} has a section [{section}] that refundcli does not know.",
-            hint=did_you_mean(section, sections) or f"The sections are {', '.join(sections)}.",
-            context={"place": place, "section": section},
+            f"{origin} has a section [{section}] that refundcli does not know.",
+            hint=did_you_mean(section, known_sections) or f"The sections are {', '.join(known_sections)}.",
+            context={"place": origin, "section": section},
         )
 
 
 class NotASection(SettingsProblem):
     code = "not-a-section"
 
-    def __init__(self, section: str, place: str) -> None:
+    def __init__(self, section: str, origin: str) -> None:
         super().__init__(
-            f"{section} in {place} is a section, not a value.",
+            f"{section} in {origin} is a section, not a value.",
             hint=f"Write [{section}] on a line of its own, and its keys below.",
-            context={"place": place, "section": section},
+            context={"place": origin, "section": section},
         )
 
 
 class UnknownSetting(SettingsProblem):
     code = "unknown-setting"
 
-    def __init__(self, section: str, key: str, place: str, keys: list[str]) -> None:
+    def __init__(self, section: str, key: str, origin: str, known_keys: list[str]) -> None:
         super().__init__(
-            f"{place} has a key {section}.{key} that refundcli does not know.",
-            hint=did_you_mean(key, keys) or f"The keys of [{section}] are {', '.join(keys)}.",
-            context={"place": place, "key": f"{section}.{key}"},
+            f"{origin} has a key {section}.{key} that refundcli does not know.",
+            hint=did_you_mean(key, known_keys) or f"The keys of [{section}] are {', '.join(known_keys)}.",
+            context={"place": origin, "key": f"{section}.{key}"},
         )
 
 
 class UnknownEnvironmentVariable(SettingsProblem):
     code = "unknown-environment-variable"
 
-    def __init__(self, name: str, names: list[str]) -> None:
+    def __init__(self, variable_name: str, known_names: list[str]) -> None:
         super().__init__(
-            f"refundcli does not know the environment variable {name}.",
-            hint=did_you_mean(name, names) or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
-            context={"name": name},
+            f"refundcli does not know the environment variable {variable_name}.",
+            hint=did_you_mean(variable_name, known_names)
+            or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
+            context={"name": variable_name},
         )
 
 
 class InvalidSetting(SettingsProblem):
     code = "invalid-setting"
 
-    def __init__(self, key: str, place: str, why: str, hint: str = "") -> None:
+    def __init__(self, key: str, origin: str, why: str, hint: str = "") -> None:
         super().__init__(
-            f"{key} in {place} {why}.",
-            hint=hint or f"Correct {key} in {place}.",
-            context={"key": key, "place": place},
+            f"{key} in {origin} {why}.",
+            hint=hint or f"Correct {key} in {origin}.",
+            context={"key": key, "place": origin},
         )
 
 
 class ApiBaseWhenLive(SettingsProblem):
     code = "api-base-when-live"
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, origin: str) -> None:
         super().__init__(
-            f"adyen.api_base in {place} is for testing, but adyen.environment is live.",
+            f"adyen.api_base in {origin} is for testing, but adyen.environment is live.",
             hint='Remove adyen.api_base, or set adyen.environment = "test".',
-            context={"key": "adyen.api_base", "place": place},
+            context={"key": "adyen.api_base", "place": origin},
         )
 
 

@@ -47,31 +47,33 @@ def load(
     user_config: Path | None,
     reads_folder: bool = True,
 ) -> Loaded:
-    """The settings in force. `user_config`: the folder of the user's own file, if any.
+    """The settings in force. `config`: the only file to read, if named. `store_url`: that of --store, if given.
 
-    `reads_folder`: read the working folder's file, if the user trusts it. Raises SettingsNotTrusted, and one
-    SettingsProblem per cause.
+    `user_config`: the folder of the user's own file, if any. `reads_folder`: read the working folder's file, if the
+    user trusts it. Raises SettingsNotTrusted, and one SettingsProblem per cause.
     """
-    named = _named_file(config, environ, cwd)
-    paths = {named: Trust.GIVEN} if named else _files_of_folders(cwd if reads_folder else None, user_config)
-    sources = _defaults(environ)
-    own = dict(sources)
-    for path, trusted in paths.items():
-        in_file, is_trusted = _from_file(path, user_config, needs_trust=trusted is Trust.MISSING)
-        sources |= in_file
-        own |= in_file if is_trusted else {}
-    in_environment = _from_environment(environ, cwd)
-    sources |= in_environment
-    own |= in_environment
+    named_file = _named_file(config, environ, cwd)
+    trust_by_path = (
+        {named_file: Trust.GIVEN} if named_file else _files_of_folders(cwd if reads_folder else None, user_config)
+    )
+    found_settings = _defaults(environ)
+    trusted_settings = dict(found_settings)
+    for path, trust_state in trust_by_path.items():
+        file_settings, is_trusted = _from_file(path, user_config, needs_trust=trust_state is Trust.MISSING)
+        found_settings |= file_settings
+        trusted_settings |= file_settings if is_trusted else {}
+    environment_settings = _from_environment(environ, cwd)
+    found_settings |= environment_settings
+    trusted_settings |= environment_settings
     if store_url is not None:
-        sources["store", "url"] = (
+        found_settings["store", "url"] = (
             _anchored("store", _checked("store", "url", store_url, "--store"), cwd),
             "--store",
         )
-    settings = _built(sources)
+    settings = _built(found_settings)
     remember_secrets_of_address(settings.store.url)
-    own_timezone = str(own["operator", "timezone"][0])
-    return Loaded(settings, _origins(sources), next(reversed(paths), None), own_timezone)
+    own_timezone = str(trusted_settings["operator", "timezone"][0])
+    return Loaded(settings, _origins(found_settings), next(reversed(trust_by_path), None), own_timezone)
 
 
 def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]:
@@ -103,10 +105,10 @@ def default_store_url() -> str | None:
     return f"sqlite:///{folder / 'refundcli.db'}" if folder else None
 
 
-def _of_a_home(find: Callable[[], Path]) -> Path | None:
+def _of_a_home(find_path: Callable[[], Path]) -> Path | None:
     """The path, or None: without a home platformdirs raises, or returns a path relative to the working folder."""
     try:
-        path = find()
+        path = find_path()
     except RuntimeError:
         return None
     return path if path.is_absolute() else None
@@ -114,31 +116,31 @@ def _of_a_home(find: Callable[[], Path]) -> Path | None:
 
 def _named_file(config: Path | None, environ: Mapping[str, str], cwd: Path) -> Path | None:
     """The file named by option or variable, which must exist; no other file is read then."""
-    asked_by = "--config" if config is not None else "REFUNDCLI_CONFIG"
-    named = config if config is not None else environ.get("REFUNDCLI_CONFIG")
-    if not named:
+    option_or_variable = "--config" if config is not None else "REFUNDCLI_CONFIG"
+    named_path = config if config is not None else environ.get("REFUNDCLI_CONFIG")
+    if not named_path:
         return None
-    path = cwd / os.path.expanduser(named)
+    path = cwd / os.path.expanduser(named_path)
     if not os.path.lexists(path):
-        raise SettingsFileMissing(path, asked_by)
+        raise SettingsFileMissing(path, option_or_variable)
     return path
 
 
 def _files_of_folders(folder: Path | None, user_config: Path | None) -> dict[Path, Trust]:
     """The existing files, in ascending precedence. The user's own needs no trust, even as the working folder's."""
-    trusted = {os.path.realpath(user_config): Trust.GIVEN} if user_config else {}
+    trust_by_folder = {os.path.realpath(user_config): Trust.GIVEN} if user_config else {}
     if folder:
-        trusted.setdefault(os.path.realpath(folder), Trust.MISSING)
-    files = {Path(place, FILE_NAME): trust for place, trust in trusted.items()}
-    return {path: trust for path, trust in files.items() if os.path.lexists(path)}
+        trust_by_folder.setdefault(os.path.realpath(folder), Trust.MISSING)
+    trust_by_file = {Path(folder_path, FILE_NAME): trust_state for folder_path, trust_state in trust_by_folder.items()}
+    return {path: trust_state for path, trust_state in trust_by_file.items() if os.path.lexists(path)}
 
 
 def _defaults(environ: Mapping[str, str]) -> _Found:
     zone, zone_origin = system_zone(environ)
     defaults: _Found = {
         (section, field.name): (field.default, "default")
-        for section, kind in SECTIONS.items()
-        for field in fields(kind)
+        for section, section_class in SECTIONS.items()
+        for field in fields(section_class)
     }
     defaults["store", "url"] = (default_store_url(), "default")
     defaults["operator", "name"] = (system_user(), "default")
@@ -153,10 +155,10 @@ def _from_file(path: Path, user_config: Path | None, *, needs_trust: bool) -> tu
     """
     content = _content(path)
     tables = _parsed(path, content)
-    trusted = trust_in(path, content, user_config) if needs_trust else Trust.GIVEN
-    if trusted is not Trust.GIVEN and not tables.keys() <= _NEEDS_NO_TRUST:
-        raise SettingsNotTrusted(path, is_changed=trusted is Trust.CHANGED)
-    return read_tables(tables, str(path), path.parent), trusted is Trust.GIVEN
+    trust_state = trust_in(path, content, user_config) if needs_trust else Trust.GIVEN
+    if trust_state is not Trust.GIVEN and not tables.keys() <= _NEEDS_NO_TRUST:
+        raise SettingsNotTrusted(path, is_changed=trust_state is Trust.CHANGED)
+    return read_tables(tables, str(path), path.parent), trust_state is Trust.GIVEN
 
 
 def _content(path: Path) -> bytes:
@@ -174,32 +176,32 @@ def _parsed(path: Path, content: bytes) -> dict[str, object]:
         raise SettingsNotToml(path, "it is nested too deeply") from None
 
 
-def read_tables(tables: Mapping[str, object], place: str, folder: Path) -> _Found:
+def read_tables(tables: Mapping[str, object], origin: str, folder: Path) -> _Found:
     """Every key of a file, checked; paths are relative to the file's folder."""
     settings: _Found = {}
     for section, table in tables.items():
         if section not in RULES:
-            raise UnknownSection(section, place, list(RULES))
+            raise UnknownSection(section, origin, list(RULES))
         if not isinstance(table, Mapping):
-            raise NotASection(section, place)
+            raise NotASection(section, origin)
         for key, value in table.items():
-            settings[section, key] = (_anchored(section, _checked(section, key, value, place), folder), place)
+            settings[section, key] = (_anchored(section, _checked(section, key, value, origin), folder), origin)
     return settings
 
 
 def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Found:
     """The settings from the environment; an empty variable counts as unset."""
     settings: _Found = {}
-    for name in sorted(environ):
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in ENVIRONMENT_APART:
+    for variable_name in sorted(environ):
+        if not variable_name.startswith(ENVIRONMENT_PREFIX) or variable_name in ENVIRONMENT_APART:
             continue
-        if name not in VARIABLES:
-            raise UnknownEnvironmentVariable(name, [*VARIABLES, *ENVIRONMENT_APART])
-        if environ[name]:
-            place = f"environment {name}"
-            section, key = VARIABLES[name]
-            value = _checked(section, key, _typed(section, key, environ[name]), place)
-            settings[section, key] = (_anchored(section, value, cwd), place)
+        if variable_name not in VARIABLES:
+            raise UnknownEnvironmentVariable(variable_name, [*VARIABLES, *ENVIRONMENT_APART])
+        if environ[variable_name]:
+            origin = f"environment {variable_name}"
+            section, key = VARIABLES[variable_name]
+            value = _checked(section, key, _typed(section, key, environ[variable_name]), origin)
+            settings[section, key] = (_anchored(section, value, cwd), origin)
     return settings
 
 
@@ -211,16 +213,16 @@ def _typed(section: str, key: str, text: str) -> object:
         return text
 
 
-def _checked(section: str, key: str, value: object, place: str) -> object:
+def _checked(section: str, key: str, value: object, origin: str) -> object:
     rule = RULES[section].get(key)
     if rule is None:
-        raise UnknownSetting(section, key, place, list(RULES[section]))
+        raise UnknownSetting(section, key, origin, list(RULES[section]))
     try:
         return rule.check(value)
     except checks.Unfit as unfit:
-        raise InvalidSetting(f"{section}.{key}", place, unfit.why, unfit.hint) from None
+        raise InvalidSetting(f"{section}.{key}", origin, unfit.why, unfit.hint) from None
     except checks.Literal:
-        raise LiteralSecret(f"{section}.{key}", place) from None
+        raise LiteralSecret(f"{section}.{key}", origin) from None
 
 
 def _anchored(section: str, value: object, folder: Path) -> object:
@@ -231,18 +233,20 @@ def _anchored(section: str, value: object, folder: Path) -> object:
     return prefix + os.path.join(folder.absolute(), os.path.expanduser(value.removeprefix(prefix)))
 
 
-def _built(sources: _Found) -> Settings:
-    built = {
-        section: kind(**{field.name: sources[section, field.name][0] for field in fields(kind)})
-        for section, kind in SECTIONS.items()
+def _built(found_settings: _Found) -> Settings:
+    sections = {
+        section: section_class(
+            **{field.name: found_settings[section, field.name][0] for field in fields(section_class)}
+        )
+        for section, section_class in SECTIONS.items()
     }
-    settings = Settings(**built)
+    settings = Settings(**sections)
     if not settings.store.url:
         raise StoreNotNamed
     if settings.adyen.environment == "live" and settings.adyen.api_base:
-        raise ApiBaseWhenLive(sources["adyen", "api_base"][1])
+        raise ApiBaseWhenLive(found_settings["adyen", "api_base"][1])
     return settings
 
 
-def _origins(sources: _Found) -> dict[str, str]:
-    return {f"{section}.{key}": place for (section, key), (_, place) in sources.items()}
+def _origins(found_settings: _Found) -> dict[str, str]:
+    return {f"{section}.{key}": origin for (section, key), (_, origin) in found_settings.items()}

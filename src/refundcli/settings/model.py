@@ -128,8 +128,8 @@ class Loaded:
         for section, rules in RULES.items():
             for key in rules:
                 value = getattr(getattr(self.settings, section), key)
-                name = f"{section}.{key}"
-                yield name, shown(section, key, value), self.origins[name]
+                dotted_key = f"{section}.{key}"
+                yield dotted_key, shown(section, key, value), self.origins[dotted_key]
 
 
 def shown(section: str, key: str, value: object) -> object:

@@ -19,14 +19,14 @@ def system_user() -> str:
 
 def system_zone(environ: Mapping[str, str]) -> tuple[str, str]:
     """The zone's name and its source: TZ, else the link /etc/localtime, else UTC."""
-    named = environ.get("TZ", "").removeprefix(":")
-    if named:
-        return (named, "environment TZ") if is_zone(named) else ("UTC", "default")
+    environment_zone = environ.get("TZ", "").removeprefix(":")
+    if environment_zone:
+        return (environment_zone, "environment TZ") if is_zone(environment_zone) else ("UTC", "default")
     try:
-        linked = os.readlink(_SYSTEM_ZONE).rpartition("zoneinfo/")[2]
+        linked_zone = os.readlink(_SYSTEM_ZONE).rpartition("zoneinfo/")[2]
     except OSError:
         return "UTC", "default"
-    return (linked, str(_SYSTEM_ZONE)) if is_zone(linked) else ("UTC", "default")
+    return (linked_zone, str(_SYSTEM_ZONE)) if is_zone(linked_zone) else ("UTC", "default")
 
 
 def is_zone(name: str) -> bool:

@@ -28,23 +28,23 @@ class Trust(StrEnum):
 
 def trust_in(path: Path, content: bytes, user_config: Path | None) -> Trust:
     """Whether this content of this file is trusted. `user_config` is the user's own folder, None if there is none."""
-    if user_config is None or not os.path.lexists(record := _record(path, user_config)):
+    if user_config is None or not os.path.lexists(record_path := _record(path, user_config)):
         return Trust.MISSING
-    trusted = read_own_file(record, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_RECORD).split(b" ", 1)[0]
-    return Trust.GIVEN if hmac.compare_digest(trusted, _hash(content)) else Trust.CHANGED
+    trusted_hash = read_own_file(record_path, forbidden=_OTHERS_MAY_USE, limit=_LONGEST_RECORD).split(b" ", 1)[0]
+    return Trust.GIVEN if hmac.compare_digest(trusted_hash, _hash(content)) else Trust.CHANGED
 
 
 def remember_trust(path: Path, content: bytes, user_config: Path | None) -> None:
     """Trust this content of this file from now on. Raises TrustNotRemembered."""
     if user_config is None:
         raise TrustNotRemembered(path, "you have no home folder (HOME is not set)")
-    record = _record(path, user_config)
+    record_path = _record(path, user_config)
     try:
-        make_folder(record.parent)
-        with new_file(record, replace=True) as file:
+        make_folder(record_path.parent)
+        with new_file(record_path, replace=True) as file:
             file.write(_hash(content) + b"  " + os.fsencode(real_path(path)) + b"\n")
     except OSError as error:
-        raise TrustNotRemembered(path, f"{record.parent}: {(error.strerror or str(error)).lower()}") from error
+        raise TrustNotRemembered(path, f"{record_path.parent}: {(error.strerror or str(error)).lower()}") from error
 
 
 def real_path(path: Path) -> str:

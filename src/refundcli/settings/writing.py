@@ -8,16 +8,17 @@ from refundcli.settings.errors import SettingsExist, SettingsNotWritable
 from refundcli.settings.loading import read_tables
 
 
-def write(path: Path, values: Mapping[str, Mapping[str, object]], *, force: bool = False) -> bytes:
+def write(path: Path, values_by_section: Mapping[str, Mapping[str, object]], *, force: bool = False) -> bytes:
     """Write a settings file whole or not at all, readable by its owner only. Returns its content.
 
     Refuses what `load` would refuse; replaces an existing file only with `force`.
     """
-    tables = {
-        section: {key: value for key, value in table.items() if value is not None} for section, table in values.items()
+    tables_by_section = {
+        section: {key: value for key, value in table.items() if value is not None}
+        for section, table in values_by_section.items()
     }
-    read_tables(tables, str(path), path.parent)
-    content = _as_toml(tables)
+    read_tables(tables_by_section, str(path), path.parent)
+    content = _as_toml(tables_by_section)
     try:
         make_folder(path.parent)
         with new_file(path, replace=force) as file:

@@ -19,45 +19,48 @@ if TYPE_CHECKING:
 
 
 def checked_file(
-    name: str, kind: RunKind, report: "BulkReport", *, dry_run: bool, run: str | None, rejected_file: str | None
+    file_name: str, kind: RunKind, report: "BulkReport", *, dry_run: bool, run_id: str | None, rejected_file: str | None
 ) -> dict[str, Any]:
     """A file that was checked, and a file of records that was done."""
-    by_verb: dict[str, Any] = {"recorded": report.requested}
+    verb_fields: dict[str, Any] = {"recorded": report.requested}
     if kind is RunKind.REFUND:
-        partly = [row_problem(problem) for row in report.partly for problem in row.problems]
-        by_verb = {
+        partly_refunded = [row_problem(problem) for row in report.partly for problem in row.problems]
+        verb_fields = {
             "refunded": report.requested,
             "partly_refunded": report.partly_count,
-            "partly_refunded_rows": partly,
+            "partly_refunded_rows": partly_refunded,
         }
     return (
         {
             "dry_run": dry_run,
-            "file": name,
-            "run": run,
+            "file": file_name,
+            "run": run_id,
             "rows": report.rows,
             "done_before": report.done_before,
             "totals": [
-                provider_total(report.rows_of[group], group[1], total) for group, total in sorted(report.sums.items())
+                provider_total(report.rows_of[currency_and_provider], currency_and_provider[1], total)
+                for currency_and_provider, total in sorted(report.sums.items())
             ],
         }
-        | by_verb
+        | verb_fields
         | refused_rows(report.codes, report.refused, rejected_file)
     )
 
 
 def recorded_file(
-    name: str,
+    file_name: str,
     report: "BulkReport",
     *,
-    run: str | None,
+    run_id: str | None,
     rejected_file: str | None,
-    waiting: int | None,
-    next_step: str | None,
+    waiting_rows: int | None,
+    next_command: str | None,
 ) -> dict[str, Any]:
-    """`waiting` is null where the outcome of the last rows is unknown."""
-    shape = checked_file(name, RunKind.MARK_REFUNDED, report, dry_run=False, run=run, rejected_file=rejected_file)
-    return shape | {"waiting": waiting, "next": next_step}
+    """`waiting_rows` is null where the outcome of the last rows is unknown."""
+    shape = checked_file(
+        file_name, RunKind.MARK_REFUNDED, report, dry_run=False, run_id=run_id, rejected_file=rejected_file
+    )
+    return shape | {"waiting": waiting_rows, "next": next_command}
 
 
 def provider_total(rows: int, provider: str, total: Money) -> dict[str, Any]:
@@ -65,25 +68,26 @@ def provider_total(rows: int, provider: str, total: Money) -> dict[str, Any]:
 
 
 def run_report(
-    name: str,
+    file_name: str,
     run: BulkRun,
     report: "RunReport",
     counts: "RowCounts",
     *,
-    codes: Counter[str],
-    first: "Sequence[BadRow]",
-    path: str | None,
+    count_by_code: Counter[str],
+    bad_rows: "Sequence[BadRow]",
+    rejected_file: str | None,
 ) -> dict[str, Any]:
     """A run through providers. A count that is null is unknown: the store could not be read any more.
 
-    `codes` and `first` are the refused and partly refunded rows of the file, and `path` where they are.
+    `file_name`: for a resumed run its id, since its file is not read. `count_by_code` and `bad_rows` are the refused
+    and partly refunded rows of the file, and `rejected_file` where they are.
     """
-    partly = [row for row in first if row.problems[0].code == PARTLY_REFUNDED]
-    refused = [row for row in first if row.problems[0].code != PARTLY_REFUNDED]
-    codes = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
+    partly_refunded = [row for row in bad_rows if row.problems[0].code == PARTLY_REFUNDED]
+    fully_refused = [row for row in bad_rows if row.problems[0].code != PARTLY_REFUNDED]
+    count_by_code = count_by_code - Counter({PARTLY_REFUNDED: count_by_code[PARTLY_REFUNDED]})
     shape = {
         "dry_run": False,
-        "file": name,
+        "file": file_name,
         "run": run.id,
         "state": report.state,
         "rows": counts.rows,
@@ -91,7 +95,7 @@ def run_report(
         "accepted": counts.accepted,
         "done_before": counts.done_before,
         "partly_refunded": counts.partly,
-        "partly_refunded_rows": [row_problem(problem) for row in partly for problem in row.problems],
+        "partly_refunded_rows": [row_problem(problem) for row in partly_refunded for problem in row.problems],
         "unknown": counts.unknown,
         "waiting": counts.waiting,
         "leased_by_others": counts.held_by_others,
@@ -103,19 +107,21 @@ def run_report(
         "accepted_totals": [run_total(total) for _, total in sorted(report.accepted_totals.items())],
         "not_written": [unwritten.context for unwritten in report.not_written],
     }
-    return shape | refused_rows(codes, refused, path) | {"refused_count": counts.refused}
+    return shape | refused_rows(count_by_code, fully_refused, rejected_file) | {"refused_count": counts.refused}
 
 
 def run_total(total: Money) -> dict[str, Any]:
     return {"amount": money(total)}
 
 
-def refused_rows(codes: Counter[str], first: "Sequence[BadRow]", path: str | None) -> dict[str, Any]:
+def refused_rows(
+    count_by_code: Counter[str], bad_rows: "Sequence[BadRow]", rejected_file: str | None
+) -> dict[str, Any]:
     return {
-        "refused_count": codes.total(),
-        "refused_by_code": dict(codes),
-        "refused": [row_problem(problem) for row in first for problem in row.problems],
-        "rejected_file": path,
+        "refused_count": count_by_code.total(),
+        "refused_by_code": dict(count_by_code),
+        "refused": [row_problem(problem) for row in bad_rows for problem in row.problems],
+        "rejected_file": rejected_file,
     }
 
 
@@ -130,37 +136,37 @@ def row_problem(problem: "Problem") -> dict[str, Any]:
     }
 
 
-def resumed_dry_run(of: "UnfinishedRun") -> dict[str, Any]:
-    return unfinished_run(of) | {"dry_run": True}
+def resumed_dry_run(open_run: "UnfinishedRun") -> dict[str, Any]:
+    return unfinished_run(open_run) | {"dry_run": True}
 
 
-def unfinished_run(of: "UnfinishedRun") -> dict[str, Any]:
+def unfinished_run(open_run: "UnfinishedRun") -> dict[str, Any]:
     return {
-        "id": of.run.id,
-        "kind": of.run.kind,
-        "state": of.run.state,
-        "file": of.run.source,
-        "operator": of.run.operator,
-        "created_at": of.run.created_at,
-        "rows": of.rows,
-        "counts": run_counts(of),
-        "leased": of.has_live_worker,
-        "leased_by": [lease(holder) for holder in of.holders],
-        "last_record_at": of.last_record_at,
-        "command": of.command,
+        "id": open_run.run.id,
+        "kind": open_run.run.kind,
+        "state": open_run.run.state,
+        "file": open_run.run.source,
+        "operator": open_run.run.operator,
+        "created_at": open_run.run.created_at,
+        "rows": open_run.rows,
+        "counts": run_counts(open_run),
+        "leased": open_run.has_live_worker,
+        "leased_by": [lease(holder) for holder in open_run.holders],
+        "last_record_at": open_run.last_record_at,
+        "command": open_run.command,
     }
 
 
-def run_counts(of: "UnfinishedRun") -> dict[str, int | None]:
+def run_counts(open_run: "UnfinishedRun") -> dict[str, int | None]:
     """Rows by state. Null for a run of records: the store does not have its rows."""
-    is_known = of.run.kind is RunKind.REFUND
+    is_known = open_run.run.kind is RunKind.REFUND
     return {
-        "waiting": of.counts.get(ItemState.WAITING, 0) if is_known else None,
-        "leased": of.counts.get(ItemState.LEASED, 0) if is_known else None,
-        "done": of.counts.get(ItemState.DONE, 0) if is_known else None,
-        "refused": of.refused if is_known else None,
-        "partly_refunded": of.partly if is_known else None,
-        "unknown": of.counts.get(ItemState.UNKNOWN, 0) if is_known else None,
+        "waiting": open_run.counts.get(ItemState.WAITING, 0) if is_known else None,
+        "leased": open_run.counts.get(ItemState.LEASED, 0) if is_known else None,
+        "done": open_run.counts.get(ItemState.DONE, 0) if is_known else None,
+        "refused": open_run.refused if is_known else None,
+        "partly_refunded": open_run.partly if is_known else None,
+        "unknown": open_run.counts.get(ItemState.UNKNOWN, 0) if is_known else None,
     }
 
 
@@ -168,13 +174,15 @@ def lease(holder: "RunHolder") -> dict[str, Any]:
     return {"process": holder.label, "rows": holder.rows, "lease_until": holder.until, "live": holder.is_live}
 
 
-def undo(what: str, undone: "Undone", *, dry_run: bool) -> dict[str, Any]:
+def undo(run_or_record_id: str, undone: "Undone", *, dry_run: bool) -> dict[str, Any]:
     """An undo, or what it would undo."""
     return {
         "dry_run": dry_run,
-        "undone": what,
+        "undone": run_or_record_id,
         "records": undone.records,
-        "totals": [undone_total(undone.rows_of[code], total) for code, total in sorted(undone.sums.items())],
+        "totals": [
+            undone_total(undone.rows_of[currency_code], total) for currency_code, total in sorted(undone.sums.items())
+        ],
         "not_undone": undone.unchanged,
     }
 

@@ -10,33 +10,33 @@ if TYPE_CHECKING:
 
 
 def imported_file(
-    name: str, checked: "CheckedInvoices", outcome: "ImportSummary", rejected_file: str | None
+    file_name: str, checked_invoices: "CheckedInvoices", summary: "ImportSummary", rejected_file: str | None
 ) -> dict[str, Any]:
     return {
-        "file": name,
-        "rows": checked.rows,
-        "new": outcome.new,
-        "changed": outcome.changed,
-        "unchanged": outcome.same,
-        "conflicts": [line_conflict(*conflict) for conflict in outcome.unchanged],
-        "conflict_count": outcome.unchanged_count,
-        "refused": [row_problem(problem) for problem in checked.problems],
-        "refused_count": checked.bad_rows,
+        "file": file_name,
+        "rows": checked_invoices.rows,
+        "new": summary.new,
+        "changed": summary.changed,
+        "unchanged": summary.same,
+        "conflicts": [line_conflict(*line_number_why) for line_number_why in summary.unchanged],
+        "conflict_count": summary.unchanged_count,
+        "refused": [row_problem(problem) for problem in checked_invoices.problems],
+        "refused_count": checked_invoices.bad_rows,
         "rejected_file": rejected_file,
     }
 
 
-def pulled(provider: str, outcome: "PullSummary") -> dict[str, Any]:
-    invoices = outcome.imported
+def pulled(provider: str, summary: "PullSummary") -> dict[str, Any]:
+    import_summary = summary.imported
     return {
         "provider": provider,
-        "new": invoices.new,
-        "changed": invoices.changed,
-        "unchanged": invoices.same,
-        "conflicts": [conflict(number, why) for _, number, why in invoices.unchanged],
-        "conflict_count": invoices.unchanged_count,
-        "updates": outcome.changes,
-        "resumed_after": outcome.resumed_after or None,
+        "new": import_summary.new,
+        "changed": import_summary.changed,
+        "unchanged": import_summary.same,
+        "conflicts": [conflict(number, why) for _, number, why in import_summary.unchanged],
+        "conflict_count": import_summary.unchanged_count,
+        "updates": summary.changes,
+        "resumed_after": summary.resumed_after or None,
     }
 
 

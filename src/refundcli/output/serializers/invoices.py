@@ -41,108 +41,114 @@ def invoice_summary(invoice: Invoice) -> dict[str, Any]:
 
 
 def invoice_details(invoice: Invoice) -> dict[str, Any]:
-    notes = [r.credit_note for r in invoice.refunds if r.credit_note and r.credit_note.number]
+    numbered_notes = [
+        stored_refund.credit_note
+        for stored_refund in invoice.refunds
+        if stored_refund.credit_note and stored_refund.credit_note.number
+    ]
     return invoice_summary(invoice) | {
         "invoice_reference": invoice.invoice_reference or None,
-        "payments": [payment(p) for p in invoice.payments],
-        "refunds": [refund(r) for r in invoice.refunds],
-        "credit_notes": [credit_note(note) for note in notes],
-        "closings": [closing(attempt) for attempt in invoice.closings],
+        "payments": [payment(invoice_payment) for invoice_payment in invoice.payments],
+        "refunds": [refund(stored_refund) for stored_refund in invoice.refunds],
+        "credit_notes": [credit_note(note) for note in numbered_notes],
+        "closings": [closing(stored_closing) for stored_closing in invoice.closings],
         "products": list(invoice.products),
         "subscription": invoice.subscription or None,
-        "actions": [action(possible) for possible in possible_actions(invoice)],
+        "actions": [action(possible_action) for possible_action in possible_actions(invoice)],
     }
 
 
-def action(possible: PossibleAction) -> dict[str, Any]:
+def action(possible_action: PossibleAction) -> dict[str, Any]:
     """What may be done with the invoice, or the first rule that refuses it."""
-    blocker = possible.blocker
+    blocker = possible_action.blocker
     return {
-        "action": possible.action,
-        "allowed": possible.allowed,
+        "action": possible_action.action,
+        "allowed": possible_action.allowed,
         "rule": blocker.context["rule"] if blocker else None,
         "code": blocker.code if blocker else None,
         "message": blocker.why if blocker else None,
-        "command": possible.command if possible.allowed else None,
+        "command": possible_action.command if possible_action.allowed else None,
     }
 
 
-def payment(of: Payment) -> dict[str, Any]:
+def payment(invoice_payment: Payment) -> dict[str, Any]:
     return {
-        "reference": of.reference or None,
-        "references": list(of.references),
-        "provider": of.provider,
-        "method": of.method or None,
-        "allocated": money(of.allocated),
-        "captured": money(of.captured),
-        "shared_with": [share.invoice_number for share in of.other_shares],
-        "captured_at_provider": money(of.provider_captured) if of.provider_captured is not None else None,
-        "refunded": money(of.refunded),
-        "refunded_externally": money(of.refunded_externally),
-        "reserved": money(of.reserved),
-        "refundable": money(of.refundable),
-        "auto_refundable": of.auto_refundable,
-        "why_not_auto_refundable": of.why_not_auto_refundable or None,
-        "processing": of.processing,
-        "dispute": of.dispute or None,
-        "lost": money(of.lost),
-        "credited": money(of.credited),
-        "disputes": [dispute(record) for record in of.disputes],
-        "unreviewed": [unreviewed_update(update) for update in of.unreviewed],
-        "unsupported": of.unsupported or None,
-        "paid_on": of.paid_on,
+        "reference": invoice_payment.reference or None,
+        "references": list(invoice_payment.references),
+        "provider": invoice_payment.provider,
+        "method": invoice_payment.method or None,
+        "allocated": money(invoice_payment.allocated),
+        "captured": money(invoice_payment.captured),
+        "shared_with": [share.invoice_number for share in invoice_payment.other_shares],
+        "captured_at_provider": money(invoice_payment.provider_captured)
+        if invoice_payment.provider_captured is not None
+        else None,
+        "refunded": money(invoice_payment.refunded),
+        "refunded_externally": money(invoice_payment.refunded_externally),
+        "reserved": money(invoice_payment.reserved),
+        "refundable": money(invoice_payment.refundable),
+        "auto_refundable": invoice_payment.auto_refundable,
+        "why_not_auto_refundable": invoice_payment.why_not_auto_refundable or None,
+        "processing": invoice_payment.processing,
+        "dispute": invoice_payment.dispute or None,
+        "lost": money(invoice_payment.lost),
+        "credited": money(invoice_payment.credited),
+        "disputes": [dispute(dispute_record) for dispute_record in invoice_payment.disputes],
+        "unreviewed": [unreviewed_update(update) for update in invoice_payment.unreviewed],
+        "unsupported": invoice_payment.unsupported or None,
+        "paid_on": invoice_payment.paid_on,
     }
 
 
-def unreviewed_update(of: Unreviewed) -> dict[str, Any]:
-    return {"event": of.event_id, "code": of.word, "message": of.why, "waiting": of.is_waiting}
+def unreviewed_update(update: Unreviewed) -> dict[str, Any]:
+    return {"event": update.event_id, "code": update.word, "message": update.why, "waiting": update.is_waiting}
 
 
-def dispute(of: DisputeRecord) -> dict[str, Any]:
+def dispute(dispute_record: DisputeRecord) -> dict[str, Any]:
     return {
-        "provider": of.provider,
-        "reference": of.reference or None,
-        "stage": of.stage,
-        "state": of.state,
-        "status": of.status or None,
-        "amount": money(of.amount) if of.amount else None,
-        "reported_at": of.reported_at,
+        "provider": dispute_record.provider,
+        "reference": dispute_record.reference or None,
+        "stage": dispute_record.stage,
+        "state": dispute_record.state,
+        "status": dispute_record.status or None,
+        "amount": money(dispute_record.amount) if dispute_record.amount else None,
+        "reported_at": dispute_record.reported_at,
     }
 
 
-def refund(of: Refund) -> dict[str, Any]:
-    record = of.out_of_band
+def refund(stored_refund: Refund) -> dict[str, Any]:
+    out_of_band = stored_refund.out_of_band
     return {
-        "id": of.id,
-        "status": of.state,
-        "kind": of.kind,
-        "amount": money(of.amount),
-        "reason": of.reason,
-        "memo": of.memo or None,
-        "adopted": of.credit_note is not None if of.is_external else None,
-        "needs_acknowledgement_since": of.needs_acknowledgement_since,
-        "acknowledged_at": of.acknowledged_at,
-        "acknowledged_by": of.acknowledged_by or None,
-        "provider": of.provider,
-        "provider_reference": of.provider_reference or None,
-        "provider_status": of.provider_status or None,
-        "failure": of.failure or None,
-        "failure_code": of.failure_code or None,
-        "pending_reason": of.pending_reason or None,
-        "expires_at": of.expires_at,
-        "reversed_amount": money(of.reversed_amount) if of.reversed_amount else None,
-        "still_reserved": of.holding,
-        "reserved_until": of.hold_until,
-        "undecided": of.undecided,
-        "request_key": of.request_key,
-        "invoice": of.invoice_number,
-        "operator": of.operator,
-        "created_at": of.created_at,
-        "method": record.method or None if record else None,
-        "reference": record.reference or None if record else None,
-        "refunded_on": record.refunded_on if record else None,
-        "dispute_decision": of.dispute_decision or None,
-        "credit_note": credit_note_reference(of.credit_note) if of.credit_note else None,
+        "id": stored_refund.id,
+        "status": stored_refund.state,
+        "kind": stored_refund.kind,
+        "amount": money(stored_refund.amount),
+        "reason": stored_refund.reason,
+        "memo": stored_refund.memo or None,
+        "adopted": stored_refund.credit_note is not None if stored_refund.is_external else None,
+        "needs_acknowledgement_since": stored_refund.needs_acknowledgement_since,
+        "acknowledged_at": stored_refund.acknowledged_at,
+        "acknowledged_by": stored_refund.acknowledged_by or None,
+        "provider": stored_refund.provider,
+        "provider_reference": stored_refund.provider_reference or None,
+        "provider_status": stored_refund.provider_status or None,
+        "failure": stored_refund.failure or None,
+        "failure_code": stored_refund.failure_code or None,
+        "pending_reason": stored_refund.pending_reason or None,
+        "expires_at": stored_refund.expires_at,
+        "reversed_amount": money(stored_refund.reversed_amount) if stored_refund.reversed_amount else None,
+        "still_reserved": stored_refund.holding,
+        "reserved_until": stored_refund.hold_until,
+        "undecided": stored_refund.undecided,
+        "request_key": stored_refund.request_key,
+        "invoice": stored_refund.invoice_number,
+        "operator": stored_refund.operator,
+        "created_at": stored_refund.created_at,
+        "method": out_of_band.method or None if out_of_band else None,
+        "reference": out_of_band.reference or None if out_of_band else None,
+        "refunded_on": out_of_band.refunded_on if out_of_band else None,
+        "dispute_decision": stored_refund.dispute_decision or None,
+        "credit_note": credit_note_reference(stored_refund.credit_note) if stored_refund.credit_note else None,
     }
 
 
@@ -150,18 +156,18 @@ def credit_note_reference(note: CreditNote) -> dict[str, Any]:
     return {"number": note.number, "status": note.status}
 
 
-def closing(of: Closing) -> dict[str, Any]:
+def closing(stored_closing: Closing) -> dict[str, Any]:
     return {
-        "id": of.id,
-        "status": of.state,
-        "kind": of.target,
-        "memo": of.memo or None,
-        "provider": of.provider,
-        "provider_reference": of.reference,
-        "failure": of.failure or None,
-        "invoice": of.invoice_number,
-        "operator": of.operator,
-        "created_at": of.created_at,
+        "id": stored_closing.id,
+        "status": stored_closing.state,
+        "kind": stored_closing.target,
+        "memo": stored_closing.memo or None,
+        "provider": stored_closing.provider,
+        "provider_reference": stored_closing.reference,
+        "failure": stored_closing.failure or None,
+        "invoice": stored_closing.invoice_number,
+        "operator": stored_closing.operator,
+        "created_at": stored_closing.created_at,
     }
 
 
@@ -181,9 +187,9 @@ def credit_note(note: CreditNote) -> dict[str, Any]:
     }
 
 
-def credit_note_details(note: CreditNote, of: Refund) -> dict[str, Any]:
-    record = of.out_of_band
-    return credit_note(note) | {"refunded_on": record.refunded_on if record else None}
+def credit_note_details(note: CreditNote, refund_of_note: Refund) -> dict[str, Any]:
+    out_of_band = refund_of_note.out_of_band
+    return credit_note(note) | {"refunded_on": out_of_band.refunded_on if out_of_band else None}
 
 
 def history_entry(entry: "AuditEntry") -> dict[str, Any]:

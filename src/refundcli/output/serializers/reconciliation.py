@@ -11,40 +11,40 @@ if TYPE_CHECKING:
     from refundcli.services.reconciliation.against_provider import ComparisonSummary
 
 
-def difference(of: "Difference", applied: bool) -> dict[str, Any]:
+def difference(found_difference: "Difference", is_applied: bool) -> dict[str, Any]:
     return {
-        "kind": of.kind,
-        "provider": of.provider,
-        "invoice": of.invoice or None,
-        "reference": of.reference,
-        "refund": of.refund_id or None,
-        "object": of.what,
-        "in_books": of.here or None,
-        "at_provider": of.there or None,
-        "amount": money(of.amount) if of.amount else None,
-        "applied": applied,
-        "next": of.next_step(applied=applied) or None,
+        "kind": found_difference.kind,
+        "provider": found_difference.provider,
+        "invoice": found_difference.invoice or None,
+        "reference": found_difference.reference,
+        "refund": found_difference.refund_id or None,
+        "object": found_difference.what,
+        "in_books": found_difference.here or None,
+        "at_provider": found_difference.there or None,
+        "amount": money(found_difference.amount) if found_difference.amount else None,
+        "applied": is_applied,
+        "next": found_difference.next_step(applied=is_applied) or None,
     }
 
 
-def reconciliation(outcome: "ComparisonSummary", differences: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def reconciliation(summary: "ComparisonSummary", difference_objects: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "compared": outcome.compared,
-        "differences": list(differences),
-        "difference_count": outcome.differences,
-        "applied": outcome.repaired,
-        "changed": outcome.changed,
-        "settled": [refund(settled) for settled in outcome.settled],
-        "result": outcome.result,
-        "differences_left": outcome.remaining,
-        "not_in_books": outcome.not_in_books,
-        "being_sent": outcome.being_sent,
-        "unread_lists": outcome.unread_lists,
-        "unreadable": outcome.unreadable,
-        "unreviewed": outcome.unreviewed,
-        "unconfirmed": outcome.unconfirmed,
-        "by_kind": dict(outcome.by_kind),
-        "money": [kind_total(kind, amount) for (kind, _), amount in sorted(outcome.money.items())],
+        "compared": summary.compared,
+        "differences": list(difference_objects),
+        "difference_count": summary.differences,
+        "applied": summary.repaired,
+        "changed": summary.changed,
+        "settled": [refund(settled_refund) for settled_refund in summary.settled],
+        "result": summary.result,
+        "differences_left": summary.remaining,
+        "not_in_books": summary.not_in_books,
+        "being_sent": summary.being_sent,
+        "unread_lists": summary.unread_lists,
+        "unreadable": summary.unreadable,
+        "unreviewed": summary.unreviewed,
+        "unconfirmed": summary.unconfirmed,
+        "by_kind": dict(summary.by_kind),
+        "money": [kind_total(kind, amount) for (kind, _), amount in sorted(summary.money.items())],
     }
 
 

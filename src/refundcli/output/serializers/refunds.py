@@ -29,21 +29,23 @@ def refund_answer(refunds: Sequence[Refund], invoice: Invoice | None, *, notes: 
 
 
 def dry_run_answer(
-    parts: Sequence[tuple[Money, Payment]],
+    amounts_and_payments: Sequence[tuple[Money, Payment]],
     invoice: Invoice,
     *,
     reason: str,
     request_key: str,
     refunded_on: date | None,
-    record: bool,
+    is_record: bool,
     snapshots: "Sequence[PaymentSnapshot]",
 ) -> dict[str, Any]:
     """The shape of a real answer, with nothing that only a real one has."""
     return {
         "dry_run": True,
         "refunds": [
-            dry_run_refund(amount, of, reason=reason, request_key=request_key, refunded_on=refunded_on, record=record)
-            for amount, of in parts
+            dry_run_refund(
+                amount, payment, reason=reason, request_key=request_key, refunded_on=refunded_on, is_record=is_record
+            )
+            for amount, payment in amounts_and_payments
         ],
         "invoice": invoice_balance(invoice),
         "preflight": [payment_snapshot(snapshot) for snapshot in snapshots],
@@ -51,17 +53,17 @@ def dry_run_answer(
 
 
 def dry_run_refund(
-    amount: Money, of: Payment, *, reason: str, request_key: str, refunded_on: date | None, record: bool
+    amount: Money, payment: Payment, *, reason: str, request_key: str, refunded_on: date | None, is_record: bool
 ) -> dict[str, Any]:
     return {
         "id": None,
         "status": None,
-        "kind": "record" if record else "provider",
+        "kind": "record" if is_record else "provider",
         "amount": money(amount),
         "reason": reason,
-        "provider": None if record else of.provider,
+        "provider": None if is_record else payment.provider,
         "provider_reference": None,
-        "payment": of.reference or None,
+        "payment": payment.reference or None,
         "request_key": request_key,
         "refunded_on": refunded_on,
         "credit_note": None,
@@ -78,21 +80,25 @@ def invoice_balance(invoice: Invoice) -> dict[str, Any]:
     }
 
 
-def payment_snapshot(of: "PaymentSnapshot") -> dict[str, Any]:
+def payment_snapshot(snapshot: "PaymentSnapshot") -> dict[str, Any]:
     """A payment as its provider reports it."""
     return {
-        "provider": of.provider,
-        "payment": of.references[0],
-        "captured": money(of.captured),
-        "refunded": money(of.refunded),
-        "processing": of.processing,
-        "disputes": [dispute_snapshot(dispute) for dispute in of.disputes],
-        "retrieved_at": of.asked_at,
+        "provider": snapshot.provider,
+        "payment": snapshot.references[0],
+        "captured": money(snapshot.captured),
+        "refunded": money(snapshot.refunded),
+        "processing": snapshot.processing,
+        "disputes": [dispute_snapshot(dispute_update) for dispute_update in snapshot.disputes],
+        "retrieved_at": snapshot.asked_at,
     }
 
 
-def dispute_snapshot(of: "DisputeUpdate") -> dict[str, Any]:
-    return {"reference": of.reference or None, "state": of.state, "status": of.status}
+def dispute_snapshot(dispute_update: "DisputeUpdate") -> dict[str, Any]:
+    return {
+        "reference": dispute_update.reference or None,
+        "state": dispute_update.state,
+        "status": dispute_update.status,
+    }
 
 
 def closing_answer(invoice: Invoice) -> dict[str, Any]:
@@ -123,15 +129,17 @@ def acknowledged_loss(invoice: Invoice) -> dict[str, Any]:
 
 
 def resumed(
-    refunds: "Sequence[Resumed]", closings: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
+    resumed_refunds: "Sequence[Resumed]",
+    resumed_closings: "Sequence[ResumedClosing]",
+    open_runs: "Sequence[UnfinishedRun]",
 ) -> Iterator[dict[str, Any]]:
     """Refunds, closings and runs in one list; each says what was done."""
-    for outcome in refunds:
-        yield refund(outcome.refund) | resume_step(outcome.step, outcome.note)
-    for ending in closings:
-        yield closing(ending.closing) | resume_step(ending.step, ending.note)
-    for run in runs:
-        yield unfinished_run(run) | resume_step("run-unfinished", run.command)
+    for resumed_refund in resumed_refunds:
+        yield refund(resumed_refund.refund) | resume_step(resumed_refund.step, resumed_refund.note)
+    for resumed_closing in resumed_closings:
+        yield closing(resumed_closing.closing) | resume_step(resumed_closing.step, resumed_closing.note)
+    for open_run in open_runs:
+        yield unfinished_run(open_run) | resume_step("run-unfinished", open_run.command)
 
 
 def resume_step(step: str, note: str) -> dict[str, Any]:

@@ -22,65 +22,72 @@ from refundcli.services.queries.status import (
 from refundcli.services.reconciliation.last_comparison import LastComparison
 
 
-def status(of: Status, store: Mapping[str, Any]) -> dict[str, Any]:
+def status(overview: Status, store_description: Mapping[str, Any]) -> dict[str, Any]:
     """Lists have their first fifty entries, `counts` all of them. What is not known is null."""
-    reconciled = {provider.value: freshness.last_reconcile for provider, freshness in of.freshness.items()}
+    comparison_by_provider = {
+        provider.value: freshness.last_reconcile for provider, freshness in overview.freshness.items()
+    }
     return {
-        "needs_attention": of.needs_attention,
-        "attention": of.attention,
-        "counts": list_counts(of),
-        "unfinished": [open_refund(entry) for entry in of.unfinished.first],
-        "runs": [open_run(entry) for entry in of.runs.first],
-        "closings": [open_closing(entry) for entry in of.closings.first],
-        "needs_acknowledgement": [late_failure(entry) for entry in of.came_back.first],
-        "pending": [open_refund(entry) for entry in of.pending.first],
-        "external": [open_refund(entry) for entry in of.elsewhere.first],
-        "unreviewed": [event(stored) for stored in of.unreviewed.first],
-        "losses": [loss(invoice) for invoice in of.losses.first],
-        "failed_captures": [failed_capture(capture) for capture in of.failed_captures.first],
-        "disputed": [invoice.number for invoice in of.disputed.first],
-        "processing": [invoice.number for invoice in of.processing.first],
-        "store": described_store(store),
-        "livemode": of.livemode,
-        "events": of.events,
-        "not_applied": unapplied_events(of.unapplied),
-        "rejected_webhooks": dict(of.deliveries.rejected),
-        "webhooks_not_applied": dict(of.deliveries.not_applied),
-        "last_reconcile": {provider: last.at for provider, last in reconciled.items() if last},
-        "providers": {
-            provider.value: provider_freshness(freshness, provider) for provider, freshness in of.freshness.items()
+        "needs_attention": overview.needs_attention,
+        "attention": overview.attention,
+        "counts": list_counts(overview),
+        "unfinished": [open_refund(entry) for entry in overview.unfinished.first],
+        "runs": [open_run(entry) for entry in overview.runs.first],
+        "closings": [open_closing(entry) for entry in overview.closings.first],
+        "needs_acknowledgement": [late_failure(entry) for entry in overview.came_back.first],
+        "pending": [open_refund(entry) for entry in overview.pending.first],
+        "external": [open_refund(entry) for entry in overview.elsewhere.first],
+        "unreviewed": [event(stored_event) for stored_event in overview.unreviewed.first],
+        "losses": [loss(invoice) for invoice in overview.losses.first],
+        "failed_captures": [failed_capture(capture) for capture in overview.failed_captures.first],
+        "disputed": [invoice.number for invoice in overview.disputed.first],
+        "processing": [invoice.number for invoice in overview.processing.first],
+        "store": described_store(store_description),
+        "livemode": overview.livemode,
+        "events": overview.events,
+        "not_applied": unapplied_events(overview.unapplied),
+        "rejected_webhooks": dict(overview.deliveries.rejected),
+        "webhooks_not_applied": dict(overview.deliveries.not_applied),
+        "last_reconcile": {
+            provider: last_comparison.at
+            for provider, last_comparison in comparison_by_provider.items()
+            if last_comparison
         },
-        "accounts": list(map(account, of.accounts)),
+        "providers": {
+            provider.value: provider_freshness(freshness, provider)
+            for provider, freshness in overview.freshness.items()
+        },
+        "accounts": list(map(account, overview.accounts)),
     }
 
 
-def described_store(of: Mapping[str, Any]) -> dict[str, Any]:
+def described_store(store_description: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "url": of["url"],
-        "schema": of["schema"],
-        "timezone": of["timezone"],
-        "clock_skew_seconds": of.get("clock_skew_seconds"),
+        "url": store_description["url"],
+        "schema": store_description["schema"],
+        "timezone": store_description["timezone"],
+        "clock_skew_seconds": store_description.get("clock_skew_seconds"),
     }
 
 
-def list_counts(of: Status) -> dict[str, Any]:
+def list_counts(overview: Status) -> dict[str, Any]:
     return {
-        "unfinished": list_count(of.unfinished),
-        "runs": list_count(of.runs),
-        "closings": list_count(of.closings),
-        "needs_acknowledgement": list_count(of.came_back),
-        "pending": list_count(of.pending),
-        "external": list_count(of.elsewhere),
-        "unreviewed": list_count(of.unreviewed),
-        "losses": list_count(of.losses),
-        "failed_captures": list_count(of.failed_captures),
-        "disputed": list_count(of.disputed),
-        "processing": list_count(of.processing),
+        "unfinished": list_count(overview.unfinished),
+        "runs": list_count(overview.runs),
+        "closings": list_count(overview.closings),
+        "needs_acknowledgement": list_count(overview.came_back),
+        "pending": list_count(overview.pending),
+        "external": list_count(overview.elsewhere),
+        "unreviewed": list_count(overview.unreviewed),
+        "losses": list_count(overview.losses),
+        "failed_captures": list_count(overview.failed_captures),
+        "disputed": list_count(overview.disputed),
+        "processing": list_count(overview.processing),
     }
 
 
-def list_count(of: Listed[Any]) -> dict[str, Any]:
-    return {"all": of.count, "need_attention": of.attention}
+def list_count(listed: Listed[Any]) -> dict[str, Any]:
+    return {"all": listed.count, "need_attention": listed.attention}
 
 
 def open_refund(entry: OpenRefund) -> dict[str, Any]:
@@ -118,42 +125,46 @@ def failed_capture(capture: FailedCapture) -> dict[str, Any]:
     }
 
 
-def unapplied_events(of: Unapplied) -> dict[str, Any]:
+def unapplied_events(unapplied: Unapplied) -> dict[str, Any]:
     return {
-        "waiting": of.waiting,
-        "oldest": of.oldest,
-        "blocking": of.blocking,
-        "read_again": list(of.unread),
-        "command": APPLY_EVENTS if of.attention else None,
+        "waiting": unapplied.waiting,
+        "oldest": unapplied.oldest,
+        "blocking": unapplied.blocking,
+        "read_again": list(unapplied.unread),
+        "command": APPLY_EVENTS if unapplied.attention else None,
     }
 
 
-def provider_freshness(of: Freshness, provider: Provider) -> dict[str, Any]:
-    last = of.last_reconcile
-    return comparison(last, provider) | {
-        "narrower": comparison(last.narrower, provider) if last and last.narrower else None,
-        "unresolved": [comparison(unresolved, provider) for unresolved in last.unresolved] if last else None,
-        "last_webhook": of.last_delivery,
+def provider_freshness(freshness: Freshness, provider: Provider) -> dict[str, Any]:
+    last_comparison = freshness.last_reconcile
+    return comparison(last_comparison, provider) | {
+        "narrower": comparison(last_comparison.narrower, provider)
+        if last_comparison and last_comparison.narrower
+        else None,
+        "unresolved": [comparison(unresolved, provider) for unresolved in last_comparison.unresolved]
+        if last_comparison
+        else None,
+        "last_webhook": freshness.last_delivery,
     }
 
 
-def comparison(last: LastComparison | None, provider: Provider) -> dict[str, Any]:
+def comparison(last_comparison: LastComparison | None, provider: Provider) -> dict[str, Any]:
     """What was compared is null where an older version stored it. `command`: to compare again what still differs."""
-    scope = last.scope if last else None
+    scope = last_comparison.scope if last_comparison else None
     return {
-        "last_reconcile": last.at if last else None,
-        "result": last.result if last else None,
-        "differences_left": last.remaining if last else None,
-        "not_compared": last.not_compared if last else None,
+        "last_reconcile": last_comparison.at if last_comparison else None,
+        "result": last_comparison.result if last_comparison else None,
+        "differences_left": last_comparison.remaining if last_comparison else None,
+        "not_compared": last_comparison.not_compared if last_comparison else None,
         "account": scope.account if scope else None,
         "report": scope.report or None if scope else None,
         "since": scope.since or None if scope else None,
         "compared": scope.compared if scope else None,
         "in_books": scope.in_books if scope else None,
-        "complete": scope.is_complete and not last.not_compared if scope and last else None,
-        "command": compare_again(provider, last) if last and last.remaining else None,
+        "complete": scope.is_complete and not last_comparison.not_compared if scope and last_comparison else None,
+        "command": compare_again(provider, last_comparison) if last_comparison and last_comparison.remaining else None,
     }
 
 
-def account(of: Account) -> dict[str, Any]:
-    return {"provider": of.provider, "account": of.account, "livemode": of.livemode}
+def account(stored_account: Account) -> dict[str, Any]:
+    return {"provider": stored_account.provider, "account": stored_account.account, "livemode": stored_account.livemode}

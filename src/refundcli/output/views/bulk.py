@@ -20,25 +20,30 @@ _WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "
 _VERBS = {RunKind.REFUND: ("refund", "refunded"), RunKind.MARK_REFUNDED: ("record", "recorded")}
 
 
-def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -> None:
+def show_summary(file_name: str, kind: RunKind, report: BulkReport, screen: Screen) -> None:
     """Rows and sums by currency and provider, rows done before, and refusals by code with their lines."""
     if not report.rows:
-        screen.say((name, STRONG), "   has no rows: nothing to do.")
+        screen.say((file_name, STRONG), "   has no rows: nothing to do.")
         return
     verb = _VERBS[kind][0]
-    screen.say((name, STRONG), f"   {_rows(report.rows)}   {_WHAT[kind]}")
+    screen.say((file_name, STRONG), f"   {_rows(report.rows)}   {_WHAT[kind]}")
     table = grid()
     table.add_column()
     for _ in range(2):
         table.add_column(justify="right")
-    words = f"  Will {verb}"
-    for (code, provider), total in sorted(report.sums.items()):
-        rows = _rows(report.rows_of[code, provider])
-        label = Provider(provider).label if provider and kind is RunKind.REFUND else ""
-        table.add_row(cell(words), cell(rows), cell(f"{total.number:>12}", STRONG), cell(f"{code}  {label}".rstrip()))
-        words = ""
+    action_words = f"  Will {verb}"
+    for (currency_code, provider), total in sorted(report.sums.items()):
+        row_words = _rows(report.rows_of[currency_code, provider])
+        provider_label = Provider(provider).label if provider and kind is RunKind.REFUND else ""
+        table.add_row(
+            cell(action_words),
+            cell(row_words),
+            cell(f"{total.number:>12}", STRONG),
+            cell(f"{currency_code}  {provider_label}".rstrip()),
+        )
+        action_words = ""
     if not report.requested:
-        table.add_row(cell(words), cell("0 rows"), cell(""), cell(""))
+        table.add_row(cell(action_words), cell("0 rows"), cell(""), cell(""))
     if report.done_before:
         table.add_row(cell("  Done before", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
     if report.partly_count:
@@ -48,33 +53,42 @@ def show_summary(name: str, kind: RunKind, report: BulkReport, screen: Screen) -
     screen.console.print(table)
     show_problems([problem for row in report.partly for problem in row.problems], screen)
     if report.refused_count:
-        codes = " · ".join(f"{count} {code}" for code, count in report.codes.most_common())
-        screen.say(f"{codes}   (lines {_lines(report)})", indent=3)
+        refusal_words = " · ".join(f"{count} {refusal_code}" for refusal_code, count in report.codes.most_common())
+        screen.say(f"{refusal_words}   (lines {_lines(report)})", indent=3)
         show_problems([problem for row in report.refused for problem in row.problems], screen)
 
 
-def show_recorded(report: BulkReport, run: str, screen: Screen) -> None:
+def show_recorded(report: BulkReport, run_id: str, screen: Screen) -> None:
     if not report.requested:
-        before = f": {_rows(report.done_before)} recorded before" if report.done_before else ""
-        screen.say(f"Nothing was recorded{before}.")
+        before_words = f": {_rows(report.done_before)} recorded before" if report.done_before else ""
+        screen.say(f"Nothing was recorded{before_words}.")
         return
     sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
-    again = f"; {report.done_before:,} were recorded before" if report.done_before else ""
-    by = f"   {run}" if run else ""
-    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.requested)}", f": {sums}" if sums else "", again, f".{by}")
+    also_before_words = f"; {report.done_before:,} were recorded before" if report.done_before else ""
+    run_words = f"   {run_id}" if run_id else ""
+    screen.say(
+        ("✓ ", GOOD),
+        f"Recorded {_rows(report.requested)}",
+        f": {sums}" if sums else "",
+        also_before_words,
+        f".{run_words}",
+    )
 
 
 def show_refunded(
     report: RunReport,
     counts: RowCounts,
-    codes: Counter[str],
-    run: str,
+    count_by_code: Counter[str],
+    run_id: str,
     screen: Screen,
     *,
-    first: Sequence[BadRow] = (),
+    bad_rows: Sequence[BadRow] = (),
 ) -> None:
-    """The outcome of each row of the file; the numbers add up to its rows. `first`: refused or partly refunded ones."""
-    screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run}")
+    """The outcome of each row of the file; the numbers add up to its rows.
+
+    `bad_rows`: the refused or partly refunded ones.
+    """
+    screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run_id}")
     if counts.accepted or report.accepted_totals:
         screen.say(
             ("✓ ", GOOD),
@@ -84,17 +98,19 @@ def show_refunded(
         screen.say(f"{_rows(counts.done_before)} done before.", indent=3)
     if counts.left_out:
         screen.say(f"{_rows(counts.left_out)} of the file not in the run: refused or done before it began.", indent=3)
-    partly = report.partly if counts.partly is None else counts.partly
-    if partly:
-        screen.say(("! ", DOUBT), f"{_rows(partly)} refunded in part. Needs attention:")
-        show_problems([problem for row in first for problem in row.problems if problem.code == PARTLY_REFUNDED], screen)
-    refused = codes - Counter({PARTLY_REFUNDED: codes[PARTLY_REFUNDED]})
-    if refused:
-        by_code = " · ".join(f"{count} {code}" for code, count in refused.most_common())
-        screen.say(("✗ ", BAD), f"{_rows(refused.total())} refused: {by_code}")
-    unknown = report.unknown if counts.unknown is None else counts.unknown
-    if unknown:
-        screen.say(("! ", DOUBT), f"{_rows(unknown)} sent, and the outcome is not known: their amounts")
+    partly_count = report.partly if counts.partly is None else counts.partly
+    if partly_count:
+        screen.say(("! ", DOUBT), f"{_rows(partly_count)} refunded in part. Needs attention:")
+        show_problems(
+            [problem for row in bad_rows for problem in row.problems if problem.code == PARTLY_REFUNDED], screen
+        )
+    refused_by_code = count_by_code - Counter({PARTLY_REFUNDED: count_by_code[PARTLY_REFUNDED]})
+    if refused_by_code:
+        code_words = " · ".join(f"{count} {code}" for code, count in refused_by_code.most_common())
+        screen.say(("✗ ", BAD), f"{_rows(refused_by_code.total())} refused: {code_words}")
+    unknown_count = report.unknown if counts.unknown is None else counts.unknown
+    if unknown_count:
+        screen.say(("! ", DOUBT), f"{_rows(unknown_count)} sent, and the outcome is not known: their amounts")
         screen.say("stay reserved, so none can be paid twice. Do not refund them by hand.", indent=3)
     if counts.held_by_others:
         screen.say(("! ", DOUBT), f"{_rows(counts.held_by_others)} leased by other workers.")
@@ -108,47 +124,58 @@ def _sums(totals: Mapping[str, Money]) -> str:
     return ": " + ", ".join(str(total) for _, total in sorted(totals.items())) if totals else ""
 
 
-def show_unfinished_runs(runs: Sequence[UnfinishedRun], screen: Screen) -> None:
+def show_unfinished_runs(open_runs: Sequence[UnfinishedRun], screen: Screen) -> None:
     """Each with its progress, its workers and the command that resumes it."""
-    for run in runs:
-        screen.say(("! ", DOUBT), f"{run.run.id} of {run.run.source} is unfinished: {_progress_of(run)}.")
-        for holder in run.holders:
-            until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-            where = f"{holder.label}{until}" if holder.is_live else f"{holder.label}, whose lease has ended"
-            screen.say(f"{_rows(holder.rows)} leased by {where}", indent=3)
-        if not run.has_live_worker:
-            screen.command(f"Next: {run.command}")
+    for open_run in open_runs:
+        screen.say(
+            ("! ", DOUBT), f"{open_run.run.id} of {open_run.run.source} is unfinished: {_progress_of(open_run)}."
+        )
+        for holder in open_run.holders:
+            until_words = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
+            holder_words = (
+                f"{holder.label}{until_words}" if holder.is_live else f"{holder.label}, whose lease has ended"
+            )
+            screen.say(f"{_rows(holder.rows)} leased by {holder_words}", indent=3)
+        if not open_run.has_live_worker:
+            screen.command(f"Next: {open_run.command}")
 
 
-def _progress_of(run: UnfinishedRun) -> str:
+def _progress_of(open_run: UnfinishedRun) -> str:
     """Its rows by state; of a run of records, whose rows are in its file, how many those are."""
-    counts = {**run.counts, ItemState.REFUSED: run.refused}
-    parts = [f"{count:,} {state}" for state, count in sorted(counts.items()) if count]
-    if run.partly:
-        parts.append(f"{run.partly:,} partly refunded")
-    return f"{', '.join(parts)} of {_rows(run.rows)}" if parts else _rows(run.rows)
+    count_by_state = {**open_run.counts, ItemState.REFUSED: open_run.refused}
+    state_words = [f"{count:,} {state}" for state, count in sorted(count_by_state.items()) if count]
+    if open_run.partly:
+        state_words.append(f"{open_run.partly:,} partly refunded")
+    return f"{', '.join(state_words)} of {_rows(open_run.rows)}" if state_words else _rows(open_run.rows)
 
 
-def show_undo(what: str, undone: Undone, screen: Screen, *, is_done: bool) -> None:
-    sums = ", ".join(str(total) for _, total in sorted(undone.sums.items()))
+def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done: bool) -> None:
+    sum_words = ", ".join(str(total) for _, total in sorted(undone.sums.items()))
     # One record is named by its own id.
-    records = f"{undone.records:,} {'record' if undone.records == 1 else 'records'} of {what}"
-    records = records if what.startswith("run_") else f"the record {what} of {undone.invoice}"
-    notes = "Its credit note" if undone.records == 1 else "Their credit notes"
+    record_words = f"{undone.records:,} {'record' if undone.records == 1 else 'records'} of {run_or_record_id}"
+    record_words = (
+        record_words if run_or_record_id.startswith("run_") else f"the record {run_or_record_id} of {undone.invoice}"
+    )
+    note_words = "Its credit note" if undone.records == 1 else "Their credit notes"
     if is_done:
-        screen.say(("✓ ", GOOD), f"Undid {records}: {sums}. {notes} {'is' if undone.records == 1 else 'are'} void.")
+        screen.say(
+            ("✓ ", GOOD),
+            f"Undid {record_words}: {sum_words}. {note_words} {'is' if undone.records == 1 else 'are'} void.",
+        )
     else:
         become = "becomes" if undone.records == 1 else "become"
-        screen.say(f"Undo {records}: {sums}. {notes} {become} void; no money moves.")
+        screen.say(f"Undo {record_words}: {sum_words}. {note_words} {become} void; no money moves.")
     if undone.unchanged:
         screen.say(("! ", DOUBT), f"{undone.unchanged:,} more are refunds that the provider made; they stay.")
 
 
 def _by_currency(report: BulkReport) -> dict[str, Money]:
-    sums: dict[str, Money] = {}
-    for (code, _), total in report.sums.items():
-        sums[code] = sums[code] + total if code in sums else total
-    return sums
+    sum_by_currency: dict[str, Money] = {}
+    for (currency_code, _), total in report.sums.items():
+        sum_by_currency[currency_code] = (
+            sum_by_currency[currency_code] + total if currency_code in sum_by_currency else total
+        )
+    return sum_by_currency
 
 
 def _rows(count: int) -> str:
@@ -156,5 +183,5 @@ def _rows(count: int) -> str:
 
 
 def _lines(report: BulkReport) -> str:
-    lines: Sequence[str] = [str(row.line) for row in report.refused[:_LINES_SHOWN]]
-    return ", ".join(lines) + (" …" if report.refused_count > len(lines) else "")
+    line_numbers: Sequence[str] = [str(row.line) for row in report.refused[:_LINES_SHOWN]]
+    return ", ".join(line_numbers) + (" …" if report.refused_count > len(line_numbers) else "")

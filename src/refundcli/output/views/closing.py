@@ -19,24 +19,27 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
     elif closing and closing.target is not invoice.status:
-        where = closing.provider.label
-        words = f"{invoice.number} is {closing.past_tense} at {where}, and stays "
+        words = f"{invoice.number} is {closing.past_tense} at {closing.provider.label}, and stays "
         screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here. Check its payments.")
     else:
-        where = f", here and at {closing.provider.label}" if closing else ""
-        already = f"; it was already so at {closed.found_closed.label}" if closed.found_closed else ""
-        label = (invoice.status.label, STRONG)
-        screen.say(("✓ ", GOOD), f"{invoice.number} is now ", label, f"{where}{already}. No money moved.")
+        where_words = f", here and at {closing.provider.label}" if closing else ""
+        already_words = f"; it was already so at {closed.found_closed.label}" if closed.found_closed else ""
+        status_label = (invoice.status.label, STRONG)
+        screen.say(
+            ("✓ ", GOOD), f"{invoice.number} is now ", status_label, f"{where_words}{already_words}. No money moved."
+        )
 
 
 def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
-    invoice, keeper = preview.invoice, preview.invoice.managed_by
+    invoice, managing_provider = preview.invoice, preview.invoice.managed_by
     verb = "void" if preview.target is InvoiceStatus.VOID else "write off"
-    where = f", here and at {preview.asks.label}" if preview.asks else ""
+    where_words = f", here and at {preview.asks.label}" if preview.asks else ""
     screen.say("Dry run: every rule was checked; nothing was sent or written.")
-    screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where}. No money would move.", indent=3)
-    if keeper and preview.at_provider:
-        screen.say(f"Asked {keeper.label}: {invoice.invoice_reference} is {preview.at_provider} there.", indent=3)
+    screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where_words}. No money would move.", indent=3)
+    if managing_provider and preview.at_provider:
+        screen.say(
+            f"Asked {managing_provider.label}: {invoice.invoice_reference} is {preview.at_provider} there.", indent=3
+        )
 
 
 def owed_words(invoice: Invoice) -> str:
@@ -58,14 +61,14 @@ def closing_row(closing: Closing) -> tuple[str, ...]:
     return tuple(cells.get(name, "") for name in REFUND_COLUMNS)
 
 
-def show_resumed_closings(endings: "Sequence[ResumedClosing]", screen: Screen) -> None:
+def show_resumed_closings(resumed_closings: "Sequence[ResumedClosing]", screen: Screen) -> None:
     from refundcli.output.views.refund import step_words
 
-    for ending in endings:
-        closing = ending.closing
+    for resumed in resumed_closings:
+        closing = resumed.closing
         mark, style = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}.get(closing.state, ("!", DOUBT))
         screen.say((f"{mark} ", style), f"{closing.invoice_number} {verdict(closing)}")
-        screen.say(step_words(closing.id, closing.invoice_number, ending.step, ending.note), indent=3)
+        screen.say(step_words(closing.id, closing.invoice_number, resumed.step, resumed.note), indent=3)
 
 
 def verdict(closing: Closing) -> str:

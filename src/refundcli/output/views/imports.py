@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 _CONFLICTS_SHOWN = 20
 
 
-def show_import(name: str, result: ImportSummary, screen: Screen) -> None:
-    """`30 new, 0 changed, 0 unchanged`."""
-    counts = f"{result.new} new, {result.changed} changed, {result.same} unchanged"
-    tail = ". Nothing was changed." if result.same and not result.written else ""
-    screen.say(("✓ ", GOOD), f"{name}: {counts}{tail}")
+def show_import(source_name: str, summary: ImportSummary, screen: Screen) -> None:
+    """`30 new, 0 changed, 0 unchanged`. `source_name`: the file or the provider."""
+    count_words = f"{summary.new} new, {summary.changed} changed, {summary.same} unchanged"
+    ending_words = ". Nothing was changed." if summary.same and not summary.written else ""
+    screen.say(("✓ ", GOOD), f"{source_name}: {count_words}{ending_words}")
 
 
-def show_conflicts(result: ImportSummary, screen: Screen) -> None:
+def show_conflicts(summary: ImportSummary, screen: Screen) -> None:
     """Values of the file that did not replace those in the books, by line."""
-    for line, number, why in result.unchanged[:_CONFLICTS_SHOWN]:
+    for line, number, why in summary.unchanged[:_CONFLICTS_SHOWN]:
         screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
-    if result.unchanged_count > _CONFLICTS_SHOWN:
-        screen.say(("· ", QUIET), f"and {result.unchanged_count - _CONFLICTS_SHOWN} more such rows")
+    if summary.unchanged_count > _CONFLICTS_SHOWN:
+        screen.say(("· ", QUIET), f"and {summary.unchanged_count - _CONFLICTS_SHOWN} more such rows")
 
 
-def show_bad_rows(checked: CheckedInvoices, screen: Screen) -> None:
+def show_bad_rows(checked_invoices: CheckedInvoices, screen: Screen) -> None:
     """The first problems cell by cell, and how many rows there are in all."""
-    show_problems(checked.problems, screen)
-    unseen = checked.bad_rows - len({problem.line for problem in checked.problems})
-    if unseen > 0:
-        screen.say(f"… and {unseen} more bad {'row' if unseen == 1 else 'rows'}.", indent=3)
+    show_problems(checked_invoices.problems, screen)
+    unshown_count = checked_invoices.bad_rows - len({problem.line for problem in checked_invoices.problems})
+    if unshown_count > 0:
+        screen.say(f"… and {unshown_count} more bad {'row' if unshown_count == 1 else 'rows'}.", indent=3)
 
 
 def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
@@ -42,14 +42,16 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
         return
     if not screen.is_terminal:
         for problem in problems:
-            where = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")
-            value = f" “{problem.value}”" if problem.value else ""
-            hint = " ".join(problem.hint.splitlines())
-            screen.say(f"{where}:{value} {problem.message} {hint}".rstrip())
+            position_words = f"line {problem.line}" + (f", {problem.column}" if problem.column else "")
+            value_words = f" “{problem.value}”" if problem.value else ""
+            hint_words = " ".join(problem.hint.splitlines())
+            screen.say(f"{position_words}:{value_words} {problem.message} {hint_words}".rstrip())
         return
     table = grid(header=True)
-    for name, share in (("Line", 0), ("Column", 0), ("Value", 2), ("Problem", 3), ("Hint", 3)):
-        table.add_column(name, justify="right" if name == "Line" else "left", ratio=share or None, overflow="fold")
+    for column, width_ratio in (("Line", 0), ("Column", 0), ("Value", 2), ("Problem", 3), ("Hint", 3)):
+        table.add_column(
+            column, justify="right" if column == "Line" else "left", ratio=width_ratio or None, overflow="fold"
+        )
     for problem in problems:
         table.add_row(
             cell(str(problem.line), STRONG),

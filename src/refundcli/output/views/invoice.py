@@ -82,13 +82,17 @@ def list_row(invoice: Invoice) -> tuple[str, ...]:
 
 def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
     """Fewer columns on a narrow terminal; a pipe and JSON have them all."""
-    left_out = ("Refunded", "Issued") if screen.is_narrow else ()
-    columns = [name for name in _LIST_COLUMNS if name not in left_out]
-    rows = ([cell for name, cell in zip(_LIST_COLUMNS, list_row(i), strict=True) if name in columns] for i in invoices)
+    hidden_columns = ("Refunded", "Issued") if screen.is_narrow else ()
+    columns = [column for column in _LIST_COLUMNS if column not in hidden_columns]
+    rows = (
+        [cell for column, cell in zip(_LIST_COLUMNS, list_row(invoice), strict=True) if column in columns]
+        for invoice in invoices
+    )
     screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
 
 
 def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
+    """`mode`: `live mode` or `test mode`, empty while the store is in neither."""
     _heading(invoice, screen, mode)
     screen.blank()
     _sums(invoice, screen)
@@ -110,10 +114,18 @@ def show_history(
     screen.entries(
         [
             (
-                ((local_time(e.at, zone), QUIET), (e.operator, ""), (_ACTIONS.get(e.action, e.action), STRONG)),
-                "   ".join(filter(None, (changes(e, inner=inner), e.subject if e.subject != invoice.number else ""))),
+                (
+                    (local_time(entry.at, zone), QUIET),
+                    (entry.operator, ""),
+                    (_ACTIONS.get(entry.action, entry.action), STRONG),
+                ),
+                "   ".join(
+                    filter(
+                        None, (changes(entry, inner=inner), entry.subject if entry.subject != invoice.number else "")
+                    )
+                ),
             )
-            for e in entries
+            for entry in entries
         ]
     )
 
@@ -137,52 +149,56 @@ _INNER = frozenset({"fence", "lease_owner", "idempotency_key", "request_key", "k
 
 
 def changes(entry: "AuditEntry", *, inner: bool = True) -> str:
-    """`state ready → submitted, provider_reference re_1`: what changed, in one line."""
-    parts = []
-    for name, after in entry.after.items():
-        if not inner and name in _INNER:
+    """`state ready → submitted, provider_reference re_1`: what changed, in one line. `inner`: with the inner keys."""
+    change_words = []
+    for field_name, value_after in entry.after.items():
+        if not inner and field_name in _INNER:
             continue
-        before = entry.before.get(name)
-        word = name.replace("_", " ")
-        parts.append(f"{word} {before} → {after}" if before not in (None, "", after) else f"{word} {after}")
-    return ", ".join(parts)
+        value_before = entry.before.get(field_name)
+        field_words = field_name.replace("_", " ")
+        change_words.append(
+            f"{field_words} {value_before} → {value_after}"
+            if value_before not in (None, "", value_after)
+            else f"{field_words} {value_after}"
+        )
+    return ", ".join(change_words)
 
 
 def _heading(invoice: Invoice, screen: Screen, mode: str) -> None:
     style = _STATUS_STYLES.get(invoice.status, "")
     screen.say((invoice.number, STRONG), "   ", (status_words(invoice), style), (f"   {mode}", QUIET))
-    who = f"{invoice.customer_name} ({invoice.customer})" if invoice.customer_name else invoice.customer
-    dates = [f"issued {invoice.issued_on}"]
+    customer_words = f"{invoice.customer_name} ({invoice.customer})" if invoice.customer_name else invoice.customer
+    date_words = [f"issued {invoice.issued_on}"]
     if invoice.due_on and not invoice.paid:
-        dates.append(f"due {invoice.due_on}")
+        date_words.append(f"due {invoice.due_on}")
     if invoice.paid:
-        dates.append(_paid_words(invoice))
-    screen.say(who, *((f"   {words}", "") for words in dates))
+        date_words.append(_paid_words(invoice))
+    screen.say(customer_words, *((f"   {words}", "") for words in date_words))
 
 
 def _paid_words(invoice: Invoice) -> str:
-    when = f"paid {invoice.paid_on}" if invoice.paid_on else "paid"
-    return f"{when} {_way(invoice.payments[0])}" if len(invoice.payments) == 1 else f"{when} in parts"
+    paid_words = f"paid {invoice.paid_on}" if invoice.paid_on else "paid"
+    return f"{paid_words} {_way(invoice.payments[0])}" if len(invoice.payments) == 1 else f"{paid_words} in parts"
 
 
 def _way(payment: Payment) -> str:
-    method = f"by {payment.method} " if payment.method else ""
+    method_words = f"by {payment.method} " if payment.method else ""
     if payment.provider is None:
-        return f"{method}outside the platform".strip()
-    reference = f" ({payment.reference})" if payment.reference else ""
-    return f"{method}through {payment.provider.label}{reference}"
+        return f"{method_words}outside the platform".strip()
+    reference_words = f" ({payment.reference})" if payment.reference else ""
+    return f"{method_words}through {payment.provider.label}{reference_words}"
 
 
 def _sums(invoice: Invoice, screen: Screen) -> None:
-    sums = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"Reserved {invoice.reserved.number}"]
+    sum_words = [f"Total {invoice.total}", f"Refunded {invoice.refunded.number}", f"Reserved {invoice.reserved.number}"]
     if invoice.paid != invoice.total:
-        sums.insert(1, f"Paid {invoice.paid.number}")
-    refundable = ("Left to refund ", (str(invoice.refundable), STRONG))
+        sum_words.insert(1, f"Paid {invoice.paid.number}")
+    refundable_words = ("Left to refund ", (str(invoice.refundable), STRONG))
     if screen.is_narrow:
-        screen.say("    ".join(sums), indent=3)
-        screen.say(*refundable, indent=3)
+        screen.say("    ".join(sum_words), indent=3)
+        screen.say(*refundable_words, indent=3)
     else:
-        screen.say("    ".join([*sums, ""]), *refundable, indent=3)
+        screen.say("    ".join([*sum_words, ""]), *refundable_words, indent=3)
 
 
 def _is_remarkable(payment: Payment) -> bool:
@@ -234,15 +250,15 @@ def _payment_notes(payment: Payment) -> str:
 
 def _dispute_words(dispute: DisputeRecord) -> str:
     """`dispute dp_1 lost (30.00 EUR)`"""
-    name = f" {dispute.reference}" if dispute.reference else ""
-    amount = f" ({dispute.amount})" if dispute.amount else ""
-    return f"dispute{name} {dispute.state}{amount}"
+    reference_words = f" {dispute.reference}" if dispute.reference else ""
+    amount_words = f" ({dispute.amount})" if dispute.amount else ""
+    return f"dispute{reference_words} {dispute.state}{amount_words}"
 
 
 def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
     screen.blank()
     screen.say(("Refunds", STRONG))
-    is_open = any(refund.undecided and refund.state.is_accepted for refund in refunds)
+    has_undecided = any(refund.undecided and refund.state.is_accepted for refund in refunds)
     screen.entries(
         [
             (
@@ -253,7 +269,7 @@ def _refunds(refunds: Sequence[Refund], screen: Screen, zone: ZoneInfo) -> None:
                     (_STATE_WORDS.get(refund.state, refund.state.value), _STATE_STYLES.get(refund.state, DOUBT)),
                     (note_words(refund), ""),
                 ),
-                _identity(refund, names_records=is_open),
+                _identity(refund, names_records=has_undecided),
             )
             for refund in refunds
         ],
@@ -286,30 +302,30 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
 
     `names_records`: show the ids of records, because an external refund may be the same as one of them.
     """
-    way = "   ".join(filter(None, (refund.provider_reference, _recorded_way(refund))))
+    reference_words = "   ".join(filter(None, (refund.provider_reference, _recorded_way(refund))))
     if refund.failure:
-        way = f"{way or refund.id}   {refund.failure}"
+        reference_words = f"{reference_words or refund.id}   {refund.failure}"
     if refund.reversed_amount:
-        way = f"{way}   {refund.reversed_amount} of it was returned"
+        reference_words = f"{reference_words}   {refund.reversed_amount} of it was returned"
     if refund.has_failed_at_provider:
-        return f"{way}   next: refundcli mark-refunded --undo {refund.id} --memo TEXT"
+        return f"{reference_words}   next: refundcli mark-refunded --undo {refund.id} --memo TEXT"
     if refund.needs_acknowledgement:
-        return f"{way}   next: refundcli acknowledge {refund.id}"
+        return f"{reference_words}   next: refundcli acknowledge {refund.id}"
     if refund.is_external and refund.undecided and refund.state.is_accepted:
-        return f"{way}   recorded by hand? refundcli reconcile --match {refund.id} --record REFUND"
+        return f"{reference_words}   recorded by hand? refundcli reconcile --match {refund.id} --record REFUND"
     if refund.kind is RefundKind.RECORD and names_records and not refund.provider_reference:
-        return f"{way}   {refund.id}".strip()
+        return f"{reference_words}   {refund.id}".strip()
     if refund.is_external and refund.credit_note is None and refund.state.is_accepted:
-        return f"{way}   refundcli reconcile --adopt {refund.id} --reason REASON"
-    return way or refund.id
+        return f"{reference_words}   refundcli reconcile --adopt {refund.id} --reason REASON"
+    return reference_words or refund.id
 
 
 def _recorded_way(refund: Refund) -> str:
     """How it was returned, and when; a reference that is the provider's own is not shown twice."""
-    record = refund.out_of_band
-    if record and refund.provider_reference == record.reference:
-        record = replace(record, reference="")
-    return record.words if record else ""
+    out_of_band = refund.out_of_band
+    if out_of_band and refund.provider_reference == out_of_band.reference:
+        out_of_band = replace(out_of_band, reference="")
+    return out_of_band.words if out_of_band else ""
 
 
 def note_words(refund: Refund) -> str:
@@ -333,9 +349,15 @@ def _goods(invoice: Invoice, screen: Screen) -> None:
 def _actions(actions: Sequence[PossibleAction], screen: Screen) -> None:
     screen.blank()
     screen.say(("Actions", STRONG))
-    for possible in actions:
-        name = f"{possible.action.value:<15}"
-        if possible.blocker is None:
-            screen.say(("✓ ", GOOD), name, possible.command, indent=3)
+    for possible_action in actions:
+        action_words = f"{possible_action.action.value:<15}"
+        if possible_action.blocker is None:
+            screen.say(("✓ ", GOOD), action_words, possible_action.command, indent=3)
         else:
-            screen.say(("✗ ", BAD), name, possible.blocker.why, (f" ({possible.blocker.code})", QUIET), indent=3)
+            screen.say(
+                ("✗ ", BAD),
+                action_words,
+                possible_action.blocker.why,
+                (f" ({possible_action.blocker.code})", QUIET),
+                indent=3,
+            )

@@ -49,8 +49,8 @@ class DifferenceSpool:
         self._file.seek(0)
         return (json.loads(line) for line in self._file)
 
-    def add(self, difference: Difference, applied: bool) -> None:
-        self._file.write(json.dumps(difference_shape(difference, applied)) + "\n")
+    def add(self, difference: Difference, is_applied: bool) -> None:
+        self._file.write(json.dumps(difference_shape(difference, is_applied)) + "\n")
 
 
 def difference_row(difference: Mapping[str, Any]) -> tuple[object, ...]:
@@ -75,16 +75,16 @@ def show_differences(differences: DifferenceSpool, count: int, screen: Screen) -
     if not count:
         return
     table = grid(header=True)
-    for name in ("What", "Invoice", "At the provider", "Here", "There", ""):
-        table.add_column(name, overflow="fold")
+    for heading in ("What", "Invoice", "At the provider", "Here", "There", ""):
+        table.add_column(heading, overflow="fold")
     commands: dict[str, None] = {}
     for difference in islice(differences, _SHOWN):
         if difference["next"]:
             commands[difference["next"]] = None
         # `refund missing-here`, and `dispute` alone.
-        what = " ".join(dict.fromkeys((difference["object"], difference["kind"])))
+        object_and_kind = " ".join(dict.fromkeys((difference["object"], difference["kind"])))
         table.add_row(
-            cell(what, QUIET if difference["applied"] else BAD),
+            cell(object_and_kind, QUIET if difference["applied"] else BAD),
             cell(difference["invoice"] or "not in the books", "" if difference["invoice"] else DOUBT),
             cell(difference["reference"]),
             cell(difference["in_books"] or "—"),
@@ -98,29 +98,31 @@ def show_differences(differences: DifferenceSpool, count: int, screen: Screen) -
         screen.command(f"Next: {command}")
 
 
-def show_settled(outcome: ComparisonSummary, screen: Screen) -> None:
+def show_settled(summary: ComparisonSummary, screen: Screen) -> None:
     """Refunds whose outcome was unknown before this comparison."""
-    for refund in outcome.settled[:_SHOWN]:
+    for refund in summary.settled[:_SHOWN]:
         words = f"Settled {refund.id} of {refund.invoice_number}: {refund.amount} {refund.state}."
         screen.say(("✓ ", GOOD), f"{words}   {refund.provider_reference}".rstrip())
-    if len(outcome.settled) > _SHOWN:
-        screen.say(f"… and {len(outcome.settled) - _SHOWN} more settled.", indent=3)
+    if len(summary.settled) > _SHOWN:
+        screen.say(f"… and {len(summary.settled) - _SHOWN} more settled.", indent=3)
 
 
-def show_reconciled(label: str, outcome: ComparisonSummary, screen: Screen, *, nothing: str) -> None:
-    """One line of result, then the money by kind. `nothing` says why there was nothing to compare, where so."""
-    things = f"{outcome.compared} {'payment' if outcome.compared == 1 else 'payments'} compared with {label}"
-    if outcome.result is Agreement.NOTHING:
-        screen.say(("✓ ", GOOD), f"Nothing to compare: {nothing}.")
+def show_reconciled(provider_or_report: str, summary: ComparisonSummary, screen: Screen, *, why_nothing: str) -> None:
+    """One line of result, then the money by kind. `why_nothing` says why there was nothing to compare, where so."""
+    compared_words = (
+        f"{summary.compared} {'payment' if summary.compared == 1 else 'payments'} compared with {provider_or_report}"
+    )
+    if summary.result is Agreement.NOTHING:
+        screen.say(("✓ ", GOOD), f"Nothing to compare: {why_nothing}.")
         return
-    if outcome.result is Agreement.AGREES:
-        screen.say(("✓ ", GOOD), f"{things}: the books agree.")
+    if summary.result is Agreement.AGREES:
+        screen.say(("✓ ", GOOD), f"{compared_words}: the books agree.")
         return
-    if not outcome.differences:
-        screen.say(("! ", DOUBT), f"{things}: no difference among what could be compared.")
+    if not summary.differences:
+        screen.say(("! ", DOUBT), f"{compared_words}: no difference among what could be compared.")
         return
-    differ = f"{outcome.differences} {'differs' if outcome.differences == 1 else 'differ'}"
-    applied = f", {outcome.repaired} applied" if outcome.repaired else ""
-    screen.say(("! ", DOUBT), f"{things}: ", (differ, STRONG), applied, ".")
-    for (kind, _), amount in sorted(outcome.money.items()):
+    differ_words = f"{summary.differences} {'differs' if summary.differences == 1 else 'differ'}"
+    applied_words = f", {summary.repaired} applied" if summary.repaired else ""
+    screen.say(("! ", DOUBT), f"{compared_words}: ", (differ_words, STRONG), applied_words, ".")
+    for (kind, _), amount in sorted(summary.money.items()):
         screen.say(f"{kind:<14} {amount}", indent=3)

@@ -39,7 +39,7 @@ _STEPS = {
 
 
 def refund_row(refund: Refund) -> tuple[str, ...]:
-    note = refund.credit_note.number if refund.credit_note else None
+    note_number = refund.credit_note.number if refund.credit_note else None
     refunded_on = refund.out_of_band.refunded_on if refund.out_of_band else None
     return (
         refund.id,
@@ -48,7 +48,7 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
         refund.amount.number,
         refund.amount.currency.code,
         refund.provider_reference,
-        note or "",
+        note_number or "",
         refund.invoice_number,
         refund.reason or "",
         str(refunded_on or ""),
@@ -56,7 +56,10 @@ def refund_row(refund: Refund) -> tuple[str, ...]:
 
 
 def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Screen, *, replayed: bool) -> None:
-    """Each refund in a line, the invoice after it, and what the operator should know now."""
+    """Each refund in a line, the invoice after it, and what the operator should know now.
+
+    `replayed`: the request had been made before.
+    """
     for refund in refunds:
         # An unknown outcome, a decline and a pending approval are shown as errors, before this.
         if not refund.state.unfinished and refund.state not in (RefundState.FAILED, RefundState.AWAITING_APPROVAL):
@@ -79,21 +82,23 @@ def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Scre
 def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]:
     """What a refund does not do by itself (R8); nothing where none was made."""
     notes: list[str] = []
-    if not any(r.state in (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.RECORDED) for r in refunds):
+    if not any(
+        refund.state in (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.RECORDED) for refund in refunds
+    ):
         return notes
-    providers = sorted({r.provider.label for r in refunds if r.provider})
+    providers = sorted({refund.provider.label for refund in refunds if refund.provider})
     if providers:
         notes.append(
             f"The money takes 5–10 business days to reach the statement; {' and '.join(providers)} may keep the fee."
         )
     else:
         notes.append("No money moved: this records a refund made outside refundcli.")
-    if any(r.state is RefundState.PENDING for r in refunds):
+    if any(refund.state is RefundState.PENDING for refund in refunds):
         notes.append("Accepted, not final yet: the provider reports the outcome later.")
     notes += filter(None, map(pending_words, refunds))
     if invoice and invoice.products:
-        goods = ", ".join(invoice.products)
-        notes.append(f"Still assigned to {invoice.customer}: {goods}. Remove them if access should end.")
+        product_words = ", ".join(invoice.products)
+        notes.append(f"Still assigned to {invoice.customer}: {product_words}. Remove them if access should end.")
     if invoice and invoice.subscription:
         notes.append(
             f"Subscription {invoice.subscription} is still active. Cancel it separately to stop further invoices."
@@ -104,8 +109,8 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
 def pending_words(refund: Refund) -> str:
     """The action that a pending refund waits for; empty if there is none."""
     if refund.pending_reason == "requires_action":
-        until = f" until {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
-        return f"The customer must reply to Stripe's e-mail{until}, or the refund is cancelled."
+        until_words = f" until {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
+        return f"The customer must reply to Stripe's e-mail{until_words}, or the refund is cancelled."
     if refund.pending_reason == "insufficient_funds":
         return "Your Stripe balance is too low. The refund is pending until you top it up."
     return ""
@@ -113,18 +118,20 @@ def pending_words(refund: Refund) -> str:
 
 def snapshot_words(snapshot: PaymentSnapshot) -> str:
     """`pi_1 has 100.00 EUR captured, 25.00 refunded, no dispute`"""
-    disputes = [
-        f"dispute {record.reference} {record.state or record.status}".replace("  ", " ") for record in snapshot.disputes
+    words_of_disputes = [
+        f"dispute {dispute_update.reference} {dispute_update.state or dispute_update.status}".replace("  ", " ")
+        for dispute_update in snapshot.disputes
     ]
-    dispute = ", ".join(disputes) or "no dispute"
-    return f"{snapshot.references[0]} has {snapshot.captured} captured, {snapshot.refunded.number} refunded, {dispute}"
+    dispute_words = ", ".join(words_of_disputes) or "no dispute"
+    amounts = f"{snapshot.captured} captured, {snapshot.refunded.number} refunded"
+    return f"{snapshot.references[0]} has {amounts}, {dispute_words}"
 
 
 def _show_refund(refund: Refund, screen: Screen) -> None:
-    mark, style, what = _verdict(refund)
-    way = refund.out_of_band.words if refund.out_of_band and not refund.provider_reference else ""
-    details = [f"   {word}" for word in (refund.provider_reference, way, _note(refund)) if word]
-    screen.say((f"{mark} ", style), f"{what} ", (str(refund.amount), STRONG), *details)
+    mark, style, verdict_words = _verdict(refund)
+    method_words = refund.out_of_band.words if refund.out_of_band and not refund.provider_reference else ""
+    details = [f"   {word}" for word in (refund.provider_reference, method_words, _note(refund)) if word]
+    screen.say((f"{mark} ", style), f"{verdict_words} ", (str(refund.amount), STRONG), *details)
     if refund.failure and refund.state is RefundState.FAILED:
         screen.say(f"{refund.failure}", indent=3)
 
@@ -148,11 +155,11 @@ def _note(refund: Refund) -> str:
     return f"credit note {words}" if words else ""
 
 
-def show_resumed(outcomes: Sequence[Resumed], screen: Screen) -> None:
+def show_resumed(resumed_refunds: Sequence[Resumed], screen: Screen) -> None:
     """The outcome of each refund, known or still unknown."""
-    for outcome in outcomes:
-        _show_refund(outcome.refund, screen)
-        screen.say(step_words(outcome.refund.id, outcome.refund.invoice_number, outcome.step, outcome.note), indent=3)
+    for resumed in resumed_refunds:
+        _show_refund(resumed.refund, screen)
+        screen.say(step_words(resumed.refund.id, resumed.refund.invoice_number, resumed.step, resumed.note), indent=3)
 
 
 def step_words(entry_id: str, invoice_number: str, step: Step, note: str) -> str:

@@ -51,7 +51,7 @@ STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 # --- on a terminal ----------------------------------------------------------------------------------------------
 
 
-def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zone: ZoneInfo) -> None:
+def show_status(status: Status, store_description: Mapping[str, Any], screen: Screen, *, zone: ZoneInfo) -> None:
     screen.say(("! ", DOUBT) if status.needs_attention else ("✓ ", GOOD), headline(status))
     _section("Unreviewed provider updates: each blocks refunds of its payment", status.unreviewed, screen, _update)
     _section("Losses: more was refunded or lost to disputes than was captured", status.losses, screen, _loss)
@@ -71,8 +71,8 @@ def show_status(status: Status, store: Mapping[str, Any], screen: Screen, *, zon
     screen.blank()
     _freshness(status, screen, zone)
     _deliveries(status.deliveries, screen)
-    mode = {None: "not used yet", True: "LIVE", False: "test mode"}[status.livemode]
-    screen.say((f"{store['url']}   schema {store['schema']}   {mode}", QUIET))
+    mode_words = {None: "not used yet", True: "LIVE", False: "test mode"}[status.livemode]
+    screen.say((f"{store_description['url']}   schema {store_description['schema']}   {mode_words}", QUIET))
     for account in status.accounts:
         screen.say((f"{account.provider.label} account {account.account}", QUIET))
 
@@ -83,88 +83,99 @@ def headline(status: Status) -> str:
     return "1 thing needs attention." if status.attention == 1 else f"{status.attention} things need attention."
 
 
-def _section(title: str, listed: Listed[Any], screen: Screen, entry: Any) -> None:
-    """A list under its title and its count. `entry` makes the cells and the detail of each; the second is an amount."""
+def _section(title: str, listed: Listed[Any], screen: Screen, cells_of: Any) -> None:
+    """A list under its title and its count.
+
+    `cells_of` makes the cells of each entry and its detail; the second cell is an amount.
+    """
     if not listed.count:
         return
-    attention = f", {listed.attention} to do" if 0 < listed.attention < listed.count else ""
+    attention_words = f", {listed.attention} to do" if 0 < listed.attention < listed.count else ""
     screen.blank()
-    screen.say((f"{title} ({listed.count}{attention})", STRONG))
-    screen.entries([entry(listed_entry) for listed_entry in listed.first], right=(1,))
+    screen.say((f"{title} ({listed.count}{attention_words})", STRONG))
+    screen.entries([cells_of(entry) for entry in listed.first], right=(1,))
     if listed.count > len(listed.first):
         screen.say(f"… and {listed.count - len(listed.first)} more", indent=3)
 
 
-def _update(stored: StoredEvent) -> tuple[Line, str]:
-    cells = ((f"event {stored.id}", ""), (stored.event.provider.label, ""), (stored.event.kind, DOUBT))
-    return cells, f"{stored.note}   {review_command(stored.id, stored.event.kind)}"
+def _update(stored_event: StoredEvent) -> tuple[Line, str]:
+    cells = (
+        (f"event {stored_event.id}", ""),
+        (stored_event.event.provider.label, ""),
+        (stored_event.event.kind, DOUBT),
+    )
+    return cells, f"{stored_event.note}   {review_command(stored_event.id, stored_event.event.kind)}"
 
 
 def _loss(invoice: Invoice) -> tuple[Line, str]:
     return ((invoice.number, ""), (str(invoice.loss), DOUBT), ("lost", "")), f"refundcli acknowledge {invoice.number}"
 
 
-def _refund(entry: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
-    refund = entry.refund
+def _refund(open_refund: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
+    refund = open_refund.refund
     cells = (
         (refund.invoice_number, ""),
         (str(refund.amount), ""),
         (refund.provider.label if refund.provider else "", ""),
-        (_state(entry, zone), ""),
-        (f"since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
+        (_state(open_refund, zone), ""),
+        (f"since {_age(open_refund.age)}", DOUBT if open_refund.next is not Next.WAIT else ""),
     )
-    return cells, _detail(entry, entry.holder, zone)
+    return cells, _detail(open_refund, open_refund.holder, zone)
 
 
-def _closing(entry: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
+def _closing(open_closing: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
     cells = (
-        (entry.closing.invoice_number, ""),
+        (open_closing.closing.invoice_number, ""),
         ("", ""),
-        (verdict(entry.closing), ""),
-        (f"since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
+        (verdict(open_closing.closing), ""),
+        (f"since {_age(open_closing.age)}", DOUBT if open_closing.next is not Next.WAIT else ""),
     )
-    return cells, _detail(entry, entry.holder, zone)
+    return cells, _detail(open_closing, open_closing.holder, zone)
 
 
-def _run(entry: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
-    run = entry.run.run
+def _run(open_run: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
+    unfinished = open_run.run
+    bulk_run = unfinished.run
     cells = (
-        (run.id, ""),
-        (f"{entry.run.rows:,} rows", ""),
-        (_progress(entry), ""),
-        (f"{run.state} since {_age(entry.age)}", DOUBT if entry.next is not Next.WAIT else ""),
+        (bulk_run.id, ""),
+        (f"{unfinished.rows:,} rows", ""),
+        (_progress(open_run), ""),
+        (f"{bulk_run.state} since {_age(open_run.age)}", DOUBT if open_run.next is not Next.WAIT else ""),
     )
-    leases = [_lease(holder, zone) for holder in entry.run.holders]
-    if entry.run.last_record_at:
-        leases = [f"last record {local_time(entry.run.last_record_at, zone)}"]
-    return cells, "   ".join([*leases, next_step(entry)])
+    lease_words = [_lease(holder, zone) for holder in unfinished.holders]
+    if unfinished.last_record_at:
+        lease_words = [f"last record {local_time(unfinished.last_record_at, zone)}"]
+    return cells, "   ".join([*lease_words, next_step(open_run)])
 
 
-def _progress(entry: OpenRun) -> str:
+def _progress(open_run: OpenRun) -> str:
     """`20 done, 6 waiting, 34 with workers`; the rows of a run of records are not in the store."""
-    if entry.run.run.kind is not RunKind.REFUND:
-        return entry.run.run.kind
-    words = {
+    unfinished = open_run.run
+    if unfinished.run.kind is not RunKind.REFUND:
+        return unfinished.run.kind
+    word_by_state = {
         ItemState.DONE: "done",
         ItemState.REFUSED: "refused",
         ItemState.UNKNOWN: "not confirmed",
         ItemState.LEASED: "with workers",
         ItemState.WAITING: "waiting",
     }
-    counts = {**entry.run.counts, ItemState.REFUSED: entry.run.refused}
-    parts = [f"{counts[state]:,} {word}" for state, word in words.items() if counts.get(state)]
-    return ", ".join([*parts, f"{entry.run.partly:,} partly refunded"] if entry.run.partly else parts)
+    count_by_state = {**unfinished.counts, ItemState.REFUSED: unfinished.refused}
+    state_words = [
+        f"{count_by_state[state]:,} {word}" for state, word in word_by_state.items() if count_by_state.get(state)
+    ]
+    return ", ".join([*state_words, f"{unfinished.partly:,} partly refunded"] if unfinished.partly else state_words)
 
 
 def _lease(holder: RunHolder, zone: ZoneInfo) -> str:
-    rows = "1 row" if holder.rows == 1 else f"{holder.rows:,} rows"
-    return f"{rows} leased by {_who(holder, zone)}"
+    row_words = "1 row" if holder.rows == 1 else f"{holder.rows:,} rows"
+    return f"{row_words} leased by {_who(holder, zone)}"
 
 
 def _who(holder: RunHolder, zone: ZoneInfo) -> str:
     """`desk-2 (process 311) until 2026-10-02 14:03 CEST`, or that it has stopped."""
-    until = f" until {local_time(holder.until, zone)}" if holder.until and holder.is_live else ""
-    return f"{holder.label}{until}" if holder.is_live else f"{holder.label}, which is gone or was stopped"
+    until_words = f" until {local_time(holder.until, zone)}" if holder.until and holder.is_live else ""
+    return f"{holder.label}{until_words}" if holder.is_live else f"{holder.label}, which is gone or was stopped"
 
 
 def _capture(capture: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
@@ -189,44 +200,51 @@ def _detail(entry: OpenRefund | OpenClosing, holder: RunHolder | None, zone: Zon
     return next_step(entry)
 
 
-def _state(entry: OpenRefund, zone: ZoneInfo) -> str:
-    refund = entry.refund
+def _state(open_refund: OpenRefund, zone: ZoneInfo) -> str:
+    refund = open_refund.refund
     if refund.reversed_amount:
         return f"{refund.reversed_amount} returned"
-    if entry.is_held:
-        until = f" until {local_time(refund.hold_until, zone)}" if refund.hold_until else ""
-        return f"{refund.state}, still reserved{until}"
+    if open_refund.is_held:
+        until_words = f" until {local_time(refund.hold_until, zone)}" if refund.hold_until else ""
+        return f"{refund.state}, still reserved{until_words}"
     return _UNFINISHED.get(refund.state, refund.state.value)
 
 
 def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
     """Stored updates that are not applied. They ask for an action only where they are counted as needing attention."""
-    lines = [
+    lines_to_show = [
         (f"Stored events of {provider.label} must be read again by this version", True) for provider in unapplied.unread
     ]
     if unapplied.waiting and unapplied.oldest:
         since = local_time(unapplied.oldest, zone)
         is_late = unapplied.attention > unapplied.blocking + len(unapplied.unread)
-        lines.append(
+        lines_to_show.append(
             (f"{_count(unapplied.waiting, 'update')} waiting to be applied, the oldest since {since}", is_late)
         )
     if unapplied.blocking:
-        lines.append((f"{_count(unapplied.blocking, 'update')} about payments that are in the books by now", True))
+        lines_to_show.append(
+            (f"{_count(unapplied.blocking, 'update')} about payments that are in the books by now", True)
+        )
     if unapplied.unmatched:
-        lines.append((f"{_count(unapplied.unmatched, 'update')} about payments that are not in the books", False))
-    if lines:
+        lines_to_show.append(
+            (f"{_count(unapplied.unmatched, 'update')} about payments that are not in the books", False)
+        )
+    if lines_to_show:
         screen.blank()
         screen.say(("Provider updates that are not applied", STRONG))
-    for words, is_due in lines:
+    for words, is_due in lines_to_show:
         screen.say((words, DOUBT if is_due else ""), f": {APPLY_EVENTS}" if is_due else "", indent=3)
 
 
 def _differing(status: Status, screen: Screen, zone: ZoneInfo) -> None:
     """Comparisons whose differences were not applied, each with the command that compares again."""
     entries = [
-        (((f"{provider.label}: {_compared(replace(last, narrower=None), zone)}", ""),), compare_again(provider, last))
+        (
+            ((f"{provider.label}: {_compared(replace(last_comparison, narrower=None), zone)}", ""),),
+            compare_again(provider, last_comparison),
+        )
         for provider, comparisons in status.differing.items()
-        for last in comparisons
+        for last_comparison in comparisons
     ]
     if entries:
         screen.blank()
@@ -236,85 +254,97 @@ def _differing(status: Status, screen: Screen, zone: ZoneInfo) -> None:
 
 def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
     """The last comparison with each provider in use, and its last webhook delivery."""
-    used = {account.provider for account in status.accounts}
-    by_provider = {p: freshness for p, freshness in status.freshness.items() if p in used or freshness != Freshness()}
-    if not by_provider:
+    used_providers = {account.provider for account in status.accounts}
+    freshness_by_provider = {
+        provider: freshness
+        for provider, freshness in status.freshness.items()
+        if provider in used_providers or freshness != Freshness()
+    }
+    if not freshness_by_provider:
         screen.say(("not compared with a provider yet, no delivery received yet", QUIET))
-    for provider, freshness in by_provider.items():
-        last = _compared(freshness.last_reconcile, zone) if freshness.last_reconcile else "not compared yet"
-        at = freshness.last_delivery
-        delivery = f"last delivery {local_time(at, zone)}" if at else "no delivery received yet"
-        screen.say((f"{provider.label}: {last}; {delivery}", QUIET))
+    for provider, freshness in freshness_by_provider.items():
+        comparison_words = _compared(freshness.last_reconcile, zone) if freshness.last_reconcile else "not compared yet"
+        last_delivery = freshness.last_delivery
+        delivery_words = (
+            f"last delivery {local_time(last_delivery, zone)}" if last_delivery else "no delivery received yet"
+        )
+        screen.say((f"{provider.label}: {comparison_words}; {delivery_words}", QUIET))
 
 
-def _compared(last: LastComparison, zone: ZoneInfo) -> str:
-    results = {
+def _compared(last_comparison: LastComparison, zone: ZoneInfo) -> str:
+    differences = _count(last_comparison.remaining or 0, "difference")
+    words_by_agreement = {
         None: "",
         Agreement.AGREES: ": agreed",
         Agreement.NOTHING: ": nothing to compare",
-        Agreement.DIFFERS: f": {_count(last.remaining or 0, 'difference')} left",
-        Agreement.INCOMPLETE: f": {last.not_compared} not compared, {_count(last.remaining or 0, 'difference')} left",
+        Agreement.DIFFERS: f": {differences} left",
+        Agreement.INCOMPLETE: f": {last_comparison.not_compared} not compared, {differences} left",
     }
-    scope = f" ({_scope(last.scope)})" if last.scope else ""
-    later = f"; later {_compared(last.narrower, zone)}" if last.narrower else ""
-    return f"compared {local_time(last.at, zone)}{scope}{results[last.result]}{later}"
+    scope_words = f" ({_scope(last_comparison.scope)})" if last_comparison.scope else ""
+    later_words = f"; later {_compared(last_comparison.narrower, zone)}" if last_comparison.narrower else ""
+    agreement_words = words_by_agreement[last_comparison.result]
+    return f"compared {local_time(last_comparison.at, zone)}{scope_words}{agreement_words}{later_words}"
 
 
 def _scope(scope: ComparisonScope) -> str:
     """`account Shop, report june.csv, 3 of 120 payments in the books`."""
-    count = f"{min(scope.compared, scope.in_books):,} of {_count(scope.in_books, 'payment')} in the books"
-    of = [f"account {scope.account}", f"report {scope.report}" if scope.report else ""]
-    return ", ".join(filter(None, [*of, f"made since {scope.since}" if scope.since else "", count]))
+    count_words = f"{min(scope.compared, scope.in_books):,} of {_count(scope.in_books, 'payment')} in the books"
+    scope_words = [f"account {scope.account}", f"report {scope.report}" if scope.report else ""]
+    return ", ".join(filter(None, [*scope_words, f"made since {scope.since}" if scope.since else "", count_words]))
 
 
 def _deliveries(deliveries: Deliveries, screen: Screen) -> None:
-    for title, counts in (
+    for title, count_by_reason in (
         ("Rejected deliveries", deliveries.rejected),
         ("Verified and stored, not applied", deliveries.not_applied),
     ):
-        if counts:
-            reasons = ", ".join(f"{count} {_REASONS.get(reason, reason)}" for reason, count in counts.items())
-            screen.say((f"{title}: {sum(counts.values())} ({reasons})", QUIET))
+        if count_by_reason:
+            reason_words = ", ".join(
+                f"{count} {_REASONS.get(reason, reason)}" for reason, count in count_by_reason.items()
+            )
+            screen.say((f"{title}: {sum(count_by_reason.values())} ({reason_words})", QUIET))
 
 
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 # --- for programs -----------------------------------------------------------------------------------------------
 
 
 def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
-    for name in ("unfinished", "came_back", "pending", "elsewhere"):
-        for entry in status.lists[name].first:
+    for list_name in ("unfinished", "came_back", "pending", "elsewhere"):
+        for entry in status.lists[list_name].first:
             assert isinstance(entry, OpenRefund)
             refund = entry.refund
             yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(entry.age), next_step(entry)
-    for run in status.runs.first:
-        yield "run", run.run.run.id, "", "", _age(run.age), next_step(run)
-    for closing in status.closings.first:
-        requested = closing.closing
-        yield requested.target.value, requested.id, requested.invoice_number, "", _age(closing.age), next_step(closing)
-    for event in status.unreviewed.first:
-        yield "unreviewed", str(event.id), event.event.kind, "", "", review_command(event.id, event.event.kind)
+    for open_run in status.runs.first:
+        unfinished = open_run.run
+        yield "run", unfinished.run.id, "", "", _age(open_run.age), next_step(open_run)
+    for open_closing in status.closings.first:
+        closing, age = open_closing.closing, _age(open_closing.age)
+        yield closing.target.value, closing.id, closing.invoice_number, "", age, next_step(open_closing)
+    for stored_event in status.unreviewed.first:
+        kind = stored_event.event.kind
+        yield "unreviewed", str(stored_event.id), kind, "", "", review_command(stored_event.id, kind)
     for invoice in status.losses.first:
         yield "loss", "", invoice.number, str(invoice.loss), "", f"refundcli acknowledge {invoice.number}"
     if status.unapplied.attention:
         yield "not applied", "", "", "", "", APPLY_EVENTS
     for provider, comparisons in status.differing.items():
-        for last in comparisons:
-            yield "differences", "", "", str(last.remaining), "", compare_again(provider, last)
+        for last_comparison in comparisons:
+            yield "differences", "", "", str(last_comparison.remaining), "", compare_again(provider, last_comparison)
     for capture in status.failed_captures.first:
         yield "failed capture", capture.reference, capture.invoice, str(capture.amount), "", Next.WAIT
-    for what, invoices in (("disputed", status.disputed), ("processing", status.processing)):
+    for row_label, invoices in (("disputed", status.disputed), ("processing", status.processing)):
         for invoice in invoices.first:
-            yield what, "", invoice.number, str(invoice.refundable), "", Next.WAIT
+            yield row_label, "", invoice.number, str(invoice.refundable), "", Next.WAIT
 
 
 def _age(age: timedelta) -> str:
     """The largest unit that fits: `3 days`, `2 h`, `5 min`, `12 s`."""
     seconds = int(age.total_seconds())
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
+    for unit, unit_seconds in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit_seconds:
+            return f"{seconds // unit_seconds} {unit}"
     return f"{max(seconds, 0)} s"

@@ -95,7 +95,7 @@ def shares_of(
         if not most_important(blockers(invoice, p, intent))
     }
     if not any(left_by_payment_id.values()):
-        refusal = first_blocker(invoice, blockers, intent, among=candidate_payments)
+        refusal = first_blocker(invoice, blockers, intent, chosen_payments=candidate_payments)
         assert refusal, "a payment with nothing left has a blocker"
         raise refusal
     full_shares = [Share(p, left_by_payment_id[p.id]) for p in candidate_payments if left_by_payment_id.get(p.id)]
@@ -105,7 +105,7 @@ def shares_of(
     if not sufficient_shares:
         largest_amount = max((share.amount for share in full_shares), key=lambda amount_left: amount_left.minor)
         raise OverRefund(
-            invoice, amount, largest_amount, reason=intent.reason, action=_ACTIONS[kind], payment=reference
+            invoice, amount, largest_amount, reason=intent.reason, command=_ACTIONS[kind], payment=reference
         )
     if len(sufficient_shares) > 1:
         raise PaymentNeeded(invoice, [share.payment for share in sufficient_shares])
@@ -128,7 +128,7 @@ def refuse_duplicate(
 ) -> None:
     """The duplicate rule for a single request (R5). Raises PossibleDuplicate."""
     for earlier_refund in candidate_of(shares, reason).earlier(invoice.refunds, now):
-        raise PossibleDuplicate(invoice, earlier_refund, again=repeat_verb)
+        raise PossibleDuplicate(invoice, earlier_refund, repeat_verb=repeat_verb)
 
 
 def total_of(shares: Sequence[Share]) -> Money:

@@ -195,7 +195,7 @@ def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[
         invoice = _without_hold(invoice, failed_refund)
         amount = amount or unrecorded_amount
         if unrecorded_amount < amount:
-            raise OverRefund(invoice, amount, unrecorded_amount, reason=request.reason, action=Action.MARK_REFUNDED)
+            raise OverRefund(invoice, amount, unrecorded_amount, reason=request.reason, command=Action.MARK_REFUNDED)
         payment_reference = next(
             payment.reference for payment in invoice.payments if payment.id == failed_refund.payment_id
         )

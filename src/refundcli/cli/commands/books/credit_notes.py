@@ -61,8 +61,8 @@ def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:
     if me.wants_json:
         me.show_long_list(map(credit_note, notes))
     elif not me.for_people:
-        words = ("number", "status", "invoice", "customer", "reason")
-        me.show_rows(COLUMNS, while_read(map(note_row, notes)), text_columns=words)
+        text_columns = ("number", "status", "invoice", "customer", "reason")
+        me.show_rows(COLUMNS, while_read(map(note_row, notes)), text_columns=text_columns)
     else:
         page: list[CreditNote] = []
         for page in while_read(pages):

@@ -87,21 +87,21 @@ def list_(
     filters = InvoiceFilter(
         status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
     )
-    options = {"status": status, "provider": provider, "customer": customer, "after": after}
+    filter_options = {"status": status, "provider": provider, "customer": customer, "after": after}
     if refundable:
-        options["refundable"] = "yes"
-    described = ", ".join(f"{name} {value}" for name, value in options.items() if value)
+        filter_options["refundable"] = "yes"
+    filter_words = ", ".join(f"{name} {value}" for name, value in filter_options.items() if value)
     if everything:
-        _show_pages(me, invoice_pages(me.services.books, filters), described)
+        _show_pages(me, invoice_pages(me.services.books, filters), filter_words)
         return
     invoices = me.services.books.read(lambda tx: tx.invoices(filters))
-    _show_pages(me, [invoices] if invoices else [], described)
+    _show_pages(me, [invoices] if invoices else [], filter_words)
     if len(invoices) == limit and me.format is Format.TABLE:
         me.note(f"More: add --after {invoices[-1].number}")
 
 
-def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filters: str) -> None:
-    """`filters`: what the list was limited to, for people; empty if it was not."""
+def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filter_words: str) -> None:
+    """`filter_words`: what the list was limited to, for people; empty if it was not."""
     from refundcli.cli.context import while_read
     from refundcli.output.serializers.invoices import invoice_summary
     from refundcli.output.views.invoice import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row, show_list
@@ -116,8 +116,8 @@ def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filters: str) -> No
         for page in while_read(pages):
             show_list(page, me.out)
         if not page:
-            none = "No invoices. To import some: refundcli invoice import FILE"
-            me.note(f"No invoice matches. Filters: {filters}." if filters else none)
+            no_invoices_note = "No invoices. To import some: refundcli invoice import FILE"
+            me.note(f"No invoice matches. Filters: {filter_words}." if filter_words else no_invoices_note)
 
 
 @app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")
@@ -169,6 +169,6 @@ def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
     elif me.for_people:
         show_history(invoice, entries, me.out, zone=me.settings.operator.zone, inner=me.verbose)
     else:
-        rows = ((e.at, e.operator, e.action, e.subject, changes(e)) for e in entries)
+        rows = ((entry.at, entry.operator, entry.action, entry.subject, changes(entry)) for entry in entries)
         columns = ("at", "operator", "action", "subject", "details")
         me.show_rows(columns, rows, text_columns=columns[1:])

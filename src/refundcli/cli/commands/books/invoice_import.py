@@ -30,27 +30,31 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         invoices = InvoiceFile(source)
         # The first import creates the store.
         books.write(lambda tx: None)
-        where = path_for_rejected(source, invoices.columns)
-        with InvoiceSpool() as shelf, RejectedFile(where, invoices.columns) as rejected:
-            reject = rejected.add if skip_invalid else _only_counted
+        rejected_target = path_for_rejected(source, invoices.columns)
+        with InvoiceSpool() as spool, RejectedFile(rejected_target, invoices.columns) as rejection_file:
+            reject = rejection_file.add if skip_invalid else _only_counted
             with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
-                checked = check_invoices(invoices.batches(), spool=shelf, books=books, advance=advance, reject=reject)
-            if checked.bad_rows and not skip_invalid:
-                _refuse(app, source.name, checked)
+                checked_invoices = check_invoices(
+                    invoices.batches(), spool=spool, books=books, advance=advance, reject=reject
+                )
+            if checked_invoices.bad_rows and not skip_invalid:
+                _refuse(app, source.name, checked_invoices)
             # Before the first write, so that no rejected row is lost.
-            rejected_path = rejected.publish()
+            rejected_path = rejection_file.publish()
             try:
-                with progress(app.err, "Writing", total=checked.good_rows, enabled=app.wants_progress) as advance:
-                    summary = write_invoices(shelf, checked, source=source.label, books=books, advance=advance)
+                with progress(
+                    app.err, "Writing", total=checked_invoices.good_rows, enabled=app.wants_progress
+                ) as advance:
+                    summary = write_invoices(spool, checked_invoices, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices written so far stay; import the same file again for the rest.")
                 raise
-    _show(app, source.name, checked, summary, str(rejected_path) if rejected_path else None)
+    _show(app, source.name, checked_invoices, summary, str(rejected_path) if rejected_path else None)
     for provider in Provider:
         # An import asks no provider, so Stripe's events are only matched again, not fetched.
         app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
     app.note_unmatched_events()
-    if checked.bad_rows:
+    if checked_invoices.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)
 
 
@@ -58,26 +62,31 @@ def _only_counted(row: object) -> None:
     """Without --skip-invalid no rows are rejected: the import is all or nothing."""
 
 
-def _refuse(app: App, name: str, checked: CheckedInvoices) -> None:
+def _refuse(app: App, file_name: str, checked_invoices: CheckedInvoices) -> None:
     if not app.wants_json:
-        show_bad_rows(checked, app.err)
-    raise ImportRefused(name, checked)
+        show_bad_rows(checked_invoices, app.err)
+    raise ImportRefused(file_name, checked_invoices)
 
 
-def _show(app: App, name: str, checked: CheckedInvoices, summary: ImportSummary, rejected_file: str | None) -> None:
+def _show(
+    app: App, file_name: str, checked_invoices: CheckedInvoices, summary: ImportSummary, rejected_file: str | None
+) -> None:
     if app.wants_json:
-        app.show_object(imported_file(name, checked, summary, rejected_file))
+        app.show_object(imported_file(file_name, checked_invoices, summary, rejected_file))
         return
     if app.for_people:
-        show_import(name, summary, app.out)
+        show_import(file_name, summary, app.out)
     else:
-        shape = imported_file(name, checked, summary, rejected_file)
+        shape = imported_file(file_name, checked_invoices, summary, rejected_file)
         app.show_object({key: value for key, value in shape.items() if not isinstance(value, list)})
     if not app.quiet:
         if not app.for_people:
-            show_import(name, summary, app.err)
+            show_import(file_name, summary, app.err)
         show_conflicts(summary, app.err)
     if rejected_file:
-        show_bad_rows(checked, app.err)
-        app.err.say(("! ", "yellow"), f"{checked.bad_rows} of {checked.rows} rows were left out: {rejected_file}")
+        show_bad_rows(checked_invoices, app.err)
+        app.err.say(
+            ("! ", "yellow"),
+            f"{checked_invoices.bad_rows} of {checked_invoices.rows} rows were left out: {rejected_file}",
+        )
         app.err.say(f"Correct it, then: refundcli invoice import {rejected_file}", indent=3)

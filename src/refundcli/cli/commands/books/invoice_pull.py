@@ -46,11 +46,11 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     app.note_unmatched_events()
 
 
-def refresh_invoice(app: App, name: str) -> None:
+def refresh_invoice(app: App, number_or_id: str) -> None:
     """Re-read one invoice at the provider, payment by payment, and as a whole where the provider keeps it."""
     services = app.services
     books, clock, credit_note_format = services.books, services.clock, services.policy.credit_note_format
-    invoice = books.read(lambda tx: invoice_behind(tx, name))
+    invoice = books.read(lambda tx: invoice_behind(tx, number_or_id))
     if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
         app.note(f"No provider can be asked about {invoice.number}: showing what is stored.")
         return

@@ -25,10 +25,12 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     from refundcli.services.queries.status import current_status
 
     me: App = ctx.obj
-    services, days = me.services, me.settings.refunds.pending_days
-    unread = services.unread_events()
+    services, pending_days = me.services, me.settings.refunds.pending_days
+    unread_providers = services.unread_events()
     overview = services.books.read(
-        lambda tx: current_status(tx, now=services.clock.now(), pending_days=days, unread_providers=unread)
+        lambda tx: current_status(
+            tx, now=services.clock.now(), pending_days=pending_days, unread_providers=unread_providers
+        )
     )
     store = services.describe_store()
     if me.for_people:

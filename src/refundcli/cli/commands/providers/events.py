@@ -109,7 +109,9 @@ def list_(
 
     me: App = ctx.obj
     filters = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
-    events, counts = me.services.books.read(lambda tx: (events_with_refunds(tx, filters), tx.delivery_counts()))
+    events, delivery_counts = me.services.books.read(
+        lambda tx: (events_with_refunds(tx, filters), tx.delivery_counts())
+    )
     if me.wants_json:
         me.show_list(starmap(listed_event, events))
     elif not me.for_people:
@@ -117,11 +119,11 @@ def list_(
     elif events:
         show_events(events, me.out, zone=me.settings.operator.zone)
     else:
-        none = "No events. To receive some: refundcli events listen   or   refundcli events ingest FILE"
-        me.note("No event matches." if state or provider or about else none)
-    for what, stored in (("Stored, not applied", True), ("Rejected deliveries", False)):
-        if by_reason := count_by_reason(counts, stored=stored):
-            me.note(f"{what}: {counts_text(by_reason)}.")
+        no_events_note = "No events. To receive some: refundcli events listen   or   refundcli events ingest FILE"
+        me.note("No event matches." if state or provider or about else no_events_note)
+    for title, is_stored in (("Stored, not applied", True), ("Rejected deliveries", False)):
+        if by_reason := count_by_reason(delivery_counts, stored=is_stored):
+            me.note(f"{title}: {counts_text(by_reason)}.")
 
 
 @app.command(epilog="Example:  refundcli events show 17")
@@ -138,11 +140,11 @@ def show(
     from refundcli.services.webhooks.event_lookup import event_numbered, with_refunds
 
     me: App = ctx.obj
-    ((record, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
+    ((stored_event, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
     if me.for_people:
-        show_event(record, me.out, zone=me.settings.operator.zone, refund=refund)
+        show_event(stored_event, me.out, zone=me.settings.operator.zone, refund=refund)
     else:
-        me.show_object(event_details(record, refund, json.loads(record.event.payload)))
+        me.show_object(event_details(stored_event, refund, json.loads(stored_event.event.payload)))
 
 
 @app.command(

@@ -23,15 +23,15 @@ class IdOrCodeNeeded(UsageProblem):
 class UnknownDecision(UsageProblem):
     code = "unknown-decision"
 
-    def __init__(self, word: str, choices: list[str]) -> None:
-        near = did_you_mean(word, choices)
-        typed = f"{word[:40]!a} is not a valid decision." if word else "--code needs a decision."
-        super().__init__(typed, hint=near or f"Add --as {'|'.join(choices)}")
+    def __init__(self, decision: str, choices: list[str]) -> None:
+        suggestion = did_you_mean(decision, choices)
+        message = f"{decision[:40]!a} is not a valid decision." if decision else "--code needs a decision."
+        super().__init__(message, hint=suggestion or f"Add --as {'|'.join(choices)}")
 
 
-def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: str, memo: str) -> None:
+def acknowledge_and_show(app: App, event_id: int | None, *, code: str, decision: str, memo: str) -> None:
     """Raises IdOrCodeNeeded, UnknownDecision, and what `acknowledge_event` and `decide_word` raise."""
-    if (number is None) == (not code):
+    if (event_id is None) == (not code):
         raise IdOrCodeNeeded
     services = app.services
     # What this version understands is applied, not acknowledged.
@@ -42,20 +42,20 @@ def acknowledge_and_show(app: App, number: int | None, *, code: str, decision: s
         effects = [effect.value for effect in WORD_EFFECTS]
         if decision not in effects:
             raise UnknownDecision(decision, effects)
-        count = decide_word(code, Effect(decision), books=services.books, is_listed=is_listed)
+        event_count = decide_word(code, Effect(decision), books=services.books, is_listed=is_listed)
         if app.for_people:
-            events = "1 event" if count == 1 else f"{count} events"
-            app.out.say(("✓ ", GOOD), f"{code} has the effect {decision} in this store. {events} acknowledged.")
+            event_words = "1 event" if event_count == 1 else f"{event_count} events"
+            app.out.say(("✓ ", GOOD), f"{code} has the effect {decision} in this store. {event_words} acknowledged.")
         else:
-            app.show_object(acknowledged_code(code, decision, count))
+            app.show_object(acknowledged_code(code, decision, event_count))
         return
     if decision and decision not in DISPUTE_DECISIONS:
         raise UnknownDecision(decision, list(DISPUTE_DECISIONS))
-    assert number is not None
-    event = acknowledge_event(
-        number, memo=memo, books=services.books, readers=services.event_readers(), decision=decision
+    assert event_id is not None
+    stored_event = acknowledge_event(
+        event_id, memo=memo, books=services.books, readers=services.event_readers(), decision=decision
     )
     if app.for_people:
-        show_event(event, app.out, zone=app.settings.operator.zone)
+        show_event(stored_event, app.out, zone=app.settings.operator.zone)
     else:
-        app.show_object(event_shape(event))
+        app.show_object(event_shape(stored_event))

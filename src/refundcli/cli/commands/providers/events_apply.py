@@ -56,7 +56,10 @@ def apply_and_show(app: App) -> None:
 
 
 def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
-    """Raises FileProblem. Exit 8 when an event needs a person, else 3 when a delivery was rejected."""
+    """Raises FileProblem. Exit 8 when an event needs a person, else 3 when a delivery was rejected.
+
+    `provider`: whose deliveries they are; None where the headers of each name it.
+    """
     services = app.services
     # Create the store, or fail, before anything is read.
     services.books.write(lambda tx: None)
@@ -80,8 +83,8 @@ def _end(app: App, summary: EventOutcomes, code: ExitCode = ExitCode.DONE, *, un
     if summary.failed:
         raise typer.Exit(ExitCode.BUG)
     if count := max(len(summary.contradictions), unreviewed):
-        what = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
-        app.note(("! ", DOUBT), f"{what}: refundcli events list --state unreviewed")
+        event_words = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
+        app.note(("! ", DOUBT), f"{event_words}: refundcli events list --state unreviewed")
         code = ExitCode.OUTCOME_UNKNOWN
     if code:
         raise typer.Exit(code)

@@ -42,7 +42,7 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         from refundcli.listener.server import Callbacks, Listener, bind
     except ModuleNotFoundError as missing:
         raise ServerMissing("The listener") from missing
-    services, progress = app.services, _Progress(app)
+    services, event_progress = app.services, _Progress(app)
     # Create the store, or fail, before the port is open.
     _wait_for_store(app, lambda: services.books.write(lambda tx: None))
     readers = _wait_for_store(app, lambda: _readers(app))
@@ -52,38 +52,38 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         clock=services.clock,
         apply=apply_with(app, services.event_readers(), ProviderPause(_ASK_AGAIN_SECONDS)),
         callbacks=Callbacks(
-            applied=_flushing(progress.show),
+            applied=_flushing(event_progress.show),
             trouble=_flushing(lambda error: _warn(app, error)),
             rejected=_flushing(lambda words: app.err.say(("! ", DOUBT), words)),
         ),
     )
     try:
-        bound = bind(host, port)
+        bound_socket = bind(host, port)
     except OSError as error:
         raise PortTaken(port, error, hint="Use --port 0 for any free port.") from error
-    port = bound.getsockname()[1]
-    listener.serve(bound, announce=lambda: _flushing(_announce)(app, host, port, readers))
+    port = bound_socket.getsockname()[1]
+    listener.serve(bound_socket, announce=lambda: _flushing(_announce)(app, host, port, readers))
     writer = listener.writer
     app.note(f"Stopped: {writer.stored_count} events stored, {writer.duplicate_count} already known.")
 
 
-def _flushing(tell: Callable[P, None]) -> Callable[P, None]:
+def _flushing(report: Callable[P, None]) -> Callable[P, None]:
     """Flush stderr after each call, so that a log file is up to date while the listener runs."""
 
     def flushed(*args: P.args, **kwargs: P.kwargs) -> None:
-        tell(*args, **kwargs)
+        report(*args, **kwargs)
         sys.stderr.flush()
 
     return flushed
 
 
-def _wait_for_store(app: App, work: Callable[[], T]) -> T:
+def _wait_for_store(app: App, use_store: Callable[[], T]) -> T:
     """Wait while the store is in use: a listener that gave up would receive nothing."""
     from refundcli.store.errors import StoreBusy
 
     while True:
         try:
-            return work()
+            return use_store()
         except StoreBusy:
             _flushing(app.note)(
                 "The store has been in use by another program for 30 seconds; waiting for it. Ctrl-C stops."
@@ -95,33 +95,33 @@ class _Progress:
     """Shows what was applied, and once, not repeatedly, that a provider cannot be reached."""
 
     app: App
-    away: set[Provider] = field(default_factory=set)
+    unreachable: set[Provider] = field(default_factory=set)
 
-    def show(self, batch: EventOutcomes) -> None:
-        for provider, why in batch.unreachable.items():
-            if provider not in self.away:
+    def show(self, outcomes: EventOutcomes) -> None:
+        for provider, why in outcomes.unreachable.items():
+            if provider not in self.unreachable:
                 self.app.err.say(
                     ("! ", DOUBT),
                     f"{redact(why).rstrip('.')}. Its events are stored, and will be applied when it responds.",
                 )
-        self.away |= set(batch.unreachable)
-        for provider in sorted(self.away & batch.answered - set(batch.unreachable)):
+        self.unreachable |= set(outcomes.unreachable)
+        for provider in sorted(self.unreachable & outcomes.answered - set(outcomes.unreachable)):
             self.app.err.say(("✓ ", GOOD), f"{provider.label} responds again.")
-            self.away.discard(provider)
-        if batch.changed or batch.contradictions or batch.failed:
-            show_applied(batch, self.app.err)
+            self.unreachable.discard(provider)
+        if outcomes.changed or outcomes.contradictions or outcomes.failed:
+            show_applied(outcomes, self.app.err)
 
 
 def _readers(app: App) -> Mapping[Provider, DeliveryReader]:
     """Readers of the providers whose deliveries can be verified. Raises NoWebhooksConfigured."""
-    settings, reader = app.settings, app.services.delivery_readers(any_age=False)
-    secrets = {Provider.STRIPE: settings.stripe.webhook_secret, Provider.ADYEN: settings.adyen.hmac_key}
-    if not any(secrets.values()):
+    settings, reader_of = app.settings, app.services.delivery_readers(any_age=False)
+    secret_by_provider = {Provider.STRIPE: settings.stripe.webhook_secret, Provider.ADYEN: settings.adyen.hmac_key}
+    if not any(secret_by_provider.values()):
         raise NoWebhooksConfigured
-    return {provider: reader(provider) for provider, secret in secrets.items() if secret}
+    return {provider: reader_of(provider) for provider, secret in secret_by_provider.items() if secret}
 
 
-def _announce(app: App, host: str, port: int, readers: Mapping[Provider, DeliveryReader]) -> None:
+def _announce(app: App, host: str, port: int, reader_by_provider: Mapping[Provider, DeliveryReader]) -> None:
     typer.echo(f"http://{f'[{host}]' if ':' in host else host}:{port}")
     sys.stdout.flush()
     if not _is_this_machine(host):
@@ -129,9 +129,11 @@ def _announce(app: App, host: str, port: int, readers: Mapping[Provider, Deliver
             ("! ", DOUBT),
             f"Listening on {host}: anyone who can reach it can send. Put a proxy with TLS in front of it.",
         )
-    app.note(f"Receiving deliveries at {' and '.join(f'/{reader}' for reader in readers)}. Ctrl-C stops.")
+    app.note(
+        f"Receiving deliveries at {' and '.join(f'/{provider}' for provider in reader_by_provider)}. Ctrl-C stops."
+    )
     for provider in Provider:
-        if provider not in readers:
+        if provider not in reader_by_provider:
             app.note(f"{provider.label} has no webhook secret in the settings, so /{provider} is not served.")
 
 

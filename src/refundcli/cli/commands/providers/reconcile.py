@@ -100,11 +100,11 @@ def reconcile(
     compared: a payment that cannot be read, an unreviewed update, a refund without an outcome.
     """
     me: App = ctx.obj
-    chosen = [option for option in (adopt, match, report, None if adopt else invoice, since) if option is not None]
-    if len(chosen) > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
+    scopes = [option for option in (adopt, match, report, None if adopt else invoice, since) if option is not None]
+    if len(scopes) > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
         raise OneAtATime
     if adopt is not None:
-        _adopt_refund(me, adopt, reason=reason, memo=memo, number=invoice or "")
+        _adopt_refund(me, adopt, reason=reason, memo=memo, invoice_number=invoice or "")
     elif match is not None:
         _match_refund(me, match, record)
     elif report is not None:
@@ -139,14 +139,14 @@ def _compare_with_provider(app: "App", provider: Provider | None, invoice: str |
             records.name.label,
             reconciliation,
             differences,
-            nothing=_no_payment(records.name.label, invoice, since),
+            why_nothing=_no_payment(records.name.label, invoice, since),
         )
 
 
-def _no_payment(label: str, invoice: str | None, since: date | None) -> str:
+def _no_payment(provider_label: str, invoice: str | None, since: date | None) -> str:
     if invoice:
-        return f"{invoice} has no {label} payment"
-    return f"the books hold no {label} payment{f' since {since}' if since else ''}"
+        return f"{invoice} has no {provider_label} payment"
+    return f"the books hold no {provider_label} payment{f' since {since}' if since else ''}"
 
 
 def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
@@ -159,37 +159,41 @@ def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
 
     if provider is not Provider.ADYEN:
         raise WrongProvider
-    account = app.settings.adyen.merchant_account
-    if not account:
+    merchant_account = app.settings.adyen.merchant_account
+    if not merchant_account:
         raise NoMerchantAccount
     with open_source(file, sys.stdin.buffer) as source:
         with progress(app.err, "Reading", enabled=app.wants_progress) as advance:
-            report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
+            report = AdyenReport(source, account=merchant_account, meaning_of=report_meaning, advance=advance)
         with report, DifferenceSpool() as differences:
-            reconciliation = _compare_report(app, report, provider, account, differences)
-            _note_rows(app, report, account, not_in_books=reconciliation.not_in_books)
-            nothing = "the books hold no payment that this report covers"
-            _show(app, f"{provider.label}'s {report.name}", reconciliation, differences, nothing=nothing)
+            reconciliation = _compare_report(app, report, provider, merchant_account, differences)
+            _note_rows(app, report, merchant_account, not_in_books=reconciliation.not_in_books)
+            why_nothing = "the books hold no payment that this report covers"
+            _show(app, f"{provider.label}'s {report.name}", reconciliation, differences, why_nothing=why_nothing)
 
 
-def _note_rows(app: "App", report: "AdyenReport", account: str, *, not_in_books: int) -> None:
+def _note_rows(app: "App", report: "AdyenReport", merchant_account: str, *, not_in_books: int) -> None:
     """Note which rows of the report were not compared, and why."""
     if not report.account_rows and not report.other_account_rows:
         app.err.say(("! ", DOUBT), "The report is empty: it has a heading line and no rows.")
     elif not report.account_rows:
-        app.err.say(("! ", DOUBT), f"None of its rows is about {account}, the merchant account in the settings.")
-    counts = {
+        app.err.say(
+            ("! ", DOUBT), f"None of its rows is about {merchant_account}, the merchant account in the settings."
+        )
+    count_by_row_kind = {
         "of other merchant accounts": report.other_account_rows,
         "that do not concern refunds": report.unrelated_rows,
         "about payments that are not in the books": not_in_books,
     }
-    for which, count in counts.items():
+    for row_kind, count in count_by_row_kind.items():
         if count:
-            app.note(f"1 row {which} was not compared." if count == 1 else f"{count} rows {which} were not compared.")
+            app.note(
+                f"1 row {row_kind} was not compared." if count == 1 else f"{count} rows {row_kind} were not compared."
+            )
 
 
 def _compare_report(
-    app: "App", report: "AdyenReport", provider: Provider, account: str, differences: "DifferenceSpool"
+    app: "App", report: "AdyenReport", provider: Provider, merchant_account: str, differences: "DifferenceSpool"
 ) -> "ComparisonSummary":
     from refundcli.output.progress import progress
     from refundcli.services.reconciliation.against_report import ReportComparison
@@ -199,7 +203,7 @@ def _compare_report(
         services.books,
         report,
         provider,
-        account,
+        merchant_account,
         services.clock,
         services.policy.credit_note_format,
         on_difference=differences.add,
@@ -225,18 +229,23 @@ def _noting_if_stopped(app: "App", reconciliation: "ComparisonSummary") -> Itera
         raise
 
 
-def _provider_of(app: "App", number: str | None) -> Provider:
+def _provider_of(app: "App", invoice_number: str | None) -> Provider:
     """The provider that took the invoice's money; Stripe where there is no invoice or no provider."""
     from refundcli.services.invoices.lookup import invoice_named
 
-    if number:
-        invoice = app.services.books.read(lambda tx: invoice_named(tx, number))
+    if invoice_number:
+        invoice = app.services.books.read(lambda tx: invoice_named(tx, invoice_number))
         return next((payment.provider for payment in invoice.payments if payment.provider), Provider.STRIPE)
     return Provider.STRIPE
 
 
 def _show(
-    app: "App", label: str, reconciliation: "ComparisonSummary", differences: "DifferenceSpool", *, nothing: str
+    app: "App",
+    provider_or_report: str,
+    reconciliation: "ComparisonSummary",
+    differences: "DifferenceSpool",
+    *,
+    why_nothing: str,
 ) -> None:
     from refundcli.output.serializers.reconciliation import reconciliation as reconciliation_shape
     from refundcli.output.views.reconciliation import (
@@ -256,12 +265,12 @@ def _show(
     elif app.for_people:
         show_differences(differences, reconciliation.differences, app.out)
         show_settled(reconciliation, app.out)
-        show_reconciled(label, reconciliation, app.out, nothing=nothing)
+        show_reconciled(provider_or_report, reconciliation, app.out, why_nothing=why_nothing)
     else:
         app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, differences), text_columns=TEXT_COLUMNS)
         if not app.quiet:
             show_settled(reconciliation, app.err)
-            show_reconciled(label, reconciliation, app.err, nothing=nothing)
+            show_reconciled(provider_or_report, reconciliation, app.err, why_nothing=why_nothing)
     _note_not_compared(app, reconciliation)
     if reconciliation.result is Agreement.INCOMPLETE:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
@@ -281,28 +290,31 @@ def _note_not_compared(app: "App", reconciliation: "ComparisonSummary") -> None:
     if count := reconciliation.unconfirmed:
         refunds = _counted(count, "refund has", "refunds have")
         app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
-    for what, why in reconciliation.unread_lists.items():
-        app.err.say(("! ", DOUBT), f"The {what} could not be listed, and so not compared: {why}")
+    for list_name, why in reconciliation.unread_lists.items():
+        app.err.say(("! ", DOUBT), f"The {list_name} could not be listed, and so not compared: {why}")
 
 
 def _counted(count: int, singular: str, plural: str) -> str:
     return f"1 {singular}" if count == 1 else f"{count} {plural}"
 
 
-def _match_refund(app: "App", name: str, record_id: str) -> None:
+def _match_refund(app: "App", external_id: str, record_id: str) -> None:
     """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
     from refundcli.output.serializers.invoices import refund as refund_shape
     from refundcli.services.reconciliation.external_refunds import match
 
-    matched = match(name, record_id, books=app.services.books)
+    matched_record = match(external_id, record_id, books=app.services.books)
     if app.for_people:
-        reference = matched.provider_reference
-        app.out.say(("✓ ", "green"), f"{reference} is recorded as {matched.id}; {matched.amount} is counted once.")
+        external_reference = matched_record.provider_reference
+        app.out.say(
+            ("✓ ", "green"),
+            f"{external_reference} is recorded as {matched_record.id}; {matched_record.amount} is counted once.",
+        )
     else:
-        app.show_object(refund_shape(matched))
+        app.show_object(refund_shape(matched_record))
 
 
-def _adopt_refund(app: "App", name: str, *, reason: str, memo: str, number: str) -> None:
+def _adopt_refund(app: "App", external_id: str, *, reason: str, memo: str, invoice_number: str) -> None:
     """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
     from refundcli.cli.prompts import ask_for
     from refundcli.domain.reasons import RefundReason, parse_reason
@@ -310,23 +322,26 @@ def _adopt_refund(app: "App", name: str, *, reason: str, memo: str, number: str)
     from refundcli.services.reconciliation.external_refunds import adopt, to_adopt
 
     services = app.services
-    external = services.books.read(lambda tx: to_adopt(tx, name))
+    external_refund = services.books.read(lambda tx: to_adopt(tx, external_id))
     if not reason and app.may_ask:
-        refund, invoice = external.provider_reference, external.invoice_number
-        app.err.say(f"{refund} is an external refund of {external.amount} on {invoice}.")
+        reference, invoice_of_refund = external_refund.provider_reference, external_refund.invoice_number
+        app.err.say(f"{reference} is an external refund of {external_refund.amount} on {invoice_of_refund}.")
         reason = ask_for(f"Reason ({', '.join(RefundReason)}):")
     services.check_number_format()
-    adopted = adopt(
-        external.id,
+    adopted_refund = adopt(
+        external_refund.id,
         parse_reason(reason),
         memo=memo,
         books=services.books,
         clock=services.clock,
         credit_note_format=services.policy.credit_note_format,
-        of_invoice=number,
+        of_invoice=invoice_number,
     )
     if app.for_people:
-        note = adopted.credit_note.number if adopted.credit_note else ""
-        app.out.say(("✓ ", "green"), f"Adopted {adopted.amount} of {adopted.invoice_number}   credit note {note}")
+        note_number = adopted_refund.credit_note.number if adopted_refund.credit_note else ""
+        app.out.say(
+            ("✓ ", "green"),
+            f"Adopted {adopted_refund.amount} of {adopted_refund.invoice_number}   credit note {note_number}",
+        )
     else:
-        app.show_object(refund_shape(adopted))
+        app.show_object(refund_shape(adopted_refund))

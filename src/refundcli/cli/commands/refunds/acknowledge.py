@@ -45,23 +45,23 @@ def acknowledge(
     from refundcli.services.refunds import acknowledge as service
 
     me: App = ctx.obj
-    require_a_way_to_ask(me, answered=yes, how="Add --yes.")
+    require_a_way_to_ask(me, is_answered=yes, how_to_answer="Add --yes.")
     books = me.services.books
     if not name.startswith("rf_"):
         _acknowledge_loss(me, name, memo=memo, yes=yes)
         return
     refund = books.read(lambda tx: service.check(tx, name, not_refunded=not_refunded))
     if not yes:
-        who = refund.provider.label if refund.provider else "The provider"
+        provider_label = refund.provider.label if refund.provider else "The provider"
         me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}: {_what_happened(refund)}.")
         if refund.state is RefundState.FAILED:
-            me.err.say(f"Check in {who}'s dashboard that the customer did not receive the money.")
+            me.err.say(f"Check in {provider_label}'s dashboard that the customer did not receive the money.")
         if refund.holding:
             me.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
-        ask_yes_no(me, "Acknowledge it?", nothing="recorded")
+        ask_yes_no(me, "Acknowledge it?", undone_action="recorded")
     acknowledged = service.acknowledge(name, memo=memo, books=books, not_refunded=not_refunded)
     # The refund's outcome is known already, so it is not a failure of this command.
-    show_answer(me, [acknowledged], acknowledged.invoice_number, replayed=False, expected=True)
+    show_answer(me, [acknowledged], acknowledged.invoice_number, replayed=False, is_expected=True)
 
 
 def _what_happened(refund: "Refund") -> str:
@@ -70,18 +70,18 @@ def _what_happened(refund: "Refund") -> str:
     return refund.failure or "the money was returned"
 
 
-def _acknowledge_loss(me: "App", number: str, *, memo: str, yes: bool) -> None:
+def _acknowledge_loss(me: "App", invoice_number: str, *, memo: str, yes: bool) -> None:
     from refundcli.cli.prompts import ask_yes_no
     from refundcli.output.serializers.refunds import acknowledged_loss
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.refunds import acknowledge as service
 
     books = me.services.books
-    invoice = books.read(lambda tx: invoice_named(tx, number))
+    invoice = books.read(lambda tx: invoice_named(tx, invoice_number))
     if invoice.loss and not yes:
         me.err.say(f"{invoice.number}: {invoice.loss} more was refunded or lost to disputes than was captured.")
-        ask_yes_no(me, "Acknowledge it?", nothing="recorded")
-    acknowledged = service.acknowledge_loss(number, memo=memo, books=books)
+        ask_yes_no(me, "Acknowledge it?", undone_action="recorded")
+    acknowledged = service.acknowledge_loss(invoice_number, memo=memo, books=books)
     if me.for_people:
         me.out.say(("✓ ", "green"), f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}.")
     else:

@@ -27,23 +27,23 @@ _CONSEQUENCES = {
 }
 
 
-def close(app: App, number: str, status: InvoiceStatus, *, memo: str, yes: bool, dry_run: bool) -> None:
-    require_a_way_to_ask(app, answered=yes or dry_run, how="Add --yes.")
+def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool, dry_run: bool) -> None:
+    require_a_way_to_ask(app, is_answered=yes or dry_run, how_to_answer="Add --yes.")
     services = app.services
-    invoice = services.books.read(lambda tx: check_closing(tx, number, status))
+    invoice = services.books.read(lambda tx: check_closing(tx, number, target))
     with before_sending():
         _connect(app, invoice, dry_run=dry_run)
         if dry_run:
-            _show_dry_run(app, preview_closing(number, status, books=services.books, providers=services.providers))
+            _show_dry_run(app, preview_closing(number, target, books=services.books, providers=services.providers))
             return
     if not yes:
         from refundcli.output.views.closing import owed_words
 
-        where = f", here and at {invoice.managed_by.label}" if invoice.managed_by else ""
-        nothing = "sent" if invoice.managed_by else "recorded"
-        question = f"{_VERBS[status]} {number}, {owed_words(invoice)}{where}? {_CONSEQUENCES[status]}"
-        ask_yes_no(app, question, nothing=nothing)
-    request = ClosingRequest(number, status, memo, services.settings.operator.name)
+        where_words = f", here and at {invoice.managed_by.label}" if invoice.managed_by else ""
+        undone_action = "sent" if invoice.managed_by else "recorded"
+        question = f"{_VERBS[target]} {number}, {owed_words(invoice)}{where_words}? {_CONSEQUENCES[target]}"
+        ask_yes_no(app, question, undone_action=undone_action)
+    request = ClosingRequest(number, target, memo, services.settings.operator.name)
     try:
         closed = close_invoice(
             request, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
@@ -75,13 +75,16 @@ def _show_dry_run(app: App, preview: ClosingPreview) -> None:
         app.show_object(closing_preview(preview))
 
 
-def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
-    """Show the invoice as it is now, and the closing at its provider, which decides the exit code."""
+def show_closed(app: App, closed: Closed, *, is_expected: bool = False) -> None:
+    """Show the invoice as it is now, and the closing at its provider, which decides the exit code.
+
+    `is_expected`: the outcome is what the operator asked for, whatever it is, so it is no failure.
+    """
     from refundcli.cli.commands.refunds.request import exit_code_of, warn
     from refundcli.output.serializers.refunds import closing_answer
     from refundcli.output.views.closing import show_closing
 
-    closing = None if expected else closed.closing
+    closing = None if is_expected else closed.closing
     if closing and app.for_people:
         # On a terminal the error comes before the invoice.
         warn(app, closing)
@@ -93,9 +96,9 @@ def show_closed(app: App, closed: Closed, *, expected: bool = False) -> None:
         return
     if not app.for_people:
         warn(app, closing)
-    code = exit_code_of((), [closing])
-    if code:
-        raise typer.Exit(code)
+    exit_code = exit_code_of((), [closing])
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _show_interrupted(app: App, number: str) -> None:

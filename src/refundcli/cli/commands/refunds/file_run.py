@@ -108,24 +108,26 @@ def checked_file(
     `connect` connects the providers before any question. It returns true when real money will move, which --yes does
     not confirm (R5, I12).
     """
-    answered = bool(options.yes or options.confirm or options.dry_run or options.plan)
+    is_answered = bool(options.yes or options.confirm or options.dry_run or options.plan)
     services = app.services
-    with open_source(options.from_ or options.apply, sys.stdin.buffer) as source, DiskSpool() as shelf:
-        opened = _opened(app, options, source)
-        how = "Add --confirm with the number of rows, or --yes in test mode."
+    with open_source(options.from_ or options.apply, sys.stdin.buffer) as source, DiskSpool() as spool:
+        opened_file = _opened(app, options, source)
+        how_to_answer = "Add --confirm with the number of rows, or --yes in test mode."
         # A file without rows needs no confirmation.
-        require_a_way_to_ask(app, answered=answered or not _has_rows(opened), how=how)
-        run = _run_of(app, options, source, opened)
-        unfinished = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
+        require_a_way_to_ask(app, is_answered=is_answered or not _has_rows(opened_file), how_to_answer=how_to_answer)
+        run = _run_of(app, options, source, opened_file)
+        earlier_run = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
         # A plan keeps the --allow-duplicate that it was made with.
-        allow_duplicate = opened.allow_duplicate if isinstance(opened, PlanFile) else options.allow_duplicate
-        rules = RowRules(requested_rows, services.clock, unfinished.id if unfinished else "", allow_duplicate)
-        with RejectedFile(path_for_rejected(source, opened.columns), opened.columns, keyed=True) as rejected:
+        allow_duplicate = opened_file.allow_duplicate if isinstance(opened_file, PlanFile) else options.allow_duplicate
+        rules = RowRules(requested_rows, services.clock, earlier_run.id if earlier_run else "", allow_duplicate)
+        with RejectedFile(
+            path_for_rejected(source, opened_file.columns), opened_file.columns, keyed=True
+        ) as rejection_file:
             is_staged = options.kind is RunKind.REFUND and not options.plan
-            staged, fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
-            check = BulkCheck(services.books, rules, shelf, staged, fingerprint)
+            staged_run_id, staged_fingerprint = (rules.run_id, run.fingerprint) if is_staged else ("", "")
+            check = BulkCheck(services.books, rules, spool, staged_run_id, staged_fingerprint)
             with progress(app.err, "Checking", enabled=app.wants_progress) as advance:
-                report = check.check(opened.rows, on_rows_done=advance, on_row_rejected=rejected.add)
+                report = check.check(opened_file.rows, on_rows_done=advance, on_row_rejected=rejection_file.add)
             if not app.wants_json:
                 show_summary(source.name, options.kind, report, app.err)
             if options.dry_run:
@@ -134,53 +136,55 @@ def checked_file(
                 return
             _check_max_errors(options, report, source)
             if options.plan:
-                _plan(app, options, opened, report, shelf, source)
-                path = rejected.publish()
-                show_checked(app, source.name, options.kind, report, rejected_file=path)
+                _plan(app, options, opened_file, report, spool, source)
+                rejected_path = rejection_file.publish()
+                show_checked(app, source.name, options.kind, report, rejected_file=rejected_path)
                 yield None
                 return
-            live = bool(report.requested) and connect(report)
-            confirm(app, report.requested, options, live=live, begun=rules.run_id)
+            is_live = bool(report.requested) and connect(report)
+            confirm(app, report.requested, options, is_live=is_live, resumed_run_id=rules.run_id)
             # Before the first row, so that no rejected row is lost.
-            rejected.publish()
-            yield CheckedFile(source, run, report, rules, shelf, rejected)
+            rejection_file.publish()
+            yield CheckedFile(source, run, report, rules, spool, rejection_file)
 
 
 def show_checked(
-    app: App, name: str, kind: RunKind, report: BulkReport, *, rejected_file: Path | None, dry_run: bool = True
+    app: App, file_name: str, kind: RunKind, report: BulkReport, *, rejected_file: Path | None, dry_run: bool = True
 ) -> None:
-    """The outcome of a check that no run follows."""
-    path = str(rejected_file) if rejected_file else None
+    """The outcome of a check that no run follows. `rejected_file`: where its refused rows were written, if anywhere."""
+    rejected_path = str(rejected_file) if rejected_file else None
     if not app.for_people:
-        app.show_object(checked_file_shape(name, kind, report, dry_run=dry_run, run=None, rejected_file=path))
+        app.show_object(
+            checked_file_shape(file_name, kind, report, dry_run=dry_run, run_id=None, rejected_file=rejected_path)
+        )
     elif dry_run:
         app.out.say("Dry run: every rule was checked; nothing was changed.")
     elif not report.rows:
-        app.out.say(f"{name} has no rows: nothing to do.")
+        app.out.say(f"{file_name} has no rows: nothing to do.")
     else:
         app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
-    note_rejected_rows(app, kind, report.refused_count, report.rows, path)
+    note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_path)
     if report.refused_count or report.partly_count:
         raise typer.Exit(ExitCode.PARTLY)
 
 
-def note_rejected_rows(app: App, kind: RunKind, refused: int, rows: int, path: str | None) -> None:
-    if path and refused and not app.wants_json:
-        app.err.say(("! ", "yellow"), f"{refused:,} of {rows:,} rows were left out: {path}")
-        app.err.say(f"Correct them, then: refundcli {kind} --from {shlex.quote(path)}", indent=3)
+def note_rejected_rows(app: App, kind: RunKind, refused_count: int, row_count: int, rejected_path: str | None) -> None:
+    if rejected_path and refused_count and not app.wants_json:
+        app.err.say(("! ", "yellow"), f"{refused_count:,} of {row_count:,} rows were left out: {rejected_path}")
+        app.err.say(f"Correct them, then: refundcli {kind} --from {shlex.quote(rejected_path)}", indent=3)
 
 
-def note_afterwards(app: App, run: BulkRun, *, record: bool) -> None:
+def note_afterwards(app: App, run: BulkRun, *, is_record: bool) -> None:
     """What is left to the operator (R8), and where to find refund ids and credit notes."""
     since = run.created_at.astimezone(app.services.books.zone).date()
-    if not record:
+    if not is_record:
         app.note("  · The money takes 5–10 business days to reach the statement; the provider may keep its fee.")
     app.note("  · Products and subscriptions stay as they are: refundcli invoice show NUMBER   lists an invoice's")
     app.note(f"  · Credit notes and refund ids: refundcli credit-notes list --since {since} -o csv")
 
 
-def _has_rows(opened: Opened) -> bool:
-    with closing(opened.rows()) as rows:
+def _has_rows(opened_file: Opened) -> bool:
+    with closing(opened_file.rows()) as rows:
         return next(rows, None) is not None
 
 
@@ -190,24 +194,26 @@ def _opened(app: App, options: BulkOptions, source: Source) -> Opened:
     return BulkFile(source, options.kind, default_reason=options.reason, today=app.services.clock.today())
 
 
-def _run_of(app: App, options: BulkOptions, source: Source, opened: Opened) -> BulkRun:
+def _run_of(app: App, options: BulkOptions, source: Source, opened_file: Opened) -> BulkRun:
     """A new run for this file or plan."""
-    planned = opened if isinstance(opened, PlanFile) else None
-    meaning = options.meaning | {"plan": bool(planned), "columns": opened.columns}
+    plan_file = opened_file if isinstance(opened_file, PlanFile) else None
+    row_options = options.meaning | {"plan": bool(plan_file), "columns": opened_file.columns}
     return new_run(
         options.kind,
         source=str(source.path.resolve()) if source.is_file else source.name,
-        fingerprint=fingerprint(options.kind, source.sha256, meaning),
+        fingerprint=fingerprint(options.kind, source.sha256, row_options),
         rows=0,
         operator=app.settings.operator.name,
         clock=app.services.clock,
-        options=meaning,
-        planned_by=str(planned.header["planned_by"]) if planned else "",
-        plan_hash=planned.seal if planned else "",
+        options=row_options,
+        planned_by=str(plan_file.header["planned_by"]) if plan_file else "",
+        plan_hash=plan_file.seal if plan_file else "",
     )
 
 
-def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, shelf: DiskSpool, source: Source) -> None:
+def _plan(
+    app: App, options: BulkOptions, opened_file: Opened, report: BulkReport, spool: DiskSpool, source: Source
+) -> None:
     if not report.requested:
         check_no_older_plan(Path(options.plan))
         app.note(f"No valid rows: {options.plan} was not written.")
@@ -218,38 +224,38 @@ def _plan(app: App, options: BulkOptions, opened: Opened, report: BulkReport, sh
         "file": source.label,
         "planned_by": app.settings.operator.name,
         "planned_at": services.clock.now().isoformat(),
-        "columns": opened.columns,
+        "columns": opened_file.columns,
         "rows_planned": report.requested,
         **options.meaning,
     }
     secret = services.books.read(lambda tx: tx.secret())
-    write_plan(Path(options.plan), header, shelf.chunks(), secret)
+    write_plan(Path(options.plan), header, spool.chunks(), secret)
     app.note(("✓ ", "green"), f"Planned {report.requested:,} rows: {options.plan}. Nothing was sent or recorded.")
     app.note(f"  Next: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 
-def confirm(app: App, rows: int, options: BulkOptions, *, live: bool, begun: str) -> None:
+def confirm(app: App, row_count: int, options: BulkOptions, *, is_live: bool, resumed_run_id: str) -> None:
     """The number of rows must be typed, or given with --confirm (R5). Without rows there is nothing to confirm.
 
-    `begun`: the run that is resumed, some of whose rows may be done.
+    `resumed_run_id`: the run that is resumed, some of whose rows may be done.
     """
-    if not rows:
+    if not row_count:
         return
     if options.confirm:
-        check_confirm(options.confirm, str(rows))
-    elif options.yes and not live:
+        check_confirm(options.confirm, str(row_count))
+    elif options.yes and not is_live:
         return
     elif not app.may_ask:
-        raise ConfirmationRequired(f"Live refunds need --confirm {rows}.")
+        raise ConfirmationRequired(f"Live refunds need --confirm {row_count}.")
     else:
-        outcome = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
-        if outcome == "sent":
-            app.err.say(f"Refund {rows:,} rows ({'LIVE' if live else 'test mode'}). This cannot be undone.")
-        ask_to_type(app, str(rows), nothing="" if begun else outcome)
+        undone_action = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
+        if undone_action == "sent":
+            app.err.say(f"Refund {row_count:,} rows ({'LIVE' if is_live else 'test mode'}). This cannot be undone.")
+        ask_to_type(app, str(row_count), undone_action="" if resumed_run_id else undone_action)
 
 
 def _check_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:
-    new = report.refused_count - len(report.refused_by_run)
-    if options.max_errors is not None and new >= options.max_errors:
+    new_refused_count = report.refused_count - len(report.refused_by_run)
+    if options.max_errors is not None and new_refused_count >= options.max_errors:
         hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {shlex.quote(source.name)} --dry-run"
-        raise TooManyErrors(new, options.max_errors, how_to_resume=hint)
+        raise TooManyErrors(new_refused_count, options.max_errors, how_to_resume=hint)

@@ -119,7 +119,7 @@ def mark_refunded(
     Columns of a file: invoice, amount, reason, method, reference, refunded_on, memo, payment, key.
     """
     me: App = ctx.obj
-    files = {"--from": from_, "--apply": apply, "--resume": resume}
+    file_options = {"--from": from_, "--apply": apply, "--resume": resume}
     only_for_one = {
         "--full": full,
         "--amount": amount,
@@ -135,19 +135,21 @@ def mark_refunded(
     only_for_many = {"--plan": plan, "--atomic": atomic, "--max-errors": max_errors}
     if undo:
         conflicts = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
-        conflicts |= files | only_for_one | only_for_many
+        conflicts |= file_options | only_for_one | only_for_many
         _undo(me, undo, options_set(conflicts), memo, yes, confirm, dry_run=dry_run)
         return
     only_for_one |= {"--memo": memo}
     only_for_many |= {"--confirm": confirm}
-    if is_for_many("mark-refunded", number, files, only_for_one=only_for_one, only_for_many=only_for_many):
+    if is_for_many("mark-refunded", number, file_options, only_for_one=only_for_one, only_for_many=only_for_many):
         from refundcli.cli.commands.refunds.file_run import BulkOptions
         from refundcli.cli.commands.refunds.record_file import record_file
         from refundcli.domain.bulk_run import RunKind
         from refundcli.domain.reasons import parse_reason
 
-        default = parse_reason(reason) if reason else None
-        options = BulkOptions(RunKind.MARK_REFUNDED, from_, apply, resume, plan, default, allow_duplicate, atomic)
+        default_reason = parse_reason(reason) if reason else None
+        options = BulkOptions(
+            RunKind.MARK_REFUNDED, from_, apply, resume, plan, default_reason, allow_duplicate, atomic
+        )
         record_file(me, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli.commands.refunds import request as refunding
@@ -157,8 +159,8 @@ def mark_refunded(
 
     refunding.full_or_amount(full, amount)
     parsed_reason = parse_reason(reason)
-    refunding.require_an_answer(me, yes=yes, confirm="", dry_run=dry_run, how="Add --yes.")
-    day = day_of("--refunded-on")(refunded_on) if refunded_on else None
+    refunding.require_an_answer(me, yes=yes, confirm="", dry_run=dry_run, how_to_answer="Add --yes.")
+    refunded_day = day_of("--refunded-on")(refunded_on) if refunded_on else None
     request = MarkRequest(
         number=number,
         amount=me.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
@@ -169,7 +171,7 @@ def mark_refunded(
         memo=memo,
         payment=payment,
         dispute_decision=dispute_decision,
-        out_of_band=OutOfBand(method, reference, day, after_failed, evidence),
+        out_of_band=OutOfBand(method, reference, refunded_day, after_failed, evidence),
         allow_duplicate=allow_duplicate,
     )
     me.services.check_number_format()
@@ -191,11 +193,13 @@ def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool)
         _show_dry_run(app, request, preview)
         return
     if not yes:
-        whom = preview.invoice.customer_name or preview.invoice.customer
-        words = request.out_of_band.words
-        way = f" ({words})" if words else ""
-        app.err.say(f"Record that {preview.total} of {request.number} was returned to {whom}{way}. No money moves.")
-        ask_yes_no(app, f"Reason: {request.reason.label}. Record it?", nothing="recorded")
+        customer = preview.invoice.customer_name or preview.invoice.customer
+        return_words = request.out_of_band.words
+        way_words = f" ({return_words})" if return_words else ""
+        app.err.say(
+            f"Record that {preview.total} of {request.number} was returned to {customer}{way_words}. No money moves."
+        )
+        ask_yes_no(app, f"Reason: {request.reason.label}. Record it?", undone_action="recorded")
     refunds = record(
         request,
         confirmed=preview.total,
@@ -217,9 +221,9 @@ def _preview_asking(app: "App", request: "MarkRequest", *, may_ask: bool) -> "tu
         return request, books.read(lambda tx: preview_mark(tx, request, clock=clock))
     except PossibleDuplicate as doubt:
         question = "Record it again?"
-        refunding.ask_about_repeat(app, doubt, may_ask=may_ask, question=question, nothing="recorded")
-        repeat = replace(request, repeat_agreed=True)
-        return repeat, books.read(lambda tx: preview_mark(tx, repeat, clock=clock))
+        refunding.ask_about_repeat(app, doubt, may_ask=may_ask, question=question, undone_action="recorded")
+        repeat_request = replace(request, repeat_agreed=True)
+        return repeat_request, books.read(lambda tx: preview_mark(tx, repeat_request, clock=clock))
 
 
 def _show_dry_run(app: "App", request: "MarkRequest", preview: "MarkPreview") -> None:
@@ -231,12 +235,14 @@ def _show_dry_run(app: "App", request: "MarkRequest", preview: "MarkPreview") ->
         preview.invoice,
         reason=request.reason,
         request_key=request.request_key,
-        record=True,
+        is_record=True,
         refunded_on=request.out_of_band.refunded_on,
     )
 
 
-def _undo(me: "App", what: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool) -> None:
+def _undo(
+    me: "App", run_or_record_id: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool
+) -> None:
     """`conflicts` are the options given that --undo does not allow."""
     from refundcli.cli.commands.refunds.record_file import undo_records
 
@@ -244,4 +250,4 @@ def _undo(me: "App", what: str, conflicts: list[str], memo: str, yes: bool, conf
         raise UndoAlone(conflicts)
     if not memo.strip():
         raise MemoNeeded
-    undo_records(me, what, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)
+    undo_records(me, run_or_record_id, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

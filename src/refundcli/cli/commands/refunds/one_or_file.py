@@ -40,20 +40,20 @@ class OnlyForMany(UsageProblem):
 def is_for_many(
     command: str,
     number: str,
-    files: Mapping[str, object],
+    file_options: Mapping[str, object],
     *,
     only_for_one: Mapping[str, object],
     only_for_many: Mapping[str, object],
 ) -> bool:
     """Raises OneOrMany, OnlyForOne, OnlyForMany where options conflict."""
-    many = bool(options_set(files))
-    if bool(number) == many:
+    has_file = bool(options_set(file_options))
+    if bool(number) == has_file:
         raise OneOrMany(command)
-    if many and (wrong := options_set(only_for_one)):
-        raise OnlyForOne(command, wrong)
-    if not many and (wrong := options_set(only_for_many)):
-        raise OnlyForMany(command, wrong)
-    return many
+    if has_file and (conflicts := options_set(only_for_one)):
+        raise OnlyForOne(command, conflicts)
+    if not has_file and (conflicts := options_set(only_for_many)):
+        raise OnlyForMany(command, conflicts)
+    return has_file
 
 
 def options_set(options: Mapping[str, object]) -> list[str]:

@@ -57,106 +57,123 @@ def record_file(app: App, options: BulkOptions) -> None:
     options.check()
     requested_rows = RecordRowRequests(app.services.clock, app.settings.operator.name)
     options = _of_run(app, options) if options.resume else options
-    with checked_file(app, options, requested_rows) as checked:
-        if checked:
-            _record(app, options, requested_rows, checked)
+    with checked_file(app, options, requested_rows) as confirmed_file:
+        if confirmed_file:
+            _record(app, options, requested_rows, confirmed_file)
 
 
-def _record(app: App, options: BulkOptions, requested_rows: RecordRowRequests, checked: CheckedFile) -> None:
-    report, run = checked.report, ""
-    if options.atomic and checked.report.refused_count:
-        raise NotAllRows(checked.report)
-    if options.atomic and checked.report.requested > MOST_AT_ONCE:
-        raise TooManyForOne(checked.report.requested)
+def _record(app: App, options: BulkOptions, requested_rows: RecordRowRequests, confirmed_file: CheckedFile) -> None:
+    report, run_id = confirmed_file.report, ""
+    if options.atomic and confirmed_file.report.refused_count:
+        raise NotAllRows(confirmed_file.report)
+    if options.atomic and confirmed_file.report.requested > MOST_AT_ONCE:
+        raise TooManyForOne(confirmed_file.report.requested)
     # A run that was killed after its last row only needs its end recorded.
-    if checked.report.requested or checked.rules.run_id:
-        new = replace(checked.run, rows=checked.report.rows)
-        begun = begin(new, checked_run_id=checked.rules.run_id, books=app.services.books)
-        run, report = begun.id, _do(app, options, requested_rows, checked, begun)
-    path = checked.rejected.publish()
-    _show(app, checked, _whole(checked.report, report) if run else report, run, str(path) if path else None)
+    if confirmed_file.report.requested or confirmed_file.rules.run_id:
+        new_run = replace(confirmed_file.run, rows=confirmed_file.report.rows)
+        begun_run = begin(new_run, checked_run_id=confirmed_file.rules.run_id, books=app.services.books)
+        run_id, report = begun_run.id, _do(app, options, requested_rows, confirmed_file, begun_run)
+    rejected_path = confirmed_file.rejected.publish()
+    _show(
+        app,
+        confirmed_file,
+        _whole(confirmed_file.report, report) if run_id else report,
+        run_id,
+        str(rejected_path) if rejected_path else None,
+    )
 
 
 def _do(
-    app: App, options: BulkOptions, requested_rows: RecordRowRequests, checked: CheckedFile, run: BulkRun
+    app: App, options: BulkOptions, requested_rows: RecordRowRequests, confirmed_file: CheckedFile, run: BulkRun
 ) -> BulkReport:
     """Record the rows. If it is stopped, the recorded ones are shown and the run can be resumed."""
     services = app.services
-    rules = replace(checked.rules, run_id=run.id)
-    at, form = checked.report.checked_at, services.policy.credit_note_format
-    recording = RecordRun(run, requested_rows, rules, at, services.books, form, app.note_stopping)
+    rules = replace(confirmed_file.rules, run_id=run.id)
+    checked_at, number_format = confirmed_file.report.checked_at, services.policy.credit_note_format
+    recording = RecordRun(run, requested_rows, rules, checked_at, services.books, number_format, app.note_stopping)
     try:
-        with progress(app.err, "Recording", total=checked.report.requested, enabled=app.wants_progress) as advance:
+        with progress(
+            app.err, "Recording", total=confirmed_file.report.requested, enabled=app.wants_progress
+        ) as advance:
             if options.atomic:
-                return recording.record_atomically(checked.shelf, on_rows_done=advance)
+                return recording.record_atomically(confirmed_file.shelf, on_rows_done=advance)
             report = recording.record(
-                checked.shelf, max_errors=options.max_errors, on_rows_done=advance, on_row_rejected=checked.rejected.add
+                confirmed_file.shelf,
+                max_errors=options.max_errors,
+                on_rows_done=advance,
+                on_row_rejected=confirmed_file.rejected.add,
             )
-    except TooManyErrors as why:
-        end(run, RunState.STOPPED, books=services.books, note=why.code)
-        checked.rejected.publish()
+    except TooManyErrors as problem:
+        end(run, RunState.STOPPED, books=services.books, note=problem.code)
+        confirmed_file.rejected.publish()
         raise
     except NotAllRows:
         end(run, RunState.FINISHED, books=services.books, note="refused: all or nothing")
         raise
-    except (KeyboardInterrupt, Interrupted, RefundcliError) as why:
-        _show_stopped(app, checked, recording.report, run, why)
+    except (KeyboardInterrupt, Interrupted, RefundcliError) as problem:
+        _show_stopped(app, confirmed_file, recording.report, run, problem)
         raise
     end(run, RunState.FINISHED, books=services.books)
     return report
 
 
-def _show_stopped(app: App, checked: CheckedFile, recorded: BulkReport, run: BulkRun, why: BaseException) -> None:
+def _show_stopped(
+    app: App, confirmed_file: CheckedFile, record_report: BulkReport, run: BulkRun, cause: BaseException
+) -> None:
     """After Ctrl-C or a failure of the store: show what was recorded, and how to record the rest."""
-    remaining: int | None = checked.report.requested - recorded.rows
-    note = why.code if isinstance(why, RefundcliError) else "interrupted"
+    rows_left: int | None = confirmed_file.report.requested - record_report.rows
+    end_note = cause.code if isinstance(cause, RefundcliError) else "interrupted"
     with suppress(RefundcliError):
-        end(run, RunState.STOPPED if remaining else RunState.FINISHED, books=app.services.books, note=note)
-        checked.rejected.publish()
-    if isinstance(why, OutcomeUnknown):
+        end(run, RunState.STOPPED if rows_left else RunState.FINISHED, books=app.services.books, note=end_note)
+        confirmed_file.rejected.publish()
+    if isinstance(cause, OutcomeUnknown):
         # The fate of the last commit is unknown.
-        remaining = None
-    report, next_step = _whole(checked.report, recorded), resume_command(run) if remaining != 0 else None
+        rows_left = None
+    report, next_step = _whole(confirmed_file.report, record_report), resume_command(run) if rows_left != 0 else None
     if app.for_people:
         show_recorded(report, run.id, app.out)
     else:
-        name = checked.source.name
+        file_name = confirmed_file.source.name
         app.show_object(
-            recorded_file(name, report, run=run.id, rejected_file=None, waiting=remaining, next_step=next_step)
+            recorded_file(
+                file_name, report, run_id=run.id, rejected_file=None, waiting_rows=rows_left, next_command=next_step
+            )
         )
     if not app.wants_json and next_step:
-        rows = (
+        rows_left_words = (
             "How many rows are left is not known"
-            if remaining is None
-            else f"{remaining:,} of {report.rows:,} rows are left"
+            if rows_left is None
+            else f"{rows_left:,} of {report.rows:,} rows are left"
         )
-        app.err.say(f"Stopped. Recorded rows stay recorded. {rows}. Next: {how_to_resume(run)}")
+        app.err.say(f"Stopped. Recorded rows stay recorded. {rows_left_words}. Next: {how_to_resume(run)}")
 
 
-def _whole(checked: BulkReport, recorded: BulkReport) -> BulkReport:
+def _whole(check_report: BulkReport, record_report: BulkReport) -> BulkReport:
     """The report of the whole file: the check, and the rows recorded after it."""
     return replace(
-        recorded,
-        rows=checked.rows,
-        done_before=checked.done_before + recorded.done_before,
-        codes=checked.codes + recorded.codes,
-        refused=[*checked.refused, *recorded.refused],
+        record_report,
+        rows=check_report.rows,
+        done_before=check_report.done_before + record_report.done_before,
+        codes=check_report.codes + record_report.codes,
+        refused=[*check_report.refused, *record_report.refused],
     )
 
 
-def _show(app: App, checked: CheckedFile, report: BulkReport, run: str, rejected_file: str | None) -> None:
-    kind, name = RunKind.MARK_REFUNDED, checked.source.name
+def _show(app: App, confirmed_file: CheckedFile, report: BulkReport, run_id: str, rejected_file: str | None) -> None:
+    kind, file_name = RunKind.MARK_REFUNDED, confirmed_file.source.name
     if not app.for_people:
         app.show_object(
-            recorded_file(name, report, run=run or None, rejected_file=rejected_file, waiting=0, next_step=None)
+            recorded_file(
+                file_name, report, run_id=run_id or None, rejected_file=rejected_file, waiting_rows=0, next_command=None
+            )
         )
     else:
-        show_recorded(report, run, app.out)
+        show_recorded(report, run_id, app.out)
     note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_file)
-    if run and report.requested:
-        note_afterwards(app, checked.run, record=True)
-    if run and app.for_people and not app.quiet:
-        app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run} --memo TEXT")
+    if run_id and report.requested:
+        note_afterwards(app, confirmed_file.run, is_record=True)
+    if run_id and app.for_people and not app.quiet:
+        app.err.bullet(f"Made in error? refundcli mark-refunded --undo {run_id} --memo TEXT")
     if report.refused_count:
         raise typer.Exit(ExitCode.PARTLY)
 
@@ -165,44 +182,46 @@ def _of_run(app: App, options: BulkOptions) -> BulkOptions:
     """The options of the run to resume: its own file, and the reason and duplicates it was started with."""
     kind = RunKind.MARK_REFUNDED
     run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, kind))
-    meaning = json.loads(run.options)
+    row_options = json.loads(run.options)
     if not Path(run.source).is_file():
         raise FileNeeded(run)
-    if meaning["plan"]:
+    if row_options["plan"]:
         return replace(options, apply=run.source)
-    reason = RefundReason(meaning["reason"]) if meaning["reason"] else None
-    return replace(options, from_=run.source, reason=reason, allow_duplicate=meaning["allow_duplicate"])
+    reason = RefundReason(row_options["reason"]) if row_options["reason"] else None
+    return replace(options, from_=run.source, reason=reason, allow_duplicate=row_options["allow_duplicate"])
 
 
-def undo_records(app: App, what: str, *, memo: str, yes: bool, confirm: str, dry_run: bool) -> None:
+def undo_records(app: App, run_or_record_id: str, *, memo: str, yes: bool, confirm: str, dry_run: bool) -> None:
     """Undo a run of records made in error, or one record; with `dry_run`, show what would be undone.
 
     Exit 9 where some stay: they are refunds that the provider has made.
     """
-    how = "Add --yes, or --confirm with the number of records."
-    require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
+    how_to_answer = "Add --yes, or --confirm with the number of records."
+    require_a_way_to_ask(app, is_answered=yes or bool(confirm) or dry_run, how_to_answer=how_to_answer)
     books = app.services.books
-    preview = preview_undo(what, books=books)
+    preview = preview_undo(run_or_record_id, books=books)
     if dry_run:
-        _show_undo(app, what, preview, dry_run=True)
+        _show_undo(app, run_or_record_id, preview, dry_run=True)
         return
     if not app.wants_json:
-        show_undo(what, preview, app.err, is_done=False)
+        show_undo(run_or_record_id, preview, app.err, is_done=False)
     if confirm:
         check_confirm(confirm, str(preview.records))
     elif not yes:
-        ask_yes_no(app, "Undo them?" if preview.records > 1 else "Undo it?", nothing="undone")
+        ask_yes_no(app, "Undo them?" if preview.records > 1 else "Undo it?", undone_action="undone")
     with progress(app.err, "Undoing", total=preview.records, enabled=app.wants_progress) as advance:
-        undone = undo(what, memo=memo, books=books, on_records_undone=advance, on_interrupt=app.note_stopping)
-    _show_undo(app, what, undone, dry_run=False)
+        undone = undo(
+            run_or_record_id, memo=memo, books=books, on_records_undone=advance, on_interrupt=app.note_stopping
+        )
+    _show_undo(app, run_or_record_id, undone, dry_run=False)
 
 
-def _show_undo(app: App, what: str, undone: Undone, *, dry_run: bool) -> None:
+def _show_undo(app: App, run_or_record_id: str, undone: Undone, *, dry_run: bool) -> None:
     if app.for_people:
         if dry_run:
             app.out.say("Dry run: every rule was checked; nothing was changed.")
-        show_undo(what, undone, app.out, is_done=not dry_run)
+        show_undo(run_or_record_id, undone, app.out, is_done=not dry_run)
     else:
-        app.show_object(undo_shape(what, undone, dry_run=dry_run))
+        app.show_object(undo_shape(run_or_record_id, undone, dry_run=dry_run))
     if undone.unchanged:
         raise typer.Exit(ExitCode.PARTLY)

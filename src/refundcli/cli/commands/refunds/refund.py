@@ -83,8 +83,8 @@ def refund(
         from refundcli.cli.commands.refunds.refund_file import refund_file
         from refundcli.domain.bulk_run import RunKind
 
-        default = parse_reason(reason) if reason else None
-        options = BulkOptions(RunKind.REFUND, from_, apply, resume, plan, default, allow_duplicate)
+        default_reason = parse_reason(reason) if reason else None
+        options = BulkOptions(RunKind.REFUND, from_, apply, resume, plan, default_reason, allow_duplicate)
         refund_file(me, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli.commands.refunds import request as refunding
@@ -121,12 +121,16 @@ def refund(
         # What the books already know comes first.
         services.read_events_again()
     with before_sending():
-        live = refunding.connect(me, preview)
+        is_live = refunding.connect(me, preview)
     if dry_run:
-        own = services.books.read(lambda tx: own_refunds(tx.secret(), request, preview))
+        own_by_payment = services.books.read(lambda tx: own_refunds(tx.secret(), request, preview))
         with before_sending():
             snapshots = preflight(
-                preview.invoice, preview.shares, books=services.books, providers=services.providers, own_refunds=own
+                preview.invoice,
+                preview.shares,
+                books=services.books,
+                providers=services.providers,
+                own_refunds=own_by_payment,
             )
         refunding.show_dry_run(
             me,
@@ -134,11 +138,11 @@ def refund(
             preview.invoice,
             reason=request.reason,
             request_key=request.request_key,
-            record=False,
+            is_record=False,
             snapshots=snapshots,
         )
         return
-    refunding.confirm_refund(me, request, preview, live=live, yes=yes, confirm=confirm)
+    refunding.confirm_refund(me, request, preview, is_live=is_live, yes=yes, confirm=confirm)
     refunding.settle_earlier_refunds(me, preview)
     try:
         refunds = issue_refund(

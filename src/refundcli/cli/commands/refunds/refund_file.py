@@ -61,17 +61,26 @@ def refund_file(app: App, options: BulkOptions) -> None:
         with before_sending():
             return request.announce_live(app, [app.services.providers.of(provider) for provider in providers])
 
-    with checked_file(app, options, requested_rows, connect=connect) as checked:
-        if checked is None:
+    with checked_file(app, options, requested_rows, connect=connect) as confirmed_file:
+        if confirmed_file is None:
             return
-        if not checked.report.requested and not checked.rules.run_id:
-            path = checked.rejected.publish()
-            show_checked(app, checked.source.name, _KIND, checked.report, rejected_file=path, dry_run=False)
+        if not confirmed_file.report.requested and not confirmed_file.rules.run_id:
+            rejected_path = confirmed_file.rejected.publish()
+            show_checked(
+                app,
+                confirmed_file.source.name,
+                _KIND,
+                confirmed_file.report,
+                rejected_file=rejected_path,
+                dry_run=False,
+            )
             return
-        new = replace(checked.run, rows=checked.report.rows)
-        run = begin_staged(new, checked.shelf, checked_run_id=checked.rules.run_id, books=app.services.books)
-        report = _do(app, options, run, checked.report.requested)
-        _show(app, checked.source.name, run, report, checked.report, checked.rejected)
+        new_run = replace(confirmed_file.run, rows=confirmed_file.report.rows)
+        run = begin_staged(
+            new_run, confirmed_file.shelf, checked_run_id=confirmed_file.rules.run_id, books=app.services.books
+        )
+        report = _do(app, options, run, confirmed_file.report.requested)
+        _show(app, confirmed_file.source.name, run, report, confirmed_file.report, confirmed_file.rejected)
 
 
 def _resume_run(app: App, options: BulkOptions) -> None:
@@ -82,25 +91,29 @@ def _resume_run(app: App, options: BulkOptions) -> None:
     """
     run = app.services.books.read(lambda tx: unfinished_run_named(tx, options.resume, _KIND))
     now = app.services.clock.now()
-    standing = app.services.books.read(lambda tx: unfinished_run(tx, run, now=now))
+    open_run = app.services.books.read(lambda tx: unfinished_run(tx, run, now=now))
     if options.dry_run:
-        _show_dry_run(app, standing)
+        _show_dry_run(app, open_run)
         return
     if request.announce_live_accounts(app, app.services.books.read(lambda tx: tx.accounts())):
-        confirm(app, run.rows, options, live=True, begun=run.id)
-    remaining = sum(n for state, n in standing.counts.items() if state not in (ItemState.DONE, ItemState.REFUSED))
+        confirm(app, run.rows, options, is_live=True, resumed_run_id=run.id)
+    rows_left = sum(
+        row_count
+        for row_state, row_count in open_run.counts.items()
+        if row_state not in (ItemState.DONE, ItemState.REFUSED)
+    )
     columns = tuple(json.loads(run.options)["columns"])
-    with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejected:
-        report = _do(app, options, run, remaining)
-        _show(app, run.id, run, report, None, rejected)
+    with RejectedFile(Path(f"{run.id}.rejected.csv"), columns, keyed=True) as rejection_file:
+        report = _do(app, options, run, rows_left)
+        _show(app, run.id, run, report, None, rejection_file)
 
 
-def _show_dry_run(app: App, standing: UnfinishedRun) -> None:
+def _show_dry_run(app: App, open_run: UnfinishedRun) -> None:
     """What would be resumed."""
     if app.for_people:
-        show_unfinished_runs([standing], app.out)
+        show_unfinished_runs([open_run], app.out)
     else:
-        app.show_object(resumed_dry_run(standing))
+        app.show_object(resumed_dry_run(open_run))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,41 +129,46 @@ class _Rejections:
     problem: RefundcliError | None = None
 
 
-def _publish_rejections(app: App, run: BulkRun, rejected: RejectedFile, *, in_file: Container[int]) -> _Rejections:
-    """Write refused rows whose lines are not `in_file` yet. Returns a failure to write, so that refunds are shown."""
+def _publish_rejections(
+    app: App, run: BulkRun, rejection_file: RejectedFile, *, lines_in_file: Container[int]
+) -> _Rejections:
+    """Write refused rows to the file of rejected rows, which has those of `lines_in_file` already.
+
+    Returns a failure to write, so that refunds are shown.
+    """
     rejections = _Rejections()
     try:
         for run_row in _refused(app, run):
             rejections.codes[run_row.code] += 1
-            if run_row.line not in in_file:
-                row = _rejection(run_row)
+            if run_row.line not in lines_in_file:
+                bad_row = _rejection(run_row)
                 if run_row.code == PARTLY_REFUNDED:
                     # Importing the row again would be refused, so it is shown with its next step instead.
-                    rejections.first.append(row)
+                    rejections.first.append(bad_row)
                     continue
-                rejected.add(row)
-                rejections.first.extend([row] if len(rejections.first) < _SHOWN else [])
-        return replace(rejections, path=rejected.publish())
+                rejection_file.add(bad_row)
+                rejections.first.extend([bad_row] if len(rejections.first) < _SHOWN else [])
+        return replace(rejections, path=rejection_file.publish())
     except RefundcliError as problem:
         return replace(rejections, problem=problem)
 
 
 def _refused(app: App, run: BulkRun) -> Iterator[RunItem]:
-    after = 0
-    while page := app.services.books.read(partial(_refused_page, run.id, after)):
-        after = page[-1].n
+    last_row_number = 0
+    while page := app.services.books.read(partial(_refused_page, run.id, last_row_number)):
+        last_row_number = page[-1].n
         yield from page
 
 
-def _refused_page(run_id: str, after: int, reading: Reading) -> list[RunItem]:
-    return reading.items(run_id, ItemState.REFUSED, after=after, limit=_PAGE)
+def _refused_page(run_id: str, after_row_number: int, reading: Reading) -> list[RunItem]:
+    return reading.items(run_id, ItemState.REFUSED, after=after_row_number, limit=_PAGE)
 
 
-def _do(app: App, options: BulkOptions, run: BulkRun, rows: int) -> RunReport:
+def _do(app: App, options: BulkOptions, run: BulkRun, row_count: int) -> RunReport:
     services = app.services
     limits = RunLimits(in_flight=services.settings.refunds.in_flight, max_errors=options.max_errors)
     with (
-        progress(app.err, "Refunding", total=rows, enabled=app.wants_progress) as advance,
+        progress(app.err, "Refunding", total=row_count, enabled=app.wants_progress) as advance,
         stop_on_signal(app.note_stopping) as stop,
     ):
         return run_refunds(
@@ -176,9 +194,9 @@ def _tell_waiting(app: App, holders: Sequence[RunHolder]) -> None:
 
 
 def _leased(holder: RunHolder) -> str:
-    rows = "1 row is" if holder.rows == 1 else f"{holder.rows:,} rows are"
-    until = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-    return f"{rows} leased by {holder.label}{until}"
+    row_words = "1 row is" if holder.rows == 1 else f"{holder.rows:,} rows are"
+    until_words = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
+    return f"{row_words} leased by {holder.label}{until_words}"
 
 
 def _rejection(run_row: RunItem) -> BadRow:
@@ -187,26 +205,45 @@ def _rejection(run_row: RunItem) -> BadRow:
 
 
 def _show(
-    app: App, name: str, run: BulkRun, report: RunReport, checked: BulkReport | None, rejected: RejectedFile
+    app: App,
+    file_or_run: str,
+    run: BulkRun,
+    report: RunReport,
+    check_report: BulkReport | None,
+    rejection_file: RejectedFile,
 ) -> None:
-    """Show the run and exit with its code. `checked`: the check of its file, if that was read now."""
-    rejections = _publish_rejections(app, run, rejected, in_file=checked.refused_by_run if checked else ())
-    counts = row_counts(run.rows, report, checked)
-    codes = (checked.codes_outside if checked else Counter[str]()) + (
+    """Show the run and exit with its code. `check_report`: the check of its file, if that was read now."""
+    rejections = _publish_rejections(
+        app, run, rejection_file, lines_in_file=check_report.refused_by_run if check_report else ()
+    )
+    counts = row_counts(run.rows, report, check_report)
+    count_by_code = (check_report.codes_outside if check_report else Counter[str]()) + (
         rejections.codes if report.standing else report.codes
     )
-    path = str(rejections.path) if rejections.path else None
+    rejected_path = str(rejections.path) if rejections.path else None
     # Those of the run are in its rejections.
-    partly = [row for row in checked.partly if row.line not in checked.partly_by_run] if checked else []
-    first = [*(checked.refused if checked else ()), *partly, *rejections.first]
+    partly_refunded = (
+        [row for row in check_report.partly if row.line not in check_report.partly_by_run] if check_report else []
+    )
+    bad_rows = [*(check_report.refused if check_report else ()), *partly_refunded, *rejections.first]
     if app.for_people:
-        show_refunded(report, counts, codes, run.id, app.out, first=first)
+        show_refunded(report, counts, count_by_code, run.id, app.out, bad_rows=bad_rows)
     else:
-        app.show_object(run_report(name, run, report, counts, codes=codes, first=first, path=path))
+        app.show_object(
+            run_report(
+                file_or_run,
+                run,
+                report,
+                counts,
+                count_by_code=count_by_code,
+                bad_rows=bad_rows,
+                rejected_file=rejected_path,
+            )
+        )
     if counts.refunded or counts.accepted:
-        note_afterwards(app, run, record=False)
+        note_afterwards(app, run, is_record=False)
     _note_next_step(app, run, report)
-    note_rejected_rows(app, _KIND, codes.total() - codes[PARTLY_REFUNDED], counts.rows, path)
+    note_rejected_rows(app, _KIND, count_by_code.total() - count_by_code[PARTLY_REFUNDED], counts.rows, rejected_path)
     _end(app, report, counts, rejections.problem)
 
 
@@ -222,18 +259,18 @@ def _note_next_step(app: App, run: BulkRun, report: RunReport) -> None:
         app.err.say(f"Next: {resume_command(run)}     (no row is done twice)", indent=3)
 
 
-def _end(app: App, report: RunReport, counts: RowCounts, unpublished: RefundcliError | None) -> None:
+def _end(app: App, report: RunReport, counts: RowCounts, file_problem: RefundcliError | None) -> None:
     """Show what went wrong, and exit with the most serious code."""
-    for lost in report.not_written:
-        _show_problem(app, lost)
+    for unwritten_outcome in report.not_written:
+        _show_problem(app, unwritten_outcome)
     if report.bug:
         raise report.bug
-    code = _exit_code(report, counts)
-    problem = report.trouble or unpublished
+    exit_code = _exit_code(report, counts)
+    problem = report.trouble or file_problem
     if problem and not (report.not_written and problem is report.trouble):
         _show_problem(app, problem)
-    if code:
-        raise typer.Exit(code)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _show_problem(app: App, problem: RefundcliError) -> None:

@@ -46,9 +46,9 @@ def full_or_amount(full: bool, amount: str) -> None:
         raise FullOrAmount
 
 
-def amount_of(reading: Reading, number: str, text: str) -> Money | None:
+def amount_of(reading: Reading, number: str, amount_text: str) -> Money | None:
     """The amount in the invoice's currency; None for all that remains. Raises InvalidAmount."""
-    return parse_amount(text, invoice_named(reading, number).currency) if text else None
+    return parse_amount(amount_text, invoice_named(reading, number).currency) if amount_text else None
 
 
 def key_for(own_key: str | None) -> str:
@@ -59,8 +59,8 @@ def key_for(own_key: str | None) -> str:
 _HOW = 'Add --yes (test mode), or --confirm "12.50 EUR" with the amount and currency.'
 
 
-def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool, how: str = _HOW) -> None:
-    require_a_way_to_ask(app, answered=yes or bool(confirm) or dry_run, how=how)
+def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool, how_to_answer: str = _HOW) -> None:
+    require_a_way_to_ask(app, is_answered=yes or bool(confirm) or dry_run, how_to_answer=how_to_answer)
 
 
 def preview_asking(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequest, Preview]:
@@ -69,17 +69,17 @@ def preview_asking(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[
     try:
         return request, books.read(lambda tx: preview(tx, request, now=now))
     except PossibleDuplicate as doubt:
-        ask_about_repeat(app, doubt, may_ask=may_ask, question="Refund it again?", nothing="sent")
-        repeat = replace(request, allow_duplicate=True)
-        return repeat, books.read(lambda tx: preview(tx, repeat, now=now))
+        ask_about_repeat(app, doubt, may_ask=may_ask, question="Refund it again?", undone_action="sent")
+        repeat_request = replace(request, allow_duplicate=True)
+        return repeat_request, books.read(lambda tx: preview(tx, repeat_request, now=now))
 
 
-def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, question: str, nothing: str) -> None:
+def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, question: str, undone_action: str) -> None:
     """Raises the doubt where nobody can be asked, and NotConfirmed."""
     if not (may_ask and app.may_ask):
         raise doubt
     app.err.say(("! ", "yellow"), doubt.message)
-    ask_yes_no(app, question, nothing=nothing)
+    ask_yes_no(app, question, undone_action=undone_action)
 
 
 def settle_earlier_refunds(app: App, preview: Preview) -> None:
@@ -88,87 +88,100 @@ def settle_earlier_refunds(app: App, preview: Preview) -> None:
     A refund that was never sent stays unsent: it may have been abandoned on purpose.
     """
     services = app.services
-    earlier = [r for r in left_behind(preview, now=services.clock.now()) if r.state is RefundState.SUBMITTED]
-    if earlier:
-        app.note(f"An earlier refund is unfinished; settling it first: {', '.join(r.id for r in earlier)}")
-        resumed = resume(
-            earlier, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
+    earlier_refunds = [
+        refund for refund in left_behind(preview, now=services.clock.now()) if refund.state is RefundState.SUBMITTED
+    ]
+    if earlier_refunds:
+        app.note(
+            f"An earlier refund is unfinished; settling it first: {', '.join(refund.id for refund in earlier_refunds)}"
         )
-        for outcome in resumed:
-            if isinstance(outcome.problem, OutcomeUnknown):
+        resumed_refunds = resume(
+            earlier_refunds,
+            books=services.books,
+            providers=services.providers,
+            clock=services.clock,
+            policy=services.policy,
+        )
+        for resumed_refund in resumed_refunds:
+            if isinstance(resumed_refund.problem, OutcomeUnknown):
                 # The provider's response is shown nowhere else.
-                raise outcome.problem
-            if outcome.problem:
-                app.note(f"{outcome.refund.id}: {outcome.note}")
+                raise resumed_refund.problem
+            if resumed_refund.problem:
+                app.note(f"{resumed_refund.refund.id}: {resumed_refund.note}")
 
 
 def connect(app: App, preview: Preview) -> bool:
     """Connect the providers before any question. True when real money will move."""
     return announce_live(
-        app, [app.services.providers.of(s.payment.provider) for s in preview.shares if s.payment.provider]
+        app, [app.services.providers.of(share.payment.provider) for share in preview.shares if share.payment.provider]
     )
 
 
 def announce_live(app: App, providers: Sequence[PaymentProvider]) -> bool:
     """Announce live accounts, and with --verbose every account. True when real money will move."""
-    live = any(provider.livemode for provider in providers)
+    is_live = any(provider.livemode for provider in providers)
     if app.verbose:
         for provider in dict.fromkeys(providers):
             app.note(f"{provider.name.label} account {provider.account} at {provider.base_url}")
-    if live:
+    if is_live:
         for provider in providers:
             app.err.say(("LIVE ", "bold red"), f"{provider.name.label} {provider.account}: real money moves.")
-    return live
+    return is_live
 
 
 def announce_live_accounts(app: App, accounts: Sequence[Account]) -> bool:
     """Announce the live accounts of the store. True when real money will move."""
-    live = dict.fromkeys((entry.provider, entry.account) for entry in accounts if entry.livemode)
-    for name, account in live:
-        app.err.say(("LIVE ", "bold red"), f"{name.label} {account}: real money moves.")
-    return bool(live)
+    live_accounts = dict.fromkeys(
+        (stored_account.provider, stored_account.account) for stored_account in accounts if stored_account.livemode
+    )
+    for provider, account in live_accounts:
+        app.err.say(("LIVE ", "bold red"), f"{provider.label} {account}: real money moves.")
+    return bool(live_accounts)
 
 
-def confirm_refund(app: App, request: RefundRequest, preview: Preview, *, live: bool, yes: bool, confirm: str) -> None:
+def confirm_refund(
+    app: App, request: RefundRequest, preview: Preview, *, is_live: bool, yes: bool, confirm: str
+) -> None:
     """The amount and currency must be typed, or given with --confirm; --yes is enough in test mode (R5)."""
     amount = str(preview.total)
     if confirm:
         check_confirm(confirm, amount)
-    elif yes and not live:
+    elif yes and not is_live:
         return
     elif not app.may_ask:
         raise ConfirmationRequired(f'A live refund needs --confirm "{amount}".')
     else:
         invoice = preview.invoice
-        ways = " and ".join(dict.fromkeys(s.payment.provider.label for s in preview.shares if s.payment.provider))
-        whom = invoice.customer_name or invoice.customer
-        app.err.say(
-            f"Refund {amount} of {invoice.number} to {whom} through {ways} ({'LIVE' if live else 'test mode'})."
+        providers = " and ".join(
+            dict.fromkeys(share.payment.provider.label for share in preview.shares if share.payment.provider)
         )
+        customer = invoice.customer_name or invoice.customer
+        mode = "LIVE" if is_live else "test mode"
+        app.err.say(f"Refund {amount} of {invoice.number} to {customer} through {providers} ({mode}).")
         app.err.say(f"Reason: {request.reason.label}. This cannot be undone.")
         for warning in _warnings(preview):
             app.err.say(("! ", "yellow"), warning)
-        ask_to_type(app, amount, nothing="sent")
+        ask_to_type(app, amount, undone_action="sent")
 
 
 def _warnings(preview: Preview) -> Iterator[str]:
     """What the operator should know before refunding these payments, one sentence each."""
     for share in preview.shares:
         payment = share.payment
-        if payment.provider and (words := method_warning(payment.provider, payment.method)):
-            yield words
+        if payment.provider and (warning := method_warning(payment.provider, payment.method)):
+            yield warning
         if is_inquiry(payment.disputes) and share.amount != payment.captured:
             yield "The customer's bank has opened an inquiry about this payment: only a full refund settles it."
 
 
 def show_dry_run(
     app: App,
-    parts: Sequence[tuple[Money, Payment]],
+    amounts_and_payments: Sequence[tuple[Money, Payment]],
     invoice: Invoice,
     *,
     reason: RefundReason,
     request_key: str,
-    record: bool,
+    is_record: bool,
     refunded_on: date | None = None,
     snapshots: Sequence[PaymentSnapshot] = (),
 ) -> None:
@@ -178,39 +191,44 @@ def show_dry_run(
 
     if app.for_people:
         app.out.say("Dry run: every rule was checked; nothing was changed.")
-        for amount, payment in parts:
-            day = f", returned {refunded_on}" if refunded_on else ""
-            app.out.say(f"Would {_what(payment, amount, record=record)}, {reason.label}{day}", indent=3)
+        for amount, payment in amounts_and_payments:
+            day_words = f", returned {refunded_on}" if refunded_on else ""
+            app.out.say(f"Would {_what(payment, amount, is_record=is_record)}, {reason.label}{day_words}", indent=3)
         for snapshot in snapshots:
             app.out.say(f"Asked {snapshot.provider.label}: {snapshot_words(snapshot)}. The books agree.", indent=3)
         return
     answer = dry_run_answer(
-        parts,
+        amounts_and_payments,
         invoice,
         reason=reason,
         request_key=request_key,
         refunded_on=refunded_on,
-        record=record,
+        is_record=is_record,
         snapshots=snapshots,
     )
     app.show_object(answer)
 
 
-def _what(payment: Payment, amount: Money, *, record: bool) -> str:
-    if record or not payment.provider:
+def _what(payment: Payment, amount: Money, *, is_record: bool) -> str:
+    if is_record or not payment.provider:
         return f"record {amount} as refunded by other means"
     return f"refund {amount} through {payment.provider.label} ({payment.reference})"
 
 
-def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: bool, expected: bool = False) -> None:
-    """Show the refunds. The worst of them decides the exit code, unless the operator asked for this outcome."""
+def show_answer(
+    app: App, refunds: Sequence[Refund], invoice_number: str, *, replayed: bool, is_expected: bool = False
+) -> None:
+    """Show the refunds. The worst of them decides the exit code, unless the operator asked for this outcome.
+
+    `replayed`: the request had been made before. `is_expected`: the operator asked for it.
+    """
     from refundcli.output.serializers.refunds import refund_answer
     from refundcli.output.views.refund import REFUND_COLUMNS, after_notes, refund_row, show_result
 
-    invoice = _read_again(app, number)
+    invoice = _read_again(app, invoice_number)
     # On a terminal the error comes before the invoice.
-    warned = app.for_people and not expected
-    if warned:
+    is_warned = app.for_people and not is_expected
+    if is_warned:
         _warn_of(app, refunds)
     if app.for_people:
         show_result(refunds, invoice, app.out, replayed=replayed)
@@ -220,13 +238,13 @@ def show_answer(app: App, refunds: Sequence[Refund], number: str, *, replayed: b
         app.show_rows(REFUND_COLUMNS, map(refund_row, refunds), text_columns=("provider_reference", "reason"))
         for note in after_notes(refunds, invoice):
             app.note(note)
-    if expected:
+    if is_expected:
         return
-    if not warned:
+    if not is_warned:
         _warn_of(app, refunds)
-    code = exit_code_of(refunds)
-    if code:
-        raise typer.Exit(code)
+    exit_code = exit_code_of(refunds)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _warn_of(app: App, refunds: Sequence[Refund]) -> None:
@@ -234,12 +252,12 @@ def _warn_of(app: App, refunds: Sequence[Refund]) -> None:
         warn(app, refund, alone=len(refunds) == 1)
 
 
-def _read_again(app: App, number: str) -> Invoice | None:
+def _read_again(app: App, invoice_number: str) -> Invoice | None:
     """The invoice as it is now; None where the store cannot be read, so that the refund is still shown."""
     try:
-        return app.services.books.read(lambda tx: invoice_named(tx, number))
+        return app.services.books.read(lambda tx: invoice_named(tx, invoice_number))
     except RefundcliError as error:
-        app.note(("! ", "yellow"), f"The refund is stored; {number} could not be read again [{error.code}].")
+        app.note(("! ", "yellow"), f"The refund is stored; {invoice_number} could not be read again [{error.code}].")
         return None
 
 
@@ -266,7 +284,7 @@ def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) ->
 
 
 def warn(app: App, subject: Refund | Closing, *, alone: bool = True) -> None:
-    """Show an unknown or a failed outcome on stderr, in every format."""
+    """Show an unknown or a failed outcome on stderr, in every format. `alone`: it is the only one of its request."""
     from refundcli.output import json
     from refundcli.output.errors import show_error
     from refundcli.output.serializers.errors import error

@@ -59,7 +59,7 @@ def resolve(
         raise OutcomeNeeded
     if provider_reference is not None and not provider_reference.strip():
         raise OutcomeNeeded
-    require_a_way_to_ask(me, answered=yes, how="Add --yes.")
+    require_a_way_to_ask(me, is_answered=yes, how_to_answer="Add --yes.")
     resolution = Resolution(name, provider_reference or "", evidence)
     (_resolve_closing if is_closing(name) else _resolve_refund)(me, resolution, yes=yes)
 
@@ -71,21 +71,21 @@ def _resolve_refund(me: "App", resolution: "Resolution", *, yes: bool) -> None:
 
     services = me.services
     refund = services.books.read(lambda tx: service.check(tx, resolution, clock=services.clock))
-    latest = service.ask_first(
+    latest_refund = service.ask_first(
         refund, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
     )
-    if latest.state is not refund.state:
+    if latest_refund.state is not refund.state:
         me.note(f"{refund.id} was found at the provider; its outcome there was recorded.")
-        show_answer(me, [latest], latest.invoice_number, replayed=False)
+        show_answer(me, [latest_refund], latest_refund.invoice_number, replayed=False)
         return
     if not yes:
         reference = resolution.provider_reference
-        said = f"was made as {reference}" if reference else "was never made: its amount will be released"
-        me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}, {said}.")
-        ask_yes_no(me, "Record this? It cannot be undone.", nothing="recorded")
-    ended = service.resolve(resolution, books=services.books, clock=services.clock, policy=services.policy)
+        statement = f"was made as {reference}" if reference else "was never made: its amount will be released"
+        me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}, {statement}.")
+        ask_yes_no(me, "Record this? It cannot be undone.", undone_action="recorded")
+    resolved_refund = service.resolve(resolution, books=services.books, clock=services.clock, policy=services.policy)
     # The operator asked for this outcome, so a failed refund is not a failure of this command.
-    show_answer(me, [ended], ended.invoice_number, replayed=False, expected=True)
+    show_answer(me, [resolved_refund], resolved_refund.invoice_number, replayed=False, is_expected=True)
 
 
 def _resolve_closing(me: "App", resolution: "Resolution", *, yes: bool) -> None:
@@ -98,19 +98,19 @@ def _resolve_closing(me: "App", resolution: "Resolution", *, yes: bool) -> None:
     services = me.services
     books, clock = services.books, services.clock
     closing = books.read(lambda tx: service.check_resolution(tx, resolution, clock=clock))
-    latest = service.ask_first(
+    latest_closing = service.ask_first(
         closing, resolution, books=books, providers=services.providers, clock=clock, policy=services.policy
     )
-    if latest.state is not closing.state:
+    if latest_closing.state is not closing.state:
         me.note(f"The outcome of {closing.id} was found at the provider, and recorded.")
     else:
         if not yes:
-            said = "is" if resolution.provider_reference else "was never"
+            statement = "is" if resolution.provider_reference else "was never"
             me.err.say(
-                f"{closing.id}: {closing.invoice_number} {said} {closing.past_tense} at {closing.provider.label}."
+                f"{closing.id}: {closing.invoice_number} {statement} {closing.past_tense} at {closing.provider.label}."
             )
-            ask_yes_no(me, "Record this? It cannot be undone.", nothing="recorded")
-        latest = service.resolve_closing(resolution, books=books, clock=clock)
-    invoice = books.read(lambda tx: invoice_named(tx, latest.invoice_number))
+            ask_yes_no(me, "Record this? It cannot be undone.", undone_action="recorded")
+        latest_closing = service.resolve_closing(resolution, books=books, clock=clock)
+    invoice = books.read(lambda tx: invoice_named(tx, latest_closing.invoice_number))
     # The outcome is the operator's or the provider's, so it is not a failure of this command.
-    show_closed(me, Closed(invoice, latest), expected=True)
+    show_closed(me, Closed(invoice, latest_closing), is_expected=True)

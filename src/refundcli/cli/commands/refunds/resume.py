@@ -55,27 +55,27 @@ def resume(
 
     me: App = ctx.obj
     services = me.services
-    target = None if all_ else name
-    is_one_closing = target is not None and is_closing(target)
-    refunds = [] if is_one_closing else unfinished(services.books, target)
-    closings = unfinished_closings(services.books, target) if target is None or is_one_closing else []
-    resumed, closed, store_error = _settle(me, refunds, closings, yes=yes, confirm=confirm)
+    target_id = None if all_ else name
+    is_one_closing = target_id is not None and is_closing(target_id)
+    refunds = [] if is_one_closing else unfinished(services.books, target_id)
+    closings = unfinished_closings(services.books, target_id) if target_id is None or is_one_closing else []
+    resumed_refunds, resumed_closings, store_error = _settle(me, refunds, closings, yes=yes, confirm=confirm)
     runs: list[UnfinishedRun] = []
     try:
         run_ids = {refund.run_id for refund in refunds}
-        runs = [run for run in _unfinished_runs(me) if target is None or run.run.id in run_ids]
+        runs = [run for run in _unfinished_runs(me) if target_id is None or run.run.id in run_ids]
     except RefundcliError as error:
         store_error = store_error or error
-    _show(me, resumed, closed, runs)
-    code = exit_code_of([entry.refund for entry in resumed], [entry.closing for entry in closed])
-    if not code and target is None and any(not run.has_live_worker for run in runs):
-        code = ExitCode.PARTLY
-    if store_error and not code:
+    _show(me, resumed_refunds, resumed_closings, runs)
+    exit_code = exit_code_of([entry.refund for entry in resumed_refunds], [entry.closing for entry in resumed_closings])
+    if not exit_code and target_id is None and any(not run.has_live_worker for run in runs):
+        exit_code = ExitCode.PARTLY
+    if store_error and not exit_code:
         raise store_error
     if store_error:
         me.note(("! ", "yellow"), store_error.message)
-    if code:
-        raise typer.Exit(code)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _settle(
@@ -91,33 +91,41 @@ def _settle(
     from refundcli.services.recovery.resume_refunds import resume as settle
 
     connected = _connect(me, [*refunds, *closings])
-    unsent = _unconfirmed_refunds(me, refunds, connected, yes=yes, confirm=confirm)
+    unsent_refunds = _unconfirmed_refunds(me, refunds, connected, yes=yes, confirm=confirm)
     unsent_closings = _unconfirmed_closings(me, closings, yes=yes)
     books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
-    confirmed = [refund for refund in refunds if refund.id not in unsent]
+    confirmed_refunds = [refund for refund in refunds if refund.id not in unsent_refunds]
     confirmed_closings = [closing for closing in closings if closing.id not in unsent_closings]
-    resumed: list[Resumed] = []
-    closed: list[ResumedClosing] = []
+    resumed_refunds: list[Resumed] = []
+    resumed_closings: list[ResumedClosing] = []
     store_error: RefundcliError | None = None
-    if confirmed:
+    if confirmed_refunds:
         me.services.read_events_again()
     try:
-        settle(confirmed, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed)
+        settle(
+            confirmed_refunds, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed_refunds
+        )
         resume_closings(
-            confirmed_closings, books=books, providers=providers, clock=clock, policy=policy, outcomes=closed
+            confirmed_closings, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed_closings
         )
     except RefundcliError as error:
         store_error = error
     except (KeyboardInterrupt, Interrupted):
-        resumed += [*unsent.values(), *as_interrupted(confirmed[len(resumed) :], books=books)]
-        closed += [*unsent_closings.values(), *closings_as_interrupted(confirmed_closings[len(closed) :], books=books)]
-        _show(me, resumed, closed, [])
+        resumed_refunds += [
+            *unsent_refunds.values(),
+            *as_interrupted(confirmed_refunds[len(resumed_refunds) :], books=books),
+        ]
+        resumed_closings += [
+            *unsent_closings.values(),
+            *closings_as_interrupted(confirmed_closings[len(resumed_closings) :], books=books),
+        ]
+        _show(me, resumed_refunds, resumed_closings, [])
         raise
-    by_refund = unsent | {entry.refund.id: entry for entry in resumed}
-    by_closing = unsent_closings | {entry.closing.id: entry for entry in closed}
+    resumed_by_refund = unsent_refunds | {entry.refund.id: entry for entry in resumed_refunds}
+    resumed_by_closing = unsent_closings | {entry.closing.id: entry for entry in resumed_closings}
     return (
-        [by_refund[refund.id] for refund in refunds if refund.id in by_refund],
-        [by_closing[closing.id] for closing in closings if closing.id in by_closing],
+        [resumed_by_refund[refund.id] for refund in refunds if refund.id in resumed_by_refund],
+        [resumed_by_closing[closing.id] for closing in closings if closing.id in resumed_by_closing],
         store_error,
     )
 
@@ -131,7 +139,10 @@ def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
 
 
 def _show(
-    me: "App", resumed: "Sequence[Resumed]", closed: "Sequence[ResumedClosing]", runs: "Sequence[UnfinishedRun]"
+    me: "App",
+    resumed_refunds: "Sequence[Resumed]",
+    resumed_closings: "Sequence[ResumedClosing]",
+    runs: "Sequence[UnfinishedRun]",
 ) -> None:
     from refundcli.output.serializers.refunds import resumed as resumed_shapes
     from refundcli.output.views.bulk import show_unfinished_runs
@@ -139,21 +150,21 @@ def _show(
     from refundcli.output.views.refund import REFUND_COLUMNS, refund_row, show_resumed
 
     if me.wants_json:
-        me.show_list(resumed_shapes(resumed, closed, runs))
+        me.show_list(resumed_shapes(resumed_refunds, resumed_closings, runs))
     elif me.for_people:
-        show_resumed(resumed, me.out)
-        show_resumed_closings(closed, me.out)
+        show_resumed(resumed_refunds, me.out)
+        show_resumed_closings(resumed_closings, me.out)
     else:
-        rows = [(*refund_row(entry.refund), entry.step) for entry in resumed]
-        rows += [(*closing_row(entry.closing), entry.step) for entry in closed]
+        rows = [(*refund_row(entry.refund), entry.step) for entry in resumed_refunds]
+        rows += [(*closing_row(entry.closing), entry.step) for entry in resumed_closings]
         me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
         # The columns are fixed, so the reasons go to stderr.
-        notes = [(entry.refund.id, entry.note) for entry in resumed]
-        notes += [(entry.closing.id, entry.note) for entry in closed]
-        for name, note in notes:
+        notes = [(entry.refund.id, entry.note) for entry in resumed_refunds]
+        notes += [(entry.closing.id, entry.note) for entry in resumed_closings]
+        for subject_id, note in notes:
             if note:
-                me.note(f"{name}: {note}")
-    if not (resumed or closed):
+                me.note(f"{subject_id}: {note}")
+    if not (resumed_refunds or resumed_closings):
         me.note("No refund or closing to settle.")
     if not me.wants_json:
         show_unfinished_runs(runs, me.err)
@@ -171,12 +182,12 @@ class _Connected:
     live: bool = False
 
 
-def _connect(app: "App", unfinished: "Sequence[Refund | Closing]") -> _Connected:
+def _connect(app: "App", subjects: "Sequence[Refund | Closing]") -> _Connected:
     """Connect each provider, and announce where real money moves. One that fails does not stop the others."""
     from refundcli.cli.commands.refunds.request import announce_live
 
     connected = _Connected()
-    for provider in dict.fromkeys(entry.provider for entry in unfinished if entry.provider):
+    for provider in dict.fromkeys(subject.provider for subject in subjects if subject.provider):
         try:
             connected.providers[provider] = app.services.providers.of(provider)
         except RefundcliError as problem:
@@ -195,23 +206,27 @@ def _unconfirmed_refunds(
     from refundcli.services.recovery.resume_refunds import Resumed, Step, step_of
 
     now = app.services.clock.now()
-    first = [refund for refund in refunds if refund.state is RefundState.READY]
-    waits = yes and not connected.live
-    unsent = {refund.id: leased for refund in first if not waits and (leased := _leased(refund, now))}
-    for refund in first:
-        if refund.id in unsent:
+    first_sends = [refund for refund in refunds if refund.state is RefundState.READY]
+    waits_for_leases = yes and not connected.live
+    unsent_by_id = {
+        refund.id: leased_refund
+        for refund in first_sends
+        if not waits_for_leases and (leased_refund := _leased(refund, now))
+    }
+    for refund in first_sends:
+        if refund.id in unsent_by_id:
             continue
         problem = connected.problems.get(refund.provider) if refund.provider else None
         if problem:
             # Whether real money would move is unknown.
-            unsent[refund.id] = Resumed(refund, step_of(problem), problem.message, problem)
-    to_confirm = [refund for refund in first if refund.id not in unsent]
-    if to_confirm and not _are_confirmed(app, to_confirm, live=connected.live, yes=yes, confirm=confirm):
+            unsent_by_id[refund.id] = Resumed(refund, step_of(problem), problem.message, problem)
+    to_confirm = [refund for refund in first_sends if refund.id not in unsent_by_id]
+    if to_confirm and not _are_confirmed(app, to_confirm, is_live=connected.live, yes=yes, confirm=confirm):
         for refund in to_confirm:
-            answer = f'--confirm "{refund.amount}"' if connected.live else "--yes"
-            note = f"not sent: it needs a confirmation. Next: refundcli resume {refund.id} {answer}"
-            unsent[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
-    return unsent
+            confirm_option = f'--confirm "{refund.amount}"' if connected.live else "--yes"
+            note = f"not sent: it needs a confirmation. Next: refundcli resume {refund.id} {confirm_option}"
+            unsent_by_id[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
+    return unsent_by_id
 
 
 def _leased(refund: "Refund", now: "datetime") -> "Resumed | None":
@@ -231,35 +246,37 @@ def _unconfirmed_closings(app: "App", closings: "Sequence[Closing]", *, yes: boo
     from refundcli.services.recovery.resume_closings import ResumedClosing
     from refundcli.services.recovery.resume_refunds import Step
 
-    first = [closing for closing in closings if closing.state is ClosingState.READY]
-    if not first or yes or (app.may_ask and _is_agreed(app, first)):
+    first_sends = [closing for closing in closings if closing.state is ClosingState.READY]
+    if not first_sends or yes or (app.may_ask and _is_agreed(app, first_sends)):
         return {}
     note = "not sent: it needs a confirmation. Next: refundcli resume {} --yes"
-    return {closing.id: ResumedClosing(closing, Step.NOT_CONFIRMED, note.format(closing.id)) for closing in first}
+    return {closing.id: ResumedClosing(closing, Step.NOT_CONFIRMED, note.format(closing.id)) for closing in first_sends}
 
 
 def _total_of(refunds: "Sequence[Refund]") -> str:
     """The total of each currency, as it is typed to confirm: `75.00 EUR, 20.00 USD`."""
-    totals: dict[str, Money] = {}
+    total_by_currency: dict[str, Money] = {}
     for refund in refunds:
-        code = refund.amount.currency.code
-        totals[code] = totals[code] + refund.amount if code in totals else refund.amount
-    return ", ".join(str(totals[code]) for code in sorted(totals))
+        currency_code = refund.amount.currency.code
+        total_by_currency[currency_code] = (
+            total_by_currency[currency_code] + refund.amount if currency_code in total_by_currency else refund.amount
+        )
+    return ", ".join(str(total_by_currency[currency_code]) for currency_code in sorted(total_by_currency))
 
 
-def _are_confirmed(app: "App", refunds: "Sequence[Refund]", *, live: bool, yes: bool, confirm: str) -> bool:
+def _are_confirmed(app: "App", refunds: "Sequence[Refund]", *, is_live: bool, yes: bool, confirm: str) -> bool:
     from refundcli.cli.prompts import NotConfirmed, ask_to_type, check_confirm
 
     total = _total_of(refunds)
     if confirm:
         check_confirm(confirm, total)
         return True
-    if yes and not live:
+    if yes and not is_live:
         return True
     if not app.may_ask:
         return False
-    what = "1 refund that was" if len(refunds) == 1 else f"{len(refunds):,} refunds that were"
-    app.err.say(f"Send {what} never sent ({'LIVE' if live else 'test mode'}). This cannot be undone.")
+    refund_words = "1 refund that was" if len(refunds) == 1 else f"{len(refunds):,} refunds that were"
+    app.err.say(f"Send {refund_words} never sent ({'LIVE' if is_live else 'test mode'}). This cannot be undone.")
     for refund in refunds[:_SHOWN]:
         app.err.say(
             f"{refund.amount} of {refund.invoice_number}   {refund.id}   {refund.created_at:%Y-%m-%d}", indent=3
@@ -276,10 +293,12 @@ def _are_confirmed(app: "App", refunds: "Sequence[Refund]", *, live: bool, yes: 
 def _is_agreed(app: "App", closings: "Sequence[Closing]") -> bool:
     from refundcli.cli.prompts import NotConfirmed, ask_yes_no
 
-    what = ", ".join(f"{closing.invoice_number} ({closing.target})" for closing in closings[:_SHOWN])
-    more = f" and {len(closings) - _SHOWN:,} more" if len(closings) > _SHOWN else ""
+    closing_words = ", ".join(f"{closing.invoice_number} ({closing.target})" for closing in closings[:_SHOWN])
+    more_words = f" and {len(closings) - _SHOWN:,} more" if len(closings) > _SHOWN else ""
     try:
-        ask_yes_no(app, f"Close at the provider, for the first time: {what}{more}? This cannot be undone.")
+        ask_yes_no(
+            app, f"Close at the provider, for the first time: {closing_words}{more_words}? This cannot be undone."
+        )
     except NotConfirmed:
         return False
     return True

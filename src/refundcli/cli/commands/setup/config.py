@@ -27,7 +27,7 @@ def config(ctx: typer.Context, output: Output = None) -> None:
 
     me: App = ctx.obj
     settings = [*me.loaded.rows(), *_of_the_store(me)]
-    rows = [(name, "" if value is None else _text_of(value), place) for name, value, place in settings]
+    rows = [(name, "" if value is None else _text_of(value), origin) for name, value, origin in settings]
     if me.wants_json:
         me.show_list(starmap(setting, settings))
     elif me.for_people:
@@ -48,14 +48,14 @@ def trust(ctx: typer.Context, output: Output = None) -> None:
     from refundcli.settings import trust as trust_file
 
     me: App = ctx.obj
-    path, sets = trust_file(current_folder(), default_user_config())
+    path, settings = trust_file(current_folder(), default_user_config())
     if not me.for_people:
-        me.show_object(trusted_file(str(path), [f"{name} = {_text_of(value)}" for name, value in sets.items()]))
+        me.show_object(trusted_file(str(path), [f"{name} = {_text_of(value)}" for name, value in settings.items()]))
         return
     from refundcli.output.terminal import GOOD
 
     me.out.say(("✓ ", GOOD), f"{path} is trusted as it is now. It sets:")
-    for name, value in sets.items():
+    for name, value in settings.items():
         me.out.say(f"{name} = {_text_of(value)}", indent=3)
 
 

@@ -44,28 +44,30 @@ def init(
     me: App = ctx.obj
     if timezone:
         timezone = checked("--timezone", checks.timezone, timezone)
-    here = current_folder()
+    folder = current_folder()
     path = me.config or Path("refundcli.toml")
     # The existing file is not read: it is about to be refused or replaced.
-    start = load(
+    current_settings = load(
         config=None,
         store_url=me.store,
         environ=me.environ,
-        cwd=here,
+        cwd=folder,
         user_config=default_user_config(),
         reads_folder=False,
     ).settings
-    merchant = merchant_account or (_MERCHANT_AT_SANDBOX if sandbox else start.adyen.merchant_account or "")
-    replaces = os.path.lexists(here / path)
-    content = write(path, _values(start, sandbox=sandbox, merchant=merchant), force=force)
-    _trust(me, here / path, content)
-    is_of_folder = me.config is None and here != default_user_config()
+    merchant_name = merchant_account or (
+        _MERCHANT_AT_SANDBOX if sandbox else current_settings.adyen.merchant_account or ""
+    )
+    replaces_file = os.path.lexists(folder / path)
+    content = write(path, _values(current_settings, sandbox_url=sandbox, merchant_name=merchant_name), force=force)
+    _trust(me, folder / path, content)
+    is_of_folder = me.config is None and folder != default_user_config()
     me.config = path
     if timezone:
         me.services.timezone = timezone
     me.services.books.write(lambda tx: None)
     if me.for_people:
-        _show_created(me, path, sandbox=sandbox, replaces=replaces)
+        _show_created(me, path, sandbox_url=sandbox, replaces_file=replaces_file)
     else:
         from refundcli.output.serializers.setup import new_store
 
@@ -86,30 +88,30 @@ def _trust(me: "App", path: Path, content: bytes) -> None:
         me.note(f"  {problem.hint}")
 
 
-def _values(start: "Settings", *, sandbox: str, merchant: str) -> dict[str, dict[str, object]]:
-    practice = {"api_base": sandbox} if sandbox else {}
-    account = {"merchant_account": merchant} if merchant else {}
+def _values(current_settings: "Settings", *, sandbox_url: str, merchant_name: str) -> dict[str, dict[str, object]]:
+    sandbox_setting = {"api_base": sandbox_url} if sandbox_url else {}
+    account_setting = {"merchant_account": merchant_name} if merchant_name else {}
     return {
-        "store": {"url": start.store.url},
-        "operator": {"name": start.operator.name, "timezone": start.operator.timezone},
-        "stripe": {"api_key": start.stripe.api_key or "env:STRIPE_API_KEY", **practice},
+        "store": {"url": current_settings.store.url},
+        "operator": {"name": current_settings.operator.name, "timezone": current_settings.operator.timezone},
+        "stripe": {"api_key": current_settings.stripe.api_key or "env:STRIPE_API_KEY", **sandbox_setting},
         "adyen": {
-            "api_key": start.adyen.api_key or "env:ADYEN_API_KEY",
-            "environment": start.adyen.environment,
-            **account,
-            **practice,
+            "api_key": current_settings.adyen.api_key or "env:ADYEN_API_KEY",
+            "environment": current_settings.adyen.environment,
+            **account_setting,
+            **sandbox_setting,
         },
     }
 
 
-def _show_created(me: "App", path: Path, *, sandbox: str, replaces: bool) -> None:
+def _show_created(me: "App", path: Path, *, sandbox_url: str, replaces_file: bool) -> None:
     from refundcli.output.terminal import GOOD
     from refundcli.secrets import shown_address
 
-    me.out.say(("✓ ", GOOD), f"{'Replaced' if replaces else 'Wrote'} {path}; the store is ready.")
+    me.out.say(("✓ ", GOOD), f"{'Replaced' if replaces_file else 'Wrote'} {path}; the store is ready.")
     me.out.say(f"store      {shown_address(me.settings.store.url)}", indent=3)
     me.out.say(f"books      in the time zone {me.services.books.zone}", indent=3)
     me.out.say(f"operator   {me.settings.operator.name}, {me.settings.operator.timezone}", indent=3)
-    keys = "the sandbox accepts any sk_test_…" if sandbox else "the settings hold references, never keys"
-    me.out.say(f"keys       STRIPE_API_KEY and ADYEN_API_KEY in the environment ({keys})", indent=3)
+    key_words = "the sandbox accepts any sk_test_…" if sandbox_url else "the settings hold references, never keys"
+    me.out.say(f"keys       STRIPE_API_KEY and ADYEN_API_KEY in the environment ({key_words})", indent=3)
     me.out.say("Next: refundcli invoice import FILE", indent=3)

@@ -44,7 +44,7 @@ def sandbox(
         raise ServerMissing("The sandbox") from missing
     me: App = ctx.obj
     try:
-        rows = seeding.read_rows(seed) if seed else []
+        seed_rows = seeding.read_rows(seed) if seed else []
     except (OSError, ValueError) as error:
         why = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
         raise UnreadableSeed(seed or Path(), why) from error
@@ -54,6 +54,6 @@ def sandbox(
         me.note("Practice only: no money moves. To use it: refundcli init --sandbox " + url)
 
     try:
-        serve(port, seed_rows=rows, announce=announce)
+        serve(port, seed_rows=seed_rows, announce=announce)
     except OSError as error:
         raise PortTaken(port, error) from error

@@ -50,9 +50,9 @@ def number_format(
 
     me: App = ctx.obj
     number_format = checked("the format", checks.number_format, number_format)
-    before = change_format(number_format, books=me.services.books)
-    words = f"New credit notes are numbered {number_format}{f' (before: {before})' if before else ''}."
-    _show(me, words, shapes.number_format(before or None, number_format))
+    format_before = change_format(number_format, books=me.services.books)
+    words = f"New credit notes are numbered {number_format}{f' (before: {format_before})' if format_before else ''}."
+    _show(me, words, shapes.number_format(format_before or None, number_format))
 
 
 @app.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
@@ -81,10 +81,14 @@ def upgrade(
     if timezone:
         me.services.pin_timezone(timezone, force=force)
     zone = timezone or str(me.services.books.zone)
-    before, after = upgraded.before, upgraded.after
-    words = f"Schema {before or 'none'} → {after}." if before != after else f"The store already has schema {after}."
+    schema_before, schema_after = upgraded.before, upgraded.after
+    words = (
+        f"Schema {schema_before or 'none'} → {schema_after}."
+        if schema_before != schema_after
+        else f"The store already has schema {schema_after}."
+    )
     backup_path = str(upgraded.backup) if upgraded.backup else None
-    shape = shapes.upgraded_store(before or None, after, zone, backup_path)
+    shape = shapes.upgraded_store(schema_before or None, schema_after, zone, backup_path)
     _show(me, f"{words} Its books are kept in the time zone {zone}.", shape)
 
 
@@ -119,8 +123,8 @@ def backup(
 ) -> None:
     """Back up a SQLite store while it is in use. An existing file is not overwritten."""
     me: App = ctx.obj
-    target = me.services.back_up_store(file)
-    _show(me, f"Backed up to {target}.", shapes.store_backup(str(target)))
+    backup_path = me.services.back_up_store(file)
+    _show(me, f"Backed up to {backup_path}.", shapes.store_backup(str(backup_path)))
 
 
 @app.command(epilog="Example:  refundcli store check")
