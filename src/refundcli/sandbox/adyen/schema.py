@@ -71,12 +71,12 @@ def hash_of(fields: dict[str, Check], required: tuple[str, ...] = ()) -> Check:
     return check
 
 
-def list_of(item: Check) -> Check:
+def list_of(check_element: Check) -> Check:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, list):
             raise Invalid(f"Field '{name}' must be an array")
         for element in value:
-            item(name, element)
+            check_element(name, element)
 
     return check
 
