@@ -286,6 +286,7 @@ class FreshConnections(requests.Session):
         """Send one request. Redirects are not followed: they would send the refund and the key a second time (I8).
 
         `timeout` is for the connection and for the answer (seconds); their sum is the deadline of the whole request.
+        `verify` is as in requests.
         Raises TooSoon if a POST would have to wait for long, NeverSent, AnswerTooLarge, and what requests raises.
         """
         verify = _certificates() or verify

@@ -95,6 +95,8 @@ def serve(
 ) -> None:
     """Serves until SIGINT or SIGTERM. Calls `announce` with the URL once connections are accepted.
 
+    `seed_rows` are rows of an invoices file, whose payments are created first.
+
     OSError where the port is not free.
     """
     sandbox_state = state or SandboxState()

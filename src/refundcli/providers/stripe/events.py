@@ -62,21 +62,27 @@ class StripeMeaning:
 class StripeEvents:
     """`DeliveryReader` for one webhook endpoint of one account.
 
-    `account` gives the account's id, empty while Stripe could not be asked yet. An event without an account is the
-    endpoint's own; one with another account is about a connected account.
+    `current_account` gives the account's id, empty while Stripe could not be asked yet. An event without an account is
+    the endpoint's own; one with another account is about a connected account.
     """
 
     def __init__(
         self,
-        secret: str,
-        account: Callable[[], str],
+        webhook_secret: str,
+        current_account: Callable[[], str],
         *,
         livemode: bool,
         tolerance: timedelta | None = TOLERANCE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """A signature may be as old as `tolerance` (None: of any age); `now` is a clock."""
         self.livemode = livemode
-        self._secret, self._account, self._tolerance, self._now = secret.encode(), account, tolerance, now
+        self._secret, self._current_account, self._tolerance, self._now = (
+            webhook_secret.encode(),
+            current_account,
+            tolerance,
+            now,
+        )
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
         self._verify(body, headers)
@@ -125,7 +131,7 @@ class StripeEvents:
             return None
         if type(created) is not int or not 0 <= created <= (self._now() + _FUTURE).timestamp():
             return None
-        own_account, named_account = self._account(), text_in(event_fields.get("account"))
+        own_account, named_account = self._current_account(), text_in(event_fields.get("account"))
         reason_not_applied = RejectionReason.OTHER_ACCOUNT if named_account not in ("", own_account) else None
         if livemode is not self.livemode:
             reason_not_applied = RejectionReason.OTHER_MODE
@@ -155,7 +161,7 @@ class StripeEvents:
             key=f"body:{body_hash}",
             kind=event_type if _TYPE.fullmatch(event_type) else UNREADABLE_KIND,
             about=next(iter(_IDS.findall(body_text)), ""),
-            account=self._account(),
+            account=self._current_account(),
             livemode=self.livemode,
             occurred_at=self._now(),
             payload=json.dumps({"body": body_text}),

@@ -77,7 +77,7 @@ class StripeRecords(StripeReader):
         return self._object(lambda: self._client.raw_request("get", path, expand=["refunds"]))
 
     def payments(self, *, since: date | None) -> Iterator[PaymentSnapshot | UnreadablePayment]:
-        """Every charge with its refunds, a hundred in one request."""
+        """Every charge made since that day, with its refunds, a hundred in one request."""
         params = {"expand": ["data.refunds"], **self._created_since(since)}
         asked_at = datetime.now(UTC)
         for charge in self._pages(self._client.v1.charges.list, params):
@@ -102,7 +102,7 @@ class StripeRecords(StripeReader):
         )
 
     def _snapshot_of(self, charge: Fields, asked_at: datetime, *, is_processing: bool = False) -> PaymentSnapshot:
-        references, charge_filter = _references(charge), {"charge": fields.id_of(charge)}
+        payment_references, charge_filter = _references(charge), {"charge": fields.id_of(charge)}
         currency = fields.currency_of(charge)
         # Skip the request only on an explicit false: a refund during a dispute could pay the customer twice (R11).
         disputes = (
@@ -116,19 +116,19 @@ class StripeRecords(StripeReader):
         readable_refunds = [
             refund for refund in listed_refunds if refund not in releases and objects.amount_or_none(refund) is not None
         ]
-        refund_updates = [self._refund_update(refund, references) for refund in readable_refunds]
-        doubts = self._doubts(listed_refunds, disputes, references, currency)
+        refund_updates = [self._refund_update(refund, payment_references) for refund in readable_refunds]
+        doubts = self._doubts(listed_refunds, disputes, payment_references, currency)
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
-            doubts = (*doubts, self._doubt("charge", charge, references))
+            doubts = (*doubts, self._doubt("charge", charge, payment_references))
         released_amount = sum((fields.amount_of(refund, "amount", currency) for refund in releases), zero(currency))
         return PaymentSnapshot(
             provider=self.name,
-            references=references,
+            references=payment_references,
             captured=captured_amount,
             refunded=max(fields.amount_of(charge, "amount_refunded", currency) - released_amount, zero(currency)),
             processing=is_processing or charge.get("status") == "pending",
             disputes=self._disputes_in(
-                disputes, references, currency, asked_at, is_charge_disputed=bool(charge.get("disputed"))
+                disputes, payment_references, currency, asked_at, is_charge_disputed=bool(charge.get("disputed"))
             ),
             refunds=tuple(refund_updates),
             asked_at=asked_at,
@@ -139,24 +139,24 @@ class StripeRecords(StripeReader):
 
     def _snapshot_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:
         """Money was received, but no charge is named: everything is read by the intent."""
-        references, intent_filter = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
+        payment_references, intent_filter = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
         currency = fields.currency_of(intent)
         received_field = "amount" if intent.get("amount_received") is None else "amount_received"
         listed_refunds = list(self._pages(self._client.v1.refunds.list, intent_filter))
-        refund_updates = [self._refund_update(refund, references) for refund in listed_refunds]
+        refund_updates = [self._refund_update(refund, payment_references) for refund in listed_refunds]
         disputes = list(self._pages(self._client.v1.disputes.list, intent_filter))
         return PaymentSnapshot(
             provider=self.name,
-            references=references,
+            references=payment_references,
             captured=fields.amount_of(intent, received_field, currency),
             refunded=sum((refund.amount for refund in refund_updates if _is_given(refund, currency)), zero(currency)),
             processing=False,
-            disputes=self._disputes_in(disputes, references, currency, asked_at),
+            disputes=self._disputes_in(disputes, payment_references, currency, asked_at),
             refunds=tuple(refund_updates),
             asked_at=asked_at,
             why_not_refundable=objects.why_not_refundable(disputes),
             unsupported=objects.why_unsupported(intent),
-            doubts=self._doubts(listed_refunds, disputes, references, currency),
+            doubts=self._doubts(listed_refunds, disputes, payment_references, currency),
         )
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
@@ -257,8 +257,8 @@ class StripeRecords(StripeReader):
         refund_reference = safe_text(refund.get("id"))
         amount_and_currency = f"{amount_text} {currency_code}"
         why = f"refund {refund_reference} of {amount_and_currency} (in Stripe's minor units) does not fit its payment"
-        word = f"refund amount {amount_and_currency}"[:60]
-        return Doubt(self.name, payment_references, word, fields.id_of(refund), why, self.account)
+        doubt_word = f"refund amount {amount_and_currency}"[:60]
+        return Doubt(self.name, payment_references, doubt_word, fields.id_of(refund), why, self.account)
 
     def _doubt(self, object_kind: str, resource: Fields, payment_references: tuple[str, ...]) -> Doubt:
         return Doubt(
@@ -336,9 +336,9 @@ class StripeRecords(StripeReader):
         invoice_payments = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(stripe_invoice)})
         # Stripe lists the newest first; the books have them in the order of payment.
         payments = [payment for payment in invoice_payments if payment.get("status") != "canceled"][::-1]
-        references = dict.fromkeys(filter(None, map(invoices.paid_by, payments)))
+        payment_references = dict.fromkeys(filter(None, map(invoices.paid_by, payments)))
         snapshot_of_reference = {
-            reference: snapshot for reference in references if (snapshot := self.payment(reference))
+            reference: snapshot for reference in payment_references if (snapshot := self.payment(reference))
         }
         missing_references = [
             paid_reference

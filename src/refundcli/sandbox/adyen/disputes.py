@@ -116,13 +116,18 @@ def live(state: SandboxState, payment_reference: str, codes_or_life: str | tuple
     extra_fields = options.pop("additional_data", None) or {}
     with state.lock:
         adyen_payment = state.payments[payment_reference]
-        existing = next(
-            (entry for entry in state.adyen_disputes.naming(payment_reference) if entry.id == dispute_id), None
+        existing_dispute = next(
+            (
+                known_dispute
+                for known_dispute in state.adyen_disputes.naming(payment_reference)
+                if known_dispute.id == dispute_id
+            ),
+            None,
         )
-        dispute = existing or state.new_adyen_dispute(adyen_payment, dispute_id, amount)
+        dispute = existing_dispute or state.new_adyen_dispute(adyen_payment, dispute_id, amount)
         for event_code in LIVES[codes_or_life] if isinstance(codes_or_life, str) else codes_or_life:
             step(state, dispute, event_code, amount)
-            fields: dict[str, Any] = {
+            item_fields: dict[str, Any] = {
                 "reason": "Other Fraud-Card Absent Environment",
                 "amount": dispute.amount,
             } | options
@@ -133,7 +138,7 @@ def live(state: SandboxState, payment_reference: str, codes_or_life: str | tuple
                 payment=adyen_payment,
                 psp_reference=dispute.id,
                 additional_data=additional_fields,
-                **fields,
+                **item_fields,
             )
         state.mirror_first_dispute(adyen_payment)
         return dispute.id

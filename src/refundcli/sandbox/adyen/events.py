@@ -76,7 +76,7 @@ def send(
     """Queues one item of any event code and returns it; it is signed when it is delivered.
 
     `original_reference` None leaves the field out. `item` sets any field of it as it stands, and a null takes
-    the field away. `event_date` is ISO 8601; now where none is given.
+    the field away. `event_date` is ISO 8601; now where none is given. `live` is what the envelope says.
     """
     modified_payment = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
     notification: Json = {

@@ -110,12 +110,12 @@ class Entry:
 def entries(state: SandboxState) -> list[Entry]:
     """Every record of Adyen's payments, and the added lines, oldest first."""
     with state.lock:
-        collected = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
+        collected_entries = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
         for refund in state.refunds.values():
             if isinstance(refund, AdyenRefund):
-                collected += _of_refund(state, refund)
-        collected += [_added(state, line) for line in state.report_lines]
-    return sorted(collected, key=lambda entry: entry.at)
+                collected_entries += _of_refund(state, refund)
+        collected_entries += [_added(state, line) for line in state.report_lines]
+    return sorted(collected_entries, key=lambda entry: entry.at)
 
 
 def add_line(
@@ -226,16 +226,16 @@ def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
 
 
 def report(
-    kind: Kind, selected_entries: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
+    report_kind: Kind, selected_entries: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
 ) -> Iterator[str]:
     """The lines of the file; each says the zone of its time (CET or CEST, PST or PDT, by its date).
 
     `without` leaves columns out, as an account may have set it: Modification Psp Reference is optional.
     """
-    columns = [column for column in COLUMNS[kind] if column not in without]
+    columns = [column for column in COLUMNS[report_kind] if column not in without]
     yield _line(columns)
     for entry in selected_entries:
-        cell_of_column = _accounting(entry, zone) if kind == "payment-accounting" else _settlement(entry, zone)
+        cell_of_column = _accounting(entry, zone) if report_kind == "payment-accounting" else _settlement(entry, zone)
         if cell_of_column:
             cell_of_column |= entry.cells
             yield _line([cell_of_column.get(column, "") for column in columns])
@@ -300,11 +300,11 @@ def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
 
 
 def write_report(
-    path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, first_entries: Iterable[Entry] = ()
+    path: Path, report_kind: Kind, rows: int, *, merchant: str = MERCHANT, first_entries: Iterable[Entry] = ()
 ) -> None:
     """A report of `rows` rows: `first_entries`, then refunds of unknown payments."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        for line in islice(report(kind, _endless(first_entries, merchant)), rows + 1):
+        for line in islice(report(report_kind, _endless(first_entries, merchant)), rows + 1):
             file.write(line)
 
 

@@ -50,8 +50,8 @@ def make_invoice(state: SandboxState, body: Mapping[str, Any]) -> InvoiceIds:
         invoice = _invoice(state, body)
         payment_bodies = body.get("payments")
         if payment_bodies is None:
-            due = max(0, invoice.total + invoice.starting_balance)
-            payment_bodies = [{"amount": due}] if invoice.status == "paid" and due else []
+            due_amount = max(0, invoice.total + invoice.starting_balance)
+            payment_bodies = [{"amount": due_amount}] if invoice.status == "paid" and due_amount else []
         # An invoice that cannot be paid this way is not created at all.
         payments = [
             _payment(state, invoice, payment, is_default=not index) for index, payment in enumerate(payment_bodies)
@@ -61,7 +61,9 @@ def make_invoice(state: SandboxState, body: Mapping[str, Any]) -> InvoiceIds:
             state.invoice_payments[payment.id] = payment
         if invoice.status == "paid":
             events.invoice_moved(state, invoice)
-        return InvoiceIds(invoice.id, invoice.number, invoice.customer, tuple(p.reference for p in payments))
+        return InvoiceIds(
+            invoice.id, invoice.number, invoice.customer, tuple(payment.reference for payment in payments)
+        )
 
 
 def _invoice(state: SandboxState, body: Mapping[str, Any]) -> Invoice:
@@ -103,15 +105,15 @@ def _lines(products: Sequence[str], total: int) -> list[tuple[str, int]]:
 
 def _payment(state: SandboxState, invoice: Invoice, body: Mapping[str, Any], *, is_default: bool) -> InvoicePayment:
     options = dict(body)
-    kind = options.pop("kind", "payment_intent")
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}: one of {', '.join(KINDS)}")
+    payment_kind = options.pop("kind", "payment_intent")
+    if payment_kind not in KINDS:
+        raise ValueError(f"unknown kind {payment_kind!r}: one of {', '.join(KINDS)}")
     amount, status = options.pop("amount"), options.pop("status", None)
-    reference, is_captured = _paid_with(state, invoice, kind, amount, options)
+    reference, is_captured = _paid_with(state, invoice, payment_kind, amount, options)
     return InvoicePayment(
         id=new_id("inpay"),
         invoice=invoice.id,
-        kind=kind,
+        kind=payment_kind,
         reference=reference,
         amount=amount,
         currency=invoice.currency,
@@ -122,14 +124,14 @@ def _payment(state: SandboxState, invoice: Invoice, body: Mapping[str, Any], *, 
 
 
 def _paid_with(
-    state: SandboxState, invoice: Invoice, kind: PaymentKind, amount: int, options: dict[str, Any]
+    state: SandboxState, invoice: Invoice, payment_kind: PaymentKind, amount: int, options: dict[str, Any]
 ) -> tuple[str, bool]:
     """The payment's reference, and whether it is captured."""
-    if kind == "payment_record":
+    if payment_kind == "payment_record":
         return options.get("reference") or new_id("pr"), True
     reference = options.get("reference")
     if not reference or (reference not in state.charges and state.charge_of_intent(reference) is None):
-        if not reference and kind == "charge":
+        if not reference and payment_kind == "charge":
             options["reference"] = new_id("ch")
         charge_fields = {"currency": invoice.currency, "created": invoice.created, "customer": invoice.customer}
         charge_fields |= {

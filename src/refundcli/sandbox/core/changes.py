@@ -101,11 +101,16 @@ def dispute(
     status = DISPUTE_WORDS.get(status, status)
     with state.lock:
         if reference in state.payments:
-            old_status_of_dispute = {entry.id: entry.status for entry in state.adyen_disputes.naming(reference)}
+            old_status_of_dispute = {
+                known_dispute.id: known_dispute.status for known_dispute in state.adyen_disputes.naming(reference)
+            }
             dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
             disputes.moved(state, state.adyen_disputes[dispute_id], old_status_of_dispute.get(dispute_id))
             return dispute_id if new or dispute else reference
-        old_status_of_dispute = {entry.id: entry.status for entry in state.disputes_of(state.find_charge(reference).id)}
+        old_status_of_dispute = {
+            known_dispute.id: known_dispute.status
+            for known_dispute in state.disputes_of(state.find_charge(reference).id)
+        }
         dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
         if fields:
             patch.patch(state, dispute_id, fields, event=False)
@@ -188,10 +193,10 @@ def advance(state: SandboxState, seconds: float) -> None:
 
 
 def _end(state: SandboxState, refund: Refund, ending: Ending) -> None:
-    succeeded = ending.outcome == "succeeded"
+    has_succeeded = ending.outcome == "succeeded"
     if isinstance(refund, StripeRefund):
         failure_reason = (ending.reason or "expired_or_canceled_card") if ending.outcome == "failed" else None
         settle(state, refund.id, {"status": ending.outcome, "failure_reason": failure_reason})
     else:
-        failure_reason = None if succeeded else ending.reason or "Refused"
-        _settle_adyen(state, refund, {"success": succeeded, "reason": failure_reason})
+        failure_reason = None if has_succeeded else ending.reason or "Refused"
+        _settle_adyen(state, refund, {"success": has_succeeded, "reason": failure_reason})

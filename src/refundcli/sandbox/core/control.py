@@ -245,14 +245,14 @@ def _deliveries(state: SandboxState) -> Callable[[Request], Any]:
     return endpoint
 
 
-def _report(state: SandboxState, kind: reports.Kind) -> Callable[[Request], Any]:
+def _report(state: SandboxState, report_kind: reports.Kind) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         query = request.query_params
         try:
             zone = ZoneInfo(query["zone"]) if "zone" in query else events.ZONE
         except (ValueError, ZoneInfoNotFoundError):
             return JSONResponse({"error": "zone is one such as America/Los_Angeles"}, 400)
-        lines = reports.report(kind, reports.entries(state), zone, without=query.getlist("without"))
+        lines = reports.report(report_kind, reports.entries(state), zone, without=query.getlist("without"))
         return StreamingResponse(_chunks(lines), media_type="text/csv; charset=utf-8")
 
     return endpoint

@@ -63,11 +63,14 @@ class Fault:
             raise ValueError(problem)
 
     def _problems(self) -> list[str]:
-        allowed = {"lookup": LOOKUP_BEHAVIOURS, "invoice": INVOICE_BEHAVIOURS}.get(self.call, BEHAVIOURS)
+        allowed_behaviours = {"lookup": LOOKUP_BEHAVIOURS, "invoice": INVOICE_BEHAVIOURS}.get(self.call, BEHAVIOURS)
         requirements = [
             (self.provider in get_args(Provider), f"unknown provider {self.provider!r}"),
             (self.call in CALLS, f"unknown call {self.call!r}: one of {', '.join(CALLS)}"),
-            (self.behaviour in allowed, f"unknown behaviour {self.behaviour!r}: one of {sorted(allowed)}"),
+            (
+                self.behaviour in allowed_behaviours,
+                f"unknown behaviour {self.behaviour!r}: one of {sorted(allowed_behaviours)}",
+            ),
             (
                 self.behaviour not in ADYEN_ONLY or self.provider == "adyen",
                 f"{self.behaviour} is Adyen's alone",

@@ -24,15 +24,15 @@ class RecordTable(dict[str, T], Generic[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._places_and_ids: list[tuple[Place, str]] = []
-        self._place_of_id: dict[str, Place] = {}
+        self._sort_keys_and_ids: list[tuple[Place, str]] = []
+        self._sort_key_of_id: dict[str, Place] = {}
         self._ids_naming: dict[str, list[str]] = {}
 
     def __setitem__(self, record_id: str, record: T) -> None:
         if record_id not in self:
-            place = (record.created, len(self))
-            self._place_of_id[record_id] = place
-            insort(self._places_and_ids, (place, record_id))
+            sort_key = (record.created, len(self))
+            self._sort_key_of_id[record_id] = sort_key
+            insort(self._sort_keys_and_ids, (sort_key, record_id))
             for named_id in record.named():
                 self._ids_naming.setdefault(named_id, []).append(record_id)
         super().__setitem__(record_id, record)
@@ -43,32 +43,34 @@ class RecordTable(dict[str, T], Generic[T]):
 
     def page(self, page_request: PageRequest[T]) -> tuple[list[T], bool]:
         """The matching records of one page, newest first, and whether there are more."""
-        places_and_ids = self._places_and_ids if page_request.naming is None else self._order_of(page_request.naming)
-        first_index, end_index = _span(places_and_ids, page_request.created)
+        sort_keys_and_ids = (
+            self._sort_keys_and_ids if page_request.naming is None else self._order_of(page_request.naming)
+        )
+        first_index, end_index = _span(sort_keys_and_ids, page_request.created)
         if page_request.ending_before is not None:
             index_above = bisect_right(
-                places_and_ids, (self._place_of_id[page_request.ending_before], page_request.ending_before)
+                sort_keys_and_ids, (self._sort_key_of_id[page_request.ending_before], page_request.ending_before)
             )
             page, has_more = self._take(
-                places_and_ids, iter(range(max(first_index, index_above), end_index)), page_request
+                sort_keys_and_ids, iter(range(max(first_index, index_above), end_index)), page_request
             )
             return page[::-1], has_more
         if page_request.starting_after is not None:
             index_below = bisect_left(
-                places_and_ids, (self._place_of_id[page_request.starting_after], page_request.starting_after)
+                sort_keys_and_ids, (self._sort_key_of_id[page_request.starting_after], page_request.starting_after)
             )
             end_index = min(end_index, index_below)
-        return self._take(places_and_ids, iter(range(end_index - 1, first_index - 1, -1)), page_request)
+        return self._take(sort_keys_and_ids, iter(range(end_index - 1, first_index - 1, -1)), page_request)
 
     def _order_of(self, named_id: str) -> list[tuple[Place, str]]:
-        return sorted((self._place_of_id[record_id], record_id) for record_id in self._ids_naming.get(named_id, ()))
+        return sorted((self._sort_key_of_id[record_id], record_id) for record_id in self._ids_naming.get(named_id, ()))
 
     def _take(
-        self, places_and_ids: list[tuple[Place, str]], indexes: Iterator[int], page_request: PageRequest[T]
+        self, sort_keys_and_ids: list[tuple[Place, str]], indexes: Iterator[int], page_request: PageRequest[T]
     ) -> tuple[list[T], bool]:
         page: list[T] = []
         for index in indexes:
-            record = self[places_and_ids[index][1]]
+            record = self[sort_keys_and_ids[index][1]]
             if not page_request.matches(record):
                 continue
             if len(page) == page_request.limit:
@@ -78,10 +80,7 @@ class RecordTable(dict[str, T], Generic[T]):
 
 
 class PageRequest(Generic[T]):
-    """The cursors are ids in the table. `created` are times by bound (gt, gte, lt, lte).
-
-    With `naming`, only records that name this id are on the page.
-    """
+    """Which records are on a page."""
 
     def __init__(
         self,
@@ -93,17 +92,21 @@ class PageRequest(Generic[T]):
         naming: str | None = None,
         matches: Callable[[T], bool] = lambda record: True,
     ) -> None:
+        """The cursors are ids in the table. `created` are times by bound (gt, gte, lt, lte).
+
+        With `naming`, only records that name this id are on the page.
+        """
         self.limit = limit
         self.starting_after, self.ending_before = starting_after, ending_before
         self.created: Mapping[str, int] = created or {}
         self.naming, self.matches = naming, matches
 
 
-def _span(places_and_ids: list[tuple[Place, str]], bound_times: Mapping[str, int]) -> tuple[int, int]:
-    first_index, end_index = 0, len(places_and_ids)
+def _span(sort_keys_and_ids: list[tuple[Place, str]], bound_times: Mapping[str, int]) -> tuple[int, int]:
+    first_index, end_index = 0, len(sort_keys_and_ids)
     for bound_kind, bound_time in bound_times.items():
         edge_time = bound_time + (bound_kind in ("gt", "lte"))
-        edge_index = bisect_left(places_and_ids, ((edge_time, -1), ""))
+        edge_index = bisect_left(sort_keys_and_ids, ((edge_time, -1), ""))
         if bound_kind in ("gt", "gte"):
             first_index = max(first_index, edge_index)
         else:

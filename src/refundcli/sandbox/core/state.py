@@ -169,8 +169,8 @@ class SandboxState:
             if reference in self.payments:
                 return self._set_adyen_dispute(self.payments[reference], status, amount, dispute, new).id
             charge = self.find_charge(reference)
-            existing = None if new else _first(self.disputes_of(charge.id), dispute)
-            moved_dispute = existing or self._new_dispute(charge, status, dispute)
+            existing_dispute = None if new else _first(self.disputes_of(charge.id), dispute)
+            moved_dispute = existing_dispute or self._new_dispute(charge, status, dispute)
             moved_dispute.status = status
             moved_dispute.amount = moved_dispute.amount if amount is None else amount
             return moved_dispute.id
@@ -188,8 +188,8 @@ class SandboxState:
     def _set_adyen_dispute(
         self, payment: AdyenPayment, status: str, amount: int | None, dispute_id: str | None, is_new: bool
     ) -> AdyenDispute:
-        existing = None if is_new else _first(self.adyen_disputes.naming(payment.psp_reference), dispute_id)
-        dispute = existing or self.new_adyen_dispute(payment, dispute_id, amount)
+        existing_dispute = None if is_new else _first(self.adyen_disputes.naming(payment.psp_reference), dispute_id)
+        dispute = existing_dispute or self.new_adyen_dispute(payment, dispute_id, amount)
         dispute.status = status
         dispute.amount = dispute.amount if amount is None else amount
         self.mirror_first_dispute(payment)

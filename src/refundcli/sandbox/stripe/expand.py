@@ -60,38 +60,42 @@ def _not_expandable(path: str) -> Refusal:
 
 
 def _charge_of(field_name: str) -> Callable[[SandboxState, Json], Json | None]:
-    return lambda state, shape: charge_json(state, state.charges[shape[field_name]]) if shape.get(field_name) else None
+    return lambda state, object_json: (
+        charge_json(state, state.charges[object_json[field_name]]) if object_json.get(field_name) else None
+    )
 
 
-def _intent_of(state: SandboxState, shape: Json) -> Json | None:
-    charge = state.charge_of_intent(shape["payment_intent"]) if shape.get("payment_intent") else None
+def _intent_of(state: SandboxState, object_json: Json) -> Json | None:
+    charge = state.charge_of_intent(object_json["payment_intent"]) if object_json.get("payment_intent") else None
     return intent_json(charge) if charge else None
 
 
-def _refunds_of(state: SandboxState, shape: Json) -> Json:
-    refunds = [refund_json(refund) for refund in state.refunds_of(shape["id"])][::-1]
-    return list_json(f"/v1/charges/{shape['id']}/refunds", refunds[:10], len(refunds) > 10)
+def _refunds_of(state: SandboxState, object_json: Json) -> Json:
+    refunds = [refund_json(refund) for refund in state.refunds_of(object_json["id"])][::-1]
+    return list_json(f"/v1/charges/{object_json['id']}/refunds", refunds[:10], len(refunds) > 10)
 
 
-def _payments_of(state: SandboxState, shape: Json) -> Json:
-    payments = [payment_json(payment) for payment in state.invoice_payments.naming(shape["id"])][::-1]
+def _payments_of(state: SandboxState, object_json: Json) -> Json:
+    payments = [payment_json(payment) for payment in state.invoice_payments.naming(object_json["id"])][::-1]
     return list_json("/v1/invoice_payments", payments[:10], len(payments) > 10)
 
 
-def _invoice_of(state: SandboxState, shape: Json) -> Json | None:
-    return invoice_json(state, state.invoices[shape["invoice"]])
+def _invoice_of(state: SandboxState, object_json: Json) -> Json | None:
+    return invoice_json(state, state.invoices[object_json["invoice"]])
 
 
-def _linked_refunds(state: SandboxState, shape: Json) -> list[Json]:
-    links_and_refunds = [(refund_link, state.refunds.get(refund_link["refund"])) for refund_link in shape["refunds"]]
+def _linked_refunds(state: SandboxState, object_json: Json) -> list[Json]:
+    links_and_refunds = [
+        (refund_link, state.refunds.get(refund_link["refund"])) for refund_link in object_json["refunds"]
+    ]
     return [
         refund_link | {"refund": refund_json(stripe_refund)} if isinstance(stripe_refund, StripeRefund) else refund_link
         for refund_link, stripe_refund in links_and_refunds
     ]
 
 
-def _record_of(state: SandboxState, shape: Json) -> Json | None:
-    return associated(state, shape)
+def _record_of(state: SandboxState, object_json: Json) -> Json | None:
+    return associated(state, object_json)
 
 
 EXPANDABLE: dict[tuple[str, str], Callable[[SandboxState, Json], Json | None]] = {

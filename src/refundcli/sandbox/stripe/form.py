@@ -27,10 +27,10 @@ def decode(encoded: str) -> Params:
 
 
 def _path(name: str) -> list[str]:
-    head, bracket, rest = name.partition("[")
-    if not bracket or not rest.endswith("]"):
+    base_name, bracket, bracketed_names = name.partition("[")
+    if not bracket or not bracketed_names.endswith("]"):
         return [name]
-    return [head, *rest[:-1].split("][")]
+    return [base_name, *bracketed_names[:-1].split("][")]
 
 
 def _place(params: Params, path: list[str], text: str) -> None:
@@ -96,10 +96,10 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value == "true")
 
 
-def one_of(*allowed: str) -> Check:
+def one_of(*allowed_words: str) -> Check:
     def check(name: str, value: Any) -> str:
-        if value not in allowed:
-            raise refuse(f"Invalid {name}: must be one of {', '.join(allowed)}", param=name)
+        if value not in allowed_words:
+            raise refuse(f"Invalid {name}: must be one of {', '.join(allowed_words)}", param=name)
         return str(value)
 
     return check

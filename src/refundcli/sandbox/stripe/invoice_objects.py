@@ -329,6 +329,6 @@ def record_json(payment: InvoicePayment) -> Json:
     }
 
 
-def associated(state: SandboxState, shape: Json) -> Json | None:
-    recorded_payments = state.invoice_payments.naming(shape.get("payment_record", ""))
+def associated(state: SandboxState, payment_object: Json) -> Json | None:
+    recorded_payments = state.invoice_payments.naming(payment_object.get("payment_record", ""))
     return record_json(recorded_payments[0]) if recorded_payments else None

@@ -19,9 +19,9 @@ def amount_text(minor_units: int, currency: str) -> str:
     return f"{SYMBOLS[currency]}{major_units}" if currency in SYMBOLS else f"{major_units} {currency.upper()}"
 
 
-def overlaid(shape: Json, fields: Mapping[str, Any]) -> Json:
-    """The shape with `fields` merged in; a null sets null."""
-    merged = dict(shape)
+def overlaid(object_json: Json, fields: Mapping[str, Any]) -> Json:
+    """The object with `fields` merged in; a null sets null."""
+    merged = dict(object_json)
     for name, value in fields.items():
         inner_field = merged.get(name)
         merged[name] = (
@@ -104,14 +104,14 @@ INTENT_NULLS = [
 
 
 def charge_json(state: SandboxState, charge: Charge) -> Json:
-    refunded = state.refunded(charge)
+    refunded_amount = state.refunded(charge)
     shape: Json = {
         "id": charge.id,
         **dict.fromkeys(CHARGE_NULLS),
         "object": "charge",
         "amount": charge.amount,
         "amount_captured": charge.taken,
-        "amount_refunded": refunded,
+        "amount_refunded": refunded_amount,
         "balance_transaction": None if not charge.captured else f"txn_{charge.id.partition('_')[2]}",
         "billing_details": {"address": None, "email": None, "name": None, "phone": None, "tax_id": None},
         "calculated_statement_descriptor": "SANDBOX",
@@ -130,7 +130,7 @@ def charge_json(state: SandboxState, charge: Charge) -> Json:
         "payment_intent": charge.payment_intent,
         "payment_method": f"pm_{charge.id.partition('_')[2]}",
         "payment_method_details": payment_method_details(charge),
-        "refunded": refunded >= charge.amount,
+        "refunded": refunded_amount >= charge.amount,
         "status": _charge_status(charge),
     }
     return overlaid(shape, charge.fields)
@@ -193,14 +193,14 @@ def _last_error(charge: Charge) -> Json | None:
 
 
 def _balance_transactions(dispute: Dispute) -> Iterable[Json]:
-    for number, (amount, at) in enumerate(dispute.movements):
+    for transaction_number, (amount, moved_at) in enumerate(dispute.movements):
         yield {
-            "id": f"txn_{dispute.id.removeprefix('dp_')}{number}",
+            "id": f"txn_{dispute.id.removeprefix('dp_')}{transaction_number}",
             "object": "balance_transaction",
             "amount": amount,
-            "available_on": at,
+            "available_on": moved_at,
             "balance_type": "payments",
-            "created": at,
+            "created": moved_at,
             "currency": dispute.currency,
             "description": f"Chargeback {'withdrawal' if amount < 0 else 'reversal'} for {dispute.charge}",
             "exchange_rate": None,

@@ -39,8 +39,8 @@ def find(state: SandboxState, object_id: str) -> Target:
     record = next((table[object_id] for table in tables if object_id in table), None) or invoice_of(state, object_id)
     if record is None or type(record) not in _KINDS:
         raise ValueError(f"Stripe has no object {object_id}")
-    kind, shape, own_fields = _KINDS[type(record)]
-    return Target(kind, record, lambda: shape(state, record), record.fields, own_fields)
+    object_kind, json_of_record, own_fields = _KINDS[type(record)]
+    return Target(object_kind, record, lambda: json_of_record(state, record), record.fields, own_fields)
 
 
 def invoice_of(state: SandboxState, id_or_number: str) -> Invoice | None:

@@ -135,8 +135,8 @@ def _not_captured(charge: Charge) -> Exception:
 
 
 def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> int:
-    refundable = state.unrefunded(charge)
-    amount: int = params.get("amount", refundable)
+    refundable_amount = state.unrefunded(charge)
+    amount: int = params.get("amount", refundable_amount)
     amount_step = step("stripe", charge.currency)
     if amount % amount_step:
         raise refuse(
@@ -144,10 +144,10 @@ def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> in
             code="parameter_invalid_integer",
             param="amount",
         )
-    if amount > refundable:
+    if amount > refundable_amount:
         raise refuse(
             f"Refund amount ({amount_text(amount, charge.currency)}) is greater than unrefunded amount"
-            f" on charge ({amount_text(refundable, charge.currency)})",
+            f" on charge ({amount_text(refundable_amount, charge.currency)})",
             param="amount",
         )
     return amount
