@@ -246,12 +246,10 @@ def _references_in(payload: object) -> tuple[str, ...]:
 
 def _without_signature(item: Fields) -> dict[str, Any]:
     additional_data = item.get("additionalData")
-    signed_additional_data = additional_data if isinstance(additional_data, Mapping) else {}
+    signed_fields = additional_data if isinstance(additional_data, Mapping) else {}
     return {
         **item,
-        "additionalData": {
-            name: signed_additional_data[name] for name in signed_additional_data if name != "hmacSignature"
-        },
+        "additionalData": {name: signed_fields[name] for name in signed_fields if name != "hmacSignature"},
     }
 
 
