@@ -90,7 +90,7 @@ def test_times_have_their_zone(tmp_path: Path) -> None:
     summer, winter = 1_783_000_000, 1_795_000_000
     entries = [Entry("Refunded", at, "Shop", "P" * 16, "INV-1", 1000, "EUR", "R" * 16) for at in (summer, winter)]
     path = tmp_path / "report.csv"
-    write_report(path, "settlement-details", 2, first=entries)
+    write_report(path, "settlement-details", 2, first_entries=entries)
     dates = [(row["Creation Date"], row["TimeZone"]) for row in rows(path.read_text())]
     assert dates == [("2026-07-02 15:46:40", "CEST"), ("2026-11-18 12:06:40", "CET")]
 
@@ -99,7 +99,7 @@ def test_times_have_their_zone(tmp_path: Path) -> None:
 def test_a_report_of_many_rows_is_written(tmp_path: Path, kind: Kind) -> None:
     path = tmp_path / "report.csv"
     entries = [Entry("Refunded", 1_795_000_000, "Shop", "P" * 16, "INV-1", 1000, "EUR", "R" * 16)]
-    write_report(path, kind, 5000, merchant="Shop", first=entries)
+    write_report(path, kind, 5000, merchant="Shop", first_entries=entries)
     report = rows(path.read_text())
     assert len(report) == 5000
     assert {row["Merchant Account"] for row in report} == {"Shop"}

@@ -35,11 +35,12 @@ class AccountCache(Protocol):
 class ProviderNotConfigured(SettingsProblem):
     code = "provider-not-configured"
 
-    def __init__(self, provider: Provider, key: str, example: str) -> None:
+    def __init__(self, provider: Provider, setting: str, example: str) -> None:
         super().__init__(
-            f"{provider.label} is not set up: {provider.value}.{key} is missing.",
-            hint=f"Set {key} = {example} under [{provider.value}] in refundcli.toml, or {variable(provider, key)}.",
-            context={"provider": provider.value, "key": f"{provider.value}.{key}"},
+            f"{provider.label} is not set up: {provider.value}.{setting} is missing.",
+            hint=f"Set {setting} = {example} under [{provider.value}] in refundcli.toml,"
+            f" or {variable(provider, setting)}.",
+            context={"provider": provider.value, "key": f"{provider.value}.{setting}"},
         )
 
 
@@ -70,19 +71,22 @@ class CannotBeAsked(Refused):
 
 
 def connect(
-    name: Provider,
+    provider: Provider,
     *,
     settings: Settings,
     environ: Mapping[str, str],
     account_cache: AccountCache,
     pace: Pace | None = None,
 ) -> PaymentProvider:
-    """The provider as the settings describe it. Raises SettingsProblem, one class per cause."""
-    return _CONNECT[name](settings, environ, account_cache, pace)
+    """The provider as the settings describe it; `pace` limits its requests.
+
+    Raises SettingsProblem, one class per cause.
+    """
+    return _CONNECT[provider](settings, environ, account_cache, pace)
 
 
 def records(
-    name: Provider,
+    provider: Provider,
     *,
     settings: Settings,
     environ: Mapping[str, str],
@@ -90,37 +94,40 @@ def records(
     zone: tzinfo = UTC,
     pace: Pace | None = None,
 ) -> ProviderRecords:
-    """The provider's records; dates are in `zone`. Raises SettingsProblem, CannotBeAsked."""
-    if name is not Provider.STRIPE:
-        raise CannotBeAsked(name)
+    """The provider's records; dates are in `zone`, `pace` limits its requests.
+
+    Raises SettingsProblem, CannotBeAsked.
+    """
+    if provider is not Provider.STRIPE:
+        raise CannotBeAsked(provider)
     from refundcli.providers.stripe.lookup import StripeRecords
 
-    key = _stripe_key(settings, environ)
-    account = _stripe_account(key, settings, account_cache, pace)
-    return StripeRecords(key, settings.stripe, settings.refunds, account, zone=zone, pace=pace)
+    api_key = _stripe_key(settings, environ)
+    account = _stripe_account(api_key, settings, account_cache, pace)
+    return StripeRecords(api_key, settings.stripe, settings.refunds, account, zone=zone, pace=pace)
 
 
 def closer(
-    name: Provider,
+    provider: Provider,
     *,
     settings: Settings,
     environ: Mapping[str, str],
     account_cache: AccountCache,
     pace: Pace | None = None,
 ) -> InvoiceCloser:
-    """Closes invoices at the provider. Raises SettingsProblem, and CannotBeAsked for Adyen."""
-    if name is not Provider.STRIPE:
-        raise CannotBeAsked(name)
+    """Closes invoices at the provider; `pace` limits its requests. Raises SettingsProblem, CannotBeAsked for Adyen."""
+    if provider is not Provider.STRIPE:
+        raise CannotBeAsked(provider)
     from refundcli.providers.stripe.closings import StripeInvoiceCloser
 
-    key = _stripe_key(settings, environ)
-    account = _stripe_account(key, settings, account_cache, pace)
-    return StripeInvoiceCloser(key, settings.stripe, settings.refunds, account, pace)
+    api_key = _stripe_key(settings, environ)
+    account = _stripe_account(api_key, settings, account_cache, pace)
+    return StripeInvoiceCloser(api_key, settings.stripe, settings.refunds, account, pace)
 
 
-def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> EventReader:
+def event_reader(provider: Provider, *, records: Callable[[], ProviderRecords]) -> EventReader:
     """Reads a provider's events. A Stripe event leads to a snapshot; an Adyen event is complete by itself."""
-    if name is Provider.STRIPE:
+    if provider is Provider.STRIPE:
         from refundcli.providers.stripe.events import StripeMeaning
 
         return StripeMeaning(records())
@@ -129,19 +136,23 @@ def event_reader(name: Provider, *, records: Callable[[], ProviderRecords]) -> E
     return AdyenMeaning()
 
 
-def vocabulary_of(name: Provider) -> Vocabulary:
-    listed = partial(is_listed, name)
-    if name is Provider.STRIPE:
+def vocabulary_of(provider: Provider) -> Vocabulary:
+    is_listed_word = partial(is_listed, provider)
+    if provider is Provider.STRIPE:
         from refundcli.providers.stripe import events
 
-        return Vocabulary(name, vocabulary_version(name), listed, events.concerns_refunds, events.payments_named_by)
+        return Vocabulary(
+            provider, vocabulary_version(provider), is_listed_word, events.concerns_refunds, events.payments_named_by
+        )
     from refundcli.providers.adyen import updates
 
-    return Vocabulary(name, vocabulary_version(name), listed, updates.concerns_refunds, updates.payments_named_by)
+    return Vocabulary(
+        provider, vocabulary_version(provider), is_listed_word, updates.concerns_refunds, updates.payments_named_by
+    )
 
 
-def vocabulary_version(name: Provider) -> str:
-    if name is Provider.STRIPE:
+def vocabulary_version(provider: Provider) -> str:
+    if provider is Provider.STRIPE:
         from refundcli.providers.stripe import vocabulary as stripe_vocabulary
 
         return _version_of(stripe_vocabulary.EVENT_TYPES)
@@ -150,26 +161,28 @@ def vocabulary_version(name: Provider) -> str:
     return _version_of(adyen_vocabulary.EVENTS)
 
 
-def _version_of(table: Mapping[Any, Meaning]) -> str:
+def _version_of(meaning_of_word: Mapping[Any, Meaning]) -> str:
     """A hash of the effects of all words; notes and sources do not count, because they change no effect."""
-    effects = sorted((str(word), repr(replace(meaning, source="", note=""))) for word, meaning in table.items())
-    return hashlib.sha256(repr(effects).encode()).hexdigest()[:16]
+    words_and_effects = sorted(
+        (str(word), repr(replace(meaning, source="", note=""))) for word, meaning in meaning_of_word.items()
+    )
+    return hashlib.sha256(repr(words_and_effects).encode()).hexdigest()[:16]
 
 
-def is_listed(name: Provider, word: str) -> bool:
-    """Is it an event code or a record type whose effect this program knows?"""
-    if name is Provider.STRIPE:
+def is_listed(provider: Provider, word: str) -> bool:
+    """Is `word` an event code or a record type whose effect this program knows?"""
+    if provider is Provider.STRIPE:
         from refundcli.providers.stripe import vocabulary as stripe_vocabulary
 
         return stripe_vocabulary.event_meaning(word) is not None
     from refundcli.providers.adyen import vocabulary as adyen_vocabulary
 
-    codes = {code for code, _ in adyen_vocabulary.EVENTS}
-    return word in codes or adyen_vocabulary.report_meaning(word) is not None
+    event_codes = {code for code, _ in adyen_vocabulary.EVENTS}
+    return word in event_codes or adyen_vocabulary.report_meaning(word) is not None
 
 
 def delivery_reader(
-    name: Provider,
+    provider: Provider,
     *,
     settings: Settings,
     environ: Mapping[str, str],
@@ -177,79 +190,88 @@ def delivery_reader(
     any_age: bool,
 ) -> DeliveryReader:
     """Verifies deliveries; `any_age`: a signature may be old. Raises SettingsProblem."""
-    if name is Provider.STRIPE:
+    if provider is Provider.STRIPE:
         return _stripe_events(settings, environ, account_cache, any_age=any_age)
     return _adyen_events(settings, environ)
 
 
 def _stripe_events(
-    settings: Settings, environ: Mapping[str, str], cache: AccountCache, *, any_age: bool
+    settings: Settings, environ: Mapping[str, str], account_cache: AccountCache, *, any_age: bool
 ) -> DeliveryReader:
+    """With `any_age`, a signature may be old."""
     if settings.stripe.webhook_secret is None:
         raise ProviderNotConfigured(Provider.STRIPE, "webhook_secret", '"env:STRIPE_WEBHOOK_SECRET"')
     from refundcli.providers.stripe.events import TOLERANCE, StripeEvents
     from refundcli.providers.stripe.refunds import fingerprint, is_live
 
-    key = _stripe_key(settings, environ)
-    secret = resolve(settings.stripe.webhook_secret, environ=environ).reveal()
-    mark = fingerprint(key)
-    cache.get(Provider.STRIPE, mark)
+    api_key = _stripe_key(settings, environ)
+    webhook_secret = resolve(settings.stripe.webhook_secret, environ=environ).reveal()
+    key_fingerprint = fingerprint(api_key)
+    account_cache.get(Provider.STRIPE, key_fingerprint)
     return StripeEvents(
-        secret,
-        lambda: cache.known(Provider.STRIPE, mark),
-        livemode=is_live(key),
+        webhook_secret,
+        lambda: account_cache.known(Provider.STRIPE, key_fingerprint),
+        livemode=is_live(api_key),
         tolerance=None if any_age else TOLERANCE,
     )
 
 
 def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> DeliveryReader:
-    adyen = settings.adyen
-    if adyen.hmac_key is None:
+    adyen_settings = settings.adyen
+    if adyen_settings.hmac_key is None:
         raise ProviderNotConfigured(Provider.ADYEN, "hmac_key", '"env:ADYEN_HMAC_KEY"')
-    if not adyen.merchant_account:
+    if not adyen_settings.merchant_account:
         raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
     from refundcli.providers.adyen.events import AdyenEvents, BasicAuth
 
-    auth = None
-    if adyen.webhook_username:
-        if adyen.webhook_password is None:
+    basic_auth = None
+    if adyen_settings.webhook_username:
+        if adyen_settings.webhook_password is None:
             raise ProviderNotConfigured(Provider.ADYEN, "webhook_password", '"env:ADYEN_WEBHOOK_PASSWORD"')
-        auth = BasicAuth(adyen.webhook_username, resolve(adyen.webhook_password, environ=environ).reveal())
-    key = resolve(adyen.hmac_key, environ=environ).reveal()
-    return AdyenEvents(key, adyen.merchant_account, livemode=adyen.environment == "live", auth=auth)
+        basic_auth = BasicAuth(
+            adyen_settings.webhook_username, resolve(adyen_settings.webhook_password, environ=environ).reveal()
+        )
+    hmac_key = resolve(adyen_settings.hmac_key, environ=environ).reveal()
+    return AdyenEvents(
+        hmac_key, adyen_settings.merchant_account, livemode=adyen_settings.environment == "live", auth=basic_auth
+    )
 
 
-def _stripe(settings: Settings, environ: Mapping[str, str], cache: AccountCache, pace: Pace | None) -> PaymentProvider:
-    key = _stripe_key(settings, environ)
+def _stripe(
+    settings: Settings, environ: Mapping[str, str], account_cache: AccountCache, pace: Pace | None
+) -> PaymentProvider:
+    api_key = _stripe_key(settings, environ)
 
     from refundcli.providers.stripe import refunds as stripe
 
-    account = _stripe_account(key, settings, cache, pace)
-    return stripe.StripeProvider(key, settings.stripe, settings.refunds, account, pace)
+    account = _stripe_account(api_key, settings, account_cache, pace)
+    return stripe.StripeProvider(api_key, settings.stripe, settings.refunds, account, pace)
 
 
 def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
-    key = _secret(Provider.STRIPE, settings.stripe.api_key, environ).reveal()
-    kind = _STRIPE_KEY.fullmatch(key)
-    if kind is None:
+    api_key = _secret(Provider.STRIPE, settings.stripe.api_key, environ).reveal()
+    key_match = _STRIPE_KEY.fullmatch(api_key)
+    if key_match is None:
         raise BadCredentials(Provider.STRIPE, "it does not start with sk_test_, rk_test_, sk_live_ or rk_live_")
-    if kind[1] == "live" and settings.stripe.api_base:
+    if key_match[1] == "live" and settings.stripe.api_base:
         raise PracticeAddressWhenLive(Provider.STRIPE)
-    return key
+    return api_key
 
 
-def _stripe_account(key: str, settings: Settings, cache: AccountCache, pace: Pace | None) -> str:
+def _stripe_account(api_key: str, settings: Settings, account_cache: AccountCache, pace: Pace | None) -> str:
     from refundcli.providers.stripe import refunds as stripe
 
-    account = cache.get(Provider.STRIPE, stripe.fingerprint(key))
+    account = account_cache.get(Provider.STRIPE, stripe.fingerprint(api_key))
     if account is None:
-        account = stripe.account_of(key, settings.stripe, settings.refunds, pace)
-        cache.put(Provider.STRIPE, stripe.fingerprint(key), account, stripe.is_live(key))
+        account = stripe.account_of(api_key, settings.stripe, settings.refunds, pace)
+        account_cache.put(Provider.STRIPE, stripe.fingerprint(api_key), account, stripe.is_live(api_key))
     return account
 
 
-def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache, pace: Pace | None) -> PaymentProvider:
-    key = _secret(Provider.ADYEN, settings.adyen.api_key, environ).reveal()
+def _adyen(
+    settings: Settings, environ: Mapping[str, str], account_cache: AccountCache, pace: Pace | None
+) -> PaymentProvider:
+    api_key = _secret(Provider.ADYEN, settings.adyen.api_key, environ).reveal()
     if not settings.adyen.merchant_account:
         raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
     if settings.adyen.environment == "live" and settings.adyen.api_base:
@@ -259,13 +281,13 @@ def _adyen(settings: Settings, environ: Mapping[str, str], cache: AccountCache, 
 
     from refundcli.providers.adyen import refunds as adyen
 
-    return adyen.AdyenProvider(key, settings.adyen, settings.refunds, settings.adyen.merchant_account, pace)
+    return adyen.AdyenProvider(api_key, settings.adyen, settings.refunds, settings.adyen.merchant_account, pace)
 
 
-def _secret(provider: Provider, reference: str | None, environ: Mapping[str, str]) -> Secret:
-    if reference is None:
+def _secret(provider: Provider, secret_reference: str | None, environ: Mapping[str, str]) -> Secret:
+    if secret_reference is None:
         raise ProviderNotConfigured(provider, "api_key", f'"env:{provider.value.upper()}_API_KEY"')
-    return resolve(reference, environ=environ)
+    return resolve(secret_reference, environ=environ)
 
 
 _CONNECT: Mapping[Provider, Callable[[Settings, Mapping[str, str], AccountCache, Pace | None], PaymentProvider]] = {

@@ -77,28 +77,28 @@ class AnswerTooLarge(Exception):
 @contextmanager
 def last_check(may_send: MaySend) -> Iterator[None]:
     """Requests made inside are sent only if `may_send` returns True once their connection is open."""
-    token = _MAY_SEND.set(may_send)
+    context_token = _MAY_SEND.set(may_send)
     try:
         yield
     finally:
-        _MAY_SEND.reset(token)
+        _MAY_SEND.reset(context_token)
 
 
 def connected(host: str, port: int, seconds: float) -> socket.socket:
     """A connection to the first of the host's addresses that answers, all within `seconds`. Raises OSError."""
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     failure: OSError = TimeoutError(f"{host} has no address")
-    for family, kind, protocol, _, address in _addresses(host, port, seconds):
-        remaining = until - time.monotonic()
+    for family, socket_type, protocol, _, address in _addresses(host, port, seconds):
+        remaining = deadline - time.monotonic()
         if remaining <= 0:
             break
-        connection = socket.socket(family, kind, protocol)
+        connection = socket.socket(family, socket_type, protocol)
         try:
             connection.settimeout(remaining)
             connection.connect(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # What is left is for the TLS handshake.
-            connection.settimeout(max(until - time.monotonic(), 0.001))
+            connection.settimeout(max(deadline - time.monotonic(), 0.001))
             return connection
         except OSError as error:
             connection.close()
@@ -131,19 +131,22 @@ def _addresses(host: str, port: int, seconds: float) -> list[Any]:
 
 
 class _CheckedConnection:
-    """Reports when its request is sent, proves when it never connected, and checks the lease before each send."""
+    """Reports when its request is sent, proves when it never connected, and checks the lease before each send.
+
+    `deadline` is a time of `time.monotonic`.
+    """
 
     sock: Any
     host: str
     port: int
     timeout: Any
 
-    def __init__(self, *args: Any, sent: Sent, deadline: float, **options: Any) -> None:
+    def __init__(self, *args: Any, report_sent: Sent, deadline: float, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._sent = sent
+        self._report_sent = report_sent
         self._deadline = deadline
         self._may_send = _MAY_SEND.get()
-        self._begun = False
+        self._has_sent_bytes = False
 
     def connect(self) -> None:
         """With TLS, this includes the handshake. Raises NeverConnected."""
@@ -155,7 +158,7 @@ class _CheckedConnection:
     def _new_conn(self) -> socket.socket:
         return connected(self.host.strip("[]"), self.port, min(self.timeout, self._deadline - time.monotonic()))
 
-    def send(self, data: Any) -> None:
+    def send(self, request_bytes: Any) -> None:
         """Send bytes of a request, after a last check each time (I8).
 
         The process may have been suspended in `connect` until its lease expired and another one settled the refund.
@@ -164,14 +167,14 @@ class _CheckedConnection:
         if self.sock is None:
             self.connect()
         if not self._may_send():
-            raise TimeoutError(_LATE) if self._begun else NoLongerAllowed(_LATE)
-        self._begun = True
+            raise TimeoutError(_LATE) if self._has_sent_bytes else NoLongerAllowed(_LATE)
+        self._has_sent_bytes = True
         self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
-        super().send(data)  # type: ignore[misc]
+        super().send(request_bytes)  # type: ignore[misc]
 
     def request(self, *args: Any, **options: Any) -> None:
         super().request(*args, **options)  # type: ignore[misc]
-        self._sent()
+        self._report_sent()
 
     def getresponse(self) -> Any:
         self.sock = _TimedSocket(self.sock, self._deadline)
@@ -179,10 +182,10 @@ class _CheckedConnection:
 
 
 class _TimedSocket:
-    """A socket whose reads end at a deadline and at a size limit."""
+    """A socket whose reads end at a deadline (a time of `time.monotonic`) and at a size limit."""
 
-    def __init__(self, sock: Any, deadline: float) -> None:
-        self._sock = sock
+    def __init__(self, connected_socket: Any, deadline: float) -> None:
+        self._sock = connected_socket
         self._deadline = deadline
 
     def __getattr__(self, name: str) -> Any:
@@ -194,13 +197,13 @@ class _TimedSocket:
 
 
 class _TimedReader(io.RawIOBase):
-    def __init__(self, sock: Any, raw: io.RawIOBase, deadline: float) -> None:
-        self._sock = sock
-        self._raw = raw
+    def __init__(self, connected_socket: Any, raw_stream: io.RawIOBase, deadline: float) -> None:
+        self._sock = connected_socket
+        self._raw_stream = raw_stream
         # The connection's own timeout for each read, in seconds.
-        self._patience: float = sock.gettimeout() or float("inf")
+        self._patience: float = connected_socket.gettimeout() or float("inf")
         self._deadline = deadline
-        self._most = LARGEST_ANSWER + _LARGEST_OVERHEAD
+        self._bytes_left = LARGEST_ANSWER + _LARGEST_OVERHEAD
 
     def readable(self) -> bool:
         return True
@@ -211,15 +214,15 @@ class _TimedReader(io.RawIOBase):
         if remaining <= 0:
             raise TimeoutError("timed out")
         self._sock.settimeout(min(remaining, self._patience))
-        received: int | None = self._raw.readinto(buffer)
-        self._most -= received or 0
-        if self._most < 0:
+        received: int | None = self._raw_stream.readinto(buffer)
+        self._bytes_left -= received or 0
+        if self._bytes_left < 0:
             # Also for an endless header line, before the body.
             raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
         return received
 
     def close(self) -> None:
-        self._raw.close()
+        self._raw_stream.close()
         super().close()
 
 
@@ -232,10 +235,13 @@ class _HTTPSConnection(_CheckedConnection, HTTPSConnection):
 
 
 class _ProvingAdapter(HTTPAdapter):
-    """An adapter with checked connections. HTTPAdapter itself does not retry."""
+    """An adapter with checked connections. HTTPAdapter itself does not retry.
 
-    def __init__(self, sent: Sent, deadline: float) -> None:
-        self._connection_options: dict[str, Any] = {"sent": sent, "deadline": deadline}
+    It calls `report_sent` once a request is sent; `deadline` is a time of `time.monotonic`.
+    """
+
+    def __init__(self, report_sent: Sent, deadline: float) -> None:
+        self._connection_options: dict[str, Any] = {"report_sent": report_sent, "deadline": deadline}
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -246,9 +252,11 @@ class _ProvingAdapter(HTTPAdapter):
         }
 
 
-def _pool(kind: type[HTTPConnectionPool], connection: Any, *args: Any, **options: Any) -> HTTPConnectionPool:
-    pool = kind(*args, **options)
-    pool.ConnectionCls = connection
+def _pool(
+    pool_class: type[HTTPConnectionPool], connection_class: Any, *args: Any, **options: Any
+) -> HTTPConnectionPool:
+    pool = pool_class(*args, **options)
+    pool.ConnectionCls = connection_class
     return pool
 
 
@@ -278,18 +286,19 @@ class FreshConnections(requests.Session):
         """Send one request. Redirects are not followed: they would send the refund and the key a second time (I8).
 
         `timeout` is for the connection and for the answer (seconds); their sum is the deadline of the whole request.
+        `verify` is as in requests.
         Raises TooSoon if a POST would have to wait for long, NeverSent, AnswerTooLarge, and what requests raises.
         """
         verify = _certificates() or verify
         # Of the session, only its headers apply: it has no cookies, parameters or password.
-        prepared = requests.PreparedRequest()
-        prepared.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
-        patience = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
+        prepared_request = requests.PreparedRequest()
+        prepared_request.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
+        patience_seconds = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
         with (
-            self._pace.turn(patience) as sent,
-            closing(_ProvingAdapter(sent, time.monotonic() + sum(timeout))) as adapter,
+            self._pace.turn(patience_seconds) as report_sent,
+            closing(_ProvingAdapter(report_sent, time.monotonic() + sum(timeout))) as adapter,
         ):
-            answer = adapter.send(prepared, stream=True, timeout=timeout, verify=verify, proxies={})
+            answer = adapter.send(prepared_request, stream=True, timeout=timeout, verify=verify, proxies={})
             # Read the body before the connection closes. Closing it also ends an abandoned answer.
             with closing(answer):
                 answer._content = _whole(answer)
@@ -310,27 +319,27 @@ def _whole(answer: requests.Response) -> bytes:
 
 def _certificates() -> str | None:
     """The CA bundle from REQUESTS_CA_BUNDLE, as in any program built on requests. Raises NeverConnected."""
-    path = os.environ.get("REQUESTS_CA_BUNDLE")
-    if path and not os.path.exists(path):
-        raise NeverConnected(f"REQUESTS_CA_BUNDLE names {path}, which does not exist")
-    return path
+    bundle_path = os.environ.get("REQUESTS_CA_BUNDLE")
+    if bundle_path and not os.path.exists(bundle_path):
+        raise NeverConnected(f"REQUESTS_CA_BUNDLE names {bundle_path}, which does not exist")
+    return bundle_path
 
 
-def network_answer(error: BaseException, provider: str) -> RefundAnswer:
+def network_answer(error: BaseException, provider_label: str) -> RefundAnswer:
     """The answer for a failed connection. Only a failure before the first byte proves that nothing was sent (I5)."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, TooSoon):
-            message = f"{provider} asked for fewer requests: {cause}"
+            message = f"{provider_label} asked for fewer requests: {cause}"
             return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=cause.seconds)
         if isinstance(cause, NoLongerAllowed):
             return RefundAnswer(Signal.NOT_SENT, message=str(cause))
         if isinstance(cause, AnswerTooLarge):
-            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer of {provider} was not read: {cause}")
+            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer of {provider_label} was not read: {cause}")
     why = safe_text(_innermost(causes[-1]))
     if any(isinstance(cause, NeverSent) for cause in causes):
-        return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider}: {why}")
-    return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider}: {why}")
+        return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider_label}: {why}")
+    return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider_label}: {why}")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -349,25 +358,25 @@ def _innermost(error: BaseException) -> str:
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The requested wait in seconds, at most an hour; None if it is not given in seconds."""
-    text = str(headers.get("Retry-After") or "").strip()
-    return min(float(text), _LONGEST_WAIT) if _SECONDS.fullmatch(text) else None
+    header = str(headers.get("Retry-After") or "").strip()
+    return min(float(header), _LONGEST_WAIT) if _SECONDS.fullmatch(header) else None
 
 
-def text_in(value: object) -> str:
+def text_in(field: object) -> str:
     """The value if it is a text, else an empty one: fields of an answer may have any type."""
-    return value if isinstance(value, str) else ""
+    return field if isinstance(field, str) else ""
 
 
-def strict_object(text: str | bytes) -> dict[str, Any]:
+def strict_object(json_text: str | bytes) -> dict[str, Any]:
     """A JSON object. Raises ValueError, also for NaN and for any other JSON; RecursionError if it is too deep."""
-    document = json.loads(text, parse_constant=_no_number)
+    document = json.loads(json_text, parse_constant=_no_number)
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
     return document
 
 
-def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is not valid JSON")
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def safe_text(text: object) -> str:

@@ -34,11 +34,11 @@ class SandboxServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        with contextlib.ExitStack() as restored:
-            for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.ExitStack() as exit_stack:
+            for signal_number in (signal.SIGINT, signal.SIGTERM):
                 with contextlib.suppress(ValueError):  # Not the main thread: its owner stops it.
-                    before = signal.signal(number, self.handle_exit)
-                    restored.callback(signal.signal, number, before)
+                    previous_handler = signal.signal(signal_number, self.handle_exit)
+                    exit_stack.callback(signal.signal, signal_number, previous_handler)
             yield
 
     async def main_loop(self) -> None:
@@ -95,12 +95,14 @@ def serve(
 ) -> None:
     """Serves until SIGINT or SIGTERM. Calls `announce` with the URL once connections are accepted.
 
+    `seed_rows` are rows of an invoices file, whose payments are created first.
+
     OSError where the port is not free.
     """
-    sandbox = state or SandboxState()
-    seed_payments(sandbox, seed_rows)
+    sandbox_state = state or SandboxState()
+    seed_payments(sandbox_state, seed_rows)
     with bind(port) as listener:
-        server = make_server(sandbox)
+        server = make_server(sandbox_state)
         # A full garbage collection over the loaded data would delay calls by a tenth of a second.
         gc.freeze()
         announce(url_of(listener))

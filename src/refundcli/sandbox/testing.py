@@ -84,11 +84,11 @@ class RunningSandbox:
         dispute= goes on with one, amount= is a part, original_reference=None leaves the payment out; the rest as
         of `adyen_event`.
         """
-        life = codes if isinstance(codes, str) else tuple(codes)
-        return disputes.live(self.state, payment, life, **options)
+        codes_or_life = codes if isinstance(codes, str) else tuple(codes)
+        return disputes.live(self.state, payment, codes_or_life, **options)
 
     def adyen_event(self, event_code: str, payment: str | None = None, **fields: Any) -> dict[str, Any]:
-        """Any of Adyen's items, sent and done; returns the item.
+        """Any of Adyen's items, about the payment with this reference, sent and done; returns the item.
 
         success=, amount=, currency=, psp_reference=, original_reference= (None leaves it out),
         merchant_reference=, reason=, additional_data=, event_date=, payment_method=, merchant_account=, live=,
@@ -136,11 +136,11 @@ class RunningSandbox:
             return list(self.state.approvals.values())
 
     def approve(self, request: str) -> str | None:
-        """Stripe makes the refund, whose id is returned; None where it no longer can."""
+        """Stripe makes the refund that awaits approval under this id; the refund's id, None where it no longer can."""
         return approvals.end(self.state, request, "approved").refund
 
     def decline(self, request: str, status: str = "rejected") -> None:
-        """Nothing is made; status= may be canceled or expired."""
+        """Nothing is made for the approval request with this id; status= may be canceled or expired."""
         approvals.end(self.state, request, status)
 
     @property
@@ -178,8 +178,8 @@ class RunningSandbox:
     def _minor(self, amount: str | int, currency: str, provider: Provider = "stripe") -> tuple[int, str]:
         if isinstance(amount, int):
             return amount, currency
-        number, _, code = amount.partition(" ")
-        return to_minor(provider, number, code or currency), code or currency
+        major_units, _, currency_code = amount.partition(" ")
+        return to_minor(provider, major_units, currency_code or currency), currency_code or currency
 
     def dashboard_refund(self, reference: str, amount: int, **options: Any) -> str:
         """A refund made in the dashboard. Stripe: status= (any, or None), reason=, metadata=, any other field.
@@ -201,7 +201,7 @@ class RunningSandbox:
         webhooks.register(self.state, {"provider": provider, **options})
 
     def deliveries(self, provider: Provider, *, drain: bool = False, signed_at: int | None = None) -> list[Delivery]:
-        """What is queued, as it would be sent."""
+        """What is queued, as it would be sent; drain=True empties the queue."""
         return webhooks.deliveries(self.state, provider, drain=drain, signed_at=signed_at)
 
     def report(self, kind: Kind, *, zone: str = "Europe/Amsterdam", without: Collection[str] = ()) -> str:
@@ -219,7 +219,10 @@ class RunningSandbox:
     def deliver(
         self, *, provider: Provider | None = None, order: str = "in", seed: int = 0, times: int = 1
     ) -> list[int]:
-        """Sends what is queued; the status codes, 0 for no response."""
+        """Sends what is queued, times= times, in order= "in", "reverse" or "shuffled" (by seed=); the status codes.
+
+        0 is for no response.
+        """
         return webhooks.deliver(self.state, provider=provider, order=order, seed=seed, times=times)
 
     def faults(self, *behaviours: str, provider: Provider = "stripe", **options: Any) -> None:
@@ -247,7 +250,7 @@ class RunningSandbox:
 
     def refunds_of(self, reference: str) -> list[Refund]:
         """Those of one payment, by whichever of its ids."""
-        return [r for r in self.refunds if reference in (r.payment, getattr(r, "charge", None))]
+        return [refund for refund in self.refunds if reference in (refund.payment, getattr(refund, "charge", None))]
 
     @property
     def requests(self) -> list[LoggedRequest]:

@@ -11,7 +11,7 @@ from refundcli.domain.eligibility import PossibleAction, possible_actions
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, CreditNoteStatus, Dispute, InvoiceStatus, RefundKind, RefundState
-from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, local_time
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
 from refundcli.output.views.closing import verdict
 
 if TYPE_CHECKING:
@@ -111,23 +111,14 @@ def show_history(
     """When, who, what; `inner` adds keys, leases and fences."""
     screen.say((invoice.number, STRONG), f"   {status_words(invoice)}")
     screen.blank()
-    screen.entries(
-        [
-            (
-                (
-                    (local_time(entry.at, zone), QUIET),
-                    (entry.operator, ""),
-                    (_ACTIONS.get(entry.action, entry.action), STRONG),
-                ),
-                "   ".join(
-                    filter(
-                        None, (changes(entry, inner=inner), entry.subject if entry.subject != invoice.number else "")
-                    )
-                ),
-            )
-            for entry in entries
-        ]
-    )
+    screen.entries([_history_line(entry, invoice, zone, inner=inner) for entry in entries])
+
+
+def _history_line(entry: "AuditEntry", invoice: Invoice, zone: ZoneInfo, *, inner: bool) -> tuple[Line, str]:
+    action = _ACTIONS.get(entry.action, entry.action)
+    subject = entry.subject if entry.subject != invoice.number else ""
+    cells = ((local_time(entry.at, zone), QUIET), (entry.operator, ""), (action, STRONG))
+    return cells, "   ".join(filter(None, (changes(entry, inner=inner), subject)))
 
 
 # What the screen calls actions that the audit trail stores under older names.

@@ -59,40 +59,47 @@ class AdyenProvider:
     name = Provider.ADYEN
 
     def __init__(
-        self, key: str, settings: AdyenSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+        self,
+        api_key: str,
+        settings: AdyenSettings,
+        refund_settings: RefundSettings,
+        merchant_account: str,
+        pace: Pace | None = None,
     ) -> None:
-        self.account = account
+        self.account = merchant_account
         self.livemode = settings.environment == "live"
-        self.base_url, path = _base(settings)
-        self._base = self.base_url + path
-        transport = _Transport(self._base, (refunds.connect_timeout, refunds.read_timeout), pace)
-        self._api = _modifications_api(key, settings, transport, self._base)
+        self.base_url, path_prefix = _base(settings)
+        self._endpoint_base = self.base_url + path_prefix
+        transport = _Transport(
+            self._endpoint_base, (refund_settings.connect_timeout, refund_settings.read_timeout), pace
+        )
+        self._api = _modifications_api(api_key, settings, transport, self._endpoint_base)
 
     def prepare(self, order: RefundOrder) -> WireRequest:
         """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
         if not _PSP_REFERENCE.fullmatch(order.payment_reference):
             raise UnusableReference(self.name, order.payment_reference, "16 letters and digits")
-        value = to_provider_minor(self.name, order.amount)
+        minor_units = to_provider_minor(self.name, order.amount)
         params: dict[str, object] = {
             "merchantAccount": self.account,
-            "amount": {"currency": order.amount.currency.code, "value": value},
+            "amount": {"currency": order.amount.currency.code, "value": minor_units},
             "reference": order.refund_id,
             "merchantRefundReason": _REASONS[order.reason],
         }
-        endpoint = f"{self._base}/payments/{order.payment_reference}/refunds"
+        endpoint = f"{self._endpoint_base}/payments/{order.payment_reference}/refunds"
         return WireRequest(self.name, endpoint, self.account, self.livemode, _VERSION, params)
 
     def refund(self, request: WireRequest, idempotency_key: str, may_send: MaySend) -> RefundAnswer:
         """Exactly one HTTP call. Provider and network errors are returned in the answer, never raised."""
-        payment = self._payment_in(request)
-        if payment is None:
+        payment_reference = self._payment_in(request)
+        if payment_reference is None:
             return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
         try:
             with last_check(may_send):
                 response = self._api.refund_captured_payment(
-                    dict(request.params), payment, idempotency_key=idempotency_key
+                    dict(request.params), payment_reference, idempotency_key=idempotency_key
                 )
-            return _read(response.message, request.params, payment)
+            return _read(response.message, request.params, payment_reference)
         except AdyenAPIResponseError as error:
             return _classified(error)
         except Exception as error:  # the SDK does not wrap what the network does
@@ -108,11 +115,13 @@ class AdyenProvider:
 
     def _payment_in(self, request: WireRequest) -> str | None:
         """The payment, if the request was made for this endpoint, account and mode (I8, I12)."""
-        ours = (self.name, self.account, self.livemode, _VERSION)
-        if ours != (request.provider, request.account, request.livemode, request.api_version):
+        own_target = (self.name, self.account, self.livemode, _VERSION)
+        if own_target != (request.provider, request.account, request.livemode, request.api_version):
             return None
-        named = re.fullmatch(rf"{re.escape(self._base)}/payments/({_PSP_REFERENCE.pattern})/refunds", request.endpoint)
-        return named[1] if named else None
+        endpoint_match = re.fullmatch(
+            rf"{re.escape(self._endpoint_base)}/payments/({_PSP_REFERENCE.pattern})/refunds", request.endpoint
+        )
+        return endpoint_match[1] if endpoint_match else None
 
 
 _NOT_OURS = (
@@ -127,15 +136,17 @@ def _base(settings: AdyenSettings) -> tuple[str, str]:
     return settings.api_base or "https://checkout-test.adyen.com", f"/{_VERSION}"
 
 
-def _modifications_api(key: str, settings: AdyenSettings, transport: "_Transport", base: str) -> Any:
-    sdk = Adyen.Adyen(xapikey=key, platform=settings.environment, live_endpoint_prefix=settings.live_endpoint_prefix)
+def _modifications_api(api_key: str, settings: AdyenSettings, transport: "_Transport", endpoint_base: str) -> Any:
+    sdk = Adyen.Adyen(
+        xapikey=api_key, platform=settings.environment, live_endpoint_prefix=settings.live_endpoint_prefix
+    )
     transport.user_agent = sdk.client.USER_AGENT_SUFFIX + sdk.client.LIB_VERSION
     sdk.client.http_client = transport
     sdk.client.http_init = True
-    api = sdk.checkout.modifications_api
+    modifications_api = sdk.checkout.modifications_api
     if settings.api_base:
-        api.baseUrl = base
-    return api
+        modifications_api.baseUrl = endpoint_base
+    return modifications_api
 
 
 class _Transport:
@@ -143,26 +154,26 @@ class _Transport:
 
     user_agent = ""
 
-    def __init__(self, base: str, timeout: tuple[float, float], pace: Pace | None) -> None:
-        self._base = base
+    def __init__(self, endpoint_base: str, timeout: tuple[float, float], pace: Pace | None) -> None:
+        self._endpoint_base = endpoint_base
         self._timeout = timeout
         self._session = FreshConnections(pace)
 
     def request(
         self, method: str, url: str, *, json: object, xapikey: str, headers: Mapping[str, str]
     ) -> tuple[str, object, int, Mapping[str, str]]:
-        if not url.startswith(f"{self._base}/"):  # the SDK rewrites addresses for test and live
-            raise NeverConnected(f"Adyen's SDK chose another address than {self._base}")
+        if not url.startswith(f"{self._endpoint_base}/"):  # the SDK rewrites addresses for test and live
+            raise NeverConnected(f"Adyen's SDK chose another address than {self._endpoint_base}")
         answer = self._session.request(
             method, url, json=json, headers={**headers, "x-api-key": xapikey}, timeout=self._timeout
         )
         return _object_text(answer.content), json, answer.status_code, answer.headers
 
 
-def _object_text(content: bytes) -> str:
+def _object_text(answer_body: bytes) -> str:
     """The body if it is a JSON object, else an empty one: the SDK fails on anything else."""
     try:
-        return content.decode() if isinstance(json_format.loads(content), dict) else "{}"
+        return answer_body.decode() if isinstance(json_format.loads(answer_body), dict) else "{}"
     except ValueError:
         return "{}"
 
@@ -170,34 +181,36 @@ def _object_text(content: bytes) -> str:
 # --- reading an answer ---
 
 
-def _read(response: Any, params: Mapping[str, Any], payment: str) -> RefundAnswer:
+def _read(answer_body: Any, request_params: Mapping[str, Any], payment_reference: str) -> RefundAnswer:
     """Accepted only if it is the requested refund; a 2xx alone proves nothing."""
-    fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
-    reference, status = text_in(fields.get("pspReference")), text_in(fields.get("status"))
-    differs = _what_differs(fields, params, payment)
-    if differs:
-        message = f"Adyen answered 2xx, but not with the requested refund: {', '.join(differs)}"
+    refund_fields: Mapping[str, Any] = answer_body if isinstance(answer_body, Mapping) else {}
+    reference, status = text_in(refund_fields.get("pspReference")), text_in(refund_fields.get("status"))
+    differing_fields = _what_differs(refund_fields, request_params, payment_reference)
+    if differing_fields:
+        message = f"Adyen answered 2xx, but not with the requested refund: {', '.join(differing_fields)}"
         return RefundAnswer(Signal.MALFORMED, None, reference, status, message)
     return RefundAnswer(Signal.ACCEPTED, RefundState.PENDING, reference, status)
 
 
-def _what_differs(fields: Mapping[str, Any], params: Mapping[str, Any], payment: str) -> list[str]:
-    holds = {
+def _what_differs(
+    refund_fields: Mapping[str, Any], request_params: Mapping[str, Any], payment_reference: str
+) -> list[str]:
+    agrees_by_field = {
         # A refund's reference differs from the payment's own.
-        "pspReference": text_in(fields.get("pspReference")) not in ("", payment),
-        "status": fields.get("status") == "received",
-        "amount": _same_amount(fields.get("amount"), params["amount"]),
-        "paymentPspReference": fields.get("paymentPspReference") == payment,
-        "reference": fields.get("reference") in (None, params["reference"]),
-        "merchantAccount": fields.get("merchantAccount") in (None, params["merchantAccount"]),
+        "pspReference": text_in(refund_fields.get("pspReference")) not in ("", payment_reference),
+        "status": refund_fields.get("status") == "received",
+        "amount": _same_amount(refund_fields.get("amount"), request_params["amount"]),
+        "paymentPspReference": refund_fields.get("paymentPspReference") == payment_reference,
+        "reference": refund_fields.get("reference") in (None, request_params["reference"]),
+        "merchantAccount": refund_fields.get("merchantAccount") in (None, request_params["merchantAccount"]),
     }
-    return [name for name, same in holds.items() if not same]
+    return [name for name, agrees in agrees_by_field.items() if not agrees]
 
 
-def _same_amount(amount: object, requested: Mapping[str, Any]) -> bool:
+def _same_amount(amount: object, requested_amount: Mapping[str, Any]) -> bool:
     if not isinstance(amount, Mapping) or type(amount.get("value")) is not int:
         return False
-    return (amount["value"], amount.get("currency")) == (requested["value"], requested["currency"])
+    return (amount["value"], amount.get("currency")) == (requested_amount["value"], requested_amount["currency"])
 
 
 # --- reading an error ---
@@ -205,27 +218,27 @@ def _same_amount(amount: object, requested: Mapping[str, Any]) -> bool:
 
 def _classified(error: Any) -> RefundAnswer:
     """By HTTP status and errorCode: the SDK has one exception for 404 and 500, and none for many others."""
-    body: Mapping[str, Any] = error.message if isinstance(error.message, Mapping) else {}
+    error_body: Mapping[str, Any] = error.message if isinstance(error.message, Mapping) else {}
     return RefundAnswer(
-        _signal(error.status_code, body),
-        message=_message(error.status_code, body),
+        _signal(error.status_code, error_body),
+        message=_message(error.status_code, error_body),
         retry_after=retry_after(error.headers or {}),
     )
 
 
-def _signal(status: int, body: Mapping[str, Any]) -> Signal:
+def _signal(http_status: int, error_body: Mapping[str, Any]) -> Signal:
     """A refusal must be well-formed, with an errorCode: any other answer may be a 704 and proves nothing (I5)."""
-    code = text_in(body.get("errorCode"))
-    if code == _IN_PROGRESS:
+    error_code = text_in(error_body.get("errorCode"))
+    if error_code == _IN_PROGRESS:
         return Signal.IN_PROGRESS
-    if status >= 500 or code == _STORE_DOWN:
+    if http_status >= 500 or error_code == _STORE_DOWN:
         return Signal.SERVER_ERROR
-    if status in STATUS_SIGNALS:
-        return STATUS_SIGNALS[status]
-    return Signal.DECLINED if code and status in _REFUSED else Signal.OTHER
+    if http_status in STATUS_SIGNALS:
+        return STATUS_SIGNALS[http_status]
+    return Signal.DECLINED if error_code and http_status in _REFUSED else Signal.OTHER
 
 
-def _message(status: int, body: Mapping[str, Any]) -> str:
-    text, code = text_in(body.get("message")), text_in(body.get("errorCode"))
-    marks = ", ".join(filter(None, (f"HTTP {status}", f"errorCode {code}" if code else "")))
-    return safe_text(f"Adyen: {text or 'no explanation'} ({marks})")
+def _message(http_status: int, error_body: Mapping[str, Any]) -> str:
+    explanation, error_code = text_in(error_body.get("message")), text_in(error_body.get("errorCode"))
+    status_and_code = ", ".join(filter(None, (f"HTTP {http_status}", f"errorCode {error_code}" if error_code else "")))
+    return safe_text(f"Adyen: {explanation or 'no explanation'} ({status_and_code})")

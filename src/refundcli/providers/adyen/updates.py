@@ -50,13 +50,13 @@ def payments_of(item: Fields) -> tuple[str, ...]:
     meaning = _meaning_of(item)
     if meaning and meaning.effect in _SAYS_NOTHING and not _is_split(item):
         return ()
-    named = text_in(item.get("originalReference")) or text_in(item.get("pspReference"))
-    return tuple(dict.fromkeys((named, *_payments_of_order(item))))
+    payment_reference = text_in(item.get("originalReference")) or text_in(item.get("pspReference"))
+    return tuple(dict.fromkeys((payment_reference, *_payments_of_order(item))))
 
 
-def says_nothing_in_other_shape(kind: str) -> bool:
+def says_nothing_in_other_shape(event_type: str) -> bool:
     """Is it a listed event that does not concern refunds? `ach.notificationOfChange` is ACH_NOTIFICATION_OF_CHANGE."""
-    meaning = event_meaning(_NEW_WORD.sub("_", kind).upper(), True)
+    meaning = event_meaning(_NEW_WORD.sub("_", event_type).upper(), True)
     return meaning is not None and meaning.effect in _SAYS_NOTHING
 
 
@@ -67,8 +67,8 @@ class AdyenMeaning:
         return updates_in(event)
 
     def amount_in(self, event: NewEvent) -> Money | None:
-        body = json.loads(event.payload)
-        return amount_of_doubt(body) if "why" in body else _amount(body)
+        payload = json.loads(event.payload)
+        return amount_of_doubt(payload) if "why" in payload else _amount(payload)
 
 
 def concerns_refunds(event: NewEvent) -> bool:
@@ -87,8 +87,10 @@ def updates_in(event: NewEvent) -> Sequence[ProviderUpdate] | None:
     meaning = _meaning_of(item)
     if _is_split(item) and (meaning is None or meaning.effect not in _ABOUT_A_REFUND):
         # The event's own update still applies. A refund would also have to be split, which refundcli cannot do.
-        split = UnsupportedUpdate(Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen")
-        return [split, *(_updates_of(event, item, meaning) or ())]
+        split_update = UnsupportedUpdate(
+            Provider.ADYEN, payments_of(item), "its amount is split between accounts at Adyen"
+        )
+        return [split_update, *(_updates_of(event, item, meaning) or ())]
     return _updates_of(event, item, meaning)
 
 
@@ -110,18 +112,18 @@ def _updates_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Seque
 
 
 def _meaning_of(item: Fields) -> Meaning | None:
-    code, success = text_in(item.get("eventCode")), item.get("success") == "true"
-    if code == "CANCEL_OR_REFUND":
+    event_code, is_success = text_in(item.get("eventCode")), item.get("success") == "true"
+    if event_code == "CANCEL_OR_REFUND":
         additional_data = item.get("additionalData")
         action = text_in(additional_data.get("modification.action")) if isinstance(additional_data, Mapping) else ""
-        return cancel_or_refund(action, success)
-    return event_meaning(code, success)
+        return cancel_or_refund(action, is_success)
+    return event_meaning(event_code, is_success)
 
 
 def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Money) -> RefundUpdate:
     assert meaning.refund
-    named = text_in(item.get("merchantReference"))
-    failed = meaning.refund in (RefundState.FAILED, RefundState.REVERSED)
+    merchant_reference = text_in(item.get("merchantReference"))
+    is_failure = meaning.refund in (RefundState.FAILED, RefundState.REVERSED)
     reason = safe_text(text_in(item.get("reason")) or event.kind)
     return RefundUpdate(
         provider=Provider.ADYEN,
@@ -132,8 +134,8 @@ def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Mone
         status=f"{event.kind} {item['success']}",
         account=event.account,
         livemode=event.livemode,
-        refund_id=named if _OUR_REFUND.fullmatch(named) else "",
-        failure=f"Adyen: {reason}" if failed else "",
+        refund_id=merchant_reference if _OUR_REFUND.fullmatch(merchant_reference) else "",
+        failure=f"Adyen: {reason}" if is_failure else "",
         may_be_retried=meaning.may_be_retried,
         created_at=event.occurred_at,
         reported_at=event.occurred_at,
@@ -142,12 +144,12 @@ def _refund_update(event: NewEvent, item: Fields, meaning: Meaning, amount: Mone
 
 def _dispute_update(event: NewEvent, item: Fields, meaning: Meaning) -> DisputeUpdate:
     """Its pspReference is the dispute's, unless it equals originalReference: then the dispute has none."""
-    original = text_in(item.get("originalReference"))
-    own = item["pspReference"]
+    original_reference = text_in(item.get("originalReference"))
+    own_reference = item["pspReference"]
     return DisputeUpdate(
         provider=Provider.ADYEN,
-        reference="" if own == original else own,
-        payment_references=(original,) if original else (own,),
+        reference="" if own_reference == original_reference else own_reference,
+        payment_references=(original_reference,) if original_reference else (own_reference,),
         state=meaning.dispute,
         stage=meaning.stage or DisputeStage.CHARGEBACK,
         status=event.kind,
@@ -188,8 +190,8 @@ def _is_split(item: Fields) -> bool:
 def _payments_of_order(item: Fields) -> list[str]:
     """The references of all payments of an order, which may be cancelled or refunded together."""
     additional_data = item.get("additionalData")
-    parts = additional_data.items() if isinstance(additional_data, Mapping) else ()
-    return [text_in(value) for name, value in parts if _PART_OF_ORDER.fullmatch(name) and text_in(value)]
+    additional_fields = additional_data.items() if isinstance(additional_data, Mapping) else ()
+    return [text_in(value) for name, value in additional_fields if _PART_OF_ORDER.fullmatch(name) and text_in(value)]
 
 
 def _with_reason(item: Fields, why: str) -> str:
@@ -205,11 +207,11 @@ def _amount_text(item: Fields) -> str:
 def _amount(item: Fields) -> Money | None:
     """The amount in the books' minor units; None if there is none, or it is not a whole amount in its currency."""
     amount = item.get("amount")
-    value = amount.get("value") if isinstance(amount, Mapping) else None
-    code = text_in(amount.get("currency")) if isinstance(amount, Mapping) else ""
-    if type(value) is not int or value <= 0 or code not in CODES:
+    minor_units = amount.get("value") if isinstance(amount, Mapping) else None
+    currency_code = text_in(amount.get("currency")) if isinstance(amount, Mapping) else ""
+    if type(minor_units) is not int or minor_units <= 0 or currency_code not in CODES:
         return None
     try:
-        return from_provider_minor(Provider.ADYEN, value, currency(code))
+        return from_provider_minor(Provider.ADYEN, minor_units, currency(currency_code))
     except UnreadableAmount:
         return None

@@ -28,8 +28,8 @@ _NOT_DOCUMENTED = "Adyen documents no success=false for this code"
 # --- event codes ---------------------------------------------------------------------------------------------------
 
 
-def _refund(state: RefundState, *, retried: bool = False, note: str = "", source: str = _SPEC) -> Meaning:
-    return Meaning(Effect.REFUND, source, refund=state, may_be_retried=retried, note=note)
+def _refund(state: RefundState, *, may_be_retried: bool = False, note: str = "", source: str = _SPEC) -> Meaning:
+    return Meaning(Effect.REFUND, source, refund=state, may_be_retried=may_be_retried, note=note)
 
 
 def _capture(change: CaptureChange, *, note: str = "", source: str = _SPEC) -> Meaning:
@@ -43,6 +43,7 @@ def _dispute(
     note: str = "",
     source: str = _DISPUTES,
 ) -> Meaning:
+    """`source` says where Adyen documents it."""
     return Meaning(Effect.DISPUTE, source, dispute=state, stage=stage, note=note)
 
 
@@ -65,7 +66,7 @@ _MONEY: Mapping[tuple[str, bool], Meaning] = {
     ("REFUND_WITH_DATA", False): _refund(RefundState.FAILED),
     # The next two report a failure with success "true".
     ("REFUND_FAILED", True): _refund(
-        RefundState.FAILED, retried=True, note="Adyen may send it again for 10 days", source=_RETRIES
+        RefundState.FAILED, may_be_retried=True, note="Adyen may send it again for 10 days", source=_RETRIES
     ),
     ("REFUND_FAILED", False): _UNDOCUMENTED,
     ("REFUNDED_REVERSED", True): _refund(RefundState.REVERSED, note="of a smaller amount: only that part was returned"),
@@ -182,17 +183,19 @@ def _captured(source: str, note: str = "") -> Meaning:
 
 
 def _not_captured(
-    change: CaptureChange | None, source: str, note: str = "", to: Direction = Direction.EITHER
+    change: CaptureChange | None, source: str, note: str = "", direction: Direction = Direction.EITHER
 ) -> Meaning:
-    return Meaning(Effect.CAPTURE, source, capture=change, direction=to, note=note)
+    return Meaning(Effect.CAPTURE, source, capture=change, direction=direction, note=note)
 
 
-def _refunded(state: RefundState, source: str, to: Direction, *, retried: bool = False, note: str = "") -> Meaning:
-    return Meaning(Effect.REFUND, source, refund=state, may_be_retried=retried, direction=to, note=note)
+def _refunded(
+    state: RefundState, source: str, direction: Direction, *, may_be_retried: bool = False, note: str = ""
+) -> Meaning:
+    return Meaning(Effect.REFUND, source, refund=state, may_be_retried=may_be_retried, direction=direction, note=note)
 
 
-def _disputed(state: DisputeState, source: str, to: Direction) -> Meaning:
-    return Meaning(Effect.DISPUTE, source, dispute=state, stage=DisputeStage.CHARGEBACK, direction=to)
+def _disputed(state: DisputeState, source: str, direction: Direction) -> Meaning:
+    return Meaning(Effect.DISPUTE, source, dispute=state, stage=DisputeStage.CHARGEBACK, direction=direction)
 
 
 def _no_payment(source: str, note: str = "") -> Meaning:
@@ -235,7 +238,7 @@ _REFUND_TYPES: Mapping[str, Meaning] = {
     "RefundedInstallmentExternallyWithInfo": _refunded(_SUCCEEDED, _AUDITS, _DEBIT, note="one instalment"),
     "RefundedExternally": _refunded(_SUCCEEDED, _STATUSES, _DEBIT),
     "RefundedExternallyWithInfo": _refunded(_SUCCEEDED, _STATUSES, _DEBIT),
-    "RefundFailed": _refunded(RefundState.FAILED, _STATUSES, _CREDIT, retried=True),
+    "RefundFailed": _refunded(RefundState.FAILED, _STATUSES, _CREDIT, may_be_retried=True),
     "RefundedReversed": _refunded(RefundState.REVERSED, _JOURNALS, _CREDIT),
     "RefundNotCleared": _unclear(_AUDITS, "a refund that did not clear, in sales day payouts"),
 }
@@ -290,20 +293,20 @@ REPORT_TYPES: Mapping[str, Meaning] = MappingProxyType(
 _BY_FOLDED_NAME = {name.casefold(): meaning for name, meaning in REPORT_TYPES.items()}
 
 
-def event_meaning(code: str, success: bool) -> Meaning | None:
+def event_meaning(event_code: str, is_success: bool) -> Meaning | None:
     """What the event code means with this success; None where it is not listed, which blocks the payment (R13)."""
-    return EVENTS.get((code, success))
+    return EVENTS.get((event_code, is_success))
 
 
-def cancel_or_refund(action: str, success: bool) -> Meaning:
+def cancel_or_refund(action: str, is_success: bool) -> Meaning:
     """What a reversal did, by `modification.action` in additionalData; without one it blocks until reviewed (R13)."""
     if action == "refund":
-        return EVENTS["CANCEL_OR_REFUND", success]
+        return EVENTS["CANCEL_OR_REFUND", is_success]
     if action == "cancel":
-        return EVENTS["CANCELLATION", success]
+        return EVENTS["CANCELLATION", is_success]
     return _block(f"its modification.action is neither cancel nor refund, but {action!r}", _REVERSALS)
 
 
-def report_meaning(word: str) -> Meaning | None:
+def report_meaning(record_type: str) -> Meaning | None:
     """What a record type means, upper or lower case; None where it is not listed, which blocks the payment (R13)."""
-    return _BY_FOLDED_NAME.get(word.strip().casefold())
+    return _BY_FOLDED_NAME.get(record_type.strip().casefold())

@@ -30,12 +30,17 @@ class StripeInvoiceCloser:
     name = Provider.STRIPE
 
     def __init__(
-        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+        self,
+        api_key: str,
+        settings: StripeSettings,
+        refund_settings: RefundSettings,
+        account: str,
+        pace: Pace | None = None,
     ) -> None:
         self.account = account
-        self.livemode = refunding.is_live(key)
+        self.livemode = refunding.is_live(api_key)
         self.base_url = refunding.base_url(settings)
-        self._client = refunding.client_for(key, settings, refunds, pace)
+        self._client = refunding.client_for(api_key, settings, refund_settings, pace)
 
     def prepare(self, reference: str, status: InvoiceStatus) -> WireRequest:
         endpoint = f"{self.base_url}{_PATH}{quote_plus(reference)}/{_VERBS[status]}"
@@ -47,10 +52,10 @@ class StripeInvoiceCloser:
         if not self._is_ours(request, reference, verb):
             return ClosingAnswer(Signal.NOT_SENT, _NOT_OURS)
         invoices: Any = self._client.v1.invoices
-        ask: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
+        close_invoice: Callable[..., Any] = invoices.void_invoice if verb == "void" else invoices.mark_uncollectible
         try:
             with last_check(may_send):
-                response = ask(
+                response = close_invoice(
                     reference, {}, {"idempotency_key": idempotency_key, "stripe_version": request.api_version}
                 )
             return _read(refunding.body(response), reference, _STATUSES[verb])
@@ -61,11 +66,14 @@ class StripeInvoiceCloser:
             return ClosingAnswer(Signal.OTHER, f"Stripe's answer could not be read: {safe_text(error)}")
 
     def _is_ours(self, request: WireRequest, reference: str, verb: str) -> bool:
-        """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12)."""
+        """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12).
+
+        `reference` is the invoice's id in its endpoint, `verb` void or mark_uncollectible.
+        """
         if verb not in _STATUSES or request.params:
             return False
-        ours = (self.name, self.base_url + _PATH + f"{reference}/{verb}", self.account, self.livemode)
-        return ours == (request.provider, request.endpoint, request.account, request.livemode)
+        own_target = (self.name, self.base_url + _PATH + f"{reference}/{verb}", self.account, self.livemode)
+        return own_target == (request.provider, request.endpoint, request.account, request.livemode)
 
 
 def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingAnswer:
@@ -74,5 +82,5 @@ def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingA
     status = text_in(fields.get("status"))
     if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, requested.value):
         return ClosingAnswer(Signal.ACCEPTED)
-    what = f"as {safe_text(status)[:60]!a}" if fields.get("id") == reference else "with another object"
-    return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {what}")
+    difference = f"as {safe_text(status)[:60]!a}" if fields.get("id") == reference else "with another object"
+    return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {difference}")

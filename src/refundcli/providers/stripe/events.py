@@ -41,16 +41,18 @@ class StripeMeaning:
 
     def updates_in(self, event: NewEvent) -> Sequence[ProviderUpdate] | None:
         """The payment's snapshot, whatever the event says, so late and repeated events do no harm."""
-        body = json.loads(event.payload)
+        payload = json.loads(event.payload)
         if event_blocks(event.kind):
-            why = f"{event.kind} {NOT_LISTED} type"
-            return [Doubt(Provider.STRIPE, payments_of(event.kind, body), event.kind, event.about, why, event.account)]
+            reason = f"{event.kind} {NOT_LISTED} type"
+            return [
+                Doubt(Provider.STRIPE, payments_of(event.kind, payload), event.kind, event.about, reason, event.account)
+            ]
         if not _is_relevant(event.kind):
             return None
-        snapshot = next(filter(None, map(self._records.payment, _payments_in(body))), None)
+        snapshot = next(filter(None, map(self._records.payment, _payments_in(payload))), None)
         if snapshot is None:
-            refund = self._records.refund(event.about) if event.about.startswith(_REFUNDS) else None
-            return [refund] if refund else []
+            refund_update = self._records.refund(event.about) if event.about.startswith(_REFUNDS) else None
+            return [refund_update] if refund_update else []
         return [snapshot]
 
     def amount_in(self, event: NewEvent) -> Money | None:
@@ -60,99 +62,118 @@ class StripeMeaning:
 class StripeEvents:
     """`DeliveryReader` for one webhook endpoint of one account.
 
-    `account` gives the account's id, empty while Stripe could not be asked yet. An event without an account is the
-    endpoint's own; one with another account is about a connected account.
+    `current_account` gives the account's id, empty while Stripe could not be asked yet. An event without an account is
+    the endpoint's own; one with another account is about a connected account.
     """
 
     def __init__(
         self,
-        secret: str,
-        account: Callable[[], str],
+        webhook_secret: str,
+        current_account: Callable[[], str],
         *,
         livemode: bool,
         tolerance: timedelta | None = TOLERANCE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """A signature may be as old as `tolerance` (None: of any age); `now` is a clock."""
         self.livemode = livemode
-        self._secret, self._account, self._tolerance, self._now = secret.encode(), account, tolerance, now
+        self._secret, self._current_account, self._tolerance, self._now = (
+            webhook_secret.encode(),
+            current_account,
+            tolerance,
+            now,
+        )
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> VerifiedDelivery:
         self._verify(body, headers)
-        text = body.decode("utf-8", "backslashreplace")
+        body_text = body.decode("utf-8", "backslashreplace")
         try:
-            event = self._event(strict_object(text))
+            event = self._event(strict_object(body_text))
         except Exception:  # verified, so it is stored whatever it contains
             event = None
-        return VerifiedDelivery([event or self._unreadable(body, text)])
+        return VerifiedDelivery([event or self._unreadable(body, body_text)])
 
     def _verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Stripe signs the bytes of the body (docs.stripe.com/webhooks, "verify manually")."""
-        header = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
-        if not header:
+        signature_header = {name.lower(): value for name, value in headers.items()}.get("stripe-signature", "")
+        if not signature_header:
             raise _rejected(RejectionReason.UNSIGNED, "it has no signature")
-        parts = [part.strip().partition("=") for part in header.split(",")]
-        times = [value for name, _, value in parts if name == "t" and _SIGNED_AT.fullmatch(value)]
-        expected = hmac.new(self._secret, f"{''.join(times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
-        signatures = [value.encode("utf-8", "replace") for name, _, value in parts if name == "v1"]
-        if len(times) != 1 or not any(hmac.compare_digest(expected, signature) for signature in signatures):
+        header_parts = [part.strip().partition("=") for part in signature_header.split(",")]
+        signing_times = [value for name, _, value in header_parts if name == "t" and _SIGNED_AT.fullmatch(value)]
+        expected_signature = (
+            hmac.new(self._secret, f"{''.join(signing_times)}.".encode() + body, hashlib.sha256).hexdigest().encode()
+        )
+        signatures = [value.encode("utf-8", "replace") for name, _, value in header_parts if name == "v1"]
+        if len(signing_times) != 1 or not any(
+            hmac.compare_digest(expected_signature, signature) for signature in signatures
+        ):
             raise _rejected(RejectionReason.FORGED, "its signature is wrong")
-        now = self._now()
-        if int(times[0]) > (now + _FUTURE).timestamp():
+        current_time = self._now()
+        if int(signing_times[0]) > (current_time + _FUTURE).timestamp():
             raise _rejected(RejectionReason.OUT_OF_TIME, "it was signed in the future")
-        if self._tolerance and int(times[0]) < (now - self._tolerance).timestamp():
+        if self._tolerance and int(signing_times[0]) < (current_time - self._tolerance).timestamp():
             raise _rejected(RejectionReason.OUT_OF_TIME, "it was signed too long ago")
 
-    def _event(self, body: Fields) -> NewEvent | None:
+    def _event(self, event_fields: Fields) -> NewEvent | None:
         """None if it does not have the shape of an event."""
-        key, kind, created = text_in(body.get("id")), text_in(body.get("type")), body.get("created")
-        about, livemode = _object_in(body), body.get("livemode")
-        if not _EVENT_ID.fullmatch(key) or not _TYPE.fullmatch(kind) or about is None or type(livemode) is not bool:
+        event_id, event_type, created = (
+            text_in(event_fields.get("id")),
+            text_in(event_fields.get("type")),
+            event_fields.get("created"),
+        )
+        event_object, livemode = _object_in(event_fields), event_fields.get("livemode")
+        if (
+            not _EVENT_ID.fullmatch(event_id)
+            or not _TYPE.fullmatch(event_type)
+            or event_object is None
+            or type(livemode) is not bool
+        ):
             return None
         if type(created) is not int or not 0 <= created <= (self._now() + _FUTURE).timestamp():
             return None
-        own, named = self._account(), text_in(body.get("account"))
-        not_applied = RejectionReason.OTHER_ACCOUNT if named not in ("", own) else None
+        own_account, named_account = self._current_account(), text_in(event_fields.get("account"))
+        reason_not_applied = RejectionReason.OTHER_ACCOUNT if named_account not in ("", own_account) else None
         if livemode is not self.livemode:
-            not_applied = RejectionReason.OTHER_MODE
+            reason_not_applied = RejectionReason.OTHER_MODE
         return NewEvent(
             provider=Provider.STRIPE,
             # An event for the other mode must not share a key with one for this mode.
-            key=key if livemode is self.livemode else f"other-mode:{key}",
-            kind=kind,
-            about=text_in(about.get("id")),
-            account=named or own,
+            key=event_id if livemode is self.livemode else f"other-mode:{event_id}",
+            kind=event_type,
+            about=text_in(event_object.get("id")),
+            account=named_account or own_account,
             livemode=livemode,
             occurred_at=datetime.fromtimestamp(created, UTC),
-            payload=json.dumps(body, sort_keys=True),
-            payments=payments_of(kind, body),
-            not_applied=not_applied,
+            payload=json.dumps(event_fields, sort_keys=True),
+            payments=payments_of(event_type, event_fields),
+            not_applied=reason_not_applied,
         )
 
-    def _unreadable(self, body: bytes, text: str) -> NewEvent:
+    def _unreadable(self, body: bytes, body_text: str) -> NewEvent:
         """A verified body of another shape, such as a v2 thin event: it concerns the payments it names."""
         try:
-            payload = strict_object(text)
+            payload = strict_object(body_text)
         except (ValueError, RecursionError):
             payload = {}
-        kind, key = text_in(payload.get("type")), hashlib.sha256(body).hexdigest()
+        event_type, body_hash = text_in(payload.get("type")), hashlib.sha256(body).hexdigest()
         return NewEvent(
             provider=Provider.STRIPE,
-            key=f"body:{key}",
-            kind=kind if _TYPE.fullmatch(kind) else UNREADABLE_KIND,
-            about=next(iter(_IDS.findall(text)), ""),
-            account=self._account(),
+            key=f"body:{body_hash}",
+            kind=event_type if _TYPE.fullmatch(event_type) else UNREADABLE_KIND,
+            about=next(iter(_IDS.findall(body_text)), ""),
+            account=self._current_account(),
             livemode=self.livemode,
             occurred_at=self._now(),
-            payload=json.dumps({"body": text}),
-            payments=tuple(dict.fromkeys(_IDS.findall(text)))[:MOST_NAMED],
+            payload=json.dumps({"body": body_text}),
+            payments=tuple(dict.fromkeys(_IDS.findall(body_text)))[:MOST_NAMED],
             not_applied=RejectionReason.UNREADABLE,
         )
 
 
 def _object_in(event: Fields) -> Fields | None:
-    wrapper = event.get("data")
-    resource = wrapper.get("object") if isinstance(wrapper, Mapping) else None
-    return resource if isinstance(resource, Mapping) else None
+    object_wrapper = event.get("data")
+    event_object = object_wrapper.get("object") if isinstance(object_wrapper, Mapping) else None
+    return event_object if isinstance(event_object, Mapping) else None
 
 
 def concerns_refunds(event: NewEvent) -> bool:
@@ -163,10 +184,10 @@ def payments_named_by(event: NewEvent) -> tuple[str, ...]:
     return payments_of(event.kind, json.loads(event.payload))
 
 
-def payments_of(event_type: str, body: Fields) -> tuple[str, ...]:
+def payments_of(event_type: str, event_fields: Fields) -> tuple[str, ...]:
     """The ids of the payment that the event is about; none if it does not concern refunds."""
-    bears = event_blocks(event_type) or _is_relevant(event_type)
-    return tuple(_payments_in(body)) if bears else ()
+    is_about_refunds = event_blocks(event_type) or _is_relevant(event_type)
+    return tuple(_payments_in(event_fields)) if is_about_refunds else ()
 
 
 def _is_relevant(event_type: str) -> bool:
@@ -176,10 +197,12 @@ def _is_relevant(event_type: str) -> bool:
 
 def _payments_in(event: Fields) -> list[str]:
     """The ids of the payment that the event's object belongs to, the charge first."""
-    resource = _object_in(event) or {}
-    kind = resource.get("object")
-    charge = resource if kind == "charge" else resource.get("charge") or resource.get("latest_charge")
-    intent = resource if kind == "payment_intent" else resource.get("payment_intent")
+    event_object = _object_in(event) or {}
+    object_type = event_object.get("object")
+    charge = (
+        event_object if object_type == "charge" else event_object.get("charge") or event_object.get("latest_charge")
+    )
+    intent = event_object if object_type == "payment_intent" else event_object.get("payment_intent")
     return list(filter(None, (id_in(charge), id_in(intent))))
 
 

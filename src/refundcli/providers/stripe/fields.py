@@ -27,28 +27,28 @@ def id_in(expandable: object) -> str:
     return id_of(expandable) if isinstance(expandable, Mapping) else text_in(expandable)
 
 
-def text_of(resource: object, name: str) -> str:
+def text_of(resource: object, field_name: str) -> str:
     """A text field of what may be an object; empty if it is not."""
-    return text_in(resource.get(name)) if isinstance(resource, Mapping) else ""
+    return text_in(resource.get(field_name)) if isinstance(resource, Mapping) else ""
 
 
 def currency_of(resource: Fields) -> Currency:
     """Raises CannotBeHeld."""
-    code = text_in(resource.get("currency")).upper()
-    if code not in CODES:
-        raise CannotBeHeld(Provider.STRIPE, f"{safe_text(code)!a} is an unknown currency")
-    return currency(code)
+    currency_code = text_in(resource.get("currency")).upper()
+    if currency_code not in CODES:
+        raise CannotBeHeld(Provider.STRIPE, f"{safe_text(currency_code)!a} is an unknown currency")
+    return currency(currency_code)
 
 
-def amount_of(resource: Fields, name: str, of: Currency) -> Money:
+def amount_of(resource: Fields, field_name: str, amount_currency: Currency) -> Money:
     """In the books' minor units. Raises CannotBeHeld."""
-    minor = resource.get(name)
+    minor_units = resource.get(field_name)
     try:
-        if type(minor) is int and minor >= 0:
-            return from_provider_minor(Provider.STRIPE, minor, of)
+        if type(minor_units) is int and minor_units >= 0:
+            return from_provider_minor(Provider.STRIPE, minor_units, amount_currency)
     except UnreadableAmount:
         pass
-    raise CannotBeHeld(Provider.STRIPE, f"{name} of {safe_text(resource.get('id'))} is not a valid amount")
+    raise CannotBeHeld(Provider.STRIPE, f"{field_name} of {safe_text(resource.get('id'))} is not a valid amount")
 
 
 def time_of(timestamp: object) -> datetime | None:

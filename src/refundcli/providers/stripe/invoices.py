@@ -17,111 +17,130 @@ _STATUSES = {status.value: status for status in InvoiceStatus if status is not I
 
 def new_invoice(
     invoice: Fields,
-    payments: Sequence[Fields],
-    snapshots: Mapping[str, PaymentSnapshot],
-    products: tuple[str, ...],
+    invoice_payments: Sequence[Fields],
+    snapshot_of_reference: Mapping[str, PaymentSnapshot],
+    product_names: tuple[str, ...],
     zone: tzinfo,
 ) -> NewInvoice:
-    """`payments` are its invoice payments, `snapshots` their snapshots by reference.
+    """`snapshot_of_reference` are the snapshots of the invoice's payments by reference; dates are in `zone`.
 
     Raises CannotBeHeld.
     """
-    of, times = fields.currency_of(invoice), _mapping(invoice.get("status_transitions"))
+    currency, transition_times = fields.currency_of(invoice), _mapping(invoice.get("status_transitions"))
     status = _STATUSES.get(text_in(invoice.get("status") or "draft"))
     if status is None:
         raise CannotBeHeld(Provider.STRIPE, f"invoice {safe_text(invoice.get('id'))} has an unknown status")
-    issued = times.get("finalized_at") or invoice.get("created")
+    issued_timestamp = transition_times.get("finalized_at") or invoice.get("created")
     return NewInvoice(
         line=0,
         number=text_in(invoice.get("number")) or fields.id_of(invoice),
         customer=fields.id_in(invoice.get("customer")),
         customer_name=text_in(invoice.get("customer_name")),
-        currency=of.code,
-        total=fields.amount_of(invoice, "total", of).minor,
+        currency=currency.code,
+        total=fields.amount_of(invoice, "total", currency).minor,
         status=status,
-        issued_on=_day(issued, zone) or date.min,
+        issued_on=_day(issued_timestamp, zone) or date.min,
         due_on=_day(invoice.get("due_date"), zone),
-        paid_on=_day(times.get("paid_at"), zone),
+        paid_on=_day(transition_times.get("paid_at"), zone),
         invoice_reference=fields.id_of(invoice),
-        products=products,
+        products=product_names,
         subscription=_subscription(invoice),
-        payments=tuple(_payments(invoice, payments, snapshots, of, zone)),
+        payments=tuple(_payments(invoice, invoice_payments, snapshot_of_reference, currency, zone)),
     )
 
 
-def paid_by(payment: Fields) -> str:
+def paid_by(invoice_payment: Fields) -> str:
     """What Stripe can refund: the intent, or the charge where there is no intent. Empty for a payment record."""
-    by = _mapping(payment.get("payment"))
-    return fields.id_in(by.get("payment_intent")) or fields.id_in(by.get("charge"))
+    payment_source = _mapping(invoice_payment.get("payment"))
+    return fields.id_in(payment_source.get("payment_intent")) or fields.id_in(payment_source.get("charge"))
 
 
 def _payments(
-    invoice: Fields, payments: Sequence[Fields], snapshots: Mapping[str, PaymentSnapshot], of: Currency, zone: tzinfo
+    invoice: Fields,
+    invoice_payments: Sequence[Fields],
+    snapshot_of_reference: Mapping[str, PaymentSnapshot],
+    currency: Currency,
+    zone: tzinfo,
 ) -> list[NewPayment]:
-    shares = _shares(invoice, payments, of)
+    share_of_reference = _shares(invoice, invoice_payments, currency)
     new_payments = [
-        _through_stripe(snapshot, shares.get(reference, snapshot.captured))
-        for reference, snapshot in snapshots.items()
+        _through_stripe(snapshot, share_of_reference.get(reference, snapshot.captured))
+        for reference, snapshot in snapshot_of_reference.items()
         if snapshot.captured or snapshot.processing
     ]
     paid_on = _day(_mapping(invoice.get("status_transitions")).get("paid_at"), zone)
-    outside = fields.amount_of(invoice, "amount_paid", of)
-    for payment in payments:
-        if payment.get("status") != "paid":
+    paid_outside = fields.amount_of(invoice, "amount_paid", currency)
+    for invoice_payment in invoice_payments:
+        if invoice_payment.get("status") != "paid":
             continue
-        amount = fields.amount_of(payment, "amount_paid", of) if payment.get("amount_paid") is not None else zero(of)
-        outside -= min(amount, outside)
-        if not paid_by(payment):
-            record = fields.id_in(_mapping(payment.get("payment")).get("payment_record"))
-            new_payments.append(NewPayment(amount.minor, method="payment record", reference=record, paid_on=paid_on))
-    if outside:
-        new_payments.append(NewPayment(outside.minor, method="outside Stripe", paid_on=paid_on))
+        amount = (
+            fields.amount_of(invoice_payment, "amount_paid", currency)
+            if invoice_payment.get("amount_paid") is not None
+            else zero(currency)
+        )
+        paid_outside -= min(amount, paid_outside)
+        if not paid_by(invoice_payment):
+            payment_record = fields.id_in(_mapping(invoice_payment.get("payment")).get("payment_record"))
+            new_payments.append(
+                NewPayment(amount.minor, method="payment record", reference=payment_record, paid_on=paid_on)
+            )
+    if paid_outside:
+        new_payments.append(NewPayment(paid_outside.minor, method="outside Stripe", paid_on=paid_on))
     return new_payments
 
 
-def credited(invoice: Fields, notes: Sequence[Fields], of: Currency) -> Money:
+def credited(invoice: Fields, credit_notes: Sequence[Fields], currency: Currency) -> Money:
     """What its credit notes credited to the customer's balance: their sum less refunds and out-of-band amounts."""
-    issued = fields.amount_of(invoice, "post_payment_credit_notes_amount", of)
-    explained = sum((_not_to_balance(note, of) for note in notes), zero(of))
-    return max(issued - explained, zero(of))
+    credited_amount = fields.amount_of(invoice, "post_payment_credit_notes_amount", currency)
+    not_to_balance = sum((_not_to_balance(note, currency) for note in credit_notes), zero(currency))
+    return max(credited_amount - not_to_balance, zero(currency))
 
 
-def credited_by(note: Fields) -> Money | None:
+def credited_by(credit_note: Fields) -> Money | None:
     """What one credit note credited to the customer's balance; None if it does not say."""
-    of = fields.currency_of(note)
-    if note.get("status") == "void":
-        return zero(of)
-    if note.get("post_payment_amount") is None:
+    currency = fields.currency_of(credit_note)
+    if credit_note.get("status") == "void":
+        return zero(currency)
+    if credit_note.get("post_payment_amount") is None:
         return None
-    return max(fields.amount_of(note, "post_payment_amount", of) - _not_to_balance(note, of), zero(of))
+    return max(
+        fields.amount_of(credit_note, "post_payment_amount", currency) - _not_to_balance(credit_note, currency),
+        zero(currency),
+    )
 
 
-def _not_to_balance(note: Fields, of: Currency) -> Money:
+def _not_to_balance(credit_note: Fields, currency: Currency) -> Money:
     """What a credit note returned by refunds or out of band."""
-    returned = zero(of)
-    if note.get("status") == "void":
-        return returned
-    if note.get("out_of_band_amount"):
-        returned += fields.amount_of(note, "out_of_band_amount", of)
-    refunds = note.get("refunds")
+    returned_amount = zero(currency)
+    if credit_note.get("status") == "void":
+        return returned_amount
+    if credit_note.get("out_of_band_amount"):
+        returned_amount += fields.amount_of(credit_note, "out_of_band_amount", currency)
+    refunds = credit_note.get("refunds")
     for refund in refunds if isinstance(refunds, list) else ():
-        returned += fields.amount_of(_mapping(refund), "amount_refunded", of)
-    return returned
+        returned_amount += fields.amount_of(_mapping(refund), "amount_refunded", currency)
+    return returned_amount
 
 
-def _shares(invoice: Fields, payments: Sequence[Fields], of: Currency) -> dict[str, Money]:
+def _shares(invoice: Fields, invoice_payments: Sequence[Fields], currency: Currency) -> dict[str, Money]:
     """What each payment paid of this invoice. One intent may pay several invoices; an overpayment is a credit."""
-    shares: dict[str, Money] = {}
-    for payment in payments:
-        if payment.get("status") == "paid" and payment.get("amount_paid") is not None and paid_by(payment):
-            paid = fields.amount_of(payment, "amount_paid", of)
-            shares[paid_by(payment)] = shares.get(paid_by(payment), zero(of)) + paid
-    total = fields.amount_of(invoice, "total", of)
-    excess = max(sum(shares.values(), zero(of)) - total, zero(of))
-    for reference, share in reversed(list(shares.items())):
-        less = min(share, excess)
-        shares[reference], excess = share - less, excess - less
-    return shares
+    share_of_reference: dict[str, Money] = {}
+    for invoice_payment in invoice_payments:
+        if (
+            invoice_payment.get("status") == "paid"
+            and invoice_payment.get("amount_paid") is not None
+            and paid_by(invoice_payment)
+        ):
+            paid_amount = fields.amount_of(invoice_payment, "amount_paid", currency)
+            share_of_reference[paid_by(invoice_payment)] = (
+                share_of_reference.get(paid_by(invoice_payment), zero(currency)) + paid_amount
+            )
+    total = fields.amount_of(invoice, "total", currency)
+    overpayment = max(sum(share_of_reference.values(), zero(currency)) - total, zero(currency))
+    for reference, share in reversed(list(share_of_reference.items())):
+        reduction = min(share, overpayment)
+        share_of_reference[reference], overpayment = share - reduction, overpayment - reduction
+    return share_of_reference
 
 
 def _through_stripe(snapshot: PaymentSnapshot, share: Money) -> NewPayment:
@@ -138,9 +157,9 @@ def _through_stripe(snapshot: PaymentSnapshot, share: Money) -> NewPayment:
     )
 
 
-def products_in(lines: Iterable[object]) -> tuple[str, ...]:
-    named = [text_in(_mapping(line).get("description")) for line in lines]
-    return tuple(dict.fromkeys(filter(None, named)))
+def products_in(invoice_lines: Iterable[object]) -> tuple[str, ...]:
+    descriptions = [text_in(_mapping(line).get("description")) for line in invoice_lines]
+    return tuple(dict.fromkeys(filter(None, descriptions)))
 
 
 def _subscription(invoice: Fields) -> str:

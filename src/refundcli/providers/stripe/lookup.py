@@ -37,23 +37,26 @@ class StripeRecords(StripeReader):
 
     def __init__(
         self,
-        key: str,
+        api_key: str,
         settings: StripeSettings,
-        refunds: RefundSettings,
+        refund_settings: RefundSettings,
         account: str,
         *,
         zone: tzinfo = UTC,
         pace: Pace | None = None,
     ) -> None:
         self.account = account
-        self.livemode = refunding.is_live(key)
+        self.livemode = refunding.is_live(api_key)
         self._zone = zone
-        self._client = refunding.client_for(key, settings, refunds, pace)
+        self._client = refunding.client_for(api_key, settings, refund_settings, pace)
 
     # --- payments ------------------------------------------------------------------------------------------
 
     def payment(self, reference: str, *, of_invoice: str = "") -> PaymentSnapshot | None:
-        """The payment's snapshot; one request for most payments, because charge and refunds are expanded."""
+        """The payment's snapshot; one request for most payments, because charge and refunds are expanded.
+
+        `of_invoice` is the id of its invoice, whose credit notes are then looked up too.
+        """
         snapshot = self._payment(reference)
         if snapshot is None or not of_invoice.startswith(STRIPE_INVOICE):
             return snapshot
@@ -74,7 +77,7 @@ class StripeRecords(StripeReader):
         return self._object(lambda: self._client.raw_request("get", path, expand=["refunds"]))
 
     def payments(self, *, since: date | None) -> Iterator[PaymentSnapshot | UnreadablePayment]:
-        """Every charge with its refunds, a hundred in one request."""
+        """Every charge made since that day, with its refunds, a hundred in one request."""
         params = {"expand": ["data.refunds"], **self._created_since(since)}
         asked_at = datetime.now(UTC)
         for charge in self._pages(self._client.v1.charges.list, params):
@@ -86,40 +89,48 @@ class StripeRecords(StripeReader):
                 yield UnreadablePayment(self.name, _references(charge), problem.message)
 
     def _snapshot_of_intent(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:
-        charge, processing = intent.get("latest_charge"), intent.get("status") == "processing"
+        charge, is_processing = intent.get("latest_charge"), intent.get("status") == "processing"
         if isinstance(charge, str):
             charge = self._charge(charge)
         if isinstance(charge, Mapping) and fields.has_id(charge) and charge.get("status") != "failed":
-            return self._snapshot_of(charge, asked_at, processing=processing)
+            return self._snapshot_of(charge, asked_at, is_processing=is_processing)
         if intent.get("status") == "succeeded":
             return self._snapshot_without_charge(intent, asked_at)
-        nothing = zero(fields.currency_of(intent))
-        return PaymentSnapshot(self.name, (fields.id_of(intent),), nothing, nothing, processing, (), (), asked_at)
+        zero_amount = zero(fields.currency_of(intent))
+        return PaymentSnapshot(
+            self.name, (fields.id_of(intent),), zero_amount, zero_amount, is_processing, (), (), asked_at
+        )
 
-    def _snapshot_of(self, charge: Fields, asked_at: datetime, *, processing: bool = False) -> PaymentSnapshot:
-        references, about = _references(charge), {"charge": fields.id_of(charge)}
-        of = fields.currency_of(charge)
+    def _snapshot_of(self, charge: Fields, asked_at: datetime, *, is_processing: bool = False) -> PaymentSnapshot:
+        payment_references, charge_filter = _references(charge), {"charge": fields.id_of(charge)}
+        currency = fields.currency_of(charge)
         # Skip the request only on an explicit false: a refund during a dispute could pay the customer twice (R11).
-        disputes = [] if charge.get("disputed") is False else list(self._pages(self._client.v1.disputes.list, about))
-        captured = fields.amount_of(charge, "amount_captured", of) if charge.get("captured") else zero(of)
-        listed = list(self._refunds_of(charge))
-        released = objects.releases_in(listed, charge)
-        readable = [
-            refund for refund in listed if refund not in released and objects.amount_or_none(refund) is not None
+        disputes = (
+            [] if charge.get("disputed") is False else list(self._pages(self._client.v1.disputes.list, charge_filter))
+        )
+        captured_amount = (
+            fields.amount_of(charge, "amount_captured", currency) if charge.get("captured") else zero(currency)
+        )
+        listed_refunds = list(self._refunds_of(charge))
+        releases = objects.releases_in(listed_refunds, charge)
+        readable_refunds = [
+            refund for refund in listed_refunds if refund not in releases and objects.amount_or_none(refund) is not None
         ]
-        refunds = [self._refund_update(refund, references) for refund in readable]
-        doubts = self._doubts(listed, disputes, references, of)
+        refund_updates = [self._refund_update(refund, payment_references) for refund in readable_refunds]
+        doubts = self._doubts(listed_refunds, disputes, payment_references, currency)
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
-            doubts = (*doubts, self._doubt("charge", charge, references))
-        never_taken = sum((fields.amount_of(refund, "amount", of) for refund in released), zero(of))
+            doubts = (*doubts, self._doubt("charge", charge, payment_references))
+        released_amount = sum((fields.amount_of(refund, "amount", currency) for refund in releases), zero(currency))
         return PaymentSnapshot(
             provider=self.name,
-            references=references,
-            captured=captured,
-            refunded=max(fields.amount_of(charge, "amount_refunded", of) - never_taken, zero(of)),
-            processing=processing or charge.get("status") == "pending",
-            disputes=self._disputes_in(disputes, references, of, asked_at, is_disputed=bool(charge.get("disputed"))),
-            refunds=tuple(refunds),
+            references=payment_references,
+            captured=captured_amount,
+            refunded=max(fields.amount_of(charge, "amount_refunded", currency) - released_amount, zero(currency)),
+            processing=is_processing or charge.get("status") == "pending",
+            disputes=self._disputes_in(
+                disputes, payment_references, currency, asked_at, is_charge_disputed=bool(charge.get("disputed"))
+            ),
+            refunds=tuple(refund_updates),
             asked_at=asked_at,
             why_not_refundable=objects.why_not_refundable(disputes),
             unsupported=objects.why_unsupported(charge),
@@ -128,31 +139,31 @@ class StripeRecords(StripeReader):
 
     def _snapshot_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:
         """Money was received, but no charge is named: everything is read by the intent."""
-        references, about = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
-        of = fields.currency_of(intent)
-        received = "amount" if intent.get("amount_received") is None else "amount_received"
-        listed = list(self._pages(self._client.v1.refunds.list, about))
-        refunds = [self._refund_update(refund, references) for refund in listed]
-        disputes = list(self._pages(self._client.v1.disputes.list, about))
+        payment_references, intent_filter = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
+        currency = fields.currency_of(intent)
+        received_field = "amount" if intent.get("amount_received") is None else "amount_received"
+        listed_refunds = list(self._pages(self._client.v1.refunds.list, intent_filter))
+        refund_updates = [self._refund_update(refund, payment_references) for refund in listed_refunds]
+        disputes = list(self._pages(self._client.v1.disputes.list, intent_filter))
         return PaymentSnapshot(
             provider=self.name,
-            references=references,
-            captured=fields.amount_of(intent, received, of),
-            refunded=sum((refund.amount for refund in refunds if _is_given(refund, of)), zero(of)),
+            references=payment_references,
+            captured=fields.amount_of(intent, received_field, currency),
+            refunded=sum((refund.amount for refund in refund_updates if _is_given(refund, currency)), zero(currency)),
             processing=False,
-            disputes=self._disputes_in(disputes, references, of, asked_at),
-            refunds=tuple(refunds),
+            disputes=self._disputes_in(disputes, payment_references, currency, asked_at),
+            refunds=tuple(refund_updates),
             asked_at=asked_at,
             why_not_refundable=objects.why_not_refundable(disputes),
             unsupported=objects.why_unsupported(intent),
-            doubts=self._doubts(listed, disputes, references, of),
+            doubts=self._doubts(listed_refunds, disputes, payment_references, currency),
         )
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
         """The refunds expanded in the charge if they are complete, else the full list."""
-        expanded = charge.get("refunds")
-        if isinstance(expanded, Mapping) and expanded.get("has_more") is False:
-            return self._complete_list(expanded)
+        expanded_refunds = charge.get("refunds")
+        if isinstance(expanded_refunds, Mapping) and expanded_refunds.get("has_more") is False:
+            return self._complete_list(expanded_refunds)
         return self._pages(self._client.v1.refunds.list, {"charge": fields.id_of(charge)})
 
     # --- refunds -------------------------------------------------------------------------------------------
@@ -165,17 +176,17 @@ class StripeRecords(StripeReader):
         for refund in self._pages(self._client.v1.refunds.list, self._created_since(since)):
             yield self._refund_update(refund)
 
-    def _refund_update(self, refund: Fields, references: tuple[str, ...] = ()) -> RefundUpdate:
-        of, status = fields.currency_of(refund), text_in(refund.get("status"))
+    def _refund_update(self, refund: Fields, payment_references: tuple[str, ...] = ()) -> RefundUpdate:
+        currency, status = fields.currency_of(refund), text_in(refund.get("status"))
         meaning = refund_meaning(status)
         # A refund in an unlisted status may have moved money, so it counts as pending, and blocks the payment (R13).
         state = meaning.refund if meaning and meaning.refund else RefundState.PENDING
-        own = (fields.id_in(refund.get("payment_intent")), fields.id_in(refund.get("charge")))
+        own_references = (fields.id_in(refund.get("payment_intent")), fields.id_in(refund.get("charge")))
         return RefundUpdate(
             provider=self.name,
             reference=fields.id_of(refund),
-            payment_references=references or tuple(filter(None, own)),
-            amount=fields.amount_of(refund, "amount", of),
+            payment_references=payment_references or tuple(filter(None, own_references)),
+            amount=fields.amount_of(refund, "amount", currency),
             state=state,
             status=status,
             account=self.account,
@@ -192,65 +203,70 @@ class StripeRecords(StripeReader):
 
     def _disputes_in(
         self,
-        listed: Sequence[Fields],
-        references: tuple[str, ...],
-        of: Currency,
-        at: datetime,
+        listed_disputes: Sequence[Fields],
+        payment_references: tuple[str, ...],
+        currency: Currency,
+        asked_at: datetime,
         *,
-        is_disputed: bool = False,
+        is_charge_disputed: bool = False,
     ) -> tuple[DisputeUpdate, ...]:
         """Every dispute of a payment; one without a reference if the charge is disputed and no dispute is listed."""
         disputes = [
             DisputeUpdate(
                 provider=self.name,
                 reference=fields.id_of(dispute),
-                payment_references=references,
+                payment_references=payment_references,
                 state=objects.dispute_state(dispute),
                 stage=objects.dispute_stage(dispute),
                 status=objects.dispute_status(dispute),
-                at=at,
-                amount=objects.disputed_amount(dispute, of),
+                at=asked_at,
+                amount=objects.disputed_amount(dispute, currency),
                 account=self.account,
                 livemode=self.livemode,
             )
-            for dispute in listed
+            for dispute in listed_disputes
         ]
-        if is_disputed and not listed:
-            unnamed = DisputeUpdate(
-                self.name, "", references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", at
+        if is_charge_disputed and not listed_disputes:
+            unnamed_dispute = DisputeUpdate(
+                self.name, "", payment_references, DisputeState.OPEN, DisputeStage.CHARGEBACK, "disputed", asked_at
             )
-            disputes.append(unnamed)
+            disputes.append(unnamed_dispute)
         return tuple(disputes)
 
     def _doubts(
-        self, refunds: Sequence[Fields], disputes: Sequence[Fields], references: tuple[str, ...], of: Currency
+        self,
+        refunds: Sequence[Fields],
+        disputes: Sequence[Fields],
+        payment_references: tuple[str, ...],
+        currency: Currency,
     ) -> tuple[Doubt, ...]:
         """Refunds and disputes whose status is not listed, and refunds that contradict their payment (R13)."""
         doubts = [
-            *(self._doubt("refund", refund, references) for refund in refunds if not _is_listed(refund)),
+            *(self._doubt("refund", refund, payment_references) for refund in refunds if not _is_listed(refund)),
             *(
-                self._doubt("dispute", dispute, references)
+                self._doubt("dispute", dispute, payment_references)
                 for dispute in disputes
                 if objects.dispute_state(dispute) is DisputeState.UNKNOWN
             ),
-            *(self._odd_amount(refund, references) for refund in refunds if objects.is_odd(refund, of)),
+            *(self._odd_amount(refund, payment_references) for refund in refunds if objects.is_odd(refund, currency)),
         ]
         return tuple(doubts)
 
-    def _odd_amount(self, refund: Fields, references: tuple[str, ...]) -> Doubt:
-        amount, code = safe_text(refund.get("amount")) or "0", safe_text(refund.get("currency")).upper()
-        name = safe_text(refund.get("id"))
-        why = f"refund {name} of {amount} {code} (in Stripe's minor units) does not fit its payment"
-        word = f"refund amount {amount} {code}"[:60]
-        return Doubt(self.name, references, word, fields.id_of(refund), why, self.account)
+    def _odd_amount(self, refund: Fields, payment_references: tuple[str, ...]) -> Doubt:
+        amount_text, currency_code = safe_text(refund.get("amount")) or "0", safe_text(refund.get("currency")).upper()
+        refund_reference = safe_text(refund.get("id"))
+        amount_and_currency = f"{amount_text} {currency_code}"
+        why = f"refund {refund_reference} of {amount_and_currency} (in Stripe's minor units) does not fit its payment"
+        doubt_word = f"refund amount {amount_and_currency}"[:60]
+        return Doubt(self.name, payment_references, doubt_word, fields.id_of(refund), why, self.account)
 
-    def _doubt(self, kind: str, resource: Fields, references: tuple[str, ...]) -> Doubt:
+    def _doubt(self, object_kind: str, resource: Fields, payment_references: tuple[str, ...]) -> Doubt:
         return Doubt(
             self.name,
-            references,
-            f"{kind} status {safe_text(resource.get('status'))[:60] or 'null'}",
+            payment_references,
+            f"{object_kind} status {safe_text(resource.get('status'))[:60] or 'null'}",
             fields.id_of(resource),
-            f"{kind} {safe_text(resource.get('id'))} has a status that refundcli does not know",
+            f"{object_kind} {safe_text(resource.get('id'))} has a status that refundcli does not know",
             self.account,
             objects.amount_or_none(resource),
         )
@@ -267,32 +283,37 @@ class StripeRecords(StripeReader):
         return self._credited(invoice) if invoice else None
 
     def _credited(self, invoice: Fields) -> Money:
-        of = fields.currency_of(invoice)
+        currency = fields.currency_of(invoice)
         if not invoice.get("post_payment_credit_notes_amount"):
-            return zero(of)
+            return zero(currency)
         params: dict[str, Any] = {"invoice": fields.id_of(invoice)}
         try:
-            notes = list(self._pages(self._client.v1.credit_notes.list, params))
+            credit_notes = list(self._pages(self._client.v1.credit_notes.list, params))
         except ProviderUnreachable:
             # Without the notes, all of the credit may be on the balance.
-            notes = []
-        return invoices.credited(invoice, notes, of)
+            credit_notes = []
+        return invoices.credited(invoice, credit_notes, currency)
 
     def credits(self) -> dict[str, Money | None]:
         """What all credit notes at Stripe credited to the customer's balance, by invoice."""
-        by_invoice: dict[str, Money | None] = {}
-        for note in self._pages(self._client.v1.credit_notes.list, {}):
-            reference = fields.id_in(note.get("invoice"))
+        credit_of_invoice: dict[str, Money | None] = {}
+        for credit_note in self._pages(self._client.v1.credit_notes.list, {}):
+            invoice_reference = fields.id_in(credit_note.get("invoice"))
             try:
-                credited = invoices.credited_by(note)
+                note_credit = invoices.credited_by(credit_note)
             except CannotBeHeld:
-                credited = None
-            by_invoice[reference] = _added(by_invoice[reference], credited) if reference in by_invoice else credited
-        return by_invoice
+                note_credit = None
+            credit_of_invoice[invoice_reference] = (
+                _added(credit_of_invoice[invoice_reference], note_credit)
+                if invoice_reference in credit_of_invoice
+                else note_credit
+            )
+        return credit_of_invoice
 
     # --- invoices ------------------------------------------------------------------------------------------
 
     def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | SkippedInvoice]:
+        """The invoices created since that day, newest first, starting after the invoice with the id `after`, if any."""
         if after and self._object(lambda: self._client.v1.invoices.retrieve(after)) is None:
             after = ""  # the draft was deleted, so the pull cannot resume after it
         params = {**self._created_since(since), **({"starting_after": after} if after else {})}
@@ -302,54 +323,64 @@ class StripeRecords(StripeReader):
             except CannotBeHeld as problem:
                 yield SkippedInvoice(fields.id_of(invoice), text_in(invoice.get("number")), problem.message)
 
-    def invoice(self, name: str) -> ProviderInvoice | None:
+    def invoice(self, id_or_number: str) -> ProviderInvoice | None:
         """The invoice with this id, or with this number from the full list: Stripe's search lags by some minutes."""
-        if name.startswith(STRIPE_INVOICE):
-            invoice = self._object(lambda: self._client.v1.invoices.retrieve(name))
+        if id_or_number.startswith(STRIPE_INVOICE):
+            invoice = self._object(lambda: self._client.v1.invoices.retrieve(id_or_number))
             return self._invoice_with_payments(invoice) if invoice else None
-        listed = self._pages(self._client.v1.invoices.list, {})
-        match = next((invoice for invoice in listed if invoice.get("number") == name), None)
-        return self._invoice_with_payments(match) if match else None
+        listed_invoices = self._pages(self._client.v1.invoices.list, {})
+        matching_invoice = next((invoice for invoice in listed_invoices if invoice.get("number") == id_or_number), None)
+        return self._invoice_with_payments(matching_invoice) if matching_invoice else None
 
-    def _invoice_with_payments(self, resource: Fields) -> ProviderInvoice:
-        listed = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(resource)})
+    def _invoice_with_payments(self, stripe_invoice: Fields) -> ProviderInvoice:
+        invoice_payments = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(stripe_invoice)})
         # Stripe lists the newest first; the books have them in the order of payment.
-        paid = [payment for payment in listed if payment.get("status") != "canceled"][::-1]
-        references = dict.fromkeys(filter(None, map(invoices.paid_by, paid)))
-        snapshots = {reference: snapshot for reference in references if (snapshot := self.payment(reference))}
-        gone = [
-            by
-            for payment in paid
-            if payment.get("status") == "paid" and (by := invoices.paid_by(payment)) not in snapshots
+        payments = [payment for payment in invoice_payments if payment.get("status") != "canceled"][::-1]
+        payment_references = dict.fromkeys(filter(None, map(invoices.paid_by, payments)))
+        snapshot_of_reference = {
+            reference: snapshot for reference in payment_references if (snapshot := self.payment(reference))
+        }
+        missing_references = [
+            paid_reference
+            for payment in payments
+            if payment.get("status") == "paid"
+            and (paid_reference := invoices.paid_by(payment)) not in snapshot_of_reference
         ]
-        if any(gone):
-            raise CannotBeHeld(self.name, f"its payment {safe_text(next(filter(None, gone)))} is not there")
-        products = invoices.products_in(self._lines_of(resource))
-        invoice = invoices.new_invoice(resource, paid, snapshots, products, self._zone)
-        return ProviderInvoice(fields.id_of(resource), invoice, tuple(snapshots.values()), self._credited(resource))
+        if any(missing_references):
+            raise CannotBeHeld(
+                self.name, f"its payment {safe_text(next(filter(None, missing_references)))} is not there"
+            )
+        product_names = invoices.products_in(self._lines_of(stripe_invoice))
+        new_invoice = invoices.new_invoice(stripe_invoice, payments, snapshot_of_reference, product_names, self._zone)
+        return ProviderInvoice(
+            fields.id_of(stripe_invoice),
+            new_invoice,
+            tuple(snapshot_of_reference.values()),
+            self._credited(stripe_invoice),
+        )
 
     def _lines_of(self, invoice: Fields) -> Iterable[object]:
         """The lines in the invoice if they are complete, else the full list: a long invoice has the first ones only."""
-        expanded = invoice.get("lines")
-        if not isinstance(expanded, Mapping) or expanded.get("has_more") is not True:
-            lines = expanded.get("data") if isinstance(expanded, Mapping) else None
+        expanded_lines = invoice.get("lines")
+        if not isinstance(expanded_lines, Mapping) or expanded_lines.get("has_more") is not True:
+            lines = expanded_lines.get("data") if isinstance(expanded_lines, Mapping) else None
             return lines if isinstance(lines, list) else []
         return self._pages(partial(self._client.v1.invoices.line_items.list, fields.id_of(invoice)), {})
 
 
-def _added(first: Money | None, second: Money | None) -> Money | None:
+def _added(amount: Money | None, other_amount: Money | None) -> Money | None:
     """Their sum; None if one of them is unknown, or of another currency."""
-    if first is None or second is None or first.currency != second.currency:
+    if amount is None or other_amount is None or amount.currency != other_amount.currency:
         return None
-    return first + second
+    return amount + other_amount
 
 
 def _is_listed(refund: Fields) -> bool:
     return refund_meaning(text_in(refund.get("status"))) is not None
 
 
-def _is_given(refund: RefundUpdate, of: Currency) -> bool:
-    return refund.state.is_accepted and refund.amount.currency == of
+def _is_given(refund: RefundUpdate, payment_currency: Currency) -> bool:
+    return refund.state.is_accepted and refund.amount.currency == payment_currency
 
 
 def _references(charge: Fields) -> tuple[str, ...]:

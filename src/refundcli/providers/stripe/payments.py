@@ -25,11 +25,11 @@ def releases_in(refunds: Sequence[Fields], charge: Fields) -> list[Fields]:
     """
     if not charge.get("captured"):
         return list(refunds)
-    released = [refund for refund in refunds if _is_never_captured(refund)]
-    if not released:
-        rest = sorted((refund for refund in refunds if _may_be_the_rest(refund, charge)), key=_made_at)
-        released = rest[:1]
-    return released
+    releases = [refund for refund in refunds if _is_never_captured(refund)]
+    if not releases:
+        possible_releases = sorted((refund for refund in refunds if _may_be_the_rest(refund, charge)), key=_made_at)
+        releases = possible_releases[:1]
+    return releases
 
 
 def _is_never_captured(refund: Fields) -> bool:
@@ -38,12 +38,17 @@ def _is_never_captured(refund: Fields) -> bool:
 
 
 def _may_be_the_rest(refund: Fields, charge: Fields) -> bool:
-    authorised, captured = charge.get("amount"), charge.get("amount_captured")
-    if type(authorised) is not int or type(captured) is not int or captured >= authorised:
+    authorised_minor, captured_minor = charge.get("amount"), charge.get("amount_captured")
+    if type(authorised_minor) is not int or type(captured_minor) is not int or captured_minor >= authorised_minor:
         return False
-    is_final, moved_money = refund.get("status") == "succeeded", refund.get("balance_transaction") is not None
-    is_ours = bool(fields.text_of(refund.get("metadata"), "refundcli_refund"))
-    return refund.get("amount") == authorised - captured and is_final and not moved_money and not is_ours
+    has_succeeded, moved_money = refund.get("status") == "succeeded", refund.get("balance_transaction") is not None
+    is_by_refundcli = bool(fields.text_of(refund.get("metadata"), "refundcli_refund"))
+    return (
+        refund.get("amount") == authorised_minor - captured_minor
+        and has_succeeded
+        and not moved_money
+        and not is_by_refundcli
+    )
 
 
 def _made_at(refund: Fields) -> int:
@@ -56,23 +61,23 @@ def why_unsupported(charge: Fields) -> str:
     transfer = charge.get("transfer_data")
     receiver = fields.id_in(transfer.get("destination")) if isinstance(transfer, Mapping) else ""
     if receiver or charge.get("transfer"):
-        to = f" to {safe_text(receiver)}" if receiver else ""
-        return f"it is a Connect charge, and the transfer{to} would not be reversed"
+        to_receiver = f" to {safe_text(receiver)}" if receiver else ""
+        return f"it is a Connect charge, and the transfer{to_receiver} would not be reversed"
     if charge.get("application_fee_amount") or charge.get("application_fee"):
         return "it is a Connect charge, and the application fee would not be refunded"
-    details = charge.get("payment_method_details")
-    method = text_in(details.get("type")) if isinstance(details, Mapping) else ""
-    return why_not_this_way(Provider.STRIPE, method, is_partial=False)
+    method_details = charge.get("payment_method_details")
+    payment_method = text_in(method_details.get("type")) if isinstance(method_details, Mapping) else ""
+    return why_not_this_way(Provider.STRIPE, payment_method, is_partial=False)
 
 
 def why_not_refundable(disputes: Iterable[Fields]) -> str:
     """Why Stripe would refuse a refund because of a closed dispute; empty if there is no such dispute."""
-    blocking = [
+    blocking_disputes = [
         dispute
         for dispute in disputes
         if dispute.get("is_charge_refundable") is False and dispute_state(dispute) is DisputeState.CLOSED
     ]
-    return f"not refundable (dispute {safe_text(blocking[0].get('status'))})" if blocking else ""
+    return f"not refundable (dispute {safe_text(blocking_disputes[0].get('status'))})" if blocking_disputes else ""
 
 
 def dispute_status(dispute: Fields) -> str:
@@ -89,35 +94,39 @@ def dispute_stage(dispute: Fields) -> DisputeStage:
     return meaning.stage if meaning and meaning.stage else DisputeStage.CHARGEBACK
 
 
-def disputed_amount(dispute: Fields, of: Currency) -> Money | None:
+def disputed_amount(dispute: Fields, payment_currency: Currency) -> Money | None:
     """The disputed amount, or what a lost dispute took; None if it is in another currency."""
-    lost = _amount_taken(dispute, of) if dispute_state(dispute) is DisputeState.LOST else None
-    if lost is not None:
-        return lost
-    return fields.amount_of(dispute, "amount", of) if fields.currency_of(dispute) == of else None
+    lost_amount = _amount_taken(dispute, payment_currency) if dispute_state(dispute) is DisputeState.LOST else None
+    if lost_amount is not None:
+        return lost_amount
+    return (
+        fields.amount_of(dispute, "amount", payment_currency)
+        if fields.currency_of(dispute) == payment_currency
+        else None
+    )
 
 
-def _amount_taken(dispute: Fields, of: Currency) -> Money | None:
+def _amount_taken(dispute: Fields, payment_currency: Currency) -> Money | None:
     """What its balance transactions took, less what they returned; None if they do not say."""
     transactions = dispute.get("balance_transactions")
     if not isinstance(transactions, list) or not transactions:
         return None
-    total = 0
+    taken_minor = 0
     for transaction in transactions:
-        amount = transaction.get("amount") if isinstance(transaction, Mapping) else None
-        if type(amount) is not int or text_in(transaction.get("currency")).upper() != of.code:
+        amount_minor = transaction.get("amount") if isinstance(transaction, Mapping) else None
+        if type(amount_minor) is not int or text_in(transaction.get("currency")).upper() != payment_currency.code:
             return None
-        total -= amount
+        taken_minor -= amount_minor
     try:
-        return from_provider_minor(Provider.STRIPE, max(total, 0), of)
+        return from_provider_minor(Provider.STRIPE, max(taken_minor, 0), payment_currency)
     except UnreadableAmount:
         return None
 
 
-def is_odd(refund: Fields, of: Currency) -> bool:
+def is_odd(refund: Fields, payment_currency: Currency) -> bool:
     """Is its amount unreadable, zero, or in another currency than the payment? Such a refund cannot be counted."""
     amount = amount_or_none(refund)
-    return not amount or amount.currency != of
+    return not amount or amount.currency != payment_currency
 
 
 def amount_or_none(resource: Fields) -> Money | None:
@@ -137,6 +146,6 @@ def pending_reason(refund: Fields) -> str:
 
 def expires_at(refund: Fields) -> datetime | None:
     """Until when the customer may act, if they must."""
-    action = refund.get("next_action")
-    details = action.get("display_details") if isinstance(action, Mapping) else None
-    return fields.time_of(details.get("expires_at")) if isinstance(details, Mapping) else None
+    next_action = refund.get("next_action")
+    action_details = next_action.get("display_details") if isinstance(next_action, Mapping) else None
+    return fields.time_of(action_details.get("expires_at")) if isinstance(action_details, Mapping) else None

@@ -32,10 +32,10 @@ class StripeReader:
             return {}
         return {"created": {"gte": int(datetime(since.year, since.month, since.day, tzinfo=self._zone).timestamp())}}
 
-    def _object(self, ask: Callable[[], Any]) -> Fields | None:
+    def _object(self, send_request: Callable[[], Any]) -> Fields | None:
         """The requested object; None if Stripe has none with that id."""
         try:
-            resource = self._request(ask)
+            resource = self._request(send_request)
         except stripe.InvalidRequestError as error:
             if error.code == "resource_missing":
                 return None
@@ -44,11 +44,11 @@ class StripeReader:
             raise self._unreadable("it has no id")
         return resource
 
-    def _pages(self, ask: Callable[[Any], Any], filters: Mapping[str, Any]) -> Iterator[Fields]:
+    def _pages(self, request_page: Callable[[Any], Any], filters: Mapping[str, Any]) -> Iterator[Fields]:
         params = {"limit": _PAGE_SIZE, **filters}
         while True:
             try:
-                page = self._request(partial(ask, params))
+                page = self._request(partial(request_page, params))
             except stripe.InvalidRequestError as error:
                 raise self._unreachable(error) from None
             resources = self._complete_list(page)
@@ -58,23 +58,23 @@ class StripeReader:
             params["starting_after"] = resources[-1]["id"]
 
     def _complete_list(self, page: Any) -> list[Fields]:
-        body = page if isinstance(page, Mapping) else {}
-        resources, more = body.get("data"), body.get("has_more")
-        is_complete = (
+        page_fields = page if isinstance(page, Mapping) else {}
+        resources, has_more = page_fields.get("data"), page_fields.get("has_more")
+        is_list_readable = (
             isinstance(resources, list)
-            and isinstance(more, bool)
+            and isinstance(has_more, bool)
             and all(fields.has_id(resource) for resource in resources)
         )
-        if body.get("object") != "list" or not is_complete or (more and not resources):
+        if page_fields.get("object") != "list" or not is_list_readable or (has_more and not resources):
             raise self._unreadable("a list could not be read to its end")
         assert isinstance(resources, list)
         return resources
 
-    def _request(self, ask: Callable[[], Any]) -> Any:
+    def _request(self, send_request: Callable[[], Any]) -> Any:
         """One answer, with a few attempts after a 429. Raises InvalidRequestError for a missing resource."""
         for attempt in range(1, _MOST_ATTEMPTS + 1):
             try:
-                return refunding.body(ask())
+                return refunding.body(send_request())
             except stripe.RateLimitError as error:
                 if attempt == _MOST_ATTEMPTS:
                     raise self._unreachable(error) from None

@@ -68,14 +68,19 @@ class StripeProvider:
     name = Provider.STRIPE
 
     def __init__(
-        self, key: str, settings: StripeSettings, refunds: RefundSettings, account: str, pace: Pace | None = None
+        self,
+        api_key: str,
+        settings: StripeSettings,
+        refund_settings: RefundSettings,
+        account: str,
+        pace: Pace | None = None,
     ) -> None:
         self.account = account
-        self.livemode = is_live(key)
+        self.livemode = is_live(api_key)
         self.base_url = base_url(settings)
         self._endpoint = self.base_url + _PATH
         self._send_fraudulent = settings.send_fraudulent
-        self._client = client_for(key, settings, refunds, pace)
+        self._client = client_for(api_key, settings, refund_settings, pace)
 
     def prepare(self, order: RefundOrder) -> WireRequest:
         """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
@@ -102,7 +107,7 @@ class StripeProvider:
             # Raw, because building the SDK's objects would slow a run down.
             with last_check(may_send):
                 response = self._client.raw_request("post", _PATH, **request.params, **options)
-            return _read(response.data, request.params, replayed=_is_replayed(response.headers))
+            return _read(response.data, request.params, is_replay=_is_replayed(response.headers))
         except stripe.StripeError as error:
             return classified(error)
         except Exception as error:  # the SDK could not read the answer
@@ -127,24 +132,24 @@ class StripeProvider:
 
     def ended_approval(self, request: WireRequest, status: str) -> RefundAnswer | None:
         """`status` names the approval. If it ended without a refund, none was made and none will be."""
-        named = _APPROVAL.search(status)
-        if named is None or not self._is_ours(request):
+        approval_match = _APPROVAL.search(status)
+        if approval_match is None or not self._is_ours(request):
             return None
         try:
-            response = body(self._client.raw_request("get", f"{_APPROVALS}/{named[0]}"))
+            response = body(self._client.raw_request("get", f"{_APPROVALS}/{approval_match[0]}"))
         except Exception:  # it proves nothing about the refund, which keeps waiting
             return None
-        fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
-        ended = text_in(fields.get("status"))
-        if fields.get("id") != named[0] or ended not in _ENDED_APPROVALS:
+        approval_fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
+        approval_status = text_in(approval_fields.get("status"))
+        if approval_fields.get("id") != approval_match[0] or approval_status not in _ENDED_APPROVALS:
             return None
-        message = f"its approval request {named[0]} is {ended} at Stripe"
-        return RefundAnswer(Signal.ACCEPTED, RefundState.FAILED, status=f"approval {ended}", message=message)
+        message = f"its approval request {approval_match[0]} is {approval_status} at Stripe"
+        return RefundAnswer(Signal.ACCEPTED, RefundState.FAILED, status=f"approval {approval_status}", message=message)
 
     def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:
         """All pages, each checked: an incomplete list would seem to prove that there is no refund."""
-        field, payment = _payment_in(request.params)
-        filters: dict[str, Any] = {field: payment, "limit": _PAGE_SIZE}
+        payment_field, payment_reference = _payment_in(request.params)
+        filters: dict[str, Any] = {payment_field: payment_reference, "limit": _PAGE_SIZE}
         while True:
             params: Any = dict(filters)
             page = body(self._client.v1.refunds.list(params, {"stripe_version": request.api_version}))
@@ -164,8 +169,8 @@ class StripeProvider:
 
     def _is_ours(self, request: WireRequest) -> bool:
         """A stored request is sent only to the endpoint, account and mode it was made for (I8, I12)."""
-        ours = (self.name, self._endpoint, self.account, self.livemode)
-        return ours == (request.provider, request.endpoint, request.account, request.livemode)
+        own_target = (self.name, self._endpoint, self.account, self.livemode)
+        return own_target == (request.provider, request.endpoint, request.account, request.livemode)
 
 
 _NOT_OURS = (
@@ -173,28 +178,30 @@ _NOT_OURS = (
 )
 
 
-def is_live(key: str) -> bool:
-    return key.startswith(("sk_live_", "rk_live_"))
+def is_live(api_key: str) -> bool:
+    return api_key.startswith(("sk_live_", "rk_live_"))
 
 
-def fingerprint(key: str) -> str:
+def fingerprint(api_key: str) -> str:
     """A short hash that distinguishes keys without revealing them."""
-    return hashlib.sha256(key.encode()).hexdigest()[:12]
+    return hashlib.sha256(api_key.encode()).hexdigest()[:12]
 
 
-def account_of(key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None) -> str:
+def account_of(
+    api_key: str, settings: StripeSettings, refund_settings: RefundSettings, pace: Pace | None = None
+) -> str:
     """The account of a key, or the key's fingerprint if the key may not read its account.
 
     Raises BadCredentials or ProviderUnreachable.
     """
     try:
-        response = body(client_for(key, settings, refunds, pace).v1.accounts.retrieve_current())
+        response = body(client_for(api_key, settings, refund_settings, pace).v1.accounts.retrieve_current())
     except stripe.AuthenticationError:
         raise BadCredentials(Provider.STRIPE, "Stripe rejected it") from None
     except stripe.StripeError as error:
         # A restricted key may lack the permission; a practice server may lack the endpoint, but Stripe never does.
         if error.http_status == 403 or (error.http_status == 404 and settings.api_base):
-            return f"key-{fingerprint(key)}"
+            return f"key-{fingerprint(api_key)}"
         raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
     except Exception:  # the SDK could not read the answer
         response = {}
@@ -209,12 +216,12 @@ def base_url(settings: StripeSettings) -> str:
 
 
 def client_for(
-    key: str, settings: StripeSettings, refunds: RefundSettings, pace: Pace | None = None
+    api_key: str, settings: StripeSettings, refund_settings: RefundSettings, pace: Pace | None = None
 ) -> stripe.StripeClient:
     _quieten_sdk()
-    timeout = (refunds.connect_timeout, refunds.read_timeout)
+    timeout = (refund_settings.connect_timeout, refund_settings.read_timeout)
     return stripe.StripeClient(
-        key,
+        api_key,
         base_addresses={"api": base_url(settings)},
         max_network_retries=0,
         http_client=stripe.RequestsClient(timeout=timeout, session=FreshConnections(pace)),
@@ -229,16 +236,16 @@ def _quieten_sdk() -> None:
     logging.getLogger("stripe").disabled = True
 
 
-def _payment_field(reference: str) -> str:
-    match = _PAYMENT.fullmatch(reference)
-    if match is None:
-        raise UnusableReference(Provider.STRIPE, reference, "pi_…, ch_… or py_…")
-    return "payment_intent" if match[1] else "charge"
+def _payment_field(payment_reference: str) -> str:
+    reference_match = _PAYMENT.fullmatch(payment_reference)
+    if reference_match is None:
+        raise UnusableReference(Provider.STRIPE, payment_reference, "pi_…, ch_… or py_…")
+    return "payment_intent" if reference_match[1] else "charge"
 
 
-def _payment_in(params: Mapping[str, object]) -> tuple[str, object]:
-    field = "payment_intent" if "payment_intent" in params else "charge"
-    return field, params[field]
+def _payment_in(refund_params: Mapping[str, object]) -> tuple[str, object]:
+    payment_field = "payment_intent" if "payment_intent" in refund_params else "charge"
+    return payment_field, refund_params[payment_field]
 
 
 # --- reading an answer ---
@@ -249,53 +256,53 @@ def body(response: Any) -> Any:
     return response.data if isinstance(response, stripe.StripeResponse) else response.last_response.data
 
 
-def _read(response: object, params: Mapping[str, object], *, replayed: bool = False) -> RefundAnswer:
+def _read(response: object, request_params: Mapping[str, object], *, is_replay: bool = False) -> RefundAnswer:
     """Accepted only if it is the requested refund in a known status."""
-    fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
-    reference, status = text_in(fields.get("id")), text_in(fields.get("status"))
+    refund_fields: Mapping[str, Any] = response if isinstance(response, Mapping) else {}
+    reference, status = text_in(refund_fields.get("id")), text_in(refund_fields.get("status"))
     if _APPROVAL.fullmatch(reference):
-        return _awaiting_approval(fields, "Stripe: a second person must approve it", replayed=replayed)
-    differs = _what_differs(fields, params)
-    state = STATES.get(status)
-    if differs:
-        message = f"Stripe answered 2xx, but not with the requested refund: {', '.join(differs)}"
-    elif state is None:
+        return _awaiting_approval(refund_fields, "Stripe: a second person must approve it", is_replay=is_replay)
+    differing_fields = _what_differs(refund_fields, request_params)
+    refund_state = STATES.get(status)
+    if differing_fields:
+        message = f"Stripe answered 2xx, but not with the requested refund: {', '.join(differing_fields)}"
+    elif refund_state is None:
         message = f"Stripe calls the refund {safe_text(status)[:60]!a}, which refundcli does not know"
     else:
         return RefundAnswer(
             Signal.ACCEPTED,
-            state,
+            refund_state,
             reference,
             status,
-            why_failed(fields) if state is RefundState.FAILED else "",
-            replayed=replayed,
-            pending_reason=pending_reason(fields),
-            expires_at=expires_at(fields),
+            why_failed(refund_fields) if refund_state is RefundState.FAILED else "",
+            replayed=is_replay,
+            pending_reason=pending_reason(refund_fields),
+            expires_at=expires_at(refund_fields),
         )
-    return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=replayed)
+    return RefundAnswer(Signal.MALFORMED, None, reference, status, message, replayed=is_replay)
 
 
-def _awaiting_approval(response: Mapping[str, Any], message: str, *, replayed: bool) -> RefundAnswer:
+def _awaiting_approval(response: Mapping[str, Any], message: str, *, is_replay: bool) -> RefundAnswer:
     """`status` names the approval request, if Stripe does. Its id is not a refund's, so there is no reference."""
     # Stripe's preview documentation does not say whether the id is in `approval_request` or in the message.
-    named = _APPROVAL.search(str(response))
-    status = f"approval_required {named[0]}" if named else "approval_required"
-    return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=replayed)
+    approval_match = _APPROVAL.search(str(response))
+    status = f"approval_required {approval_match[0]}" if approval_match else "approval_required"
+    return RefundAnswer(Signal.AWAITING_APPROVAL, status=status, message=message, replayed=is_replay)
 
 
-def _what_differs(fields: Mapping[str, Any], params: Mapping[str, object]) -> list[str]:
-    field, payment = _payment_in(params)
-    metadata = params.get("metadata")
+def _what_differs(refund_fields: Mapping[str, Any], request_params: Mapping[str, object]) -> list[str]:
+    payment_field, payment_reference = _payment_in(request_params)
+    metadata = request_params.get("metadata")
     currency = metadata.get("refundcli_currency") if isinstance(metadata, Mapping) else None
-    amount = fields.get("amount")
-    holds = {
-        "object": fields.get("object") == "refund",
-        "id": bool(text_in(fields.get("id"))),
-        "amount": type(amount) is int and amount == params["amount"],
-        "currency": currency is None or fields.get("currency") == currency,
-        field: _id_in(fields.get(field)) == payment,
+    amount = refund_fields.get("amount")
+    agrees_by_field = {
+        "object": refund_fields.get("object") == "refund",
+        "id": bool(text_in(refund_fields.get("id"))),
+        "amount": type(amount) is int and amount == request_params["amount"],
+        "currency": currency is None or refund_fields.get("currency") == currency,
+        payment_field: _id_in(refund_fields.get(payment_field)) == payment_reference,
     }
-    return [name for name, same in holds.items() if not same]
+    return [name for name, agrees in agrees_by_field.items() if not agrees]
 
 
 def _id_in(expandable: object) -> str:
@@ -308,8 +315,8 @@ def why_failed(fields: Mapping[str, Any]) -> str:
     return safe_text(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
 
 
-def refund_id_in(refund: Mapping[str, Any]) -> object:
-    metadata = refund.get("metadata")
+def refund_id_in(stripe_refund: Mapping[str, Any]) -> object:
+    metadata = stripe_refund.get("metadata")
     return metadata.get("refundcli_refund") if isinstance(metadata, Mapping) else None
 
 
@@ -318,10 +325,12 @@ class _NotAList(Exception):
 
 
 def _page(page: Any) -> list[Mapping[str, Any]]:
-    fields = page if isinstance(page, Mapping) else {}
-    refunds, more = fields.get("data"), fields.get("has_more")
-    is_complete = isinstance(refunds, list) and isinstance(more, bool) and all(_is_refund(refund) for refund in refunds)
-    if fields.get("object") != "list" or not is_complete or (more and not refunds):
+    page_fields = page if isinstance(page, Mapping) else {}
+    refunds, has_more = page_fields.get("data"), page_fields.get("has_more")
+    is_list_readable = (
+        isinstance(refunds, list) and isinstance(has_more, bool) and all(_is_refund(refund) for refund in refunds)
+    )
+    if page_fields.get("object") != "list" or not is_list_readable or (has_more and not refunds):
         raise _NotAList("Stripe's list of the payment's refunds could not be read")
     assert isinstance(refunds, list)
     return refunds
@@ -338,33 +347,37 @@ def classified(error: stripe.StripeError) -> RefundAnswer:
     """The outcome that an error proves for its request."""
     if isinstance(error, stripe.APIConnectionError):
         return network_answer(error, "Stripe")
-    status, details, headers = error.http_status or 0, _error_details(error), error.headers or {}
-    signal, message, replayed = _signal(status, details), _message(status, details), _is_replayed(headers)
+    http_status, error_details, headers = error.http_status or 0, _error_details(error), error.headers or {}
+    signal, message, is_replay = (
+        _signal(http_status, error_details),
+        _message(http_status, error_details),
+        _is_replayed(headers),
+    )
     if signal is Signal.AWAITING_APPROVAL:
-        return _awaiting_approval(details, message, replayed=replayed)
-    return RefundAnswer(signal, message=message, retry_after=retry_after(headers), replayed=replayed)
+        return _awaiting_approval(error_details, message, is_replay=is_replay)
+    return RefundAnswer(signal, message=message, retry_after=retry_after(headers), replayed=is_replay)
 
 
 def _error_details(error: stripe.StripeError) -> Mapping[str, Any]:
-    body = error.json_body
-    details = body.get("error") if isinstance(body, Mapping) else None
-    return details if isinstance(details, Mapping) else {}
+    error_body = error.json_body
+    error_details = error_body.get("error") if isinstance(error_body, Mapping) else None
+    return error_details if isinstance(error_details, Mapping) else {}
 
 
-def _signal(status: int, details: Mapping[str, Any]) -> Signal:
+def _signal(http_status: int, error_details: Mapping[str, Any]) -> Signal:
     """A refusal must be well-formed: any other answer may come from a proxy, and proves nothing (I5)."""
-    code, kind = text_in(details.get("code")), text_in(details.get("type"))
-    if kind == "idempotency_error":
+    error_code, error_type = text_in(error_details.get("code")), text_in(error_details.get("type"))
+    if error_type == "idempotency_error":
         return Signal.KEY_REUSED
-    if status >= 500:
+    if http_status >= 500:
         return Signal.SERVER_ERROR
-    if code in _CODE_SIGNALS:
-        return _CODE_SIGNALS[code]
-    if status in STATUS_SIGNALS:
-        return STATUS_SIGNALS[status]
-    if 200 <= status < 300:
+    if error_code in _CODE_SIGNALS:
+        return _CODE_SIGNALS[error_code]
+    if http_status in STATUS_SIGNALS:
+        return STATUS_SIGNALS[http_status]
+    if 200 <= http_status < 300:
         return Signal.MALFORMED
-    return Signal.DECLINED if kind == _INVALID and status in _REFUSED else Signal.OTHER
+    return Signal.DECLINED if error_type == _INVALID and http_status in _REFUSED else Signal.OTHER
 
 
 def _is_missing(error: stripe.StripeError) -> bool:
@@ -381,7 +394,7 @@ def _is_replayed(headers: Mapping[str, str]) -> bool:
     return str(headers.get("Idempotent-Replayed", "")).lower() == "true"
 
 
-def _message(status: int, details: Mapping[str, Any]) -> str:
-    text, code = text_in(details.get("message")), text_in(details.get("code"))
-    marks = ", ".join(filter(None, (f"HTTP {status}", code)))
-    return safe_text(f"Stripe: {text or 'no explanation'} ({marks})")
+def _message(http_status: int, error_details: Mapping[str, Any]) -> str:
+    explanation, error_code = text_in(error_details.get("message")), text_in(error_details.get("code"))
+    status_and_code = ", ".join(filter(None, (f"HTTP {http_status}", error_code)))
+    return safe_text(f"Stripe: {explanation or 'no explanation'} ({status_and_code})")

@@ -26,11 +26,13 @@ CHARGED_BACK = "Transaction has been charged back, refund not possible"
 
 
 def error(
-    status: int, code: str, message: str, kind: str = "validation", headers: Mapping[str, str] | None = None
+    status: int, error_code: str, message: str, error_type: str = "validation", headers: Mapping[str, str] | None = None
 ) -> Answer:
-    body = {"status": status, "errorCode": code, "message": message, "errorType": kind}
+    error_body = {"status": status, "errorCode": error_code, "message": message, "errorType": error_type}
     # A rejected request has no reference.
-    return Answer(status, body if status == 401 else body | {"pspReference": new_psp_reference()}, headers or {})
+    return Answer(
+        status, error_body if status == 401 else error_body | {"pspReference": new_psp_reference()}, headers or {}
+    )
 
 
 class AdyenWire:
@@ -79,19 +81,19 @@ class AdyenWire:
 
 
 def _early_answers(fault: Fault) -> dict[str, Answer]:
-    retry_after = {"Retry-After": str(fault.retry_after)}
-    transient = {"transient-error": "true"}
+    retry_headers = {"Retry-After": str(fault.retry_after)}
+    transient_headers = {"transient-error": "true"}
     return {
         "400": error(400, "907", "The refund window of this payment is over", "validation"),
         "401": error(401, "000", "HTTP Status Response - Unauthorized", "security"),
         "403": error(403, "010", "Not allowed", "security"),
         "409": error(409, "704", "request already processed or in progress"),
-        "429": error(429, "902", "Too many requests", "validation", retry_after),
+        "429": error(429, "902", "Too many requests", "validation", retry_headers),
         "500_before": error(500, "905", "Payment details are not supported", "internal"),
         "503": error(503, "903", "Service unavailable", "internal"),
         "redirect": Answer(307, {}, {"Location": fault.location or "/_sandbox/elsewhere"}),
         "adyen_704": error(422, "704", "request already processed or in progress"),
-        "adyen_703": error(503, "703", "required resource temporarily unavailable", "internal", transient),
+        "adyen_703": error(503, "703", "required resource temporarily unavailable", "internal", transient_headers),
     }
 
 
@@ -135,8 +137,8 @@ BY_LINE_ITEMS = ("facilypay", "oney", "affirm", "afterpay", "atome", "clearpay",
 
 
 def _refuse_what_its_method_needs(payment: AdyenPayment, body: Mapping[str, Any]) -> None:
-    partial = body["amount"]["value"] < payment.amount
-    if partial and payment.method.startswith(BY_LINE_ITEMS) and not body.get("lineItems"):
+    is_partial = body["amount"]["value"] < payment.amount
+    if is_partial and payment.method.startswith(BY_LINE_ITEMS) and not body.get("lineItems"):
         raise Refusal(error(422, "130", "Required field 'lineItems' is not provided."))
     if "store" in body and body["store"] != payment.store:
         raise Refusal(error(422, "702", "The store is not the payment's"))
@@ -148,18 +150,20 @@ def _outcome(
     """The outcome that the webhook will report; the response does not contain it."""
     if not payment.captured:
         return False, NOT_CAPTURED
-    balance, disputed = state.adyen_balance(payment), disputed_amount(state, payment)
-    if disputed and balance - disputed <= 0:
+    balance, disputed_minor = state.adyen_balance(payment), disputed_amount(state, payment)
+    if disputed_minor and balance - disputed_minor <= 0:
         return False, CHARGED_BACK
-    if amount > balance - disputed:
+    if amount > balance - disputed_minor:
         return False, INSUFFICIENT
-    planned = fault.behaviour if fault and fault.behaviour in OUTCOMES else None
-    if planned in ("failed", "canceled"):
+    planned_behaviour = fault.behaviour if fault and fault.behaviour in OUTCOMES else None
+    if planned_behaviour in ("failed", "canceled"):
         return False, (fault.failure_reason if fault else None) or "Refused"
-    return (None, None) if planned else (True, None)
+    return (None, None) if planned_behaviour else (True, None)
 
 
-def _make(state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], key: str | None) -> AdyenRefund:
+def _make(
+    state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], idempotency_key: str | None
+) -> AdyenRefund:
     return AdyenRefund(
         id=new_psp_reference(),
         payment=payment.psp_reference,
@@ -169,7 +173,7 @@ def _make(state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], k
         merchant_account=body["merchantAccount"],
         reference=body.get("reference"),
         merchant_refund_reason=body.get("merchantRefundReason"),
-        idempotency_key=key,
+        idempotency_key=idempotency_key,
     )
 
 
@@ -177,8 +181,8 @@ ECHOED = ("merchantAccount", "amount", "reference", "merchantRefundReason", "lin
 
 
 def _received(refund: AdyenRefund, body: Mapping[str, Any]) -> dict[str, Any]:
-    echoed = {name: body[name] for name in (*ECHOED, "capturePspReference") if name in body}
-    return echoed | {"paymentPspReference": refund.payment, "pspReference": refund.id, "status": refund.status}
+    echoed_fields = {name: body[name] for name in (*ECHOED, "capturePspReference") if name in body}
+    return echoed_fields | {"paymentPspReference": refund.payment, "pspReference": refund.id, "status": refund.status}
 
 
 def _unknown_url(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -195,8 +199,8 @@ def routes(state: SandboxState) -> list[Route]:
     ]
 
 
-def _route(state: SandboxState, methods: list[str], path: str, plan: Plan, kind: str) -> Route:
-    wire = AdyenWire()
+def _route(state: SandboxState, methods: list[str], path: str, plan: Plan, call_kind: str) -> Route:
+    vendor = AdyenWire()
 
     async def endpoint(request: Request) -> Response:
         call = Call(
@@ -205,10 +209,10 @@ def _route(state: SandboxState, methods: list[str], path: str, plan: Plan, kind:
             headers=lower_headers(request),
             params=_parse(await request.body()),
             path_params=request.path_params,
-            kind=kind,
+            kind=call_kind,
             payments=frozenset(request.path_params.values()),
         )
-        return await exchange(state, wire, call, plan)
+        return await exchange(state, vendor, call, plan)
 
     return Route(path, endpoint, methods=methods, name=f"adyen {path}")
 

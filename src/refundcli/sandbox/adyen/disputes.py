@@ -87,75 +87,89 @@ def disputed_amount(state: SandboxState, payment: AdyenPayment) -> int:
     return sum(dispute.amount for dispute in disputes if stage_of(dispute) in ("open", "lost"))
 
 
-def step(state: SandboxState, dispute: AdyenDispute, code: str, amount: int | None = None) -> None:
+def step(state: SandboxState, dispute: AdyenDispute, event_code: str, amount: int | None = None) -> None:
     """Appends a code to the dispute; sends nothing."""
     if amount is not None:
         dispute.amount = amount
-    dispute.story.append((code, int(state.now()), dispute.amount))
+    dispute.story.append((event_code, int(state.now()), dispute.amount))
 
 
-def details(dispute: AdyenDispute, code: str) -> Json:
+def details(dispute: AdyenDispute, event_code: str) -> Json:
     """additionalData as Adyen sends it with the newest code."""
     stage = stage_of(dispute) or "open"
-    said = "Pending" if code == "INFORMATION_SUPPLIED" and stage != "inquiry" else OF_STAGE[stage]
+    stage_status = "Pending" if event_code == "INFORMATION_SUPPLIED" and stage != "inquiry" else OF_STAGE[stage]
     return {
         "chargebackReasonCode": "10.4",
         "chargebackSchemeCode": "visa",
-        "disputeStatus": STATUSES.get(code, said),
+        "disputeStatus": STATUSES.get(event_code, stage_status),
     }
 
 
-def live(state: SandboxState, payment: str, codes: str | tuple[str, ...], **options: Any) -> str:
+def live(state: SandboxState, payment_reference: str, codes_or_life: str | tuple[str, ...], **options: Any) -> str:
     """A dispute that goes through these codes, or one of `LIVES` by name; returns its pspReference.
 
     `dispute` names the pspReference, of a known one to go on with it; `amount` for a part. The rest as `send`
     takes it: with original_reference=None items are sent without, as the vendor's examples of
     CHARGEBACK_REVERSED, SECOND_CHARGEBACK and PREARBITRATION_… are.
     """
-    named, amount = options.pop("dispute", None), options.pop("amount", None)
-    extra = options.pop("additional_data", None) or {}
+    dispute_id, amount = options.pop("dispute", None), options.pop("amount", None)
+    extra_fields = options.pop("additional_data", None) or {}
     with state.lock:
-        paid = state.payments[payment]
-        existing = next((entry for entry in state.adyen_disputes.naming(payment) if entry.id == named), None)
-        dispute = existing or state.new_adyen_dispute(paid, named, amount)
-        for code in LIVES[codes] if isinstance(codes, str) else codes:
-            step(state, dispute, code, amount)
-            fields: dict[str, Any] = {
+        adyen_payment = state.payments[payment_reference]
+        existing_dispute = next(
+            (
+                known_dispute
+                for known_dispute in state.adyen_disputes.naming(payment_reference)
+                if known_dispute.id == dispute_id
+            ),
+            None,
+        )
+        dispute = existing_dispute or state.new_adyen_dispute(adyen_payment, dispute_id, amount)
+        for event_code in LIVES[codes_or_life] if isinstance(codes_or_life, str) else codes_or_life:
+            step(state, dispute, event_code, amount)
+            item_fields: dict[str, Any] = {
                 "reason": "Other Fraud-Card Absent Environment",
                 "amount": dispute.amount,
             } | options
-            data = details(dispute, code) | extra
-            send(state, code, payment=paid, psp_reference=dispute.id, additional_data=data, **fields)
-        state.mirror_first_dispute(paid)
+            additional_fields = details(dispute, event_code) | extra_fields
+            send(
+                state,
+                event_code,
+                payment=adyen_payment,
+                psp_reference=dispute.id,
+                additional_data=additional_fields,
+                **item_fields,
+            )
+        state.mirror_first_dispute(adyen_payment)
         return dispute.id
 
 
-def moved(state: SandboxState, dispute: AdyenDispute, before: str | None) -> None:
-    """The codes that lead from a Stripe status (`before`, None at first) to the dispute's."""
+def moved(state: SandboxState, dispute: AdyenDispute, status_before: str | None) -> None:
+    """The codes that lead from a Stripe status (`status_before`, None at first) to the dispute's."""
     status = dispute.status
-    if status is None or status == before:
+    if status is None or status == status_before:
         return
-    money = [code for code, _, _ in dispute.story if code in MONEY]
-    codes = tuple(_codes(status, before, money[-1] if money else None))
+    money_codes = [code for code, _, _ in dispute.story if code in MONEY]
+    codes = tuple(_codes(status, status_before, money_codes[-1] if money_codes else None))
     live(state, dispute.payment, codes, dispute=dispute.id)
 
 
 MONEY = ("CHARGEBACK", "CHARGEBACK_REVERSED", "SECOND_CHARGEBACK")
 
 
-def _codes(status: str, before: str | None, money: str | None) -> list[str]:
-    """`money` is what last moved it: CHARGEBACK took it, CHARGEBACK_REVERSED gave it back."""
+def _codes(status: str, status_before: str | None, money_code: str | None) -> list[str]:
+    """`money_code` is what last moved it: CHARGEBACK took it, CHARGEBACK_REVERSED gave it back."""
     if status == "warning_needs_response":
         return ["REQUEST_FOR_INFORMATION"]
     if status == "needs_response":
         return ["NOTIFICATION_OF_CHARGEBACK"]
     if status == "won":
-        debited = money in ("CHARGEBACK", "SECOND_CHARGEBACK")
-        return ["CHARGEBACK_REVERSED" if debited else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
+        is_debited = money_code in ("CHARGEBACK", "SECOND_CHARGEBACK")
+        return ["CHARGEBACK_REVERSED" if is_debited else "ISSUER_RESPONSE_TIMEFRAME_EXPIRED"]
     if status not in ("under_review", "lost"):
         return ["INFORMATION_SUPPLIED"]
-    if money is None:
-        return ["CHARGEBACK"] if before else ["NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"]
-    if money == "CHARGEBACK_REVERSED":
+    if money_code is None:
+        return ["CHARGEBACK"] if status_before else ["NOTIFICATION_OF_CHARGEBACK", "CHARGEBACK"]
+    if money_code == "CHARGEBACK_REVERSED":
         return ["SECOND_CHARGEBACK"]
     return ["DISPUTE_DEFENSE_PERIOD_ENDED"] if status == "lost" else []

@@ -25,7 +25,7 @@ def merchant_of(state: SandboxState, payment: AdyenPayment | None) -> str:
 def notify(
     state: SandboxState,
     payment: AdyenPayment,
-    code: str,
+    event_code: str,
     *,
     psp_reference: str | None = None,
     reference: str | None = None,
@@ -34,9 +34,12 @@ def notify(
     reason: str | None = None,
     data: Mapping[str, str] | None = None,
 ) -> None:
-    """One item about a payment, or about the modification that `psp_reference` names."""
+    """One item about a payment, or about the modification that `psp_reference` names.
+
+    `reference` is its merchantReference, `data` its additionalData.
+    """
     send(
-        *(state, code),
+        *(state, event_code),
         payment=payment,
         psp_reference=psp_reference,
         merchant_reference=reference,
@@ -53,7 +56,7 @@ USUAL = "usual"
 
 def send(
     state: SandboxState,
-    code: str,
+    event_code: str,
     *,
     payment: AdyenPayment | None = None,
     psp_reference: str | None = None,
@@ -73,17 +76,17 @@ def send(
     """Queues one item of any event code and returns it; it is signed when it is delivered.
 
     `original_reference` None leaves the field out. `item` sets any field of it as it stands, and a null takes
-    the field away. `event_date` is ISO 8601; now where none is given.
+    the field away. `event_date` is ISO 8601; now where none is given. `live` is what the envelope says.
     """
-    about = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
+    modified_payment = payment.psp_reference if payment and psp_reference not in (None, payment.psp_reference) else None
     notification: Json = {
         "additionalData": dict(additional_data or {}),
         "amount": _amount(payment, amount, currency),
-        "eventCode": code,
+        "eventCode": event_code,
         "eventDate": event_date or datetime.fromtimestamp(int(state.now()), ZONE).isoformat(),
         "merchantAccountCode": merchant_account or merchant_of(state, payment),
         "merchantReference": _reference(payment, merchant_reference),
-        "originalReference": about if original_reference == USUAL else original_reference,
+        "originalReference": modified_payment if original_reference == USUAL else original_reference,
         "paymentMethod": payment_method or (payment.method if payment else "visa"),
         "pspReference": psp_reference or (payment.psp_reference if payment else new_psp_reference()),
         "reason": reason or "",
@@ -92,31 +95,32 @@ def send(
     return _queued(state, notification | dict(item or {}), live)
 
 
-def _queued(state: SandboxState, notification: Json, live: bool) -> Json:
-    present = {name: value for name, value in notification.items() if value is not None}
-    written = json.dumps(present, ensure_ascii=False).encode()
-    state.outbox.put(Notice("adyen", str(present.get("eventCode", "")), written, live=live))
-    return present
+def _queued(state: SandboxState, notification: Json, is_live: bool) -> Json:
+    present_fields = {name: value for name, value in notification.items() if value is not None}
+    body_bytes = json.dumps(present_fields, ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(present_fields.get("eventCode", "")), body_bytes, live=is_live))
+    return present_fields
 
 
 def _amount(payment: AdyenPayment | None, amount: int | None, currency: str | None) -> Json:
-    """The payment's merchant reference unless overridden."""
-    whole, own = (payment.amount, payment.currency) if payment else (0, "EUR")
-    return {"currency": currency or own, "value": whole if amount is None else amount}
+    """The payment's amount unless overridden, in minor units."""
+    payment_amount, payment_currency = (payment.amount, payment.currency) if payment else (0, "EUR")
+    return {"currency": currency or payment_currency, "value": payment_amount if amount is None else amount}
 
 
 def _reference(payment: AdyenPayment | None, override: str | None) -> str:
+    """The payment's merchant reference unless overridden."""
     return (payment.reference if payment and override is None else override) or ""
 
 
 def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:
     """A webhook of Adyen's other shape (`type`, `data`), whose HMAC is in a header: ach.notificationOfChange…"""
-    written = json.dumps(dict(body), ensure_ascii=False).encode()
-    state.outbox.put(Notice("adyen", str(body.get("type", "")), written, whole=True))
+    body_bytes = json.dumps(dict(body), ensure_ascii=False).encode()
+    state.outbox.put(Notice("adyen", str(body.get("type", "")), body_bytes, whole=True))
 
 
-def payment_made(state: SandboxState, payment: AdyenPayment, data: Mapping[str, str]) -> None:
-    notify(state, payment, "AUTHORISATION", reason="064899:4242:12/2034", data=data)
+def payment_made(state: SandboxState, payment: AdyenPayment, additional_fields: Mapping[str, str]) -> None:
+    notify(state, payment, "AUTHORISATION", reason="064899:4242:12/2034", data=additional_fields)
     if payment.captured:
         captured(state, payment, payment.captured_amount)
 
@@ -127,8 +131,8 @@ def captured(state: SandboxState, payment: AdyenPayment, amount: int | None = No
     notify(state, payment, "CAPTURE", psp_reference=new_psp_reference(), amount=payment.taken)
 
 
-def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND") -> None:
-    """Sends the outcome by `success`; nothing while that is None. `code` may be CANCEL_OR_REFUND."""
+def refund_ended(state: SandboxState, refund: AdyenRefund, event_code: str = "REFUND") -> None:
+    """Sends the outcome by `success`; nothing while that is None. `event_code` may be CANCEL_OR_REFUND."""
     if refund.success is None:
         return
     payment = state.payments[refund.payment]
@@ -137,42 +141,42 @@ def refund_ended(state: SandboxState, refund: AdyenRefund, code: str = "REFUND")
         refund.reached("REFUND", int(state.now()))
     else:
         refund.story.clear()
-    _notify_of_refund(state, refund, code, success=refund.success, reason=refund.outcome_reason, payment=payment)
+    _notify_of_refund(state, refund, event_code, success=refund.success, reason=refund.outcome_reason, payment=payment)
 
 
 def refund_reversed(
-    state: SandboxState, refund: AdyenRefund, code: str, reason: str | None, amount: int | None = None
+    state: SandboxState, refund: AdyenRefund, event_code: str, reason: str | None, amount: int | None = None
 ) -> None:
     """REFUND_FAILED or REFUNDED_REVERSED: the money, or `amount` of it, did not reach the customer."""
-    back = refund.amount if amount is None else amount
-    if refund.reversed_amount + back < refund.amount:
-        refund.reversed_amount += back
+    returned_amount = refund.amount if amount is None else amount
+    if refund.reversed_amount + returned_amount < refund.amount:
+        refund.reversed_amount += returned_amount
     else:
         refund.success, refund.outcome_reason = False, reason
-    refund.reached(code, int(state.now()), back)
+    refund.reached(event_code, int(state.now()), returned_amount)
     payment = state.payments[refund.payment]
-    _notify_of_refund(state, refund, code, success=True, reason=reason, payment=payment, amount=back)
+    _notify_of_refund(state, refund, event_code, success=True, reason=reason, payment=payment, amount=returned_amount)
 
 
 def _notify_of_refund(
     state: SandboxState,
     refund: AdyenRefund,
-    code: str,
+    event_code: str,
     *,
     success: bool,
     reason: str | None,
     payment: AdyenPayment,
     amount: int | None = None,
 ) -> None:
-    action = {"modification.action": "refund" if payment.captured else "cancel"}
+    action_fields = {"modification.action": "refund" if payment.captured else "cancel"}
     notify(
         state,
         payment,
-        code,
+        event_code,
         psp_reference=refund.id,
         reference=refund.reference,
         amount=refund.amount if amount is None else amount,
         success=success,
         reason=reason,
-        data=action if code == "CANCEL_OR_REFUND" else {},
+        data=action_fields if event_code == "CANCEL_OR_REFUND" else {},
     )

@@ -79,11 +79,11 @@ STORIES = {
 }
 
 
-def moves(kind: str) -> dict[str, int]:
+def moves(record_type: str) -> dict[str, int]:
     """Which sums a type moves; empty for an unknown type."""
     for ending in ENDINGS:
-        kind = kind.removesuffix(ending)
-    return MOVES.get(kind, {})
+        record_type = record_type.removesuffix(ending)
+    return MOVES.get(record_type, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +110,18 @@ class Entry:
 def entries(state: SandboxState) -> list[Entry]:
     """Every record of Adyen's payments, and the added lines, oldest first."""
     with state.lock:
-        collected = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
+        collected_entries = [entry for payment in state.payments.values() for entry in _of_payment(state, payment)]
         for refund in state.refunds.values():
             if isinstance(refund, AdyenRefund):
-                collected += _of_refund(state, refund)
-        collected += [_added(state, line) for line in state.report_lines]
-    return sorted(collected, key=lambda entry: entry.at)
+                collected_entries += _of_refund(state, refund)
+        collected_entries += [_added(state, line) for line in state.report_lines]
+    return sorted(collected_entries, key=lambda entry: entry.at)
 
 
 def add_line(
     state: SandboxState,
-    kind: str,
-    payment: str = "",
+    record_type: str,
+    payment_reference: str = "",
     amount: int | None = None,
     *,
     currency: str | None = None,
@@ -130,21 +130,22 @@ def add_line(
 ) -> None:
     """Adds a line of any type, for a payment of the sandbox or any other reference.
 
-    `side` is debit or credit; `modification` the reference of what was done; `cells` replaces cells by column.
+    `at` is the time of the line. `side` is debit or credit; `modification` the reference of what was done; `cells`
+    replaces cells by column.
     """
     with state.lock:
-        paid = state.payments.get(payment)
+        adyen_payment = state.payments.get(payment_reference)
         side = fields.get("side")
         if side not in (None, "debit", "credit"):
             raise ValueError(f"unknown side {side!r}: debit or credit")
         state.report_lines.append(
             ReportLine(
-                type=kind,
-                psp_reference=payment,
-                amount=(paid.amount if paid else 0) if amount is None else amount,
-                currency=currency or (paid.currency if paid else "EUR"),
+                type=record_type,
+                psp_reference=payment_reference,
+                amount=(adyen_payment.amount if adyen_payment else 0) if amount is None else amount,
+                currency=currency or (adyen_payment.currency if adyen_payment else "EUR"),
                 at=int(state.now()) if at is None else at,
-                **{"reference": (paid.reference if paid else None) or ""} | fields,
+                **{"reference": (adyen_payment.reference if adyen_payment else None) or ""} | fields,
             )
         )
 
@@ -168,33 +169,41 @@ def _added(state: SandboxState, line: ReportLine) -> Entry:
 
 
 def _of_payment(state: SandboxState, payment: AdyenPayment) -> Iterator[Entry]:
-    identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
-    failed = sum(amount for code, _, amount in payment.story if code == "CAPTURE_FAILED")
-    for step, amount in _steps(payment, failed):
-        yield Entry(step, payment.created, *identity, amount, payment.currency, method=payment.method)
-    for code, at, amount in payment.story:
-        if code in STORIES:
-            yield Entry(STORIES[code], at, *identity, amount, payment.currency, method=payment.method)
+    payment_identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    failed_amount = sum(amount for event_code, _, amount in payment.story if event_code == "CAPTURE_FAILED")
+    for record_type, amount in _steps(payment, failed_amount):
+        yield Entry(record_type, payment.created, *payment_identity, amount, payment.currency, method=payment.method)
+    for event_code, at, amount in payment.story:
+        if event_code in STORIES:
+            yield Entry(STORIES[event_code], at, *payment_identity, amount, payment.currency, method=payment.method)
     for dispute in state.adyen_disputes.naming(payment.psp_reference):
-        for code, at, amount in dispute.story:
-            if code in DISPUTES:
-                yield Entry(DISPUTES[code], at, *identity, amount, dispute.currency, dispute.id, method=payment.method)
+        for event_code, at, amount in dispute.story:
+            if event_code in DISPUTES:
+                yield Entry(
+                    DISPUTES[event_code],
+                    at,
+                    *payment_identity,
+                    amount,
+                    dispute.currency,
+                    dispute.id,
+                    method=payment.method,
+                )
 
 
-def _steps(payment: AdyenPayment, failed: int) -> list[tuple[str, int]]:
+def _steps(payment: AdyenPayment, failed_amount: int) -> list[tuple[str, int]]:
     """A capture that failed later was sent too."""
     steps = [("Received", payment.amount), ("Authorised", payment.amount)]
-    if payment.captured or failed:
-        steps.append(("SentForSettle", payment.taken or failed))
+    if payment.captured or failed_amount:
+        steps.append(("SentForSettle", payment.taken or failed_amount))
     return [*steps, ("Settled", payment.taken)] if payment.captured else steps
 
 
 def _of_refund(state: SandboxState, refund: AdyenRefund) -> Iterator[Entry]:
     payment = state.payments[refund.payment]
-    identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
-    own = (refund.currency, refund.id, refund.reference or "")
-    for step, at, amount in refund_steps(refund):
-        yield Entry(step, at, *identity, amount, *own, method=payment.method)
+    payment_identity = (merchant_of(state, payment), payment.psp_reference, payment.reference or "")
+    refund_identity = (refund.currency, refund.id, refund.reference or "")
+    for record_type, at, amount in refund_steps(refund):
+        yield Entry(record_type, at, *payment_identity, amount, *refund_identity, method=payment.method)
 
 
 def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
@@ -205,11 +214,11 @@ def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
     if refund.success is None:
         return [("SentForRefund", refund.created, refund.amount)]
     steps: list[tuple[str, int, int]] = []
-    for code, at, amount in refund.story:
-        if code == "REFUND":
-            again = any(step[0] == "RefundFailed" for step in steps)
-            steps += [("SentForRefund", at if again else refund.created, amount), ("Refunded", at, amount)]
-        elif code == "REFUND_FAILED":
+    for event_code, at, amount in refund.story:
+        if event_code == "REFUND":
+            is_sent_again = any(step[0] == "RefundFailed" for step in steps)
+            steps += [("SentForRefund", at if is_sent_again else refund.created, amount), ("Refunded", at, amount)]
+        elif event_code == "REFUND_FAILED":
             steps = [*(step for step in steps if step[0] != "Refunded"), ("RefundFailed", at, amount)]
         else:
             steps.append(("RefundedReversed", at, amount))
@@ -217,19 +226,19 @@ def refund_steps(refund: AdyenRefund) -> list[tuple[str, int, int]]:
 
 
 def report(
-    kind: Kind, selection: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
+    report_kind: Kind, selected_entries: Iterable[Entry], zone: ZoneInfo = ZONE, *, without: Collection[str] = ()
 ) -> Iterator[str]:
     """The lines of the file; each says the zone of its time (CET or CEST, PST or PDT, by its date).
 
     `without` leaves columns out, as an account may have set it: Modification Psp Reference is optional.
     """
-    columns = [column for column in COLUMNS[kind] if column not in without]
+    columns = [column for column in COLUMNS[report_kind] if column not in without]
     yield _line(columns)
-    for entry in selection:
-        row = _accounting(entry, zone) if kind == "payment-accounting" else _settlement(entry, zone)
-        if row:
-            row |= entry.cells
-            yield _line([row.get(column, "") for column in columns])
+    for entry in selected_entries:
+        cell_of_column = _accounting(entry, zone) if report_kind == "payment-accounting" else _settlement(entry, zone)
+        if cell_of_column:
+            cell_of_column |= entry.cells
+            yield _line([cell_of_column.get(column, "") for column in columns])
 
 
 def _line(cells: list[str]) -> str:
@@ -238,16 +247,16 @@ def _line(cells: list[str]) -> str:
     return buffer.getvalue()
 
 
-def _shared(entry: Entry, zone: ZoneInfo, date: str) -> dict[str, str]:
-    when = datetime.fromtimestamp(entry.at, zone)
+def _shared(entry: Entry, zone: ZoneInfo, date_column: str) -> dict[str, str]:
+    booked_at = datetime.fromtimestamp(entry.at, zone)
     return {
         "Company Account": COMPANY,
         "Merchant Account": entry.merchant,
         "Psp Reference": entry.psp_reference,
         "Merchant Reference": entry.reference,
         "Payment Method": entry.method,
-        date: when.strftime("%Y-%m-%d %H:%M:%S"),
-        "TimeZone": when.tzname() or "",
+        date_column: booked_at.strftime("%Y-%m-%d %H:%M:%S"),
+        "TimeZone": booked_at.tzname() or "",
         "Payment Method Variant": "visacredit",
         "Modification Merchant Reference": entry.modification_reference,
     }
@@ -255,28 +264,28 @@ def _shared(entry: Entry, zone: ZoneInfo, date: str) -> dict[str, str]:
 
 def _accounting(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
     amount = to_major("adyen", entry.amount, entry.currency)
-    signs = moves(entry.type) | ({"Payable (SC)": 1 if entry.side == "credit" else -1} if entry.side else {})
-    moved = {column: amount if sign > 0 else f"-{amount}" for column, sign in signs.items()}
-    settled = "Payable (SC)" in moved
+    sign_of_column = moves(entry.type) | ({"Payable (SC)": 1 if entry.side == "credit" else -1} if entry.side else {})
+    amount_of_column = {column: amount if sign > 0 else f"-{amount}" for column, sign in sign_of_column.items()}
+    is_payable = "Payable (SC)" in amount_of_column
     return {
         **_shared(entry, zone, "Booking Date"),
         "Main Currency": entry.currency,
         "Main Amount": amount,
         "Record Type": entry.type,
         "Payment Currency": entry.currency,
-        "Settlement Currency": entry.currency if settled else "",
+        "Settlement Currency": entry.currency if is_payable else "",
         "Modification Psp Reference": entry.modification,
-        **moved,
+        **amount_of_column,
     }
 
 
 def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
     """Only records that move the balance, by their type or by the given column."""
-    payable = moves(entry.type).get("Payable (SC)")
-    if payable is None and entry.side is None and not entry.cells:
+    payable_sign = moves(entry.type).get("Payable (SC)")
+    if payable_sign is None and entry.side is None and not entry.cells:
         return {}
     amount = to_major("adyen", entry.amount, entry.currency)
-    side = entry.side.capitalize() if entry.side else ("Credit" if (payable or 0) > 0 else "Debit")
+    side = entry.side.capitalize() if entry.side else ("Credit" if (payable_sign or 0) > 0 else "Debit")
     return {
         **_shared(entry, zone, "Creation Date"),
         "Type": entry.type,
@@ -290,29 +299,31 @@ def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
     }
 
 
-def write_report(path: Path, kind: Kind, rows: int, *, merchant: str = MERCHANT, first: Iterable[Entry] = ()) -> None:
-    """A report of `rows` rows: `first`, then refunds of unknown payments."""
+def write_report(
+    path: Path, report_kind: Kind, rows: int, *, merchant: str = MERCHANT, first_entries: Iterable[Entry] = ()
+) -> None:
+    """A report of `rows` rows: `first_entries`, then refunds of unknown payments."""
     with path.open("w", encoding="utf-8", newline="") as file:
-        for line in islice(report(kind, _endless(first, merchant)), rows + 1):
+        for line in islice(report(report_kind, _endless(first_entries, merchant)), rows + 1):
             file.write(line)
 
 
-def _endless(first: Iterable[Entry], merchant: str) -> Iterator[Entry]:
-    yield from first
-    drawn = random.Random(0)  # noqa: S311
+def _endless(first_entries: Iterable[Entry], merchant: str) -> Iterator[Entry]:
+    yield from first_entries
+    random_source = random.Random(0)  # noqa: S311
     moment = 1_790_000_000
     while True:
-        moment += drawn.randint(1, 90)
-        currency = drawn.choice(["EUR", "EUR", "SEK", "USD", "JPY", "ISK"])
-        payment, refund = (f"{drawn.getrandbits(80):020X}"[:16] for _ in range(2))
+        moment += random_source.randint(1, 90)
+        currency = random_source.choice(["EUR", "EUR", "SEK", "USD", "JPY", "ISK"])
+        payment_reference, refund_reference = (f"{random_source.getrandbits(80):020X}"[:16] for _ in range(2))
         yield Entry(
             type="Refunded",
             at=moment,
             merchant=merchant,
-            psp_reference=payment,
-            reference=f"ORDER-{drawn.randrange(10**9)}",
-            amount=drawn.randint(100, 100_000),
+            psp_reference=payment_reference,
+            reference=f"ORDER-{random_source.randrange(10**9)}",
+            amount=random_source.randint(100, 100_000),
             currency=currency,
-            modification=refund,
-            modification_reference=f"rf_{drawn.randrange(10**12)}",
+            modification=refund_reference,
+            modification_reference=f"rf_{random_source.randrange(10**12)}",
         )

@@ -47,36 +47,36 @@ def reference(name: str, value: Any) -> None:
         raise Invalid(f"Field '{name}' takes up to {REFERENCE_LENGTH} characters")
 
 
-def one_of(allowed: frozenset[str] | tuple[str, ...], *, nullable: bool = False) -> Check:
+def one_of(allowed_words: frozenset[str] | tuple[str, ...], *, nullable: bool = False) -> Check:
     def check(name: str, value: Any) -> None:
-        if not (nullable and value is None) and value not in allowed:
-            raise Invalid(f"Field '{name}' must be one of {', '.join(sorted(allowed))}")
+        if not (nullable and value is None) and value not in allowed_words:
+            raise Invalid(f"Field '{name}' must be one of {', '.join(sorted(allowed_words))}")
 
     return check
 
 
-def hash_of(fields: dict[str, Check], required: tuple[str, ...] = ()) -> Check:
+def hash_of(check_of_field: dict[str, Check], required_fields: tuple[str, ...] = ()) -> Check:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, dict):
             raise Invalid(f"Field '{name}' must be an object")
-        unknown = sorted(set(value) - set(fields))
-        if unknown:
-            raise Invalid(f"Structure of {name} contains the following unknown fields: {unknown}")
-        for field in required:
+        unknown_fields = sorted(set(value) - set(check_of_field))
+        if unknown_fields:
+            raise Invalid(f"Structure of {name} contains the following unknown fields: {unknown_fields}")
+        for field in required_fields:
             if field not in value:
                 raise Invalid(f"Required field '{field}' is not provided", "100" if field == "amount" else "702")
         for field, member in value.items():
-            fields[field](field, member)
+            check_of_field[field](field, member)
 
     return check
 
 
-def list_of(item: Check) -> Check:
+def list_of(check_element: Check) -> Check:
     def check(name: str, value: Any) -> None:
         if not isinstance(value, list):
             raise Invalid(f"Field '{name}' must be an array")
         for element in value:
-            item(name, element)
+            check_element(name, element)
 
     return check
 

@@ -15,23 +15,23 @@ def end(state: SandboxState, approval_id: str, status: str) -> ApprovalRequest:
     ValueError where it ended before.
     """
     with state.lock:
-        request = state.approvals[approval_id]
-        if request.status != "requires_review":
-            raise ValueError(f"{approval_id} is {request.status} already")
+        approval = state.approvals[approval_id]
+        if approval.status != "requires_review":
+            raise ValueError(f"{approval_id} is {approval.status} already")
         if status not in ("approved", *ENDS):
             raise ValueError(f"unknown end {status!r}: one of approved, {', '.join(ENDS)}")
-        request.status, request.reviewed_at = status, int(state.now())
-        emit_step(state, request, status)
+        approval.status, approval.reviewed_at = status, int(state.now())
+        emit_step(state, approval, status)
         if status == "approved":
-            _carry_out(state, request)
-            emit_step(state, request, request.status)
-        return request
+            _carry_out(state, approval)
+            emit_step(state, approval, approval.status)
+        return approval
 
 
-def _carry_out(state: SandboxState, request: ApprovalRequest) -> None:
+def _carry_out(state: SandboxState, approval: ApprovalRequest) -> None:
     try:
-        refund = make_refund(state, request.params, None, None)
+        refund = make_refund(state, approval.params, None, None)
     except Refusal:
-        request.status = "failed"
+        approval.status = "failed"
     else:
-        request.status, request.refund = "succeeded", refund.id
+        approval.status, approval.refund = "succeeded", refund.id

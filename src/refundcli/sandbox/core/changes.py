@@ -22,39 +22,40 @@ def make_payment(state: SandboxState, body: Mapping[str, Any]) -> PaymentIds:
     """
     options = dict(body)
     provider = options.pop("provider", "stripe")
-    disputed, dispute_amount = options.pop("dispute", None), options.pop("dispute_amount", None)
-    refunded = options.pop("refunded", 0)
+    dispute_status, dispute_amount = options.pop("dispute", None), options.pop("dispute_amount", None)
+    refunded_amount = options.pop("refunded", 0)
     with state.lock:
         payment = _add(state, provider, options)
-        if disputed:
-            dispute(state, payment.reference, disputed, dispute_amount)
-        if refunded:
-            dashboard_refund(state, payment.reference, refunded)
+        if dispute_status:
+            dispute(state, payment.reference, dispute_status, dispute_amount)
+        if refunded_amount:
+            dashboard_refund(state, payment.reference, refunded_amount)
         return payment
 
 
 def _add(state: SandboxState, provider: str, options: dict[str, Any]) -> PaymentIds:
+    """A new payment; `options` are its fields, as `make_payment` reads them."""
     reference = options.pop("reference", None)
     if provider == "adyen":
         merchant_reference = options.pop("merchant_reference", None)
-        added = state.add_adyen_payment(
+        payment_ids = state.add_adyen_payment(
             psp_reference=options.pop("psp_reference", reference), reference=merchant_reference, **options
         )
-        payment = state.payments[added.reference]
+        payment = state.payments[payment_ids.reference]
         adyen_events.payment_made(state, payment, effects.split_data(payment))
-        return added
+        return payment_ids
     if provider != "stripe":
         raise ValueError(f"unknown provider {provider!r}: stripe or adyen")
     if reference:
         options["payment_intent" if reference.startswith("pi_") else "charge"] = reference
-    captured, becomes = options.pop("captured_amount", None), options.pop("status", None)
+    captured_amount, payment_status = options.pop("captured_amount", None), options.pop("status", None)
     _connect(options)
-    added = state.add_stripe_payment(**options)
-    if captured is not None:
-        payments.release(state, state.find_charge(added.reference), captured)
-    if becomes is not None:
-        payments.becomes(state, state.find_charge(added.reference), becomes)
-    return added
+    payment_ids = state.add_stripe_payment(**options)
+    if captured_amount is not None:
+        payments.release(state, state.find_charge(payment_ids.reference), captured_amount)
+    if payment_status is not None:
+        payments.becomes(state, state.find_charge(payment_ids.reference), payment_status)
+    return payment_ids
 
 
 # Fields of a payment for a connected account, on the charge and on its intent.
@@ -62,12 +63,13 @@ CONNECT = ("transfer_data", "application_fee_amount", "on_behalf_of")
 
 
 def _connect(options: dict[str, Any]) -> None:
-    connect = {name: options.pop(name) for name in CONNECT if name in options}
+    """Moves the fields for a connected account from a payment's options to its charge and its intent."""
+    connect_fields = {name: options.pop(name) for name in CONNECT if name in options}
     # An intent omits an unset amount.
-    data = {name: value for name, value in (connect.get("transfer_data") or {}).items() if value is not None}
-    own = connect | ({"transfer_data": data} if data else {})
-    options["fields"] = connect | dict(options.get("fields") or {})
-    options["intent_fields"] = own | dict(options.get("intent_fields") or {})
+    transfer = {name: value for name, value in (connect_fields.get("transfer_data") or {}).items() if value is not None}
+    intent_connect_fields = connect_fields | ({"transfer_data": transfer} if transfer else {})
+    options["fields"] = connect_fields | dict(options.get("fields") or {})
+    options["intent_fields"] = intent_connect_fields | dict(options.get("intent_fields") or {})
 
 
 def capture(state: SandboxState, reference: str, amount: int | None = None) -> None:
@@ -92,22 +94,29 @@ def dispute(
 ) -> str:
     """Opens or moves a dispute of a payment and sends the provider's events; returns its id.
 
-    `dispute` names which of several, `new` opens one more. Stripe: `reinstated` is what a lost one gives back;
+    `dispute` is the id of one of several, `new` opens one more. Stripe: `reinstated` is what a lost one gives back;
     other fields (reason, is_charge_refundable, …) are set on the object. An Adyen one answers with the payment
     where the payment has one dispute that nobody named.
     """
     status = DISPUTE_WORDS.get(status, status)
     with state.lock:
         if reference in state.payments:
-            before = {entry.id: entry.status for entry in state.adyen_disputes.naming(reference)}
+            old_status_of_dispute = {
+                known_dispute.id: known_dispute.status for known_dispute in state.adyen_disputes.naming(reference)
+            }
             dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
-            disputes.moved(state, state.adyen_disputes[dispute_id], before.get(dispute_id))
+            disputes.moved(state, state.adyen_disputes[dispute_id], old_status_of_dispute.get(dispute_id))
             return dispute_id if new or dispute else reference
-        before = {entry.id: entry.status for entry in state.disputes_of(state.find_charge(reference).id)}
+        old_status_of_dispute = {
+            known_dispute.id: known_dispute.status
+            for known_dispute in state.disputes_of(state.find_charge(reference).id)
+        }
         dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
         if fields:
             patch.patch(state, dispute_id, fields, event=False)
-        stripe_events.dispute_moved(state, state.disputes[dispute_id], before.get(dispute_id), reinstated)
+        stripe_events.dispute_moved(
+            state, state.disputes[dispute_id], old_status_of_dispute.get(dispute_id), reinstated
+        )
         return dispute_id
 
 
@@ -163,31 +172,31 @@ def settle(state: SandboxState, refund_id: str, outcome: Mapping[str, Any]) -> N
 
 def _settle_adyen(state: SandboxState, refund: AdyenRefund, outcome: Mapping[str, Any]) -> None:
     refund.ending = None
-    event, reason = outcome.get("event"), outcome.get("reason")
-    if event is None:
+    event_code, reason = outcome.get("event"), outcome.get("reason")
+    if event_code is None:
         refund.success, refund.outcome_reason = outcome["success"], reason
         adyen_events.refund_ended(state, refund)
-    elif event in adyen_events.LATER:
-        adyen_events.refund_reversed(state, refund, event, reason, outcome.get("amount"))
+    elif event_code in adyen_events.LATER:
+        adyen_events.refund_reversed(state, refund, event_code, reason, outcome.get("amount"))
     else:
-        raise ValueError(f"unknown event {event!r}: one of {', '.join(sorted(adyen_events.LATER))}")
+        raise ValueError(f"unknown event {event_code!r}: one of {', '.join(sorted(adyen_events.LATER))}")
 
 
 def advance(state: SandboxState, seconds: float) -> None:
     """Advances the clock and ends the refunds planned to end by then."""
     with state.lock:
         state.advance(seconds)
-        planned = [(refund.ending, refund) for refund in state.refunds.values() if refund.ending is not None]
-        for ending, refund in sorted(planned, key=lambda planned_refund: planned_refund[0].at):
+        planned_endings = [(refund.ending, refund) for refund in state.refunds.values() if refund.ending is not None]
+        for ending, refund in sorted(planned_endings, key=lambda planned_refund: planned_refund[0].at):
             if ending.at <= state.now():
                 _end(state, refund, ending)
 
 
 def _end(state: SandboxState, refund: Refund, ending: Ending) -> None:
-    succeeded = ending.outcome == "succeeded"
+    has_succeeded = ending.outcome == "succeeded"
     if isinstance(refund, StripeRefund):
-        why = (ending.reason or "expired_or_canceled_card") if ending.outcome == "failed" else None
-        settle(state, refund.id, {"status": ending.outcome, "failure_reason": why})
+        failure_reason = (ending.reason or "expired_or_canceled_card") if ending.outcome == "failed" else None
+        settle(state, refund.id, {"status": ending.outcome, "failure_reason": failure_reason})
     else:
-        why = None if succeeded else ending.reason or "Refused"
-        _settle_adyen(state, refund, {"success": succeeded, "reason": why})
+        failure_reason = None if has_succeeded else ending.reason or "Refused"
+        _settle_adyen(state, refund, {"success": has_succeeded, "reason": failure_reason})

@@ -25,19 +25,24 @@ PROVIDERS = ("stripe", "adyen")
 
 
 def routes(state: SandboxState) -> list[Route]:
-    posts = {**_making(state), **_sending(state), **_moving(state)}
-    actions = [Route(f"/_sandbox/{path}", _posting(work), methods=["POST"]) for path, work in posts.items()]
-    named = {
-        "refunds": lambda own, body: _settled(state, own, body),
-        "payments": lambda own, body: _payment_becomes(state, own, body["status"]),
-        "credit_notes": lambda own, body: _end_credit_note(state, own, body["status"]),
-        "approvals": lambda own, body: asdict(approvals.end(state, own, body["status"])),
-        "stripe/objects": lambda own, body: _patched(state, own, body),
+    action_of_path = {**_making(state), **_sending(state), **_moving(state)}
+    action_routes = [
+        Route(f"/_sandbox/{path}", _posting(action), methods=["POST"]) for path, action in action_of_path.items()
+    ]
+    object_action_of_path = {
+        "refunds": lambda object_id, body: _settled(state, object_id, body),
+        "payments": lambda object_id, body: _payment_becomes(state, object_id, body["status"]),
+        "credit_notes": lambda object_id, body: _end_credit_note(state, object_id, body["status"]),
+        "approvals": lambda object_id, body: asdict(approvals.end(state, object_id, body["status"])),
+        "stripe/objects": lambda object_id, body: _patched(state, object_id, body),
     }
-    by_id = [Route(f"/_sandbox/{path}/{{id}}", _posting_to(work), methods=["POST"]) for path, work in named.items()]
+    object_routes = [
+        Route(f"/_sandbox/{path}/{{id}}", _posting_to(action), methods=["POST"])
+        for path, action in object_action_of_path.items()
+    ]
     return [
-        *actions,
-        *by_id,
+        *action_routes,
+        *object_routes,
         *_reading(state),
         Route("/_sandbox/deliver", _delivering(state), methods=["POST"]),
         Route("/_sandbox/deliveries", _deliveries(state), methods=["GET"]),
@@ -98,8 +103,8 @@ def _sending(state: SandboxState) -> dict[str, Callable[[Any], Any]]:
     def adyen_dispute(body: Any) -> Any:
         options = dict(body)
         codes = options.pop("codes")
-        life = codes if isinstance(codes, str) else tuple(codes)
-        return {"id": adyen_disputes.live(state, options.pop("payment"), life, **options)}
+        codes_or_life = codes if isinstance(codes, str) else tuple(codes)
+        return {"id": adyen_disputes.live(state, options.pop("payment"), codes_or_life, **options)}
 
     def stripe_event(body: Any) -> Any:
         options = dict(body)
@@ -210,9 +215,9 @@ def _reading(state: SandboxState) -> list[Route]:
     ]
 
 
-def _posting_to(work: Callable[[str, Any], Any]) -> Callable[[Request], Any]:
+def _posting_to(action: Callable[[str, Any], Any]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        return await _answered(request, lambda body: work(request.path_params["id"], body))
+        return await _answered(request, lambda body: action(request.path_params["id"], body))
 
     return endpoint
 
@@ -229,23 +234,25 @@ def _delivering(state: SandboxState) -> Callable[[Request], Any]:
 
 def _deliveries(state: SandboxState) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        provider, drain = request.query_params.get("provider"), request.query_params.get("drain") == "true"
+        provider, must_empty_queue = request.query_params.get("provider"), request.query_params.get("drain") == "true"
         if provider not in PROVIDERS:
             return JSONResponse({"error": "provider is stripe or adyen"}, 400)
-        attempts = webhooks.deliveries(state, "stripe" if provider == "stripe" else "adyen", drain=drain)
-        return JSONResponse([asdict(attempt) for attempt in attempts])
+        queued_deliveries = webhooks.deliveries(
+            state, "stripe" if provider == "stripe" else "adyen", drain=must_empty_queue
+        )
+        return JSONResponse([asdict(delivery) for delivery in queued_deliveries])
 
     return endpoint
 
 
-def _report(state: SandboxState, kind: reports.Kind) -> Callable[[Request], Any]:
+def _report(state: SandboxState, report_kind: reports.Kind) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         query = request.query_params
         try:
             zone = ZoneInfo(query["zone"]) if "zone" in query else events.ZONE
         except (ValueError, ZoneInfoNotFoundError):
             return JSONResponse({"error": "zone is one such as America/Los_Angeles"}, 400)
-        lines = reports.report(kind, reports.entries(state), zone, without=query.getlist("without"))
+        lines = reports.report(report_kind, reports.entries(state), zone, without=query.getlist("without"))
         return StreamingResponse(_chunks(lines), media_type="text/csv; charset=utf-8")
 
     return endpoint
@@ -256,20 +263,20 @@ async def _chunks(lines: Iterator[str]) -> AsyncIterator[str]:
         yield chunk
 
 
-def _posting(work: Callable[[Any], Any]) -> Callable[[Request], Any]:
+def _posting(action: Callable[[Any], Any]) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
-        return await _answered(request, work)
+        return await _answered(request, action)
 
     return endpoint
 
 
-async def _answered(request: Request, work: Callable[[Any], Any]) -> Response:
-    return _worked(await request.body(), work)
+async def _answered(request: Request, action: Callable[[Any], Any]) -> Response:
+    return _worked(await request.body(), action)
 
 
-def _worked(body: bytes, work: Callable[[Any], Any]) -> Response:
+def _worked(body: bytes, action: Callable[[Any], Any]) -> Response:
     try:
-        return JSONResponse(work(json.loads(body)))
+        return JSONResponse(action(json.loads(body)))
     except (ValueError, TypeError, KeyError, AttributeError) as problem:
         return JSONResponse({"error": f"{type(problem).__name__}: {problem}"}, 400)
 

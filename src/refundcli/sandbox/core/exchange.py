@@ -88,118 +88,121 @@ class Truncated(Response):
     """A response cut off in the middle of its JSON."""
 
     def __init__(self, body: Any, headers: Mapping[str, str]) -> None:
-        text = json.dumps(body)
-        super().__init__(text[: len(text) // 2], 200, dict(headers), "application/json")
+        body_text = json.dumps(body)
+        super().__init__(body_text[: len(body_text) // 2], 200, dict(headers), "application/json")
 
 
-async def exchange(state: SandboxState, wire: Wire, call: Call, plan: Plan) -> Response:
-    entry = state.log(_log_entry(state, wire, call))
+async def exchange(state: SandboxState, vendor: Wire, call: Call, plan: Plan) -> Response:
+    """The response to a call, which is logged; `plan` checks it and returns what carries it out."""
+    log_entry = state.log(_log_entry(state, vendor, call))
     fault: Fault | None = None
     try:
-        wire.authenticate(call)
+        vendor.authenticate(call)
         with state.lock:
             if call.key is not None:
-                state.keys.record(_key_name(wire, call, call.key), call.path, call.params, now=state.now())
-            fault = state.faults.take(wire.provider, call.kind, call.payments)
-        entry.fault = fault.behaviour if fault else None
+                state.keys.record(_key_name(vendor, call, call.key), call.path, call.params, now=state.now())
+            fault = state.faults.take(vendor.provider, call.kind, call.payments)
+        log_entry.fault = fault.behaviour if fault else None
         await _pause(fault.delay_before_ms if fault else 0)
         if fault is not None and fault.behaviour in BEFORE:
-            return _refused_before(wire, call, fault, entry)
-        answer = await _carry_out(state, wire, call, plan, fault, entry)
+            return _refused_before(vendor, call, fault, log_entry)
+        answer = await _carry_out(state, vendor, call, plan, fault, log_entry)
     except Refusal as refusal:
         answer = refusal.answer
-    return _send_back(wire, call, answer, fault, entry)
+    return _send_back(vendor, call, answer, fault, log_entry)
 
 
-def _key_name(wire: Wire, call: Call, key: str) -> KeyName:
-    return KeyName(wire.provider, wire.account(call), key)
+def _key_name(vendor: Wire, call: Call, key: str) -> KeyName:
+    return KeyName(vendor.provider, vendor.account(call), key)
 
 
-def _refused_before(wire: Wire, call: Call, fault: Fault, entry: LoggedRequest) -> Response:
+def _refused_before(vendor: Wire, call: Call, fault: Fault, log_entry: LoggedRequest) -> Response:
     if fault.behaviour == "drop_before":
         return HangUp()
-    return _response(wire, call, wire.early(fault), entry)
+    return _response(vendor, call, vendor.early(fault), log_entry)
 
 
 async def _carry_out(
-    state: SandboxState, wire: Wire, call: Call, plan: Plan, fault: Fault | None, entry: LoggedRequest
+    state: SandboxState, vendor: Wire, call: Call, plan: Plan, fault: Fault | None, log_entry: LoggedRequest
 ) -> Answer:
     with state.lock:
         operation = plan(state, call, fault)
     if call.key is None:
-        answer = _execute(state, wire, operation, fault)
+        answer = _execute(state, vendor, operation, fault)
         await _pause(fault.delay_ms if fault else 0)
         return answer
-    name = _key_name(wire, call, call.key)
+    key_name = _key_name(vendor, call, call.key)
     try:
         with state.lock:
-            stored = state.keys.begin(name, call.fingerprint, now=state.now(), lifetime=wire.key_lifetime)
+            stored_answer = state.keys.begin(
+                key_name, call.fingerprint, now=state.now(), lifetime_seconds=vendor.key_lifetime
+            )
     except KeyInUse:
-        return wire.key_in_use(call)
+        return vendor.key_in_use(call)
     except KeyUsedOtherwise:
-        return wire.key_used_otherwise(call)
-    if stored is not None:
-        entry.replayed = True
-        return wire.replayed(stored)
-    return await _execute_once(state, wire, name, operation, fault)
+        return vendor.key_used_otherwise(call)
+    if stored_answer is not None:
+        log_entry.replayed = True
+        return vendor.replayed(stored_answer)
+    return await _execute_once(state, vendor, key_name, operation, fault)
 
 
 async def _execute_once(
-    state: SandboxState, wire: Wire, name: KeyName, operation: Operation, fault: Fault | None
+    state: SandboxState, vendor: Wire, key_name: KeyName, operation: Operation, fault: Fault | None
 ) -> Answer:
     """The key is in use until the response is ready, delays included."""
-    truth: Answer | None = None
+    real_answer: Answer | None = None
     try:
-        truth = _execute(state, wire, operation, fault)
+        real_answer = _execute(state, vendor, operation, fault)
         await _pause(fault.delay_ms if fault else 0)
     finally:
         with state.lock:
-            if truth is None:
-                state.keys.forget(name)
+            if real_answer is None:
+                state.keys.forget(key_name)
             else:
-                state.keys.finish(name, truth)
-    return truth
+                state.keys.finish(key_name, real_answer)
+    return real_answer
 
 
-def _execute(state: SandboxState, wire: Wire, operation: Operation, fault: Fault | None) -> Answer:
+def _execute(state: SandboxState, vendor: Wire, operation: Operation, fault: Fault | None) -> Answer:
     if fault is not None and fault.behaviour == "500_stuck":
-        return wire.server_error()
+        return vendor.server_error()
     with state.lock:
         try:
             answer = operation()
         except Refusal as refusal:
             answer = refusal.answer
-    if fault is not None and fault.behaviour == "500_after" and wire.stores_failures:
-        return wire.server_error()
+    if fault is not None and fault.behaviour == "500_after" and vendor.stores_failures:
+        return vendor.server_error()
     return answer
 
 
-def _send_back(wire: Wire, call: Call, answer: Answer, fault: Fault | None, entry: LoggedRequest) -> Response:
+def _send_back(vendor: Wire, call: Call, answer: Answer, fault: Fault | None, log_entry: LoggedRequest) -> Response:
     behaviour = fault.behaviour if fault else ""
     if behaviour == "drop_after":
         return HangUp()
-    if behaviour in STORED_500 and not entry.replayed:
-        return _response(wire, call, wire.server_error(), entry)
+    if behaviour in STORED_500 and not log_entry.replayed:
+        return _response(vendor, call, vendor.server_error(), log_entry)
     if answer.status >= 300:
-        return _response(wire, call, answer, entry)
+        return _response(vendor, call, answer, log_entry)
     if behaviour == "malformed":
-        entry.status = 200
-        return Truncated(answer.body, wire.headers(call))
+        log_entry.status = 200
+        return Truncated(answer.body, vendor.headers(call))
     if behaviour == "empty_object":
-        return _response(wire, call, replace(answer, status=200, body={}), entry)
+        return _response(vendor, call, replace(answer, status=200, body={}), log_entry)
     if behaviour.startswith("wrong_"):
-        return _response(wire, call, wire.spoil(answer, behaviour), entry)
-    return _response(wire, call, answer, entry)
+        return _response(vendor, call, vendor.spoil(answer, behaviour), log_entry)
+    return _response(vendor, call, answer, log_entry)
 
 
-def _response(wire: Wire, call: Call, answer: Answer, entry: LoggedRequest) -> Response:
-    entry.status = answer.status
-    return JSONResponse(answer.body, answer.status, {**wire.headers(call), **answer.headers})
+def _response(vendor: Wire, call: Call, answer: Answer, log_entry: LoggedRequest) -> Response:
+    log_entry.status = answer.status
+    return JSONResponse(answer.body, answer.status, {**vendor.headers(call), **answer.headers})
 
 
-def _log_entry(state: SandboxState, wire: Wire, call: Call) -> LoggedRequest:
+def _log_entry(state: SandboxState, vendor: Wire, call: Call) -> LoggedRequest:
     headers = {name: call.headers[name] for name in LOGGED_HEADERS if name in call.headers}
-    return LoggedRequest(wire.provider, call.method, call.path, call.params, headers, state.now())
+    return LoggedRequest(vendor.provider, call.method, call.path, call.params, headers, state.now())
 
 
 async def _pause(milliseconds: int) -> None:

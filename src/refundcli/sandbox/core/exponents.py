@@ -23,9 +23,9 @@ STRIPE_STEPS = {"ISK": 100, "UGX": 100} | dict.fromkeys(ISO_THREE, 10)
 
 def exponent(provider: Provider, currency: str) -> int:
     """The number of decimals in the vendor's minor unit."""
-    code = currency.upper()
+    currency_code = currency.upper()
     overrides = STRIPE_OVERRIDES if provider == "stripe" else ADYEN_OVERRIDES
-    return overrides.get(code, _iso_exponent(code))
+    return overrides.get(currency_code, _iso_exponent(currency_code))
 
 
 def step(provider: Provider, currency: str) -> int:
@@ -36,24 +36,24 @@ def step(provider: Provider, currency: str) -> int:
 def to_minor(provider: Provider, amount: str, currency: str) -> int:
     """Major units with a point, as the vendor's integer; ValueError where it cannot be exact."""
     try:
-        scaled = Decimal(amount.strip()).scaleb(exponent(provider, currency))
+        scaled_amount = Decimal(amount.strip()).scaleb(exponent(provider, currency))
     except InvalidOperation:
         raise ValueError(f"{amount!r} is not an amount") from None
-    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+    if not scaled_amount.is_finite() or scaled_amount != scaled_amount.to_integral_value():
         raise ValueError(f"{amount} {currency} has more decimals than {provider} counts")
-    minor = int(scaled)
-    if minor % step(provider, currency):
+    minor_units = int(scaled_amount)
+    if minor_units % step(provider, currency):
         raise ValueError(f"{amount} {currency} is finer than {provider} takes")
-    return minor
+    return minor_units
 
 
-def to_major(provider: Provider, minor: int, currency: str) -> str:
-    return format(Decimal(minor).scaleb(-exponent(provider, currency)), "f")
+def to_major(provider: Provider, minor_units: int, currency: str) -> str:
+    return format(Decimal(minor_units).scaleb(-exponent(provider, currency)), "f")
 
 
-def _iso_exponent(code: str) -> int:
-    if code in ISO_ZERO:
+def _iso_exponent(currency_code: str) -> int:
+    if currency_code in ISO_ZERO:
         return 0
-    if code in ISO_THREE:
+    if currency_code in ISO_THREE:
         return 3
-    return 4 if code in ISO_FOUR else 2
+    return 4 if currency_code in ISO_FOUR else 2

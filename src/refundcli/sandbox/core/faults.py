@@ -63,11 +63,14 @@ class Fault:
             raise ValueError(problem)
 
     def _problems(self) -> list[str]:
-        allowed = {"lookup": LOOKUP_BEHAVIOURS, "invoice": INVOICE_BEHAVIOURS}.get(self.call, BEHAVIOURS)
-        checks = [
+        allowed_behaviours = {"lookup": LOOKUP_BEHAVIOURS, "invoice": INVOICE_BEHAVIOURS}.get(self.call, BEHAVIOURS)
+        requirements = [
             (self.provider in get_args(Provider), f"unknown provider {self.provider!r}"),
             (self.call in CALLS, f"unknown call {self.call!r}: one of {', '.join(CALLS)}"),
-            (self.behaviour in allowed, f"unknown behaviour {self.behaviour!r}: one of {sorted(allowed)}"),
+            (
+                self.behaviour in allowed_behaviours,
+                f"unknown behaviour {self.behaviour!r}: one of {sorted(allowed_behaviours)}",
+            ),
             (
                 self.behaviour not in ADYEN_ONLY or self.provider == "adyen",
                 f"{self.behaviour} is Adyen's alone",
@@ -78,15 +81,15 @@ class Fault:
             (self.ends is None or self.behaviour in PENDING, "only what is pending has an end to come"),
             (self.times >= 1, "times must be at least 1"),
         ]
-        return [problem for holds, problem in checks if not holds]
+        return [problem for is_met, problem in requirements if not is_met]
 
     def ending(self, now: float) -> Ending | None:
         return Ending(now + self.ends_after, self.ends, self.failure_reason) if self.ends else None
 
     @classmethod
     def read(cls, body: Mapping[str, Any]) -> Fault:
-        unknown = set(body) - set(cls.__dataclass_fields__)
-        if unknown or not {"provider", "behaviour"} <= set(body):
+        unknown_fields = set(body) - set(cls.__dataclass_fields__)
+        if unknown_fields or not {"provider", "behaviour"} <= set(body):
             raise ValueError(f"a fault needs provider and behaviour and knows {', '.join(cls.__dataclass_fields__)}")
         return cls(**body)
 
@@ -95,23 +98,23 @@ class FaultPlan:
     """Faults in order; guarded by the lock of the state that owns it."""
 
     def __init__(self) -> None:
-        self._left: list[Fault] = []
+        self._remaining_faults: list[Fault] = []
 
     def add(self, faults: list[Fault]) -> None:
-        self._left.extend(faults)
+        self._remaining_faults.extend(faults)
 
     def clear(self) -> None:
-        self._left.clear()
+        self._remaining_faults.clear()
 
     def remaining(self) -> list[dict[str, Any]]:
-        return [asdict(fault) for fault in self._left]
+        return [asdict(fault) for fault in self._remaining_faults]
 
-    def take(self, provider: Provider, call: str, payments: frozenset[str]) -> Fault | None:
+    def take(self, provider: Provider, call_kind: str, payment_references: frozenset[str]) -> Fault | None:
         """The first fault planned for such a call; used up after its `times`."""
-        for fault in self._left:
-            if (fault.provider, fault.call) == (provider, call) and fault.payment in (None, *payments):
+        for fault in self._remaining_faults:
+            if (fault.provider, fault.call) == (provider, call_kind) and fault.payment in (None, *payment_references):
                 fault.times -= 1
                 if fault.times == 0:
-                    self._left.remove(fault)
+                    self._remaining_faults.remove(fault)
                 return fault
         return None

@@ -67,45 +67,54 @@ class KeyStore:
     """Guarded by the lock of the state that owns it."""
 
     def __init__(self) -> None:
-        self._stored: dict[KeyName, _StoredAnswer] = {}
+        self._stored_answers: dict[KeyName, _StoredAnswer] = {}
         self.records: dict[KeyName, KeyRecord] = {}
 
-    def record(self, name: KeyName, path: str, params: Any, *, now: float) -> None:
+    def record(self, key_name: KeyName, path: str, params: Any, *, now: float) -> None:
         """Records a POST with this key, whatever its outcome."""
-        key_record = self.records.setdefault(name, KeyRecord(name.provider, name.account, name.key, path, now, now))
+        key_record = self.records.setdefault(
+            key_name, KeyRecord(key_name.provider, key_name.account, key_name.key, path, now, now)
+        )
         key_record.count, key_record.last_seen = key_record.count + 1, now
         if params not in key_record.params:
             key_record.params.append(params)
 
     def forget_all(self, provider: str | None = None, used_before: float | None = None) -> int:
         """As if the vendor had pruned them: how many it forgot. The records stay."""
-        gone = [
-            name
-            for name, stored in self._stored.items()
-            if provider in (None, name.provider) and (used_before is None or stored.first_used <= used_before)
+        forgotten_names = [
+            key_name
+            for key_name, stored_answer in self._stored_answers.items()
+            if provider in (None, key_name.provider)
+            and (used_before is None or stored_answer.first_used <= used_before)
             # A key in use is not pruned.
-            if stored.answer is not None
+            if stored_answer.answer is not None
         ]
-        for name in gone:
-            del self._stored[name]
-        return len(gone)
+        for key_name in forgotten_names:
+            del self._stored_answers[key_name]
+        return len(forgotten_names)
 
-    def begin(self, name: KeyName, fingerprint: str, *, now: float, lifetime: float) -> Answer | None:
+    def begin(
+        self, key_name: KeyName, request_fingerprint: str, *, now: float, lifetime_seconds: float
+    ) -> Answer | None:
         """The stored answer, or None: the caller executes the request and then calls `finish`."""
-        stored = self._stored.get(name)
-        if stored is not None and stored.answer is not None and now - stored.first_used >= lifetime:
-            stored = None
-        if stored is None:
-            self._stored[name] = _StoredAnswer(fingerprint, now)
+        stored_answer = self._stored_answers.get(key_name)
+        if (
+            stored_answer is not None
+            and stored_answer.answer is not None
+            and now - stored_answer.first_used >= lifetime_seconds
+        ):
+            stored_answer = None
+        if stored_answer is None:
+            self._stored_answers[key_name] = _StoredAnswer(request_fingerprint, now)
             return None
-        if stored.fingerprint != fingerprint:
+        if stored_answer.fingerprint != request_fingerprint:
             raise KeyUsedOtherwise
-        if stored.answer is None:
+        if stored_answer.answer is None:
             raise KeyInUse
-        return stored.answer
+        return stored_answer.answer
 
-    def finish(self, name: KeyName, answer: Answer) -> None:
-        self._stored[name].answer = answer
+    def finish(self, key_name: KeyName, answer: Answer) -> None:
+        self._stored_answers[key_name].answer = answer
 
-    def forget(self, name: KeyName) -> None:
-        self._stored.pop(name, None)
+    def forget(self, key_name: KeyName) -> None:
+        self._stored_answers.pop(key_name, None)

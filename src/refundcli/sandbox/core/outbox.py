@@ -73,5 +73,5 @@ class Outbox:
         return [endpoint for endpoint in self.endpoints if endpoint.provider == provider]
 
     def forget(self, notices: list[Notice]) -> None:
-        gone = {id(notice) for notice in notices}
-        self.queued = [notice for notice in self.queued if id(notice) not in gone]
+        forgotten_ids = {id(notice) for notice in notices}
+        self.queued = [notice for notice in self.queued if id(notice) not in forgotten_ids]

@@ -24,55 +24,63 @@ class RecordTable(dict[str, T], Generic[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._order: list[tuple[Place, str]] = []
-        self._places: dict[str, Place] = {}
-        self._named: dict[str, list[str]] = {}
+        self._sort_keys_and_ids: list[tuple[Place, str]] = []
+        self._sort_key_of_id: dict[str, Place] = {}
+        self._ids_naming: dict[str, list[str]] = {}
 
-    def __setitem__(self, key: str, item: T) -> None:
-        if key not in self:
-            place = (item.created, len(self))
-            self._places[key] = place
-            insort(self._order, (place, key))
-            for name in item.named():
-                self._named.setdefault(name, []).append(key)
-        super().__setitem__(key, item)
+    def __setitem__(self, record_id: str, record: T) -> None:
+        if record_id not in self:
+            sort_key = (record.created, len(self))
+            self._sort_key_of_id[record_id] = sort_key
+            insort(self._sort_keys_and_ids, (sort_key, record_id))
+            for named_id in record.named():
+                self._ids_naming.setdefault(named_id, []).append(record_id)
+        super().__setitem__(record_id, record)
 
-    def naming(self, name: str) -> list[T]:
-        """Records that name `name`, in order of insertion."""
-        return [self[key] for key in self._named.get(name, ())]
+    def naming(self, named_id: str) -> list[T]:
+        """Records that name `named_id`, in order of insertion."""
+        return [self[record_id] for record_id in self._ids_naming.get(named_id, ())]
 
-    def page(self, request: PageRequest[T]) -> tuple[list[T], bool]:
+    def page(self, page_request: PageRequest[T]) -> tuple[list[T], bool]:
         """The matching records of one page, newest first, and whether there are more."""
-        order = self._order if request.naming is None else self._order_of(request.naming)
-        low, high = _span(order, request.created)
-        if request.ending_before is not None:
-            above = bisect_right(order, (self._places[request.ending_before], request.ending_before))
-            page, more = self._take(order, iter(range(max(low, above), high)), request)
-            return page[::-1], more
-        if request.starting_after is not None:
-            below = bisect_left(order, (self._places[request.starting_after], request.starting_after))
-            high = min(high, below)
-        return self._take(order, iter(range(high - 1, low - 1, -1)), request)
+        sort_keys_and_ids = (
+            self._sort_keys_and_ids if page_request.naming is None else self._order_of(page_request.naming)
+        )
+        first_index, end_index = _span(sort_keys_and_ids, page_request.created)
+        if page_request.ending_before is not None:
+            index_above = bisect_right(
+                sort_keys_and_ids, (self._sort_key_of_id[page_request.ending_before], page_request.ending_before)
+            )
+            page, has_more = self._take(
+                sort_keys_and_ids, iter(range(max(first_index, index_above), end_index)), page_request
+            )
+            return page[::-1], has_more
+        if page_request.starting_after is not None:
+            index_below = bisect_left(
+                sort_keys_and_ids, (self._sort_key_of_id[page_request.starting_after], page_request.starting_after)
+            )
+            end_index = min(end_index, index_below)
+        return self._take(sort_keys_and_ids, iter(range(end_index - 1, first_index - 1, -1)), page_request)
 
-    def _order_of(self, name: str) -> list[tuple[Place, str]]:
-        return sorted((self._places[key], key) for key in self._named.get(name, ()))
+    def _order_of(self, named_id: str) -> list[tuple[Place, str]]:
+        return sorted((self._sort_key_of_id[record_id], record_id) for record_id in self._ids_naming.get(named_id, ()))
 
     def _take(
-        self, order: list[tuple[Place, str]], walk: Iterator[int], request: PageRequest[T]
+        self, sort_keys_and_ids: list[tuple[Place, str]], indexes: Iterator[int], page_request: PageRequest[T]
     ) -> tuple[list[T], bool]:
         page: list[T] = []
-        for index in walk:
-            item = self[order[index][1]]
-            if not request.matches(item):
+        for index in indexes:
+            record = self[sort_keys_and_ids[index][1]]
+            if not page_request.matches(record):
                 continue
-            if len(page) == request.limit:
+            if len(page) == page_request.limit:
                 return page, True
-            page.append(item)
+            page.append(record)
         return page, False
 
 
 class PageRequest(Generic[T]):
-    """The cursors are ids in the table."""
+    """Which records are on a page."""
 
     def __init__(
         self,
@@ -82,21 +90,25 @@ class PageRequest(Generic[T]):
         ending_before: str | None = None,
         created: Mapping[str, int] | None = None,
         naming: str | None = None,
-        matches: Callable[[T], bool] = lambda item: True,
+        matches: Callable[[T], bool] = lambda record: True,
     ) -> None:
+        """The cursors are ids in the table. `created` are times by bound (gt, gte, lt, lte).
+
+        With `naming`, only records that name this id are on the page.
+        """
         self.limit = limit
         self.starting_after, self.ending_before = starting_after, ending_before
         self.created: Mapping[str, int] = created or {}
         self.naming, self.matches = naming, matches
 
 
-def _span(order: list[tuple[Place, str]], bounds: Mapping[str, int]) -> tuple[int, int]:
-    low, high = 0, len(order)
-    for bound, moment in bounds.items():
-        later = moment + (bound in ("gt", "lte"))
-        edge = bisect_left(order, ((later, -1), ""))
-        if bound in ("gt", "gte"):
-            low = max(low, edge)
+def _span(sort_keys_and_ids: list[tuple[Place, str]], bound_times: Mapping[str, int]) -> tuple[int, int]:
+    first_index, end_index = 0, len(sort_keys_and_ids)
+    for bound_kind, bound_time in bound_times.items():
+        edge_time = bound_time + (bound_kind in ("gt", "lte"))
+        edge_index = bisect_left(sort_keys_and_ids, ((edge_time, -1), ""))
+        if bound_kind in ("gt", "gte"):
+            first_index = max(first_index, edge_index)
         else:
-            high = min(high, edge)
-    return low, high
+            end_index = min(end_index, edge_index)
+    return first_index, end_index

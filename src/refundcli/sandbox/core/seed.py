@@ -43,38 +43,38 @@ def seed_file(state: SandboxState, path: str | Path) -> SeedReport:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    content = path.read_text(encoding="utf-8-sig")
-    if path.suffix in (".jsonl", ".ndjson", ".json") or content.lstrip().startswith("{"):
-        lines = (line for line in content.split("\n") if line.strip())
+    file_text = path.read_text(encoding="utf-8-sig")
+    if path.suffix in (".jsonl", ".ndjson", ".json") or file_text.lstrip().startswith("{"):
+        lines = (line for line in file_text.split("\n") if line.strip())
         rows = [json.loads(line, parse_float=Decimal) for line in lines]
         return [row for row in rows if isinstance(row, dict)]
-    return [dict(row) for row in csv.DictReader(io.StringIO(content, newline=""))]
+    return [dict(row) for row in csv.DictReader(io.StringIO(file_text, newline=""))]
 
 
 def seed_payments(state: SandboxState, rows: Iterable[Mapping[str, Any]]) -> SeedReport:
     report = SeedReport()
-    for number, row in enumerate(rows, start=1):
-        for payment in _payments(row):
+    for row_number, row in enumerate(rows, start=1):
+        for payment_row in _payments(row):
             try:
-                seeded = _seed(state, payment)
+                payment_ids = _seed(state, payment_row)
             except ValueError as problem:
-                report.skipped.append(f"row {number}: {problem}")
+                report.skipped.append(f"row {row_number}: {problem}")
             else:
-                report.payments.extend([seeded] if seeded else [])
+                report.payments.extend([payment_ids] if payment_ids else [])
     return report
 
 
 def _payments(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    several = row.get("payments")
-    if not isinstance(several, list):
+    payment_rows = row.get("payments")
+    if not isinstance(payment_rows, list):
         yield row
         return
-    shared = {name: row[name] for name in INHERITED if name in row}
-    for payment in several:
-        if isinstance(payment, Mapping):
-            own = {**shared, **payment}
-            own.setdefault("paid_amount", payment.get("amount") or payment.get("captured"))
-            yield own
+    inherited_fields = {name: row[name] for name in INHERITED if name in row}
+    for payment_fields in payment_rows:
+        if isinstance(payment_fields, Mapping):
+            payment_row = {**inherited_fields, **payment_fields}
+            payment_row.setdefault("paid_amount", payment_fields.get("amount") or payment_fields.get("captured"))
+            yield payment_row
 
 
 def _seed(state: SandboxState, row: Mapping[str, Any]) -> PaymentIds | None:
@@ -83,11 +83,11 @@ def _seed(state: SandboxState, row: Mapping[str, Any]) -> PaymentIds | None:
         return None
     currency = _word(row, "currency")
     processing = _word(row, "processing").lower() in TRUE_WORDS
-    paid = _word(row, "paid_amount") or (_word(row, "total") if _word(row, "status") == "paid" else "")
-    amount = to_minor(provider, paid or _word(row, "total"), currency)
-    captured = bool(paid) and not processing
+    paid_amount = _word(row, "paid_amount") or (_word(row, "total") if _word(row, "status") == "paid" else "")
+    amount = to_minor(provider, paid_amount or _word(row, "total"), currency)
+    captured = bool(paid_amount) and not processing
     with state.lock:
-        payment = _make(state, provider, reference, amount, row, captured=captured, processing=processing)
+        payment = _make(state, provider, reference, amount, row, is_captured=captured, is_processing=processing)
         _dispute(state, provider, payment, row, currency)
         _refund(state, provider, payment, row, currency)
     return payment
@@ -100,18 +100,18 @@ def _make(
     amount: int,
     row: Mapping[str, Any],
     *,
-    captured: bool,
-    processing: bool,
+    is_captured: bool,
+    is_processing: bool,
 ) -> PaymentIds:
-    currency, number = _word(row, "currency"), _word(row, "number") or None
+    currency, invoice_number = _word(row, "currency"), _word(row, "number") or None
     if provider == "adyen":
         return state.add_adyen_payment(
             amount,
             currency,
             psp_reference=reference,
-            captured=captured,
-            processing=processing,
-            reference=number,
+            captured=is_captured,
+            processing=is_processing,
+            reference=invoice_number,
         )
     if not reference.startswith(("pi_", "ch_", "py_")):
         raise ValueError(f"{reference} is not one of Stripe's pi_, ch_ or py_")
@@ -120,9 +120,9 @@ def _make(
         currency,
         payment_intent=reference if reference.startswith("pi_") else None,
         charge=None if reference.startswith("pi_") else reference,
-        captured=captured,
-        processing=processing,
-        description=number,
+        captured=is_captured,
+        processing=is_processing,
+        description=invoice_number,
     )
 
 
@@ -140,19 +140,19 @@ def _dispute(
 def _refund(
     state: SandboxState, provider: Provider, payment: PaymentIds, row: Mapping[str, Any], currency: str
 ) -> None:
-    given_back = _word(row, "refunded_amount")
-    amount = to_minor(provider, given_back, currency) if given_back else 0
+    refunded_amount = _word(row, "refunded_amount")
+    amount = to_minor(provider, refunded_amount, currency) if refunded_amount else 0
     if amount > 0:
         state.add_dashboard_refund(payment.reference, amount)
 
 
 def _provider(row: Mapping[str, Any]) -> Provider | None:
-    word = _word(row, "provider").lower()
-    if word == "stripe":
+    provider_name = _word(row, "provider").lower()
+    if provider_name == "stripe":
         return "stripe"
-    return "adyen" if word == "adyen" else None
+    return "adyen" if provider_name == "adyen" else None
 
 
-def _word(row: Mapping[str, Any], name: str) -> str:
-    value = row.get(name)
-    return "" if value is None else str(value).strip()
+def _word(row: Mapping[str, Any], field_name: str) -> str:
+    cell = row.get(field_name)
+    return "" if cell is None else str(cell).strip()

@@ -114,13 +114,13 @@ class SandboxState:
         Further fields of a Charge: amount_captured, description, customer, method, fields, intent_fields.
         """
         with self.lock:
-            intent = payment_intent or (None if charge else new_id("pi"))
+            intent_id = payment_intent or (None if charge else new_id("pi"))
             charge_id = charge or new_id("ch")
-            if charge_id in self.charges or (intent and self.charge_of_intent(intent)):
-                raise ValueError(f"{intent or charge_id} exists already")
+            if charge_id in self.charges or (intent_id and self.charge_of_intent(intent_id)):
+                raise ValueError(f"{intent_id or charge_id} exists already")
             self.charges[charge_id] = Charge(
                 id=charge_id,
-                payment_intent=intent,
+                payment_intent=intent_id,
                 amount=amount,
                 currency=currency.lower(),
                 created=int(self.now()) if created is None else created,
@@ -128,7 +128,7 @@ class SandboxState:
                 processing=processing,
                 **fields,
             )
-            return PaymentIds("stripe", intent or charge_id, payment_intent=intent, charge=charge_id)
+            return PaymentIds("stripe", intent_id or charge_id, payment_intent=intent_id, charge=charge_id)
 
     def add_adyen_payment(
         self,
@@ -143,11 +143,11 @@ class SandboxState:
     ) -> PaymentIds:
         """Further fields of an AdyenPayment: reference, captured_amount, method, store, splits."""
         with self.lock:
-            psp = psp_reference or new_psp_reference()
-            if psp in self.payments:
-                raise ValueError(f"{psp} exists already")
-            self.payments[psp] = AdyenPayment(
-                psp_reference=psp,
+            payment_reference = psp_reference or new_psp_reference()
+            if payment_reference in self.payments:
+                raise ValueError(f"{payment_reference} exists already")
+            self.payments[payment_reference] = AdyenPayment(
+                psp_reference=payment_reference,
                 amount=amount,
                 currency=currency.upper(),
                 created=int(self.now()) if created is None else created,
@@ -155,39 +155,41 @@ class SandboxState:
                 processing=processing,
                 **fields,
             )
-            return PaymentIds("adyen", psp, psp_reference=psp)
+            return PaymentIds("adyen", payment_reference, psp_reference=payment_reference)
 
     def set_dispute(
         self, reference: str, status: str, amount: int | None = None, *, dispute: str | None = None, new: bool = False
     ) -> str:
         """Moves a dispute of a payment, the first where none is named, or opens one; returns its id.
 
-        `status` is one of Stripe's, or any other word. `dispute` names the one that is meant; if the payment
-        has none of that id, it is opened with it.
+        `status` is one of Stripe's, or any other word. `dispute` is the id of the one that is meant; if the payment
+        has none of that id, it is opened with it. `new` opens one more.
         """
         with self.lock:
             if reference in self.payments:
                 return self._set_adyen_dispute(self.payments[reference], status, amount, dispute, new).id
             charge = self.find_charge(reference)
-            existing = None if new else _first(self.disputes_of(charge.id), dispute)
-            record = existing or self._new_dispute(charge, status, dispute)
-            record.status = status
-            record.amount = record.amount if amount is None else amount
-            return record.id
+            existing_dispute = None if new else _first(self.disputes_of(charge.id), dispute)
+            moved_dispute = existing_dispute or self._new_dispute(charge, status, dispute)
+            moved_dispute.status = status
+            moved_dispute.amount = moved_dispute.amount if amount is None else amount
+            return moved_dispute.id
 
     def _new_dispute(self, charge: Charge, status: str, dispute_id: str | None) -> Dispute:
-        record = Dispute(dispute_id or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now()))
-        if record.id in self.disputes:
-            raise ValueError(f"{record.id} exists already")
-        record.payment_intent = charge.payment_intent
-        self.disputes[record.id] = record
-        return record
+        new_dispute = Dispute(
+            dispute_id or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now())
+        )
+        if new_dispute.id in self.disputes:
+            raise ValueError(f"{new_dispute.id} exists already")
+        new_dispute.payment_intent = charge.payment_intent
+        self.disputes[new_dispute.id] = new_dispute
+        return new_dispute
 
     def _set_adyen_dispute(
-        self, payment: AdyenPayment, status: str, amount: int | None, dispute_id: str | None, new: bool
+        self, payment: AdyenPayment, status: str, amount: int | None, dispute_id: str | None, is_new: bool
     ) -> AdyenDispute:
-        existing = None if new else _first(self.adyen_disputes.naming(payment.psp_reference), dispute_id)
-        dispute = existing or self.new_adyen_dispute(payment, dispute_id, amount)
+        existing_dispute = None if is_new else _first(self.adyen_disputes.naming(payment.psp_reference), dispute_id)
+        dispute = existing_dispute or self.new_adyen_dispute(payment, dispute_id, amount)
         dispute.status = status
         dispute.amount = dispute.amount if amount is None else amount
         self.mirror_first_dispute(payment)
@@ -196,22 +198,26 @@ class SandboxState:
     def new_adyen_dispute(
         self, payment: AdyenPayment, dispute_id: str | None = None, amount: int | None = None
     ) -> AdyenDispute:
-        record = AdyenDispute(
+        new_dispute = AdyenDispute(
             id=dispute_id or new_psp_reference(),
             payment=payment.psp_reference,
             amount=payment.amount if amount is None else amount,
             currency=payment.currency,
             created=int(self.now()),
         )
-        if record.id in self.adyen_disputes:
-            raise ValueError(f"{record.id} exists already")
-        self.adyen_disputes[record.id] = record
-        return record
+        if new_dispute.id in self.adyen_disputes:
+            raise ValueError(f"{new_dispute.id} exists already")
+        self.adyen_disputes[new_dispute.id] = new_dispute
+        return new_dispute
 
     def mirror_first_dispute(self, payment: AdyenPayment) -> None:
         """The payment shows its first dispute."""
-        for first in self.adyen_disputes.naming(payment.psp_reference)[:1]:
-            payment.dispute, payment.dispute_amount, payment.dispute_reference = first.status, first.amount, first.id
+        for first_dispute in self.adyen_disputes.naming(payment.psp_reference)[:1]:
+            payment.dispute, payment.dispute_amount, payment.dispute_reference = (
+                first_dispute.status,
+                first_dispute.amount,
+                first_dispute.id,
+            )
 
     def add_dashboard_refund(self, reference: str, amount: int) -> str:
         """A refund made in the dashboard."""
@@ -240,8 +246,8 @@ class SandboxState:
 
     # Look-ups
 
-    def charge_of_intent(self, intent: str) -> Charge | None:
-        return next(iter(self.charges.naming(intent)), None)
+    def charge_of_intent(self, intent_id: str) -> Charge | None:
+        return next(iter(self.charges.naming(intent_id)), None)
 
     def find_charge(self, reference: str) -> Charge:
         charge = self.charges.get(reference) or self.charge_of_intent(reference)
@@ -253,17 +259,17 @@ class SandboxState:
         return self.disputes.naming(charge)
 
     def refunds_of(self, charge: str) -> Iterator[StripeRefund]:
-        return (r for r in self.refunds.naming(charge) if isinstance(r, StripeRefund))
+        return (refund for refund in self.refunds.naming(charge) if isinstance(refund, StripeRefund))
 
     # Sums and checks
 
     def refunded(self, charge: Charge) -> int:
-        return sum(r.amount for r in self.refunds_of(charge.id) if r.status not in UNDONE)
+        return sum(refund.amount for refund in self.refunds_of(charge.id) if refund.status not in UNDONE)
 
     def unrefunded(self, charge: Charge) -> int:
         """The amount left after refunds and lost disputes; an uncaptured amount counts as refunded."""
-        lost = sum(self.lost(d) for d in self.disputes_of(charge.id))
-        return max(0, charge.amount - self.refunded(charge) - lost)
+        lost_amount = sum(self.lost(dispute) for dispute in self.disputes_of(charge.id))
+        return max(0, charge.amount - self.refunded(charge) - lost_amount)
 
     def lost(self, dispute: Dispute) -> int:
         """What a dispute took finally: the sum of its balance transactions, or all of it."""
@@ -278,8 +284,10 @@ class SandboxState:
 
     def adyen_balance(self, payment: AdyenPayment) -> int:
         """What was captured and not refunded; disputes are not subtracted."""
-        refunds = (r for r in self.refunds.naming(payment.psp_reference) if isinstance(r, AdyenRefund))
-        return payment.taken - sum(r.amount - r.reversed_amount for r in refunds if r.success is not False)
+        refunds = (refund for refund in self.refunds.naming(payment.psp_reference) if isinstance(refund, AdyenRefund))
+        return payment.taken - sum(
+            refund.amount - refund.reversed_amount for refund in refunds if refund.success is not False
+        )
 
     # Idempotency keys
 
@@ -291,13 +299,13 @@ class SandboxState:
     def forget_keys(self, provider: str | None = None, older_than: float | None = None) -> int:
         """As a vendor that prunes: all of them, or those first used that many seconds ago; returns how many."""
         with self.lock:
-            before = None if older_than is None else self.now() - older_than
-            return self.keys.forget_all(provider, before)
+            used_before = None if older_than is None else self.now() - older_than
+            return self.keys.forget_all(provider, used_before)
 
-    def log(self, entry: LoggedRequest) -> LoggedRequest:
+    def log(self, logged_request: LoggedRequest) -> LoggedRequest:
         with self.lock:
-            self.requests.append(entry)
-        return entry
+            self.requests.append(logged_request)
+        return logged_request
 
     def snapshot(self) -> Mapping[str, Any]:
         """Everything, as plain JSON."""

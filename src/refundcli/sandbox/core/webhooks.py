@@ -34,8 +34,8 @@ class Delivery:
     body: str
 
 
-def register(state: SandboxState, body: Mapping[str, Any]) -> Endpoint:
-    endpoint = Endpoint(**body)
+def register(state: SandboxState, endpoint_fields: Mapping[str, Any]) -> Endpoint:
+    endpoint = Endpoint(**endpoint_fields)
     with state.lock:
         state.outbox.endpoints.append(endpoint)
         if endpoint.auto and (state.outbox.postman is None or state.outbox.closed):
@@ -48,13 +48,16 @@ def register(state: SandboxState, body: Mapping[str, Any]) -> Endpoint:
 def deliveries(
     state: SandboxState, provider: Provider, *, drain: bool = False, signed_at: int | None = None
 ) -> list[Delivery]:
-    """What is queued, oldest first, for each endpoint of the provider; unsigned where there is none."""
+    """What is queued, oldest first, for each endpoint of the provider; unsigned where there is none.
+
+    `drain` empties the queue.
+    """
     with state.lock:
-        queued = [notice for notice in state.outbox.queued if notice.provider == provider]
+        queued_notices = [notice for notice in state.outbox.queued if notice.provider == provider]
         endpoints = state.outbox.endpoints_of(provider) or [Endpoint(provider)]
         if drain:
-            state.outbox.forget(queued)
-    return [written(notice, endpoint, signed_at) for notice in queued for endpoint in endpoints]
+            state.outbox.forget(queued_notices)
+    return [written(notice, endpoint, signed_at) for notice in queued_notices for endpoint in endpoints]
 
 
 def deliver(
@@ -68,30 +71,31 @@ def deliver(
 ) -> list[int]:
     """Sends what is queued to the endpoints that have a url; the status codes, 0 for no response.
 
+    All of it `times` times, in `order`: in, reverse, or shuffled by `seed`. With `auto`, only to endpoints with `auto`.
     What was not taken with a 2xx by all of them stays queued.
     """
     if order not in ORDERS or times < 1:
         raise ValueError(f"order is one of {', '.join(ORDERS)}, times at least 1")
     with state.lock:
-        ways = [
+        pairs = [
             (notice, endpoint)
             for notice in state.outbox.queued
             for endpoint in state.outbox.endpoints_of(notice.provider)
             if endpoint.url and provider in (None, notice.provider) and endpoint.auto >= auto
         ]
-    ways = _ordered(ways * times, order, seed)
-    answers = [(notice, endpoint, _post(written(notice, endpoint), endpoint)) for notice, endpoint in ways]
-    accepted = {(id(notice), id(endpoint)) for notice, endpoint, status in answers if 200 <= status < 300}
-    queued = {id(notice) for notice, endpoint in ways if (id(notice), id(endpoint)) not in accepted}
+    pairs = _ordered(pairs * times, order, seed)
+    attempts = [(notice, endpoint, _post(written(notice, endpoint), endpoint)) for notice, endpoint in pairs]
+    accepted_pairs = {(id(notice), id(endpoint)) for notice, endpoint, status in attempts if 200 <= status < 300}
+    kept_notice_ids = {id(notice) for notice, endpoint in pairs if (id(notice), id(endpoint)) not in accepted_pairs}
     with state.lock:
-        state.outbox.forget([notice for notice, _ in ways if id(notice) not in queued])
-    return [status for _, _, status in answers]
+        state.outbox.forget([notice for notice, _ in pairs if id(notice) not in kept_notice_ids])
+    return [status for _, _, status in attempts]
 
 
-def _ordered(ways: list[tuple[Notice, Endpoint]], order: str, seed: int) -> list[tuple[Notice, Endpoint]]:
+def _ordered(pairs: list[tuple[Notice, Endpoint]], order: str, seed: int) -> list[tuple[Notice, Endpoint]]:
     if order == "shuffled":
-        random.Random(seed).shuffle(ways)  # noqa: S311
-    return ways[::-1] if order == "reverse" else ways
+        random.Random(seed).shuffle(pairs)  # noqa: S311
+    return pairs[::-1] if order == "reverse" else pairs
 
 
 def _post_for_ever(state: SandboxState) -> None:
@@ -120,22 +124,27 @@ def written(notice: Notice, endpoint: Endpoint, signed_at: int | None = None) ->
     return Delivery("adyen", notice.kind, headers, json.dumps(envelope([item], live=notice.live), ensure_ascii=False))
 
 
-def stripe_signature(body: str, secret: str, at: int | None = None) -> str:
-    """The header; `at` defaults to the real time, not the sandbox's clock."""
-    moment = int(time.time()) if at is None else at
-    digest = hmac.new(secret.encode(), f"{moment}.{body}".encode(), hashlib.sha256).hexdigest()
-    return f"t={moment},v1={digest}"
+def stripe_signature(body: str, secret: str, signed_at: int | None = None) -> str:
+    """The header; `signed_at` defaults to the real time, not the sandbox's clock."""
+    signature_time = int(time.time()) if signed_at is None else signed_at
+    digest = hmac.new(secret.encode(), f"{signature_time}.{body}".encode(), hashlib.sha256).hexdigest()
+    return f"t={signature_time},v1={digest}"
 
 
 def adyen_signature(item: Mapping[str, Any], hmac_key: str) -> str:
-    signed = [item.get(name) or "" for name in SIGNED_BEFORE]
+    signed_fields = [item.get(name) or "" for name in SIGNED_BEFORE]
     amount = item.get("amount") or {}
-    signed += [amount.get("value", ""), amount.get("currency", ""), item.get("eventCode", ""), item.get("success", "")]
-    return _hmac(hmac_key, ":".join(map(str, signed)).encode())
+    signed_fields += [
+        amount.get("value", ""),
+        amount.get("currency", ""),
+        item.get("eventCode", ""),
+        item.get("success", ""),
+    ]
+    return _hmac(hmac_key, ":".join(map(str, signed_fields)).encode())
 
 
-def _hmac(hmac_key: str, signed: bytes) -> str:
-    return base64.b64encode(hmac.new(bytes.fromhex(hmac_key), signed, hashlib.sha256).digest()).decode()
+def _hmac(hmac_key: str, signed_bytes: bytes) -> str:
+    return base64.b64encode(hmac.new(bytes.fromhex(hmac_key), signed_bytes, hashlib.sha256).digest()).decode()
 
 
 SIGNED_BEFORE = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference")
@@ -149,14 +158,14 @@ def envelope(items: list[dict[str, Any]], *, live: bool = False) -> dict[str, An
 
 
 def _post(delivery: Delivery, endpoint: Endpoint) -> int:
-    target = urlsplit(endpoint.url or "")
-    connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=PATIENCE)
-    path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+    target_url = urlsplit(endpoint.url or "")
+    connection = http.client.HTTPConnection(target_url.hostname or "", target_url.port or 80, timeout=PATIENCE)
+    path = (target_url.path or "/") + (f"?{target_url.query}" if target_url.query else "")
     try:
         connection.request("POST", path, delivery.body.encode(), delivery.headers)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        response = connection.getresponse()
+        response.read()
+        return response.status
     except (OSError, http.client.HTTPException):
         return 0
     finally:

@@ -55,12 +55,12 @@ class StripeWire:
         self.state = state
 
     def authenticate(self, call: Call) -> None:
-        key = _api_key(call.headers.get("authorization", ""))
-        if not key:
+        api_key = _api_key(call.headers.get("authorization", ""))
+        if not api_key:
             raise refuse("You did not provide an API key.", status=401)
-        if "live" in key:
+        if "live" in api_key:
             raise refuse("This is a sandbox: it takes test keys only.", status=401)
-        if not key.startswith(("sk_test_", "rk_test_")):
+        if not api_key.startswith(("sk_test_", "rk_test_")):
             raise refuse("Invalid API Key provided.", status=401)
         if len(call.key or "") > KEY_LENGTH:
             raise refuse(f"Idempotency keys take up to {KEY_LENGTH} characters.")
@@ -123,20 +123,20 @@ def _api_key(authorization: str) -> str:
         return ""
 
 
-def _error(status: int, kind: str, message: str, code: str | None = None) -> Answer:
-    error = {"type": kind, "message": message} | ({"code": code} if code else {})
-    return Answer(status, {"error": error})
+def _error(status: int, error_type: str, message: str, error_code: str | None = None) -> Answer:
+    error_fields = {"type": error_type, "message": message} | ({"code": error_code} if error_code else {})
+    return Answer(status, {"error": error_fields})
 
 
 def _early_answers(fault: Fault) -> dict[str, Answer]:
-    invalid = "invalid_request_error"
-    slow_down = _error(429, invalid, "Too many requests hit the API too quickly.", "rate_limit")
+    invalid_request = "invalid_request_error"
+    rate_limit_answer = _error(429, invalid_request, "Too many requests hit the API too quickly.", "rate_limit")
     return {
-        "400": _error(400, invalid, "This payment can no longer be refunded: its refund window is over."),
-        "401": _error(401, invalid, "Invalid API Key provided."),
-        "403": _error(403, invalid, "The provided key does not have the required permissions."),
+        "400": _error(400, invalid_request, "This payment can no longer be refunded: its refund window is over."),
+        "401": _error(401, invalid_request, "Invalid API Key provided."),
+        "403": _error(403, invalid_request, "The provided key does not have the required permissions."),
         "409": _error(409, "api_error", "This object is being changed by another request.", "lock_timeout"),
-        "429": Answer(429, slow_down.body, {"Retry-After": str(fault.retry_after)}),
+        "429": Answer(429, rate_limit_answer.body, {"Retry-After": str(fault.retry_after)}),
         "500_before": _error(500, "api_error", "An unknown error occurred."),
         "503": _error(503, "api_error", "Stripe is temporarily unavailable."),
         "redirect": Answer(307, {}, {"Location": fault.location or "/_sandbox/elsewhere"}),
@@ -187,12 +187,12 @@ def routes(state: SandboxState) -> list[Route]:
 
 
 def _route(state: SandboxState, methods: list[str], path: str, plan: Plan) -> Route:
-    wire = StripeWire(state)
+    vendor = StripeWire(state)
 
     async def endpoint(request: Request) -> Response:
         params, refusal = await _params(request)
         call = _call(request, params)
-        return await exchange(state, wire, call, plan if refusal is None else _refusing(refusal))
+        return await exchange(state, vendor, call, plan if refusal is None else _refusing(refusal))
 
     return Route(path, endpoint, methods=methods, name=f"stripe {methods[0]} {path}")
 
@@ -217,11 +217,13 @@ async def _params(request: Request) -> tuple[Params, Refusal | None]:
 
 def _call(request: Request, params: Params) -> Call:
     method, path = request.method, request.url.path
-    kind = "lookup" if method == "GET" else "other"
+    call_kind = "lookup" if method == "GET" else "other"
     if (method, path) == ("POST", "/v1/refunds"):
-        kind = "refund"
+        call_kind = "refund"
     elif method == "POST" and path.startswith("/v1/invoices/"):
-        kind = "invoice"
-    named: list[Any] = [params.get("charge"), params.get("payment_intent"), *request.path_params.values()]
-    payments = frozenset(name for name in named if isinstance(name, str))
-    return Call(method, path, lower_headers(request), params, request.path_params, kind, payments)
+        call_kind = "invoice"
+    id_fields: list[Any] = [params.get("charge"), params.get("payment_intent"), *request.path_params.values()]
+    named_ids = frozenset(
+        payment_or_object_id for payment_or_object_id in id_fields if isinstance(payment_or_object_id, str)
+    )
+    return Call(method, path, lower_headers(request), params, request.path_params, call_kind, named_ids)

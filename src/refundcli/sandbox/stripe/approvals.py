@@ -18,61 +18,63 @@ OBJECT = "v2.core.approval_request"
 ENDS = ("rejected", "canceled", "expired", "failed")
 
 
-def approval_json(request: ApprovalRequest) -> Json:
-    status = request.status
-    reviewed = iso_time(request.reviewed_at) if request.reviewed_at else None
-    moments = ("approved", "succeeded", "failed", "rejected", "canceled", "expired")
-    reached = {status} | ({"approved"} if status in ("succeeded", "failed") else set())
+def approval_json(approval: ApprovalRequest) -> Json:
+    status = approval.status
+    reviewed_at = iso_time(approval.reviewed_at) if approval.reviewed_at else None
+    transitions = ("approved", "succeeded", "failed", "rejected", "canceled", "expired")
+    reached_transitions = {status} | ({"approved"} if status in ("succeeded", "failed") else set())
     return {
-        "id": request.id,
+        "id": approval.id,
         "object": OBJECT,
-        "created": iso_time(request.created),
+        "created": iso_time(approval.created),
         "action": "refund.create",
         "status": status,
         "reason": None,
-        "dashboard_url": dashboard_url(request),
+        "dashboard_url": dashboard_url(approval),
         "requested_by": {"type": "api_key", "api_key": {"id": "sk_test_sandbox", "name": "Sandbox"}},
-        "expires_at": iso_time(request.created + WEEK),
+        "expires_at": iso_time(approval.created + WEEK),
         "livemode": False,
-        "status_details": _details(request),
-        "status_transitions": {f"{moment}_at": reviewed if moment in reached else None for moment in moments},
+        "status_details": _details(approval),
+        "status_transitions": {
+            f"{transition}_at": reviewed_at if transition in reached_transitions else None for transition in transitions
+        },
         "review": None,
     }
 
 
-def dashboard_url(request: ApprovalRequest) -> str:
-    return f"https://dashboard.stripe.com/approval_requests/{request.id}"
+def dashboard_url(approval: ApprovalRequest) -> str:
+    return f"https://dashboard.stripe.com/approval_requests/{approval.id}"
 
 
-def _details(request: ApprovalRequest) -> Json | None:
-    if request.status == "succeeded":
-        return {"succeeded": {"result": {"id": request.refund, "object": "refund"}}}
-    return {request.status: {"reason": None}} if request.status in ENDS else None
+def _details(approval: ApprovalRequest) -> Json | None:
+    if approval.status == "succeeded":
+        return {"succeeded": {"result": {"id": approval.refund, "object": "refund"}}}
+    return {approval.status: {"reason": None}} if approval.status in ENDS else None
 
 
-def emit_step(state: SandboxState, request: ApprovalRequest, what: str) -> None:
+def emit_step(state: SandboxState, approval: ApprovalRequest, step: str) -> None:
     """A thin event, as the others of Stripe's API v2."""
-    related = {"id": request.id, "type": OBJECT, "url": f"/v2/core/approval_requests/{request.id}"}
-    emit_thin(state, f"{OBJECT}.{what}", related)
+    related_object = {"id": approval.id, "type": OBJECT, "url": f"/v2/core/approval_requests/{approval.id}"}
+    emit_thin(state, f"{OBJECT}.{step}", related_object)
 
 
-def ask(state: SandboxState, params: Json, key: str | None, fault: Fault) -> Answer:
+def ask(state: SandboxState, params: Json, idempotency_key: str | None, fault: Fault) -> Answer:
     """The response to a refund that needs approval: the approval request instead of a refund."""
-    request = ApprovalRequest(fault.approval_id or new_id("areq", 16), params, int(state.now()), key)
-    state.approvals[request.id] = request
-    emit_step(state, request, "created")
-    body = approval_json(request)
+    approval = ApprovalRequest(fault.approval_id or new_id("areq", 16), params, int(state.now()), idempotency_key)
+    state.approvals[approval.id] = approval
+    emit_step(state, approval, "created")
+    approval_fields = approval_json(approval)
     if fault.http_status < 300:
-        return Answer(fault.http_status, body)
-    error = {
+        return Answer(fault.http_status, approval_fields)
+    error_fields = {
         "type": "invalid_request_error",
         "code": "approval_required",
-        "message": f"This request needs an approval before it is carried out: {dashboard_url(request)}",
+        "message": f"This request needs an approval before it is carried out: {dashboard_url(approval)}",
         "approval_request": {
-            name: body[name] for name in ("id", "object", "action", "status", "dashboard_url", "expires_at")
+            name: approval_fields[name] for name in ("id", "object", "action", "status", "dashboard_url", "expires_at")
         },
     }
-    return Answer(fault.http_status, {"error": error})
+    return Answer(fault.http_status, {"error": error_fields})
 
 
 def list_approvals(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -82,9 +84,9 @@ def list_approvals(state: SandboxState, call: Call, fault: Fault | None) -> Oper
 
 def show_approval(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
     def show() -> Answer:
-        request = state.approvals.get(call.path_params["id"])
-        if request is None:
+        approval = state.approvals.get(call.path_params["id"])
+        if approval is None:
             raise refuse(f"No such approval request: {call.path_params['id']}", status=404, code="not_found")
-        return Answer(200, approval_json(request))
+        return Answer(200, approval_json(approval))
 
     return show

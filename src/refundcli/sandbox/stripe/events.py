@@ -26,7 +26,14 @@ CLOSED = frozenset(["won", "lost", "warning_closed", "prevented"])
 EVENTS: dict[str, Check] = {**PAGING, "type": text, "types": texts, "delivery_success": boolean}
 
 
-def emit(state: SandboxState, kind: str, shape: Json, *, before: Json | None = None, key: str | None = None) -> None:
+def emit(
+    state: SandboxState,
+    event_type: str,
+    object_json: Json,
+    *,
+    previous_attributes: Json | None = None,
+    idempotency_key: str | None = None,
+) -> None:
     event_id = new_id("evt")
     created = int(state.now())
     body: Json = {
@@ -34,95 +41,116 @@ def emit(state: SandboxState, kind: str, shape: Json, *, before: Json | None = N
         "object": "event",
         "api_version": API_VERSION,
         "created": created,
-        "data": {"object": shape} | ({"previous_attributes": before} if before is not None else {}),
+        "data": {"object": object_json}
+        | ({"previous_attributes": previous_attributes} if previous_attributes is not None else {}),
         "livemode": False,
         "pending_webhooks": len(state.outbox.endpoints_of("stripe")),
-        "request": {"id": new_request_id() if key else None, "idempotency_key": key},
-        "type": kind,
+        "request": {"id": new_request_id() if idempotency_key else None, "idempotency_key": idempotency_key},
+        "type": event_type,
     }
     # As Stripe writes its deliveries; the signature is over these very bytes.
-    written = json.dumps(body, indent=2, ensure_ascii=False).encode()
-    state.events[event_id] = Event(event_id, kind, created, written)
-    state.outbox.put(Notice("stripe", kind, written))
+    body_bytes = json.dumps(body, indent=2, ensure_ascii=False).encode()
+    state.events[event_id] = Event(event_id, event_type, created, body_bytes)
+    state.outbox.put(Notice("stripe", event_type, body_bytes))
 
 
 def refund_made(state: SandboxState, refund: StripeRefund) -> None:
-    key = refund.idempotency_key
-    emit(state, "refund.created", refund_json(refund), key=key)
+    idempotency_key = refund.idempotency_key
+    emit(state, "refund.created", refund_json(refund), idempotency_key=idempotency_key)
     if refund.status == "failed":
-        emit(state, "refund.failed", refund_json(refund), key=key)
+        emit(state, "refund.failed", refund_json(refund), idempotency_key=idempotency_key)
     if refund.status not in UNDONE:
         charge = charge_json(state, state.charges[refund.charge])
-        before: Json = {"amount_refunded": charge["amount_refunded"] - refund.amount}
-        before |= {"refunded": False} if charge["refunded"] else {}
-        emit(state, "charge.refunded", charge, before=before, key=key)
+        previous_attributes: Json = {"amount_refunded": charge["amount_refunded"] - refund.amount}
+        previous_attributes |= {"refunded": False} if charge["refunded"] else {}
+        emit(state, "charge.refunded", charge, previous_attributes=previous_attributes, idempotency_key=idempotency_key)
 
 
-def refund_changed(state: SandboxState, refund: StripeRefund, before: Json) -> None:
-    """`before` is the refund's earlier JSON; no event if nothing changed."""
-    now = refund_json(refund)
-    previous = differences(before, now)
-    if not previous:
+def refund_changed(state: SandboxState, refund: StripeRefund, refund_before: Json) -> None:
+    """`refund_before` is the refund's earlier JSON; no event if nothing changed."""
+    refund_now = refund_json(refund)
+    previous_attributes = differences(refund_before, refund_now)
+    if not previous_attributes:
         return
-    kinds = ["refund.updated", "charge.refund.updated"]
-    for kind in kinds + (["refund.failed"] if refund.status == "failed" and "status" in previous else []):
-        emit(state, kind, now, before=previous)
+    event_types = ["refund.updated", "charge.refund.updated"]
+    for event_type in event_types + (
+        ["refund.failed"] if refund.status == "failed" and "status" in previous_attributes else []
+    ):
+        emit(state, event_type, refund_now, previous_attributes=previous_attributes)
 
 
-def differences(before: Json, now: Json) -> Json:
+def differences(object_before: Json, object_now: Json) -> Json:
     """The earlier values of the changed fields; null for a new field."""
-    return {name: before.get(name) for name in now.keys() | before.keys() if before.get(name) != now.get(name)}
+    return {
+        name: object_before.get(name)
+        for name in object_now.keys() | object_before.keys()
+        if object_before.get(name) != object_now.get(name)
+    }
 
 
-def dispute_moved(state: SandboxState, dispute: Dispute, before: str | None, reinstated: int = 0) -> None:
-    """`before` is the status it had, None for a new one; `reinstated` is what a lost one gives back."""
-    if before is None:
+def dispute_moved(state: SandboxState, dispute: Dispute, status_before: str | None, reinstated: int = 0) -> None:
+    """`status_before` is the status it had, None for a new one; `reinstated` is what a lost one gives back."""
+    if status_before is None:
         emit(state, "charge.dispute.created", dispute_json(state, dispute))
-    elif before != dispute.status and dispute.status not in CLOSED:
-        emit(state, "charge.dispute.updated", dispute_json(state, dispute), before={"status": before})
+    elif status_before != dispute.status and dispute.status not in CLOSED:
+        emit(
+            state, "charge.dispute.updated", dispute_json(state, dispute), previous_attributes={"status": status_before}
+        )
     if dispute.status in TAKING and not dispute.withdrawn:
         _move_funds(state, dispute, -dispute.amount)
-    if dispute.status in CLOSED and before != dispute.status:
-        previous = {"status": before} if before else None
-        emit(state, "charge.dispute.closed", dispute_json(state, dispute), before=previous)
-    back = dispute.withdrawn if dispute.status == "won" else reinstated
-    if back:
-        _move_funds(state, dispute, back)
+    if dispute.status in CLOSED and status_before != dispute.status:
+        previous_attributes = {"status": status_before} if status_before else None
+        emit(state, "charge.dispute.closed", dispute_json(state, dispute), previous_attributes=previous_attributes)
+    returned_amount = dispute.withdrawn if dispute.status == "won" else reinstated
+    if returned_amount:
+        _move_funds(state, dispute, returned_amount)
 
 
 def _move_funds(state: SandboxState, dispute: Dispute, amount: int) -> None:
     dispute.movements.append((amount, int(state.now())))
-    kind = "funds_withdrawn" if amount < 0 else "funds_reinstated"
-    emit(state, f"charge.dispute.{kind}", dispute_json(state, dispute))
+    event_ending = "funds_withdrawn" if amount < 0 else "funds_reinstated"
+    emit(state, f"charge.dispute.{event_ending}", dispute_json(state, dispute))
 
 
-def invoice_moved(state: SandboxState, invoice: Invoice, before: str | None = None, key: str | None = None) -> None:
-    kinds = {"paid": "invoice.paid", "void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}
-    if invoice.status in kinds:
-        previous = {"status": before} if before else None
-        emit(state, kinds[invoice.status], invoice_json(state, invoice), before=previous, key=key)
+def invoice_moved(
+    state: SandboxState, invoice: Invoice, status_before: str | None = None, idempotency_key: str | None = None
+) -> None:
+    event_type_of_status = {
+        "paid": "invoice.paid",
+        "void": "invoice.voided",
+        "uncollectible": "invoice.marked_uncollectible",
+    }
+    if invoice.status in event_type_of_status:
+        previous_attributes = {"status": status_before} if status_before else None
+        emit(
+            state,
+            event_type_of_status[invoice.status],
+            invoice_json(state, invoice),
+            previous_attributes=previous_attributes,
+            idempotency_key=idempotency_key,
+        )
 
 
-def emit_thin(state: SandboxState, kind: str, related: Json) -> None:
+def emit_thin(state: SandboxState, event_type: str, related_object: Json) -> None:
     """An event of Stripe's API v2: it names the object and does not show it."""
     body = {
         "id": new_id("evt"),
         "object": "v2.core.event",
-        "type": kind,
+        "type": event_type,
         "livemode": False,
         "created": iso_time(state.now()),
         "reason": None,
-        "related_object": related,
+        "related_object": related_object,
     }
-    state.outbox.put(Notice("stripe", kind, json.dumps(body).encode()))
+    state.outbox.put(Notice("stripe", event_type, json.dumps(body).encode()))
 
 
 def iso_time(at: float) -> str:
     return datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", ".000Z")
 
 
-def credit_note_changed(state: SandboxState, note: CreditNote, kind: str) -> None:
-    emit(state, f"credit_note.{kind}", credit_note_json(state, note))
+def credit_note_changed(state: SandboxState, credit_note: CreditNote, change: str) -> None:
+    emit(state, f"credit_note.{change}", credit_note_json(state, credit_note))
 
 
 def list_events(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -131,15 +159,15 @@ def list_events(state: SandboxState, call: Call, fault: Fault | None) -> Operati
         raise refuse("You may only specify one of these parameters: type, types.")
     if params.get("expand"):
         raise refuse(f"This property cannot be expanded ({params['expand'][0]}).", param="expand")
-    kinds = [params["type"]] if "type" in params else params.get("types", ["*"])
+    type_patterns = [params["type"]] if "type" in params else params.get("types", ["*"])
 
     def listed() -> Answer:
         page_request: PageRequest[Event] = PageRequest(
             **cursors(params, state.events),
-            matches=lambda event: any(fnmatchcase(event.type, kind) for kind in kinds),
+            matches=lambda event: any(fnmatchcase(event.type, type_pattern) for type_pattern in type_patterns),
         )
-        page, more = state.events.page(page_request)
-        return Answer(200, list_json("/v1/events", [json.loads(event.body) for event in page], more))
+        page, has_more = state.events.page(page_request)
+        return Answer(200, list_json("/v1/events", [json.loads(event.body) for event in page], has_more))
 
     return listed
 

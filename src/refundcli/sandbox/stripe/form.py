@@ -14,43 +14,43 @@ METADATA_KEYS, METADATA_KEY_LENGTH, METADATA_VALUE_LENGTH = 50, 40, 500
 
 
 def refuse(message: str, *, status: int = 400, code: str | None = None, param: str | None = None) -> Refusal:
-    error = {"type": "invalid_request_error", "message": message, "code": code, "param": param}
-    return Refusal(Answer(status, {"error": {name: text for name, text in error.items() if text}}))
+    error_fields = {"type": "invalid_request_error", "message": message, "code": code, "param": param}
+    return Refusal(Answer(status, {"error": {name: text for name, text in error_fields.items() if text}}))
 
 
 def decode(encoded: str) -> Params:
     """`metadata[refund]=x` becomes {"metadata": {"refund": "x"}}; `expand[]` and `expand[0]` become lists."""
-    tree: Params = {}
-    for name, value in parse_qsl(encoded, keep_blank_values=True):
-        _place(tree, _path(name), value)
-    return {name: _lists(value) for name, value in tree.items()}
+    params: Params = {}
+    for name, text in parse_qsl(encoded, keep_blank_values=True):
+        _place(params, _path(name), text)
+    return {name: _lists(node) for name, node in params.items()}
 
 
 def _path(name: str) -> list[str]:
-    head, bracket, rest = name.partition("[")
-    if not bracket or not rest.endswith("]"):
+    base_name, bracket, bracketed_names = name.partition("[")
+    if not bracket or not bracketed_names.endswith("]"):
         return [name]
-    return [head, *rest[:-1].split("][")]
+    return [base_name, *bracketed_names[:-1].split("][")]
 
 
-def _place(tree: Params, path: list[str], value: str) -> None:
-    node = tree
+def _place(params: Params, path: list[str], text: str) -> None:
+    node = params
     for step in path[:-1]:
         child = node.setdefault(step, {})
         if not isinstance(child, dict):
             raise refuse("Invalid request: a parameter is both a value and a hash", param=path[0])
         node = child
-    last = path[-1] or str(len(node))
-    node[last] = value
+    last_step = path[-1] or str(len(node))
+    node[last_step] = text
 
 
-def _lists(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    inner = {name: _lists(member) for name, member in value.items()}
-    if inner and all(re.fullmatch(r"[0-9]+", name) for name in inner):
-        return [inner[name] for name in sorted(inner, key=int)]
-    return inner
+def _lists(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    members = {name: _lists(member) for name, member in node.items()}
+    if members and all(re.fullmatch(r"[0-9]+", name) for name in members):
+        return [members[name] for name in sorted(members, key=int)]
+    return members
 
 
 # Checks: each takes a parameter's name and raw value, and returns the parsed value.
@@ -96,10 +96,10 @@ def boolean(name: str, value: Any) -> bool:
     return bool(value == "true")
 
 
-def one_of(*allowed: str) -> Check:
+def one_of(*allowed_words: str) -> Check:
     def check(name: str, value: Any) -> str:
-        if value not in allowed:
-            raise refuse(f"Invalid {name}: must be one of {', '.join(allowed)}", param=name)
+        if value not in allowed_words:
+            raise refuse(f"Invalid {name}: must be one of {', '.join(allowed_words)}", param=name)
         return str(value)
 
     return check
@@ -129,8 +129,8 @@ def metadata(name: str, value: Any) -> dict[str, str]:
 
 def time_range(name: str, value: Any) -> dict[str, int]:
     if isinstance(value, str):
-        exact = integer(name, value)
-        return {"gte": exact, "lte": exact}
+        exact_time = integer(name, value)
+        return {"gte": exact_time, "lte": exact_time}
     if not isinstance(value, dict):
         raise refuse("Invalid object", param=name)
     return {bound: integer(f"{name}[{bound}]", moment) for bound, moment in _known(value, RANGE, name)}
@@ -139,12 +139,12 @@ def time_range(name: str, value: Any) -> dict[str, int]:
 RANGE = frozenset(["gt", "gte", "lt", "lte"])
 
 
-def _known(value: Mapping[str, Any], names: Iterable[str], within: str = "") -> Iterable[tuple[str, Any]]:
-    for name in value:
-        if name not in names:
-            full = f"{within}[{name}]" if within else name
-            raise refuse(f"Received unknown parameter: {full}", code="parameter_unknown", param=full)
-    return value.items()
+def _known(fields: Mapping[str, Any], known_names: Iterable[str], parent_name: str = "") -> Iterable[tuple[str, Any]]:
+    for name in fields:
+        if name not in known_names:
+            full_name = f"{parent_name}[{name}]" if parent_name else name
+            raise refuse(f"Received unknown parameter: {full_name}", code="parameter_unknown", param=full_name)
+    return fields.items()
 
 
 def checked(params: Params, checks: Mapping[str, Check]) -> Params:

@@ -11,8 +11,8 @@ from refundcli.sandbox.stripe.objects import overlaid
 
 
 def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
-    paid, elsewhere = _paid(state, invoice)
-    before, after = credited(state, invoice)
+    paid_amount, paid_elsewhere = _paid(state, invoice)
+    credited_before, credited_after = credited(state, invoice)
     shape = {
         "id": invoice.id,
         "object": "invoice",
@@ -20,10 +20,10 @@ def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
         "account_name": "Sandbox",
         "account_tax_ids": None,
         "amount_due": amount_due(state, invoice),
-        "amount_overpaid": max(0, paid - amount_due(state, invoice)),
-        "amount_paid": paid,
-        "amount_paid_off_stripe": elsewhere,
-        "amount_remaining": max(0, amount_due(state, invoice) - paid),
+        "amount_overpaid": max(0, paid_amount - amount_due(state, invoice)),
+        "amount_paid": paid_amount,
+        "amount_paid_off_stripe": paid_elsewhere,
+        "amount_remaining": max(0, amount_due(state, invoice) - paid_amount),
         "amount_shipping": 0,
         "application": None,
         "attempt_count": 1 if invoice.status == "paid" else 0,
@@ -48,7 +48,7 @@ def invoice_json(state: SandboxState, invoice: Invoice) -> Json:
         "metadata": {},
     }
     shape |= {**_customer(invoice), **_sums(invoice), **_times(invoice), **_nothing(), "lines": _lines(invoice)}
-    shape |= {"pre_payment_credit_notes_amount": before, "post_payment_credit_notes_amount": after}
+    shape |= {"pre_payment_credit_notes_amount": credited_before, "post_payment_credit_notes_amount": credited_after}
     return overlaid(shape, invoice.fields)
 
 
@@ -70,12 +70,12 @@ def amount_remaining(state: SandboxState, invoice: Invoice) -> int:
 def _paid(state: SandboxState, invoice: Invoice) -> tuple[int, int]:
     """The amount paid, and how much of it outside Stripe."""
     payments = [payment for payment in state.invoice_payments.naming(invoice.id) if payment.status == "paid"]
-    total = sum(payment.amount for payment in payments)
-    elsewhere = sum(payment.amount for payment in payments if payment.kind == "payment_record")
-    due = amount_due(state, invoice)
-    if invoice.status != "paid" or total >= due:
-        return total, elsewhere
-    return due, elsewhere + due - total
+    paid_amount = sum(payment.amount for payment in payments)
+    paid_elsewhere = sum(payment.amount for payment in payments if payment.kind == "payment_record")
+    due_amount = amount_due(state, invoice)
+    if invoice.status != "paid" or paid_amount >= due_amount:
+        return paid_amount, paid_elsewhere
+    return due_amount, paid_elsewhere + due_amount - paid_amount
 
 
 def _customer(invoice: Invoice) -> Json:
@@ -134,12 +134,12 @@ def _parent(invoice: Invoice) -> Json | None:
 
 
 def _nothing() -> Json:
-    absent = (
+    null_fields = (
         "custom_fields default_payment_method default_source description footer from_invoice"
         " hosted_invoice_url invoice_pdf last_finalization_error latest_revision next_payment_attempt"
         " on_behalf_of receipt_number rendering shipping_cost shipping_details statement_descriptor test_clock"
     )
-    return dict.fromkeys(absent.split()) | {
+    return dict.fromkeys(null_fields.split()) | {
         "default_tax_rates": [],
         "discounts": [],
         "issuer": {"type": "self"},
@@ -152,16 +152,16 @@ def _nothing() -> Json:
 
 
 def _lines(invoice: Invoice) -> Json:
-    lines = [_line(invoice, number, *line) for number, line in enumerate(invoice.lines)]
+    lines = [_line(invoice, line_index, *line) for line_index, line in enumerate(invoice.lines)]
     return {"object": "list", "data": lines, "has_more": False, "url": f"/v1/invoices/{invoice.id}/lines"}
 
 
-def _line(invoice: Invoice, number: int, description: str, amount: int) -> Json:
-    own = f"{invoice.id.removeprefix('in_')}{number}"
+def _line(invoice: Invoice, line_index: int, description: str, amount: int) -> Json:
+    line_id = f"{invoice.id.removeprefix('in_')}{line_index}"
     # The same product has the same id on every invoice.
-    product = hashlib.sha256(description.encode()).hexdigest()[:14]
+    product_id = hashlib.sha256(description.encode()).hexdigest()[:14]
     return {
-        "id": f"il_{own}",
+        "id": f"il_{line_id}",
         "object": "line_item",
         "amount": amount,
         "currency": invoice.currency,
@@ -172,11 +172,11 @@ def _line(invoice: Invoice, number: int, description: str, amount: int) -> Json:
         "invoice": invoice.id,
         "livemode": False,
         "metadata": {},
-        "parent": _line_parent(invoice, own),
+        "parent": _line_parent(invoice, line_id),
         "period": {"end": invoice.created, "start": invoice.created},
         "pretax_credit_amounts": [],
         "pricing": {
-            "price_details": {"price": f"price_{product}", "product": f"prod_{product}"},
+            "price_details": {"price": f"price_{product_id}", "product": f"prod_{product_id}"},
             "type": "price_details",
             # In the minor unit, and a text.
             "unit_amount_decimal": str(amount),
@@ -188,13 +188,25 @@ def _line(invoice: Invoice, number: int, description: str, amount: int) -> Json:
     }
 
 
-def _line_parent(invoice: Invoice, own: str) -> Json:
-    origin = {"proration": False, "proration_details": {"credited_items": None}}
+def _line_parent(invoice: Invoice, line_id: str) -> Json:
+    proration_fields = {"proration": False, "proration_details": {"credited_items": None}}
     if invoice.subscription is None:
-        item = origin | {"invoice_item": f"ii_{own}", "subscription": None}
-        return {"invoice_item_details": item, "subscription_item_details": None, "type": "invoice_item_details"}
-    item = origin | {"invoice_item": None, "subscription": invoice.subscription, "subscription_item": f"si_{own}"}
-    return {"invoice_item_details": None, "subscription_item_details": item, "type": "subscription_item_details"}
+        parent_fields = proration_fields | {"invoice_item": f"ii_{line_id}", "subscription": None}
+        return {
+            "invoice_item_details": parent_fields,
+            "subscription_item_details": None,
+            "type": "invoice_item_details",
+        }
+    parent_fields = proration_fields | {
+        "invoice_item": None,
+        "subscription": invoice.subscription,
+        "subscription_item": f"si_{line_id}",
+    }
+    return {
+        "invoice_item_details": None,
+        "subscription_item_details": parent_fields,
+        "type": "subscription_item_details",
+    }
 
 
 def payment_json(payment: InvoicePayment) -> Json:
@@ -290,18 +302,18 @@ def _note_lines(note: CreditNote) -> Json:
 
 def record_json(payment: InvoicePayment) -> Json:
     """A payment outside Stripe that was only recorded there: Stripe cannot refund it."""
-    whole = {"currency": payment.currency, "value": payment.amount}
-    none = whole | {"value": 0}
+    whole_amount = {"currency": payment.currency, "value": payment.amount}
+    zero_amount = whole_amount | {"value": 0}
     return {
         "id": payment.reference,
         "object": "payment_record",
-        "amount": whole,
-        "amount_authorized": whole,
-        "amount_canceled": none,
-        "amount_failed": none,
-        "amount_guaranteed": whole,
-        "amount_refunded": none,
-        "amount_requested": whole,
+        "amount": whole_amount,
+        "amount_authorized": whole_amount,
+        "amount_canceled": zero_amount,
+        "amount_failed": zero_amount,
+        "amount_guaranteed": whole_amount,
+        "amount_refunded": zero_amount,
+        "amount_requested": whole_amount,
         "application": None,
         "created": payment.created,
         "customer_details": None,
@@ -317,6 +329,6 @@ def record_json(payment: InvoicePayment) -> Json:
     }
 
 
-def associated(state: SandboxState, shape: Json) -> Json | None:
-    named = state.invoice_payments.naming(shape.get("payment_record", ""))
-    return record_json(named[0]) if named else None
+def associated(state: SandboxState, payment_object: Json) -> Json | None:
+    recorded_payments = state.invoice_payments.naming(payment_object.get("payment_record", ""))
+    return record_json(recorded_payments[0]) if recorded_payments else None

@@ -75,11 +75,15 @@ def list_invoices(state: SandboxState, call: Call, fault: Fault | None) -> Opera
 
 
 def _is_listed(invoice: Invoice, params: Params) -> bool:
-    same = ("status", "customer", "subscription", "collection_method")
-    if "customer_account" in params or not all(params.get(name) in (None, getattr(invoice, name)) for name in same):
+    exact_fields = ("status", "customer", "subscription", "collection_method")
+    if "customer_account" in params or not all(
+        params.get(name) in (None, getattr(invoice, name)) for name in exact_fields
+    ):
         return False
-    due, bounds = invoice.due_date, params.get("due_date", {})
-    return not bounds or (due is not None and all(HOLDS[name](due, bound) for name, bound in bounds.items()))
+    due_date, due_date_bounds = invoice.due_date, params.get("due_date", {})
+    return not due_date_bounds or (
+        due_date is not None and all(HOLDS[name](due_date, bound) for name, bound in due_date_bounds.items())
+    )
 
 
 HOLDS: dict[str, Callable[[int, int], bool]] = {
@@ -108,25 +112,25 @@ def mark_uncollectible(state: SandboxState, call: Call, fault: Fault | None) -> 
     return _move(state, call, "uncollectible", frozenset(["open"]))
 
 
-def _move(state: SandboxState, call: Call, to: str, allowed: frozenset[str]) -> Operation:
+def _move(state: SandboxState, call: Call, new_status: str, allowed_statuses: frozenset[str]) -> Operation:
     params = checked(call.params, {"expand": texts})
 
     def answer() -> Answer:
         invoice = _find(state, call.path_params["id"])
-        if invoice.status not in allowed:
+        if invoice.status not in allowed_statuses:
             raise refuse(
-                f"Invoice {invoice.id} is {invoice.status}: only one that is {' or '.join(sorted(allowed))}"
-                f" can become {to}."
+                f"Invoice {invoice.id} is {invoice.status}: only one that is {' or '.join(sorted(allowed_statuses))}"
+                f" can become {new_status}."
             )
         # A request that fails to expand changes nothing.
         expand(state, invoice_json(state, invoice), params.get("expand", []))
-        before, invoice.status = invoice.status, to
-        when = int(state.now())
-        if to == "void":
-            invoice.voided_at = when
+        status_before, invoice.status = invoice.status, new_status
+        changed_at = int(state.now())
+        if new_status == "void":
+            invoice.voided_at = changed_at
         else:
-            invoice.marked_uncollectible_at = when
-        invoice_moved(state, invoice, before, call.key)
+            invoice.marked_uncollectible_at = changed_at
+        invoice_moved(state, invoice, status_before, call.key)
         return Answer(200, expand(state, invoice_json(state, invoice), params.get("expand", [])))
 
     return answer
@@ -150,14 +154,14 @@ def list_invoice_payments(state: SandboxState, call: Call, fault: Fault | None) 
 
 def _named_payment(params: Params) -> str | None:
     payment = params.get("payment", {})
-    named: str | None = payment.get(payment.get("type"))
-    return named
+    payment_reference: str | None = payment.get(payment.get("type"))
+    return payment_reference
 
 
 def _is_paid_by(payment: InvoicePayment, params: Params) -> bool:
-    kind = params.get("payment", {}).get("type")
-    same = params.get("status") in (None, payment.status) and kind in (None, payment.kind)
-    return same and _named_payment(params) in (None, payment.reference)
+    payment_kind = params.get("payment", {}).get("type")
+    matches_status_and_kind = params.get("status") in (None, payment.status) and payment_kind in (None, payment.kind)
+    return matches_status_and_kind and _named_payment(params) in (None, payment.reference)
 
 
 def show_invoice_payment(state: SandboxState, call: Call, fault: Fault | None) -> Operation:

@@ -73,14 +73,21 @@ def destination_details(refund: StripeRefund) -> Json:
         # An ARN (or STAN, system_trace_audit_number) is known to the cardholder's bank days later.
         card = {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}
         return {"destination_details": {"card": card, "type": "card"}}
-    kind = DESTINATIONS.get(refund.method, refund.method if refund.method in SAME_NAME else None)
-    if kind is None:
+    destination_type = DESTINATIONS.get(refund.method, refund.method if refund.method in SAME_NAME else None)
+    if destination_type is None:
         return {}
-    details = {"reference_status": "pending"} if kind.endswith("_transfer") and kind != "au_bank_transfer" else {}
-    return {"destination_details": {kind: details, "type": kind}}
+    details = (
+        {"reference_status": "pending"}
+        if destination_type.endswith("_transfer") and destination_type != "au_bank_transfer"
+        else {}
+    )
+    return {"destination_details": {destination_type: details, "type": destination_type}}
 
 
 def next_action(refund: StripeRefund) -> Json:
-    sent = {"email_sent_at": refund.created, "email_sent_to": refund.instructions_email or "customer@example.com"}
-    expires = refund.created + EMAIL_DAYS * 86400
-    return {"type": "display_details", "display_details": {"email_sent": sent, "expires_at": expires}}
+    email_details = {
+        "email_sent_at": refund.created,
+        "email_sent_to": refund.instructions_email or "customer@example.com",
+    }
+    expires_at = refund.created + EMAIL_DAYS * 86400
+    return {"type": "display_details", "display_details": {"email_sent": email_details, "expires_at": expires_at}}

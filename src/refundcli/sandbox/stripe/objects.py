@@ -14,17 +14,19 @@ API_VERSION = "2026-10-28.endive"
 SYMBOLS = {"eur": "€", "usd": "$", "gbp": "£", "jpy": "¥"}
 
 
-def amount_text(minor: int, currency: str) -> str:
-    major = to_major("stripe", minor, currency)
-    return f"{SYMBOLS[currency]}{major}" if currency in SYMBOLS else f"{major} {currency.upper()}"
+def amount_text(minor_units: int, currency: str) -> str:
+    major_units = to_major("stripe", minor_units, currency)
+    return f"{SYMBOLS[currency]}{major_units}" if currency in SYMBOLS else f"{major_units} {currency.upper()}"
 
 
-def overlaid(shape: Json, fields: Mapping[str, Any]) -> Json:
-    """The shape with `fields` merged in; a null sets null."""
-    merged = dict(shape)
+def overlaid(object_json: Json, fields: Mapping[str, Any]) -> Json:
+    """The object with `fields` merged in; a null sets null."""
+    merged = dict(object_json)
     for name, value in fields.items():
-        inner = merged.get(name)
-        merged[name] = overlaid(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+        inner_field = merged.get(name)
+        merged[name] = (
+            overlaid(inner_field, value) if isinstance(inner_field, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 
@@ -46,16 +48,19 @@ def refund_json(refund: StripeRefund) -> Json:
         "transfer_reversal": None,
     }
     # A completed or expired instruction is no longer shown.
-    gone = frozenset([] if refund.status == "requires_action" else ["next_action"])
-    overrides = {name: value for name, value in refund.fields.items() if name not in gone}
+    hidden_fields = frozenset([] if refund.status == "requires_action" else ["next_action"])
+    overrides = {name: value for name, value in refund.fields.items() if name not in hidden_fields}
     return overlaid(shape | destination_details(refund) | _outcome_fields(refund), overrides)
 
 
 def _outcome_fields(refund: StripeRefund) -> Json:
     fields: Json = {"instructions_email": refund.instructions_email} if refund.instructions_email else {}
     if refund.status == "failed":
-        balance = f"txn_f{refund.id.removeprefix('re_')}"
-        return fields | {"failure_reason": refund.failure_reason or "unknown", "failure_balance_transaction": balance}
+        balance_transaction = f"txn_f{refund.id.removeprefix('re_')}"
+        return fields | {
+            "failure_reason": refund.failure_reason or "unknown",
+            "failure_balance_transaction": balance_transaction,
+        }
     if refund.status == "pending":
         return fields | {"pending_reason": refund.pending_reason}
     return fields | ({"next_action": next_action(refund)} if refund.status == "requires_action" else {})
@@ -99,14 +104,14 @@ INTENT_NULLS = [
 
 
 def charge_json(state: SandboxState, charge: Charge) -> Json:
-    refunded = state.refunded(charge)
+    refunded_amount = state.refunded(charge)
     shape: Json = {
         "id": charge.id,
         **dict.fromkeys(CHARGE_NULLS),
         "object": "charge",
         "amount": charge.amount,
         "amount_captured": charge.taken,
-        "amount_refunded": refunded,
+        "amount_refunded": refunded_amount,
         "balance_transaction": None if not charge.captured else f"txn_{charge.id.partition('_')[2]}",
         "billing_details": {"address": None, "email": None, "name": None, "phone": None, "tax_id": None},
         "calculated_statement_descriptor": "SANDBOX",
@@ -125,7 +130,7 @@ def charge_json(state: SandboxState, charge: Charge) -> Json:
         "payment_intent": charge.payment_intent,
         "payment_method": f"pm_{charge.id.partition('_')[2]}",
         "payment_method_details": payment_method_details(charge),
-        "refunded": refunded >= charge.amount,
+        "refunded": refunded_amount >= charge.amount,
         "status": _charge_status(charge),
     }
     return overlaid(shape, charge.fields)
@@ -148,19 +153,19 @@ def intent_status(charge: Charge) -> str:
 
 
 def intent_json(charge: Charge) -> Json:
-    uncaptured = intent_status(charge) == "requires_capture"
+    is_uncaptured = intent_status(charge) == "requires_capture"
     shape: Json = {
         "id": charge.payment_intent,
         **dict.fromkeys(INTENT_NULLS),
         "object": "payment_intent",
         "amount": charge.amount,
-        "amount_capturable": charge.amount if uncaptured else 0,
+        "amount_capturable": charge.amount if is_uncaptured else 0,
         "amount_details": {"tip": {}},
         "amount_received": charge.taken,
         "canceled_at": charge.created if charge.canceled else None,
         "cancellation_reason": charge.canceled,
         "capture_method": "manual"
-        if uncaptured or charge.canceled or charge.amount_captured is not None
+        if is_uncaptured or charge.canceled or charge.amount_captured is not None
         else "automatic",
         "client_secret": f"{charge.payment_intent}_secret_sandbox",
         "confirmation_method": "automatic",
@@ -188,14 +193,14 @@ def _last_error(charge: Charge) -> Json | None:
 
 
 def _balance_transactions(dispute: Dispute) -> Iterable[Json]:
-    for number, (amount, at) in enumerate(dispute.movements):
+    for transaction_number, (amount, moved_at) in enumerate(dispute.movements):
         yield {
-            "id": f"txn_{dispute.id.removeprefix('dp_')}{number}",
+            "id": f"txn_{dispute.id.removeprefix('dp_')}{transaction_number}",
             "object": "balance_transaction",
             "amount": amount,
-            "available_on": at,
+            "available_on": moved_at,
             "balance_type": "payments",
-            "created": at,
+            "created": moved_at,
             "currency": dispute.currency,
             "description": f"Chargeback {'withdrawal' if amount < 0 else 'reversal'} for {dispute.charge}",
             "exchange_rate": None,
@@ -215,8 +220,8 @@ CASES = {"prevented": "resolution"}
 def _dispute_method(charge: Charge, dispute: Dispute) -> Json:
     if charge.method != "card":
         return {}
-    kind = "inquiry" if (dispute.status or "").startswith("warning_") else CASES.get(dispute.status, "chargeback")
-    card = {"brand": "visa", "case_type": kind, "network_reason_code": "10.4"}
+    case_type = "inquiry" if (dispute.status or "").startswith("warning_") else CASES.get(dispute.status, "chargeback")
+    card = {"brand": "visa", "case_type": case_type, "network_reason_code": "10.4"}
     return {"payment_method_details": {"card": card, "type": "card"}}
 
 

@@ -39,12 +39,12 @@ def find(state: SandboxState, object_id: str) -> Target:
     record = next((table[object_id] for table in tables if object_id in table), None) or invoice_of(state, object_id)
     if record is None or type(record) not in _KINDS:
         raise ValueError(f"Stripe has no object {object_id}")
-    kind, shape, own = _KINDS[type(record)]
-    return Target(kind, record, lambda: shape(state, record), record.fields, own)
+    object_kind, json_of_record, own_fields = _KINDS[type(record)]
+    return Target(object_kind, record, lambda: json_of_record(state, record), record.fields, own_fields)
 
 
-def invoice_of(state: SandboxState, number: str) -> Invoice | None:
-    return next((invoice for invoice in state.invoices.values() if number in (invoice.id, invoice.number)), None)
+def invoice_of(state: SandboxState, id_or_number: str) -> Invoice | None:
+    return next((invoice for invoice in state.invoices.values() if id_or_number in (invoice.id, invoice.number)), None)
 
 
 _KINDS: dict[type, tuple[str, Callable[[SandboxState, Any], Json], frozenset[str]]] = {
@@ -91,40 +91,42 @@ def patch(
     """
     with state.lock:
         target = find(state, object_id)
-        before, was = target.shape(), getattr(target.record, "status", None)
+        object_before, status_before = target.shape(), getattr(target.record, "status", None)
         for name in remove:
             target.overlay.pop(name, None)
-        rest = {name: value for name, value in fields.items() if name not in target.own}
-        merged = overlaid(target.overlay, rest)
+        overlay_fields = {name: value for name, value in fields.items() if name not in target.own}
+        merged = overlaid(target.overlay, overlay_fields)
         target.overlay.clear()
         target.overlay.update(merged)
         for name in target.own & fields.keys():
             setattr(target.record, name, fields[name])
-        _send(state, target, before, was, event)
+        _send(state, target, object_before, status_before, event)
         return target.shape()
 
 
-def _send(state: SandboxState, target: Target, before: Json, was: str | None, event: str | bool) -> None:
+def _send(
+    state: SandboxState, target: Target, object_before: Json, status_before: str | None, event: str | bool
+) -> None:
     shape = target.shape()
-    changed = events.differences(before, shape)
+    previous_attributes = events.differences(object_before, shape)
     if event is False:
         return
     if isinstance(event, str):
-        events.emit(state, event, shape, before=changed)
+        events.emit(state, event, shape, previous_attributes=previous_attributes)
     elif target.kind == "refund":
-        events.refund_changed(state, target.record, before)
-    elif target.kind == "dispute" and "status" in changed:
-        events.dispute_moved(state, target.record, was)
-    elif changed:
-        kinds = {"dispute": ["charge.dispute.updated"]} | EVENTS
-        by_status = [INTENT_EVENTS[shape["status"]]] if shape.get("status") in INTENT_EVENTS else []
-        for kind in kinds.get(target.kind, by_status):
-            events.emit(state, kind, shape, before=changed)
+        events.refund_changed(state, target.record, object_before)
+    elif target.kind == "dispute" and "status" in previous_attributes:
+        events.dispute_moved(state, target.record, status_before)
+    elif previous_attributes:
+        event_types_of_kind = {"dispute": ["charge.dispute.updated"]} | EVENTS
+        intent_event_types = [INTENT_EVENTS[shape["status"]]] if shape.get("status") in INTENT_EVENTS else []
+        for event_type in event_types_of_kind.get(target.kind, intent_event_types):
+            events.emit(state, event_type, shape, previous_attributes=previous_attributes)
 
 
 def send_event(
     state: SandboxState,
-    kind: str,
+    event_type: str,
     *,
     about: str | None = None,
     shape: Mapping[str, Any] | None = None,
@@ -133,5 +135,5 @@ def send_event(
 ) -> None:
     """Any event type with an object of the sandbox (`about`) or any other (`shape`); nothing changes by it."""
     with state.lock:
-        described = find(state, about).shape() if about else dict(shape or {})
-        events.emit(state, kind, overlaid(described, fields or {}), before=previous_attributes)
+        object_json = find(state, about).shape() if about else dict(shape or {})
+        events.emit(state, event_type, overlaid(object_json, fields or {}), previous_attributes=previous_attributes)

@@ -23,15 +23,15 @@ def capture(state: SandboxState, charge: Charge, amount: int | None) -> None:
         emit(state, "payment_intent.succeeded", intent_json(charge))
 
 
-def release(state: SandboxState, charge: Charge, captured: int, reason: str | None = None) -> None:
+def release(state: SandboxState, charge: Charge, captured_amount: int, reason: str | None = None) -> None:
     """Release the part that was not captured. No money moves, but Stripe shows it as a refund."""
-    charge.amount_captured = captured
-    charge.captured = captured > 0
+    charge.amount_captured = captured_amount
+    charge.captured = captured_amount > 0
     refund = StripeRefund(
         id=new_id("re"),
         charge=charge.id,
         payment_intent=charge.payment_intent,
-        amount=charge.amount - captured,
+        amount=charge.amount - captured_amount,
         currency=charge.currency,
         created=int(state.now()),
         reason=reason,

@@ -57,13 +57,13 @@ def _find_dispute(state: SandboxState, dispute_id: str) -> Json:
 
 
 def show(
-    find: Callable[[SandboxState, str], Json], state: SandboxState, call: Call, extra: Mapping[str, Check]
+    find_json: Callable[[SandboxState, str], Json], state: SandboxState, call: Call, extra_checks: Mapping[str, Check]
 ) -> Operation:
-    params = checked(call.params, {"expand": texts, **extra})
+    params = checked(call.params, {"expand": texts, **extra_checks})
 
     def answer() -> Answer:
-        shape = find(state, call.path_params["id"])
-        return Answer(200, expand(state, shape, params.get("expand", [])))
+        object_json = find_json(state, call.path_params["id"])
+        return Answer(200, expand(state, object_json, params.get("expand", [])))
 
     return answer
 
@@ -88,16 +88,18 @@ Item = TypeVar("Item", bound=StoredRecord)
 
 
 def cursors(
-    params: Params, table: Mapping[str, object], ids: Callable[[str], str | None] = lambda cursor: cursor
+    params: Params,
+    record_of_id: Mapping[str, object],
+    id_of_cursor: Callable[[str], str | None] = lambda cursor: cursor,
 ) -> Params:
-    """The page's parameters; `ids` maps a cursor to an id in the table."""
-    page: Params = {name: params[name] for name in ("limit", "created") if name in params}
+    """The page's parameters; `id_of_cursor` maps a cursor to an id in the table."""
+    page_params: Params = {name: params[name] for name in ("limit", "created") if name in params}
     for name in ("starting_after", "ending_before"):
         if name in params:
-            page[name] = ids(params[name])
-            if page[name] not in table:
+            page_params[name] = id_of_cursor(params[name])
+            if page_params[name] not in record_of_id:
                 raise refuse(f"No such object: '{params[name]}'", code="resource_missing", param=name)
-    return page
+    return page_params
 
 
 def listed(
@@ -105,11 +107,11 @@ def listed(
     url: str,
     table: RecordTable[Item],
     page_request: PageRequest[Item],
-    shape: Callable[[Item], Json],
+    json_of_record: Callable[[Item], Json],
     params: Params,
 ) -> Answer:
-    page, more = table.page(page_request)
-    body = list_json(url, [shape(item) for item in page], more)
+    page, has_more = table.page(page_request)
+    body = list_json(url, [json_of_record(record) for record in page], has_more)
     return Answer(200, expand(state, body, params.get("expand", [])))
 
 
@@ -117,11 +119,11 @@ def list_refunds(state: SandboxState, call: Call, fault: Fault | None) -> Operat
     params = checked(call.params, PAGING | BY_PAYMENT)
 
     def answer() -> Answer:
-        payment = _payment_exists(state, params)
+        payment_reference = _payment_exists(state, params)
         page_request: PageRequest[Refund] = PageRequest(
             **cursors(params, state.refunds),
-            naming=payment,
-            matches=lambda item: isinstance(item, StripeRefund) and _is_about(item, params),
+            naming=payment_reference,
+            matches=lambda record: isinstance(record, StripeRefund) and _is_about(record, params),
         )
         return listed(state, "/v1/refunds", state.refunds, page_request, _refund_shape, params)
 
@@ -137,9 +139,9 @@ def list_charges(state: SandboxState, call: Call, fault: Fault | None) -> Operat
     params = checked(call.params, PAGING | {"payment_intent": text, "customer": text, "transfer_group": text})
 
     def answer() -> Answer:
-        intent = _payment_exists(state, params)
+        intent_id = _payment_exists(state, params)
         page_request: PageRequest[Charge] = PageRequest(
-            **cursors(params, state.charges), naming=intent, matches=lambda charge: _is_listed(charge, params)
+            **cursors(params, state.charges), naming=intent_id, matches=lambda charge: _is_listed(charge, params)
         )
         return listed(
             state, "/v1/charges", state.charges, page_request, lambda charge: charge_json(state, charge), params
@@ -151,8 +153,8 @@ def list_charges(state: SandboxState, call: Call, fault: Fault | None) -> Operat
 def list_intents(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
     params = checked(call.params, INTENTS)
 
-    def charge_id(intent: str) -> str | None:
-        charge = state.charge_of_intent(intent)
+    def charge_id(intent_id: str) -> str | None:
+        charge = state.charge_of_intent(intent_id)
         return charge.id if charge else None
 
     def answer() -> Answer:
@@ -176,12 +178,14 @@ def list_disputes(state: SandboxState, call: Call, fault: Fault | None) -> Opera
     params = checked(call.params, PAGING | BY_PAYMENT)
 
     def answer() -> Answer:
-        payment = _payment_exists(state, params)
+        payment_reference = _payment_exists(state, params)
         page_request: PageRequest[Dispute] = PageRequest(
-            **cursors(params, state.disputes), naming=payment, matches=lambda item: _is_about(item, params)
+            **cursors(params, state.disputes),
+            naming=payment_reference,
+            matches=lambda record: _is_about(record, params),
         )
         return listed(
-            state, "/v1/disputes", state.disputes, page_request, lambda item: dispute_json(state, item), params
+            state, "/v1/disputes", state.disputes, page_request, lambda record: dispute_json(state, record), params
         )
 
     return answer
@@ -193,10 +197,10 @@ def _payment_exists(state: SandboxState, params: Params) -> str | None:
         raise missing("charge", params["charge"], "charge")
     if "payment_intent" in params and state.charge_of_intent(params["payment_intent"]) is None:
         raise missing("payment_intent", params["payment_intent"], "payment_intent")
-    named: str | None = params.get("charge", params.get("payment_intent"))
-    return named
+    payment_reference: str | None = params.get("charge", params.get("payment_intent"))
+    return payment_reference
 
 
-def _is_about(item: StripeRefund | Dispute, params: Params) -> bool:
+def _is_about(record: StripeRefund | Dispute, params: Params) -> bool:
     references = (params.get("charge"), params.get("payment_intent"))
-    return references[0] in (None, item.charge) and references[1] in (None, item.payment_intent)
+    return references[0] in (None, record.charge) and references[1] in (None, record.payment_intent)

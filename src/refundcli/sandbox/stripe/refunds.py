@@ -58,12 +58,12 @@ def create_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
     return create
 
 
-def make_refund(state: SandboxState, params: Params, key: str | None, fault: Fault | None) -> StripeRefund:
+def make_refund(state: SandboxState, params: Params, idempotency_key: str | None, fault: Fault | None) -> StripeRefund:
     """The requested refund. Raises Refusal where Stripe would refuse it."""
     charge = _charge_to_refund(state, params)
     amount = _amount_to_refund(state, charge, params)
     _refuse_what_its_method_cannot(charge, params)
-    refund = _make(state, charge, amount, params, key)
+    refund = _make(state, charge, amount, params, idempotency_key)
     _turn_out(refund, fault, state.now())
     state.refunds[refund.id] = refund
     refund_made(state, refund)
@@ -80,8 +80,11 @@ def _refuse_what_its_method_cannot(charge: Charge, params: Params) -> None:
             code="parameter_missing",
             param="instructions_email",
         )
-    for name, needed in (("reverse_transfer", "transfer_data"), ("refund_application_fee", "application_fee_amount")):
-        if params.get(name) and not charge.fields.get(needed):
+    for name, needed_field in (
+        ("reverse_transfer", "transfer_data"),
+        ("refund_application_fee", "application_fee_amount"),
+    ):
+        if params.get(name) and not charge.fields.get(needed_field):
             raise refuse(f"{name} needs a charge made for a connected account.", param=name)
 
 
@@ -132,25 +135,27 @@ def _not_captured(charge: Charge) -> Exception:
 
 
 def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> int:
-    refundable = state.unrefunded(charge)
-    amount: int = params.get("amount", refundable)
-    coarse = step("stripe", charge.currency)
-    if amount % coarse:
+    refundable_amount = state.unrefunded(charge)
+    amount: int = params.get("amount", refundable_amount)
+    amount_step = step("stripe", charge.currency)
+    if amount % amount_step:
         raise refuse(
-            f"Invalid amount: in {charge.currency} it must be a multiple of {coarse}.",
+            f"Invalid amount: in {charge.currency} it must be a multiple of {amount_step}.",
             code="parameter_invalid_integer",
             param="amount",
         )
-    if amount > refundable:
+    if amount > refundable_amount:
         raise refuse(
             f"Refund amount ({amount_text(amount, charge.currency)}) is greater than unrefunded amount"
-            f" on charge ({amount_text(refundable, charge.currency)})",
+            f" on charge ({amount_text(refundable_amount, charge.currency)})",
             param="amount",
         )
     return amount
 
 
-def _make(state: SandboxState, charge: Charge, amount: int, params: Params, key: str | None) -> StripeRefund:
+def _make(
+    state: SandboxState, charge: Charge, amount: int, params: Params, idempotency_key: str | None
+) -> StripeRefund:
     return StripeRefund(
         id=new_id("re"),
         charge=charge.id,
@@ -160,20 +165,20 @@ def _make(state: SandboxState, charge: Charge, amount: int, params: Params, key:
         created=int(state.now()),
         reason=params.get("reason"),
         metadata={name: text for name, text in params.get("metadata", {}).items() if text},
-        idempotency_key=key,
+        idempotency_key=idempotency_key,
         instructions_email=params.get("instructions_email"),
         status="requires_action" if charge.method in BY_EMAIL else "succeeded",
         method=charge.method,
     )
 
 
-def _turn_out(refund: StripeRefund, fault: Fault | None, at: float) -> None:
+def _turn_out(refund: StripeRefund, fault: Fault | None, now: float) -> None:
     if fault is None or fault.behaviour not in OUTCOMES:
         return
     refund.status, refund.pending_reason = fault.behaviour, fault.pending_reason
     if refund.status == "failed":
         refund.failure_reason = fault.failure_reason or "expired_or_canceled_card"
-    refund.ending = fault.ending(at)
+    refund.ending = fault.ending(now)
 
 
 def update_refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -181,11 +186,11 @@ def update_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
 
     def update() -> Answer:
         refund = find_refund(state, call.path_params["id"])
-        before = refund_json(refund)
+        refund_before = refund_json(refund)
         if "metadata" in params:
-            merged = refund.metadata | params["metadata"] if params["metadata"] else {}
-            refund.metadata = {name: text for name, text in merged.items() if text}
-        refund_changed(state, refund, before)
+            merged_metadata = refund.metadata | params["metadata"] if params["metadata"] else {}
+            refund.metadata = {name: text for name, text in merged_metadata.items() if text}
+        refund_changed(state, refund, refund_before)
         return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
 
     return update
@@ -198,9 +203,9 @@ def cancel_refund(state: SandboxState, call: Call, fault: Fault | None) -> Opera
         refund = find_refund(state, call.path_params["id"])
         if refund.status != "requires_action":
             raise refuse(f"Refund {refund.id} is {refund.status}: only one that requires action can be canceled.")
-        before = refund_json(refund)
+        refund_before = refund_json(refund)
         refund.status = "canceled"
-        refund_changed(state, refund, before)
+        refund_changed(state, refund, refund_before)
         return Answer(200, expand(state, refund_json(refund), params.get("expand", [])))
 
     return cancel
