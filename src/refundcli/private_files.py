@@ -23,7 +23,7 @@ class NoTemporaryFolder(SettingsProblem):
     def __init__(self) -> None:
         super().__init__(
             "There is no folder for temporary files: /tmp and the folder you are in cannot be written to.",
-            hint="Name one that can: export TMPDIR=/path/to/folder",
+            hint="Choose a folder that can be written to: export TMPDIR=/path/to/folder",
         )
 
 

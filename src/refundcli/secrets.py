@@ -106,7 +106,10 @@ class LiteralSecret(SettingsProblem):
     def __init__(self, key: str, origin: str) -> None:
         super().__init__(
             f"{key} in {origin} must say where the secret is, not what it is.",
-            hint="Write env:NAME, keyring:NAME or file:PATH. Replace a key that was written in a file.",
+            hint=(
+                "Write env:NAME, keyring:NAME or file:PATH. If the key itself was in the settings file, get a "
+                "new key from the provider."
+            ),
             context={"key": key, "place": origin},
         )
 
@@ -167,8 +170,8 @@ class MalformedSecret(SettingsProblem):
 
     def __init__(self, reference: str) -> None:
         super().__init__(
-            f"The secret in {reference} has spaces, control characters or letters that no key has.",
-            hint="Copy the key again, alone and on one line.",
+            f"The secret in {reference} has spaces, control characters or letters that a key cannot contain.",
+            hint="Copy the key again, with nothing else, on one line.",
             context={"reference": reference},
         )
 

@@ -191,14 +191,17 @@ class App:
         refunds = self.settings.refunds
         longest_seconds = refunds.connect_timeout + refunds.read_timeout
         self.err.say(
-            f"Waiting for the provider's response, {longest_seconds:g} s at most; it is recorded, then this stops "
-            "(up to 10 minutes later if the store is in use). "
-            "Nothing is lost: refundcli resume settles what is still unknown."
+            f"Waiting up to {longest_seconds:g} s for the provider's response. Once it is recorded, this "
+            "command stops (up to 10 minutes later if the store is in use). Nothing is lost: refundcli "
+            "resume settles whatever is still unknown."
         )
 
     def _note_unwritten(self, subject: "Refund | Closing", reference: str) -> None:
         response = f"{subject.id}: the provider responded{f' ({reference})' if reference else ''}"
-        self.note(f"{response}. The store is in use or unreachable; waiting to record it. Please do not stop this.")
+        self.note(
+            f"{response}. The store is in use or unreachable; waiting to record the response. Please do not stop "
+            "this command."
+        )
 
     def _note_clock_skew(self, skew: timedelta) -> None:
         seconds = round(abs(skew.total_seconds()))
@@ -215,7 +218,9 @@ class App:
 
     def _tell_waiting(self, subject: "Refund | Closing") -> None:
         lease_until = subject.sending and subject.sending.lease_until
-        self.note(f"{subject.id} is being sent by another process; waiting until {lease_until:%H:%M:%S} UTC at most.")
+        self.note(
+            f"{subject.id} is being sent by another process; waiting until {lease_until:%H:%M:%S} UTC at the latest."
+        )
 
 
 def while_read(entries: Iterable[T]) -> Iterator[T]:

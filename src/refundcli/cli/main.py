@@ -28,20 +28,20 @@ COMMANDS = {
         "Record a refund made by other means: no money moves.",
     ),
     "void": ("refunds.void", "Cancel an invoice that was issued and never paid."),
-    "uncollectible": ("refunds.uncollectible", "Write an unpaid invoice off as bad debt."),
+    "uncollectible": ("refunds.uncollectible", "Write off an unpaid invoice as bad debt."),
     "status": ("books.status", "Show what needs attention now."),
     "resume": ("refunds.resume", "Finish refunds whose outcome is unknown."),
     "resolve": ("refunds.resolve", "Resolve a stuck refund by hand, with evidence."),
     "reconcile": ("providers.reconcile", "Compare with a provider; adopt external refunds."),
     "events": ("providers.events", "Receive and inspect provider webhooks."),
-    "acknowledge": ("refunds.acknowledge", "Acknowledge a refund that failed late, or a loss."),
+    "acknowledge": ("refunds.acknowledge", "Acknowledge a refund that failed after it was accepted, or a loss."),
     "credit-notes": ("books.credit_notes", "List and show credit notes."),
     "store": (
         "setup.store",
-        "Upgrade, back up and check the store; its clock and number format.",
+        "Upgrade, back up and check the store; set its clock and number format.",
     ),
     "config": ("setup.config", "Show the settings and where each comes from."),
-    "sandbox": ("setup.sandbox", "Run stand-ins for Stripe and Adyen, to practise."),
+    "sandbox": ("setup.sandbox", "Run stand-ins for Stripe and Adyen for practice."),
 }
 
 
@@ -133,7 +133,7 @@ def root(
     output: Annotated[
         Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="Output format.")
     ] = Format.TABLE,
-    no_input: Annotated[bool, typer.Option("--no-input", help="Never ask; fail if a question is needed.")] = False,
+    no_input: Annotated[bool, typer.Option("--no-input", help="Never prompt; fail if input would be needed.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show only results and errors.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show more: accounts, addresses, steps.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback if there is a bug in refundcli.")] = False,

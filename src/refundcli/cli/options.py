@@ -57,7 +57,7 @@ class ServerMissing(SettingsProblem):
     def __init__(self, feature: str) -> None:
         super().__init__(
             f"{feature} needs a web server, which is not installed.",
-            hint="Install refundcli with the extra: refundcli[server]",
+            hint="Install the web server too: pip install 'refundcli[server]'",
         )
 
 
@@ -97,10 +97,10 @@ Output = Annotated[
     typer.Option("-o", "--output", help="table, json, ndjson, csv or tsv.", callback=_remember_format),
 ]
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The invoice's number.")]
-Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note, stored with it.")]
+Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note to store with this entry.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="A part, such as 12.50.")]
-Full = Annotated[bool, typer.Option("--full", help="Everything that is left.")]
+Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Refund part of it, such as 12.50.")]
+Full = Annotated[bool, typer.Option("--full", help="Refund everything that is left.")]
 Reason = Annotated[
     str,
     typer.Option(
@@ -111,14 +111,17 @@ Reason = Annotated[
     ),
 ]
 PaymentReference = Annotated[
-    str, typer.Option("--payment", metavar="REF", help="Which payment, where the invoice has several.")
+    str, typer.Option("--payment", metavar="REF", help="Which payment, if the invoice has several.")
 ]
 RequestKey = Annotated[
     str | None,
     typer.Option(
         "--request-key",
         metavar="KEY",
-        help="Your own key. Repeating it shows the first refund and does not make a second one.",
+        help=(
+            "Your own ID for this request. Using the same one again shows the first refund and does not make a "
+            "second one."
+        ),
     ),
 ]
 DisputeDecision = Annotated[
@@ -126,7 +129,7 @@ DisputeDecision = Annotated[
     typer.Option(
         "--dispute-decision",
         metavar="TEXT",
-        help="After a won dispute, or for an inquiry: who decided for the customer, and when.",
+        help="After a dispute you won, or for an inquiry: who decided in the customer's favour, and when.",
     ),
 ]
 AllowDuplicate = Annotated[

@@ -14,7 +14,7 @@ class ConfirmationRequired(UsageProblem):
     code = "confirmation-required"
 
     def __init__(self, how_to_answer: str) -> None:
-        super().__init__("This needs a confirmation, and there is no terminal to ask at.", hint=how_to_answer)
+        super().__init__("This needs confirmation, but there is no terminal to ask on.", hint=how_to_answer)
 
 
 class NotConfirmed(Refused):
@@ -22,7 +22,7 @@ class NotConfirmed(Refused):
 
     code = "not-confirmed"
 
-    def __init__(self, message: str, *, hint: str = "Run the command again to try again.") -> None:
+    def __init__(self, message: str, *, hint: str = "To try again, rerun the command.") -> None:
         super().__init__(message, hint=hint)
 
 

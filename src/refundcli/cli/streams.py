@@ -43,7 +43,7 @@ class _Sink(io.RawIOBase):
                 if written is not None:
                     return int(written)
                 # A full terminal or pipe that another program has made non-blocking.
-                self.failure = BlockingIOError(0, "its reader is too slow")
+                self.failure = BlockingIOError(0, "the program reading it is too slow")
             except OSError as failure:
                 self.failure = failure
         unwritten = bytes(chunk)

@@ -26,7 +26,7 @@ class UnknownCurrency(UsageProblem):
     def __init__(self, typed_code: str) -> None:
         suggestion = did_you_mean(typed_code.upper(), _CURRENCIES)
         super().__init__(
-            f"{typed_code!r} is not a currency with a minor unit in ISO 4217.",
+            f"{typed_code!r} is not an ISO 4217 currency code that refundcli can use.",
             hint=suggestion or "Write the three letters, such as EUR.",
             context={"currency": typed_code},
         )

@@ -171,10 +171,10 @@ class Payment:
         if self.auto_refundable:
             return ""
         if self.provider is None:
-            return f"paid outside the platform{f' by {self.method}' if self.method else ''}"
+            return f"not paid through Stripe or Adyen{f' by {self.method}' if self.method else ''}"
         if not self.references:
-            return f"its {self.provider.label} payment is not known here"
-        return f"its {self.provider.label} payment was reconciled out of band"
+            return f"the books do not have the ID of its {self.provider.label} payment"
+        return f"its {self.provider.label} payment was marked as paid by hand, outside the provider"
 
 
 @dataclass(frozen=True, slots=True)

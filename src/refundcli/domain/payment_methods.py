@@ -36,8 +36,10 @@ class MethodRule:
 ANYTHING_GOES = MethodRule()
 
 _LINE_ITEMS = MethodRule(
-    why_no_partial="For a part of this payment Adyen needs the refunded line items, which are not in the books."
-    f" {_USE_THE_DASHBOARD}",
+    why_no_partial=(
+        "To refund part of this payment, Adyen needs the refunded line items, which are not in the books. "
+        f"{_USE_THE_DASHBOARD}"
+    ),
     source="adyen Checkout v72: lineItems",
 )
 _MAY_BE_CHARGED_BACK = MethodRule(
@@ -53,8 +55,10 @@ _ASKS_THE_CUSTOMER = MethodRule(
     source="docs.stripe.com: refunds",
 )
 _BANK_TRANSFER = MethodRule(
-    warning="Where Stripe does not know the customer's bank account it asks by e-mail, and cancels the refund after"
-    " 45 days without an answer; the money then goes to the customer's cash balance at Stripe.",
+    warning=(
+        "If Stripe does not have the customer's bank account, it asks by e-mail and cancels the refund after 45 "
+        "days without an answer; the money then goes to the customer's cash balance at Stripe."
+    ),
     needs_email=True,
     window_days=180,
     answer_days=45,

@@ -44,11 +44,16 @@ class AmountNotExact(Refused):
         """`finest`: the smallest amount that the provider can represent."""
         rounded_down = Money(amount.minor - amount.minor % finest.minor, amount.currency)
         alternative = (
-            f"Refund {rounded_down} instead" if rounded_down else f"The least that can be refunded is {finest}"
+            f"Refund {rounded_down} instead"
+            if rounded_down
+            else f"The smallest amount that can be refunded is {finest}"
         )
         super().__init__(
-            f"{provider.label} cannot be asked for {amount}: it takes {amount.currency} in steps of {finest.number}.",
-            hint=f"{alternative}; what is finer can only be returned in another way.",
+            (
+                f"{provider.label} cannot refund {amount}: it handles {amount.currency} only in steps of "
+                f"{finest.number}."
+            ),
+            hint=f"{alternative}; the remainder can only be returned by other means.",
             context={"provider": provider.value, "amount": amount.number, "currency": amount.currency.code},
         )
 
@@ -76,7 +81,8 @@ def from_provider_minor(provider: Provider, provider_minor: int, of_currency: Cu
     minor_per_major = 10 ** wire_unit(provider, of_currency).exponent
     if scaled_minor % minor_per_major:
         raise UnreadableAmount(
-            f"{provider_minor} of {provider.label}'s units of {of_currency} is no whole number of the books' units"
+            f"{provider_minor} in {provider.label}'s smallest unit of {of_currency} is not a whole number of "
+            "the units the books use"
         )
     return Money(int(scaled_minor // minor_per_major), of_currency)
 

@@ -29,7 +29,7 @@ class RuleRefusal(Refused):
 
 # Only a void is final (R9): a reversed refund makes the invoice Paid again.
 _AFTER_CLOSING = {
-    InvoiceStatus.VOID: ", and that is final",
+    InvoiceStatus.VOID: ", which cannot be undone",
     InvoiceStatus.UNCOLLECTIBLE: ". It can still be voided, or paid later",
     InvoiceStatus.REFUNDED: ": its money was returned",
 }
@@ -42,7 +42,7 @@ class AlreadyClosed(RuleRefusal):
     def __init__(self, invoice: "Invoice") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} is {invoice.status.label} already{_AFTER_CLOSING.get(invoice.status, '')}.",
+            f"{invoice.number} is already {invoice.status.label}{_AFTER_CLOSING.get(invoice.status, '')}.",
             why=f"{invoice.status.label.lower()} already",
             hint=f"refundcli invoice history {invoice.number}   shows what happened",
         )
@@ -58,7 +58,7 @@ class ClosingUnfinished(RuleRefusal):
         provider_label = closing.provider.label
         super().__init__(
             invoice,
-            f"{provider_label} was asked to have {invoice.number} {closing.past_tense} and has not confirmed it yet.",
+            (f"{provider_label} has not yet confirmed the request for {invoice.number} to be {closing.past_tense}."),
             why=f"being {closing.past_tense} at {provider_label}, not confirmed",
             hint=f"refundcli resume {closing.id}     (asks {provider_label}; sends only what never arrived there)",
         )
@@ -74,7 +74,7 @@ class NotIssued(RuleRefusal):
             invoice,
             f"{invoice.number} is a draft: it was never issued, so there is nothing to {action}.",
             why="a draft was never issued",
-            hint="Delete it, or issue it where it was drafted and import it again.",
+            hint="Issue it, or delete it, in the system where it was drafted; if issued, import it again.",
         )
 
 
@@ -117,8 +117,10 @@ class NothingToRefund(RuleRefusal):
         show_command = f"refundcli invoice show {invoice.number}   lists its refunds"
         super().__init__(
             invoice,
-            f"{invoice.number} has nothing left to refund: "
-            f"{invoice.refunded} of {invoice.paid} is refunded{reserved_words}{credited_words}.",
+            (
+                f"{invoice.number} has nothing left to refund: {invoice.refunded} of {invoice.paid} has been "
+                f"refunded{reserved_words}{credited_words}."
+            ),
             why="nothing is left",
             # A refund that failed late keeps its amount reserved until it is acknowledged (R14).
             hint=f"Refund {late_failure.id} failed. To release its amount: refundcli acknowledge {late_failure.id}"
@@ -140,7 +142,7 @@ class UseRefund(RuleRefusal):
             hint=_command("refund", invoice, intent.amount, intent.reason),
         )
         if payment.taken_by_dispute:
-            self.hint += f"\nWhat the dispute took: {_record_chargeback(invoice)}"
+            self.hint += f"\nTo record the amount lost to the dispute: {_record_chargeback(invoice)}"
 
 
 class NotAutoRefundable(RuleRefusal):
@@ -171,7 +173,7 @@ class CurrentlyProcessing(RuleRefusal):
         provider_label = payment.provider.label if payment.provider else "the provider"
         super().__init__(
             invoice,
-            f"Currently processing: {provider_label} has not finished a payment of {invoice.number}.",
+            f"Still processing: {provider_label} has not finished processing a payment on {invoice.number}.",
             why=f"being processed at {provider_label}",
             hint=f"Wait a few minutes, then: refundcli invoice show {invoice.number}",
         )
@@ -197,7 +199,10 @@ class DisputeClosed(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         super().__init__(
             invoice,
-            f"A dispute of {invoice.number} was won: refund it only if someone has since decided for the customer.",
+            (
+                f"You won a dispute on {invoice.number}: refund it only if someone has since decided in the "
+                "customer's favour."
+            ),
             why="a dispute was won; add --dispute-decision",
             hint='Add --dispute-decision "who decided what, and when"',
         )
@@ -210,7 +215,10 @@ class DisputeLost(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} lost a dispute: {payment.taken_by_dispute} went back to the customer through the bank.",
+            (
+                f"A dispute over {invoice.number} was lost: {payment.taken_by_dispute} went back to the customer "
+                "through the bank."
+            ),
             why="a lost dispute already returned the money",
             hint=f"To record it: {_record_chargeback(invoice)}",
         )
@@ -225,11 +233,13 @@ class ChargebackRecorded(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number}: what lost disputes took of its payment is recorded already.",
-            why="what disputes took is recorded",
-            hint=f"refundcli invoice show {shlex.quote(invoice.number)}   lists the records. To undo a wrong one: "
-            "refundcli mark-refunded --undo ID --memo TEXT\n"
-            "If money was returned in another way, record it under its own reason.",
+            f"{invoice.number}: the amount lost to disputes on its payment is already recorded.",
+            why="the amount lost to disputes is already recorded",
+            hint=(
+                f"refundcli invoice show {shlex.quote(invoice.number)}   lists the records. To undo a wrong one: "
+                "refundcli mark-refunded --undo ID --memo TEXT\nIf money was returned in another way, record it "
+                "with the reason that applies, not chargeback."
+            ),
         )
 
 
@@ -244,7 +254,8 @@ class UnreviewedEvent(RuleRefusal):
         if not update.needs_a_person:
             # Waiting, or stored before its payment was imported: only unreviewed updates can be acknowledged.
             message = (
-                f"{provider_label} reported {update.word} about the payment of {invoice.number}; it is not applied yet."
+                f"{provider_label} reported {update.word} for the payment on {invoice.number}; it has not "
+                "been applied yet."
             )
             hint = "refundcli events apply"
         else:
@@ -318,8 +329,10 @@ class PossibleDuplicate(RuleRefusal):
         past_verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
         super().__init__(
             invoice,
-            f"{earlier.amount} of the same payment of {invoice.number} was already {past_verb} at "
-            f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state}).",
+            (
+                f"{earlier.amount} of the same payment on {invoice.number} was already {past_verb} at "
+                f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state})."
+            ),
             why=f"the same amount was {past_verb} minutes ago",
             hint=f"To {repeat_verb} it again, add --allow-duplicate or another --request-key.",
         )

@@ -79,7 +79,7 @@ class CellReader:
             if _DAY.fullmatch(day_text):
                 return date.fromisoformat(day_text)
         except ValueError:
-            self.refuse(column, "invalid-date", "The calendar has no such day.", "Write it as YYYY-MM-DD.")
+            self.refuse(column, "invalid-date", "There is no such date.", "Write it as YYYY-MM-DD.")
             return None
         self.refuse(column, "invalid-date", "This is not a date.", "Write it as YYYY-MM-DD, say 2026-10-31.")
         return None
@@ -99,7 +99,7 @@ class CellReader:
         if not word or word in words:
             return next((choice for choice in words if choice == word), None)
         hint = f"{did_you_mean(word, words)} One of: {', '.join(words)}."
-        self.refuse(column, f"unknown-{column}", "This word is not known.", hint.strip())
+        self.refuse(column, f"unknown-{column}", "This value is not recognised.", hint.strip())
         return None
 
     def read(self, column: str, read_text: Callable[[str], T]) -> T | None:

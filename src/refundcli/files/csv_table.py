@@ -76,7 +76,7 @@ class MissingColumn(FileProblem):
         super().__init__(
             file_name,
             f"the {noun} {', '.join(missing_columns)} {'are' if len(missing_columns) > 1 else 'is'} missing",
-            hint="The first line names the columns; their order is free.",
+            hint="The first line names the columns; they can be in any order.",
         )
 
 
@@ -194,7 +194,14 @@ class TableFile:
         kept_cells = [unguarded(cells[column_index]) for column_index in self._kept_indexes]
         if "\0" in "".join(kept_cells):
             problems = [
-                Problem(line, column, cell, "nul-byte", "The cell holds a NUL byte.", "Delete it and type it again.")
+                Problem(
+                    line,
+                    column,
+                    cell,
+                    "nul-byte",
+                    "The cell contains a character that cannot be stored (NUL).",
+                    "Delete it and type it again.",
+                )
                 for column, cell in zip(self.columns, kept_cells, strict=True)
                 if "\0" in cell
             ]
@@ -208,10 +215,10 @@ class TableFile:
             self._header[cell_count] if cell_count < expected_count else "",
             cells[expected_count] if cell_count > expected_count else "",
             "wrong-cell-count",
-            f"The row has {cell_count} cells, the header {expected_count}.",
+            f"The row has {cell_count} cells, but the header has {expected_count}.",
             "Put a cell that contains a comma in quotation marks."
             if cell_count > expected_count
-            else "Write the commas of empty cells too.",
+            else "Include the commas for empty cells too.",
         )
         return BadRow(line, (problem,), tuple(map(unguarded, cells)))
 
@@ -370,7 +377,7 @@ class _Scan:
             return header[cell_index] if cell_index < len(header) else f"cell {cell_index + 1}"
 
         if not self.ended and self._cell_state == "quoted":
-            message = f"A quotation mark opens a cell that is not closed by the end of the file (line {last_line})."
+            message = f"A quotation mark on line {last_line} opens a cell that is never closed."
             return Problem(
                 first_line,
                 column_name(self._cell_index),

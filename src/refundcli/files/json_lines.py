@@ -39,7 +39,7 @@ class JsonLinesFile:
                     continue
                 yield _record(line_number, line_text.strip())
             if not has_rows:
-                expected = "It takes JSON objects, one per line."
+                expected = "The file must have JSON objects, one per line."
                 empty = NoRows if is_empty_list else EmptyFile
                 raise empty(self._source.name, expected=expected)
 
@@ -60,7 +60,7 @@ def parsed(line_text: str) -> Record:
             f"It is not JSON at character {error.colno}: {error.msg[:1].lower()}{error.msg[1:]}."
         ) from None
     except RecursionError:
-        raise ValueError("It is nested too deep.") from None
+        raise ValueError("It is nested too deeply.") from None
     if not isinstance(json_object, dict):
         raise ValueError("It is JSON, but not an object.")
     return json_object

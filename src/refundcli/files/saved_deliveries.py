@@ -13,7 +13,7 @@ from refundcli.services.webhooks.ingest import SavedDelivery
 
 # A body of a megabyte, with escapes.
 LONGEST_DELIVERY = 8 * 1024 * 1024
-_EXPECTED = 'It takes saved deliveries as JSON, one per line: {"headers": {…}, "body": "…"}'
+_EXPECTED = 'The file must have saved deliveries as JSON, one per line: {"headers": {…}, "body": "…"}'
 
 
 class DeliveryFile:

@@ -65,7 +65,11 @@ class FileChanged(FileProblem):
     code = "file-changed"
 
     def __init__(self, name: str) -> None:
-        super().__init__(name, "the file was changed while it was read", hint="Run it again when nobody writes to it.")
+        super().__init__(
+            name,
+            "the file was changed while it was being read",
+            hint="Run the command again when nobody is changing the file.",
+        )
 
 
 @dataclass(slots=True)

@@ -11,7 +11,10 @@ class UnusableReference(Refused):
 
     def __init__(self, provider: Provider, reference: str, expected: str) -> None:
         super().__init__(
-            f"{reference[:60]!a} is not a payment that {provider.label} can refund: its references are {expected}.",
+            (
+                f"{reference[:60]!a} is not a payment that {provider.label} can refund: payment references there "
+                f"look like {expected}."
+            ),
             hint="Correct the invoice's payment_reference and import it again.",
             context={"provider": provider.value, "reference": reference[:60]},
         )

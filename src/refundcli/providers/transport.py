@@ -48,7 +48,7 @@ LARGEST_ANSWER = 16 * 1024 * 1024
 _CHUNK = 64 * 1024
 # For the status line, the headers and the chunk sizes.
 _LARGEST_OVERHEAD = 1024 * 1024
-_LATE = "not sent: the lease of this process had expired"
+_LATE = "not sent: this process had run out of its allotted time"
 
 # The last check before the first byte of a request that moves money. A context variable, because the SDKs cannot pass
 # it on.
@@ -121,7 +121,7 @@ def _addresses(host: str, port: int, seconds: float) -> list[Any]:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        raise TimeoutError(f"no answer about the address of {host} within {seconds:g} s")
+        raise TimeoutError(f"the network address of {host} could not be found within {seconds:g} s")
     if errors:
         raise errors[0]
     if host == "localhost":
@@ -335,7 +335,7 @@ def network_answer(error: BaseException, provider_label: str) -> RefundAnswer:
         if isinstance(cause, NoLongerAllowed):
             return RefundAnswer(Signal.NOT_SENT, message=str(cause))
         if isinstance(cause, AnswerTooLarge):
-            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer of {provider_label} was not read: {cause}")
+            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer from {provider_label} was not read: {cause}")
     why = safe_text(_innermost(causes[-1]))
     if any(isinstance(cause, NeverSent) for cause in causes):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider_label}: {why}")

@@ -44,7 +44,7 @@ class Literal(Exception):
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise Unfit("must be a text in quotes")
+        raise Unfit("must be text in quotation marks")
     if _CONTROL.search(value):
         raise Unfit("contains a control character")
     return value
@@ -60,14 +60,18 @@ def store_url(value: object) -> str:
     if _POSTGRES_URL.fullmatch(url):
         if url.count("@") > 1:
             # The rest of a password after a plain @ would be read as the host.
-            raise Unfit("has more than one @", hint="Only the one before the host is plain. Write any other as %40.")
+            raise Unfit(
+                "has more than one @", hint="Only the @ before the host may be written as @. Write any other as %40."
+            )
         return url
     file_name = url.removeprefix("sqlite:///")
     if file_name == url:
-        raise Unfit("must begin with sqlite:/// or postgresql://", hint="Say sqlite:////home/me/refundcli.db")
+        raise Unfit(
+            "must begin with sqlite:/// or postgresql://", hint="Use for example sqlite:////home/me/refundcli.db"
+        )
     if file_name.partition("?")[0] in {"", ":memory:"}:
         # A store in memory would lose its reservations, and refunds could be sent twice.
-        raise Unfit("does not name a file for the store", hint="Say sqlite:////home/me/refundcli.db")
+        raise Unfit("does not name a file for the store", hint="Use for example sqlite:////home/me/refundcli.db")
     return url
 
 
@@ -82,7 +86,9 @@ def timezone(value: object) -> str:
     zone_name = _text(value)
     if not is_zone(zone_name):
         suggestion = did_you_mean(zone_name, available_timezones())
-        raise Unfit("is not a time zone this machine knows", hint=suggestion or "Say one like Europe/Stockholm.")
+        raise Unfit(
+            "is not a time zone this machine knows", hint=suggestion or "Use a time zone such as Europe/Stockholm."
+        )
     return zone_name
 
 
@@ -97,7 +103,7 @@ def loopback_url(value: object) -> str:
     url = _text(value)
     match = _LOOPBACK_URL.fullmatch(url)
     if not match or int(match["port"] or 1) not in range(1, 65536) or {".", ".."} & set(match["path"].split("/")):
-        raise Unfit("must be an address on this machine", hint="Say http://127.0.0.1:4242, or remove it.")
+        raise Unfit("must be an address on this machine", hint="Use http://127.0.0.1:4242, or remove it.")
     return url.removesuffix("/")
 
 
@@ -126,7 +132,7 @@ def live_endpoint_prefix(value: object) -> str:
     """It becomes part of a host name, so a dot or a slash would send the key to another host."""
     prefix = _text(value)
     if not _HOST_LABEL.fullmatch(prefix):
-        raise Unfit("may hold only letters, digits and -", hint="Say it like 1797a841fbb37ca7-AdyenDemo.")
+        raise Unfit("may hold only letters, digits and -", hint="Write it like this: 1797a841fbb37ca7-AdyenDemo")
     return prefix
 
 
@@ -177,18 +183,20 @@ def number_format(value: object) -> str:
     try:
         format_parts = list(string.Formatter().parse(pattern))
     except ValueError:
-        raise Unfit("has braces that do not match", hint="Say it like CN-{year}-{seq:06}.") from None
+        raise Unfit("has braces that do not match", hint="Write it like this: CN-{year}-{seq:06}") from None
     field_names = {name for _, name, _, _ in format_parts if name is not None}
     if "seq" not in field_names or field_names - {"seq", "year"}:
-        raise Unfit("must have {seq} in it, and may have {year}", hint="Say it like CN-{year}-{seq:06}.")
+        raise Unfit("must have {seq} in it, and may have {year}", hint="Write it like this: CN-{year}-{seq:06}")
     if any(conversion or not _NUMBER_WIDTH.fullmatch(spec or "") for _, _, spec, conversion in format_parts):
-        raise Unfit("may give {seq} and {year} only a width", hint="Say it like CN-{year}-{seq:06}.")
+        raise Unfit(
+            "may set only a width for {seq} and {year}, such as {seq:06}", hint="Write it like this: CN-{year}-{seq:06}"
+        )
     _check_number_text(pattern.format(seq=_SAMPLE_SEQ, year=_SAMPLE_YEAR))
     return pattern
 
 
 def _check_number_text(number: str) -> None:
     if not _NUMBER_TEXT.fullmatch(number) or ".." in number or "//" in number or number.endswith("/"):
-        raise Unfit("may make only numbers of A-Z a-z 0-9 . _ / -, beginning with a letter or digit")
+        raise Unfit("must produce numbers that use only A-Z a-z 0-9 . _ / - and begin with a letter or digit")
     if len(number) > LONGEST_NUMBER:
         raise Unfit(f"makes numbers longer than {LONGEST_NUMBER} characters")

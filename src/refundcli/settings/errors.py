@@ -80,7 +80,7 @@ class UnknownEnvironmentVariable(SettingsProblem):
         super().__init__(
             f"refundcli does not know the environment variable {variable_name}.",
             hint=did_you_mean(variable_name, known_names)
-            or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are settings.",
+            or f"Unset it: names that begin with {ENVIRONMENT_PREFIX} are reserved for refundcli's settings.",
             context={"name": variable_name},
         )
 
@@ -112,7 +112,7 @@ class SettingsExist(SettingsProblem):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path} exists already and was not changed.",
+            f"{path} already exists and was not changed.",
             hint="Edit it, or replace it with --force.",
             context={"file": str(path)},
         )
@@ -138,7 +138,7 @@ class SettingsNotTrusted(SettingsProblem):
         why = (
             "has changed since you trusted it"
             if is_changed
-            else "sets more than [operator], and you have not trusted it"
+            else "has settings other than [operator], and you have not trusted it yet"
         )
         super().__init__(
             f"{path} {why}. Nothing in it was used and nothing was sent.",
@@ -164,7 +164,7 @@ class TrustNotRemembered(SettingsProblem):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"The trust in {path} cannot be stored: {why}.",
+            f"refundcli cannot save that you trust {path}: {why}.",
             hint=f"Name the file instead:   export REFUNDCLI_CONFIG={shlex.quote(str(path))}",
             context={"file": str(path)},
         )
@@ -175,6 +175,6 @@ class StoreNotNamed(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "No store is named, and there is no home folder for one (HOME is not set).",
+            "No store is set, and there is no home folder to put one in (HOME is not set).",
             hint="Name a file: refundcli --store sqlite:////data/refundcli.db …   or set REFUNDCLI_STORE_URL",
         )

@@ -51,6 +51,6 @@ class _Progress:
         self._restart_count += pages_left > self._pages_left
         self._pages_left = pages_left
         if time.monotonic() > self._deadline:
-            raise CopyTookTooLong("other programs were writing to it all the time")
+            raise CopyTookTooLong("other programs kept writing to it")
         if self._restart_count > _MOST_RESTARTS:
             raise _Restarted

@@ -33,7 +33,7 @@ class StoreNewer(StoreProblem):
 
     def __init__(self, store_schema: str, newest_schema: str) -> None:
         super().__init__(
-            f"The store has schema {store_schema}; this program knows up to {newest_schema}.",
+            (f"The store has schema {store_schema}; this version of refundcli supports schemas up to {newest_schema}."),
             hint="Install the newer refundcli. Nothing was written.",
         )
 
@@ -56,7 +56,7 @@ class StoreInUse(StoreProblem):
     def __init__(self, programs_and_leases: Sequence[str]) -> None:
         super().__init__(
             f"The store is in use and was not upgraded: {'; '.join(programs_and_leases)}.",
-            hint="Stop them first. If they are gone already:   refundcli store upgrade --force",
+            hint="Stop them first. If they are no longer running:   refundcli store upgrade --force",
             context={"users": list(programs_and_leases)},
         )
 
@@ -68,7 +68,7 @@ class NumberTaken(StoreProblem):
 
     def __init__(self, number: str) -> None:
         super().__init__(
-            f"The next credit note would be {number}, and that number is taken. Nothing was sent.",
+            f"The next credit note would be {number}, but that number is already taken. Nothing was sent.",
             hint="refundcli store check   shows what is wrong with the numbers",
         )
 
@@ -83,7 +83,7 @@ class WrongClock(StoreProblem):
         super().__init__(
             f"{clock_name} says {clock_time:%Y-%m-%d %H:%M} UTC, but the newest entry in the books is from "
             f"{newest_entry_at:%Y-%m-%d %H:%M} UTC. Nothing was sent or changed.",
-            hint="Set the clock right. If it is right:   refundcli store clock --accept",
+            hint="Correct the clock. If it is already correct:   refundcli store clock --accept",
             context={"clock": clock_time.isoformat(), "newest_entry": newest_entry_at.isoformat()},
         )
 
@@ -95,7 +95,10 @@ class ZonePinned(UsageProblem):
 
     def __init__(self, pinned_timezone: str, requested_timezone: str) -> None:
         super().__init__(
-            f"The books use the time zone {pinned_timezone}. New credit notes would be dated in {requested_timezone}.",
+            (
+                f"The books use the time zone {pinned_timezone}. New credit notes would be dated by the time in "
+                f"{requested_timezone}."
+            ),
             hint=f"To change it anyway:   refundcli store upgrade --timezone {requested_timezone} --force",
             context={"timezone": pinned_timezone},
         )
@@ -108,7 +111,7 @@ class DayTooEarly(UsageProblem):
 
     def __init__(self, timezone: str, newest_issue_date: date) -> None:
         super().__init__(
-            f"The newest credit note is dated {newest_issue_date}, and that day has not begun in {timezone}.",
+            (f"The newest credit note is dated {newest_issue_date}, but that day has not started yet in {timezone}."),
             hint="Try again on that day.",
             context={"newest_credit_note": newest_issue_date.isoformat()},
         )
@@ -128,7 +131,7 @@ class BackupExists(UsageProblem):
     code = "backup-exists"
 
     def __init__(self, backup_path: Path) -> None:
-        super().__init__(f"{backup_path} exists already and was not overwritten.", hint="Name another file.")
+        super().__init__(f"{backup_path} already exists and was not overwritten.", hint="Name another file.")
 
 
 class BackupFailed(StoreProblem):
@@ -244,5 +247,5 @@ class DriverMissing(StoreProblem):
     def __init__(self) -> None:
         super().__init__(
             "The PostgreSQL driver is not installed.",
-            hint="Install refundcli with the extra: refundcli[postgres]",
+            hint="Install the driver: pip install 'refundcli[postgres]'",
         )

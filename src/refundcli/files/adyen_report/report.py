@@ -49,7 +49,7 @@ class BadReport(Refused):
         super().__init__(
             f"{bad_row_count} {'row' if bad_row_count == 1 else 'rows'} of {report_name} cannot be read:"
             f" {first_problems} Nothing was written.",
-            hint="Download the report again; it may be cut short, or was changed in a spreadsheet.",
+            hint="Download the report again; it may have been cut short or changed in a spreadsheet.",
             context={"file": report_name, "bad_rows": bad_row_count},
         )
 

@@ -32,8 +32,10 @@ class PlanEdited(Refused):
 
     def __init__(self, file_name: str) -> None:
         super().__init__(
-            f"{file_name} is not as refundcli wrote it for this store: it was edited, cut short"
-            " or made for another store.",
+            (
+                f"{file_name} is not a plan that refundcli wrote for this store: it was edited, cut short, or "
+                "made for a different store."
+            ),
             hint="Make a new one: refundcli refund --from FILE --plan PLAN   (or mark-refunded)",
             context={"file": file_name},
         )
@@ -51,7 +53,7 @@ class PlanExists(FileProblem):
 
     def __init__(self, path: Path, *, has_rows: bool = True) -> None:
         """`has_rows`: does the new plan have rows? Without any, the older file would be applied by mistake."""
-        message, hint = "there is such a file already", "Choose another name, or remove it."
+        message, hint = "a file with that name already exists", "Choose another name, or remove it."
         if not has_rows:
             message = "no plan was written, because there are no valid rows; this file is an older one"
             hint = "Remove it, so that it is not applied by mistake."

@@ -109,7 +109,7 @@ class RejectedFile:
 
     def _unwritable(self, os_error: OSError) -> FileProblem:
         message = f"the rejected rows cannot be written: {(os_error.strerror or str(os_error)).lower()}"
-        hint = "Make its folder writable, and run it again: nothing is done twice."
+        hint = "Make its folder writable, then run the command again: no row is processed twice."
         return FileProblem(str(self.path), message, hint=hint)
 
 

@@ -75,17 +75,19 @@ class FirstLines:
 
     def check_number(self, cells: CellReader) -> None:
         if cells["number"] and (line := self.line_of_number(cells["number"], cells.line)):
-            cells.refuse("number", "duplicate-number", f"The number is on line {line} already.", "Keep one of them.")
+            cells.refuse("number", "duplicate-number", f"This number is already on line {line}.", "Keep one of them.")
 
     def check_reference(self, cells: CellReader, provider: Provider | None, reference: str) -> None:
         if provider and reference and (line := self.line_of_payment(f"{provider} {reference}", cells.line)):
-            message = f"The {provider.label} payment is on line {line} already."
+            message = f"The {provider.label} payment is already on line {line}."
             cells.refuse("payment_reference", "duplicate-payment", message, ONE_INVOICE)
 
     def check_invoice_reference(self, cells: CellReader, reference: str) -> None:
         if reference and (line := self.line_of_reference(reference, cells.line)):
-            message = f"{reference} is on line {line} already."
-            cells.refuse("invoice_reference", "duplicate-reference", message, "It belongs to one invoice.")
+            message = f"{reference} is already on line {line}."
+            cells.refuse(
+                "invoice_reference", "duplicate-reference", message, "A payment can belong to only one invoice."
+            )
 
     def line_of_reference(self, reference: str, line: int) -> int:
         return self.references.line_of(reference, line)
@@ -136,7 +138,7 @@ def _payment_cells(line: int, payment_objects: Any, invoice_cells: CellReader) -
         return []
     for column in PAYMENT_COLUMNS:
         if column != "paid_on" and invoice_cells[column]:
-            message = "It is set beside payments and could belong to any of them."
+            message = "It is given alongside payments and could belong to any of them."
             invoice_cells.refuse(column, "ambiguous", message, "Move it into the payment that it belongs to.")
     return [
         _record_cells(line, payment, PAYMENT_COLUMNS, prefix=f"{PAYMENTS}[{payment_number}].")
@@ -160,7 +162,7 @@ def _record_cells(line: int, record: Record, columns: tuple[str, ...], *, prefix
         elif cell_text is None:
             problems.append(Problem(line, column, "", "wrong-type", "It is a list or an object.", "Write one value."))
         elif _UNSTORABLE.search(cell_text):
-            message = "It holds a NUL or half a character."
+            message = "It contains an invisible or broken character."
             problems.append(
                 Problem(line, column, ascii(cell_text)[1:-1], "unstorable", message, "Delete it and type it again.")
             )
@@ -223,14 +225,14 @@ def _invoice(
 def _number(cells: CellReader) -> str:
     number = cells.need("number")
     if number and not _NUMBER.fullmatch(number):
-        message = "An invoice number is typed in commands, and this one has characters that they do not accept."
+        message = "This invoice number has characters that commands do not accept."
         cells.refuse("number", "invalid-number", message, "Use letters, digits and . _ / # : + - without spaces.")
     return number
 
 
 def status_in(cells: CellReader, column: str) -> InvoiceStatus | None:
     if cells[column].lower() == InvoiceStatus.REFUNDED:
-        message = "The status refunded follows from the amounts."
+        message = 'The status "refunded" cannot be entered: it is worked out from the amounts.'
         cells.refuse(column, "unknown-status", message, "Write paid, and the refunded amount as refunded_amount.")
         return None
     return cells.one_of(column, [status for status in InvoiceStatus if status is not InvoiceStatus.REFUNDED])
@@ -254,7 +256,7 @@ def _check_whole(cells: CellReader, invoice: NewInvoice, *, has_payment_list: bo
     paid = sum(payment.captured for payment in invoice.payments)
     if paid and invoice.status in (InvoiceStatus.VOID, InvoiceStatus.DRAFT):
         # Void means that nothing was captured; a draft was never sent (R9).
-        message = f"A {invoice.status} invoice has nothing paid on it."
+        message = f"A {invoice.status} invoice cannot have a payment on it."
         cells.refuse(column, "paid-on-closed", message, "Write the status that it really has: open or paid.")
     if paid >= _MOST_MINOR:
         cells.refuse(column, "invalid-amount", "The sum of the payments is too large.")
@@ -270,7 +272,9 @@ def _payment(
     processing = cells.flag("processing") or False
     captured = cells.amount("paid_amount", unit)
     if default_amount is None and not processing and not cells["paid_amount"]:
-        cells.refuse("paid_amount", "missing", "It is empty.", "Each of several payments needs its amount.")
+        cells.refuse(
+            "paid_amount", "missing", "It is empty.", "When there are several payments, each needs its own amount."
+        )
     if captured is None:
         captured = default_amount or 0
     payment = NewPayment(
@@ -318,6 +322,6 @@ def _auto_refundable(cells: CellReader, *, has_provider_id: bool) -> bool:
     """Can the provider return the money? By default, if the payment is the provider's (R1)."""
     cell_flag = cells.flag("auto_refundable")
     if cell_flag and not has_provider_id:
-        message = "Only a payment with its provider and its payment_reference can be."
+        message = "Only a payment with both provider and payment_reference can be refunded automatically."
         cells.refuse("auto_refundable", "invalid-flag", message, "Fill in both, or write false.")
     return has_provider_id if cell_flag is None else cell_flag

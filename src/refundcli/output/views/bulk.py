@@ -45,7 +45,7 @@ def show_summary(file_name: str, kind: RunKind, report: BulkReport, screen: Scre
     if not report.requested:
         table.add_row(cell(action_words), cell("0 rows"), cell(""), cell(""))
     if report.done_before:
-        table.add_row(cell("  Done before", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
+        table.add_row(cell("  Already done", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
     if report.partly_count:
         table.add_row(cell("  Refunded in part", DOUBT), cell(_rows(report.partly_count)), cell(""), cell(""))
     if report.refused_count:
@@ -60,11 +60,11 @@ def show_summary(file_name: str, kind: RunKind, report: BulkReport, screen: Scre
 
 def show_recorded(report: BulkReport, run_id: str, screen: Screen) -> None:
     if not report.requested:
-        before_words = f": {_rows(report.done_before)} recorded before" if report.done_before else ""
+        before_words = f": {_rows(report.done_before)} already recorded" if report.done_before else ""
         screen.say(f"Nothing was recorded{before_words}.")
         return
     sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
-    also_before_words = f"; {report.done_before:,} were recorded before" if report.done_before else ""
+    also_before_words = f"; {report.done_before:,} already recorded" if report.done_before else ""
     run_words = f"   {run_id}" if run_id else ""
     screen.say(
         ("✓ ", GOOD),
@@ -95,9 +95,12 @@ def show_refunded(
             f"{_rows(counts.accepted)} accepted by the provider, not final yet{_sums(report.accepted_totals)}.",
         )
     if counts.done_before:
-        screen.say(f"{_rows(counts.done_before)} done before.", indent=3)
+        screen.say(f"{_rows(counts.done_before)} already done.", indent=3)
     if counts.left_out:
-        screen.say(f"{_rows(counts.left_out)} of the file not in the run: refused or done before it began.", indent=3)
+        screen.say(
+            f"{_rows(counts.left_out)} in the file not included in the run: refused, or done before it started.",
+            indent=3,
+        )
     partly_count = report.partly if counts.partly is None else counts.partly
     if partly_count:
         screen.say(("! ", DOUBT), f"{_rows(partly_count)} refunded in part. Needs attention:")
@@ -110,12 +113,12 @@ def show_refunded(
         screen.say(("✗ ", BAD), f"{_rows(refused_by_code.total())} refused: {code_words}")
     unknown_count = report.unknown if counts.unknown is None else counts.unknown
     if unknown_count:
-        screen.say(("! ", DOUBT), f"{_rows(unknown_count)} sent, and the outcome is not known: their amounts")
+        screen.say(("! ", DOUBT), f"{_rows(unknown_count)} sent, but the outcome is not known: the amounts")
         screen.say("stay reserved, so none can be paid twice. Do not refund them by hand.", indent=3)
     if counts.held_by_others:
-        screen.say(("! ", DOUBT), f"{_rows(counts.held_by_others)} leased by other workers.")
+        screen.say(("! ", DOUBT), f"{_rows(counts.held_by_others)} being processed by other refundcli processes.")
     if counts.waiting:
-        screen.say(("! ", DOUBT), f"{_rows(counts.waiting)} not begun.")
+        screen.say(("! ", DOUBT), f"{_rows(counts.waiting)} not started.")
     if counts.waiting is None:
         screen.say(("! ", DOUBT), "The state of the other rows is unknown: the store cannot be read.")
 
@@ -132,10 +135,8 @@ def show_unfinished_runs(open_runs: Sequence[UnfinishedRun], screen: Screen) -> 
         )
         for holder in open_run.holders:
             until_words = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-            holder_words = (
-                f"{holder.label}{until_words}" if holder.is_live else f"{holder.label}, whose lease has ended"
-            )
-            screen.say(f"{_rows(holder.rows)} leased by {holder_words}", indent=3)
+            holder_words = f"{holder.label}{until_words}" if holder.is_live else f"{holder.label}, which has stopped"
+            screen.say(f"{_rows(holder.rows)} being processed by {holder_words}", indent=3)
         if not open_run.has_live_worker:
             screen.command(f"Next: {open_run.command}")
 
@@ -166,7 +167,7 @@ def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done:
         become = "becomes" if undone.records == 1 else "become"
         screen.say(f"Undo {record_words}: {sum_words}. {note_words} {become} void; no money moves.")
     if undone.unchanged:
-        screen.say(("! ", DOUBT), f"{undone.unchanged:,} more are refunds that the provider made; they stay.")
+        screen.say(("! ", DOUBT), f"Kept, because the provider has made the refund: {undone.unchanged:,} more.")
 
 
 def _by_currency(report: BulkReport) -> dict[str, Money]:

@@ -19,11 +19,11 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
     if closing and closing.state is not ClosingState.DONE:
         screen.say(f"{invoice.number} is still ", (invoice.status.label, STRONG), ".", indent=3)
     elif closing and closing.target is not invoice.status:
-        words = f"{invoice.number} is {closing.past_tense} at {closing.provider.label}, and stays "
-        screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " here. Check its payments.")
+        words = f"{invoice.number} is {closing.past_tense} at {closing.provider.label}, but is still "
+        screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " in the books. Check its payments.")
     else:
         where_words = f", here and at {closing.provider.label}" if closing else ""
-        already_words = f"; it was already so at {closed.found_closed.label}" if closed.found_closed else ""
+        already_words = f"; {closed.found_closed.label} already had it that way" if closed.found_closed else ""
         status_label = (invoice.status.label, STRONG)
         screen.say(
             ("✓ ", GOOD), f"{invoice.number} is now ", status_label, f"{where_words}{already_words}. No money moved."
@@ -38,13 +38,14 @@ def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
     screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where_words}. No money would move.", indent=3)
     if managing_provider and preview.at_provider:
         screen.say(
-            f"Asked {managing_provider.label}: {invoice.invoice_reference} is {preview.at_provider} there.", indent=3
+            (f"Checked with {managing_provider.label}: {invoice.invoice_reference} is {preview.at_provider} there."),
+            indent=3,
         )
 
 
 def owed_words(invoice: Invoice) -> str:
     """`40.00 EUR owed of 100.00 EUR`, or the total where nothing of it was paid."""
-    return f"{invoice.owed} owed of {invoice.total}" if invoice.paid else str(invoice.total)
+    return f"{invoice.owed} of {invoice.total} still owed" if invoice.paid else str(invoice.total)
 
 
 def closing_row(closing: Closing) -> tuple[str, ...]:

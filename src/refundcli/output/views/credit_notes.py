@@ -52,7 +52,7 @@ def show_note(note: CreditNote, refund: Refund, screen: Screen, *, zone: ZoneInf
     if note.issued_at:
         screen.say(f"Issued     {local_time(note.issued_at, zone)} by {refund.operator}", indent=3)
     if note.voided_at:
-        screen.say(f"Void       {local_time(note.voided_at, zone)}", indent=3)
+        screen.say(f"Voided     {local_time(note.voided_at, zone)}", indent=3)
     screen.say(f"Refund     {refund.id}, {refund.state}{_way(refund)}", indent=3)
     screen.say((f"refundcli invoice show {note.invoice_number}", QUIET), indent=3)
 

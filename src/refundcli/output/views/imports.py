@@ -25,7 +25,7 @@ def show_conflicts(summary: ImportSummary, screen: Screen) -> None:
     for line, number, why in summary.unchanged[:_CONFLICTS_SHOWN]:
         screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
     if summary.unchanged_count > _CONFLICTS_SHOWN:
-        screen.say(("· ", QUIET), f"and {summary.unchanged_count - _CONFLICTS_SHOWN} more such rows")
+        screen.say(("· ", QUIET), f"and {summary.unchanged_count - _CONFLICTS_SHOWN} more rows like this")
 
 
 def show_bad_rows(checked_invoices: CheckedInvoices, screen: Screen) -> None:
@@ -33,7 +33,7 @@ def show_bad_rows(checked_invoices: CheckedInvoices, screen: Screen) -> None:
     show_problems(checked_invoices.problems, screen)
     unshown_count = checked_invoices.bad_rows - len({problem.line for problem in checked_invoices.problems})
     if unshown_count > 0:
-        screen.say(f"… and {unshown_count} more bad {'row' if unshown_count == 1 else 'rows'}.", indent=3)
+        screen.say(f"… and {unshown_count} more invalid {'row' if unshown_count == 1 else 'rows'}.", indent=3)
 
 
 def show_problems(problems: Sequence[Problem], screen: Screen) -> None:

@@ -169,13 +169,17 @@ def _heading(invoice: Invoice, screen: Screen, mode: str) -> None:
 
 def _paid_words(invoice: Invoice) -> str:
     paid_words = f"paid {invoice.paid_on}" if invoice.paid_on else "paid"
-    return f"{paid_words} {_way(invoice.payments[0])}" if len(invoice.payments) == 1 else f"{paid_words} in parts"
+    return (
+        f"{paid_words} {_way(invoice.payments[0])}"
+        if len(invoice.payments) == 1
+        else f"{paid_words} in several payments"
+    )
 
 
 def _way(payment: Payment) -> str:
     method_words = f"by {payment.method} " if payment.method else ""
     if payment.provider is None:
-        return f"{method_words}outside the platform".strip()
+        return f"{method_words}outside Stripe and Adyen".strip()
     reference_words = f" ({payment.reference})" if payment.reference else ""
     return f"{method_words}through {payment.provider.label}{reference_words}"
 
@@ -234,7 +238,7 @@ def _payment_notes(payment: Payment) -> str:
     if payment.credited:
         notes.append(f"{payment.credited} credited to the customer's balance")
     if payment.loss:
-        notes.append(f"loss of {payment.loss}: more was refunded or lost to disputes than was captured")
+        notes.append(f"loss of {payment.loss}: refunds and lost disputes exceed the captured amount")
     notes += [f"event {update.event_id}, {update.word}: {update.why}" for update in payment.unreviewed if update.blocks]
     return ", ".join(notes)
 
@@ -297,7 +301,7 @@ def _identity(refund: Refund, *, names_records: bool) -> str:
     if refund.failure:
         reference_words = f"{reference_words or refund.id}   {refund.failure}"
     if refund.reversed_amount:
-        reference_words = f"{reference_words}   {refund.reversed_amount} of it was returned"
+        reference_words = f"{reference_words}   {refund.reversed_amount} of it came back to you"
     if refund.has_failed_at_provider:
         return f"{reference_words}   next: refundcli mark-refunded --undo {refund.id} --memo TEXT"
     if refund.needs_acknowledgement:

@@ -93,7 +93,7 @@ def show_differences(differences: DifferenceSpool, count: int, screen: Screen) -
         )
     screen.console.print(table)
     if count > _SHOWN:
-        screen.say(f"… and {count - _SHOWN} more: the same with -o csv", indent=3)
+        screen.say(f"… and {count - _SHOWN} more: add -o csv to see all", indent=3)
     for command in commands:
         screen.command(f"Next: {command}")
 
@@ -119,7 +119,7 @@ def show_reconciled(provider_or_report: str, summary: ComparisonSummary, screen:
         screen.say(("✓ ", GOOD), f"{compared_words}: the books agree.")
         return
     if not summary.differences:
-        screen.say(("! ", DOUBT), f"{compared_words}: no difference among what could be compared.")
+        screen.say(("! ", DOUBT), f"{compared_words}: no differences in what could be compared.")
         return
     differ_words = f"{summary.differences} {'differs' if summary.differences == 1 else 'differ'}"
     applied_words = f", {summary.repaired} applied" if summary.repaired else ""

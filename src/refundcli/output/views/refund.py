@@ -89,16 +89,20 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
     providers = sorted({refund.provider.label for refund in refunds if refund.provider})
     if providers:
         notes.append(
-            f"The money takes 5–10 business days to reach the statement; {' and '.join(providers)} may keep the fee."
+            "The money takes 5–10 business days to appear on the customer's statement; "
+            f"{' and '.join(providers)} may keep the fee."
         )
     else:
         notes.append("No money moved: this records a refund made outside refundcli.")
     if any(refund.state is RefundState.PENDING for refund in refunds):
-        notes.append("Accepted, not final yet: the provider reports the outcome later.")
+        notes.append("Accepted, but not final yet: the provider will report the outcome later.")
     notes += filter(None, map(pending_words, refunds))
     if invoice and invoice.products:
         product_words = ", ".join(invoice.products)
-        notes.append(f"Still assigned to {invoice.customer}: {product_words}. Remove them if access should end.")
+        notes.append(
+            f"Products still assigned to {invoice.customer}: {product_words}. Remove any that the customer should "
+            "no longer have access to."
+        )
     if invoice and invoice.subscription:
         notes.append(
             f"Subscription {invoice.subscription} is still active. Cancel it separately to stop further invoices."
@@ -109,8 +113,8 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
 def pending_words(refund: Refund) -> str:
     """The action that a pending refund waits for; empty if there is none."""
     if refund.pending_reason == "requires_action":
-        until_words = f" until {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
-        return f"The customer must reply to Stripe's e-mail{until_words}, or the refund is cancelled."
+        until_words = f" by {refund.expires_at:%Y-%m-%d}" if refund.expires_at else ""
+        return f"The customer must reply to Stripe's e-mail{until_words}, or the refund will be cancelled."
     if refund.pending_reason == "insufficient_funds":
         return "Your Stripe balance is too low. The refund is pending until you top it up."
     return ""

@@ -42,8 +42,8 @@ _REASONS = {
     "unauthorized": "wrong user name or password",
     "out-of-time": "timestamp too old or in the future",
     "too-large": "too large",
-    "other-account": "another account",
-    "other-mode": "another mode",
+    "other-account": "wrong account",
+    "other-mode": "wrong mode",
 }
 STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 
@@ -54,10 +54,10 @@ STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 def show_status(status: Status, store_description: Mapping[str, Any], screen: Screen, *, zone: ZoneInfo) -> None:
     screen.say(("! ", DOUBT) if status.needs_attention else ("✓ ", GOOD), headline(status))
     _section("Unreviewed provider updates: each blocks refunds of its payment", status.unreviewed, screen, _update)
-    _section("Losses: more was refunded or lost to disputes than was captured", status.losses, screen, _loss)
+    _section("Losses: refunds and lost disputes exceed the captured amount", status.losses, screen, _loss)
     _section("Unfinished refunds", status.unfinished, screen, lambda entry: _refund(entry, zone))
     _section("Unfinished runs", status.runs, screen, lambda entry: _run(entry, zone))
-    _section("Invoices being closed", status.closings, screen, lambda entry: _closing(entry, zone))
+    _section("Invoices being voided or written off", status.closings, screen, lambda entry: _closing(entry, zone))
     _section(
         "Failed or reversed after they were accepted", status.came_back, screen, lambda entry: _refund(entry, zone)
     )
@@ -157,7 +157,7 @@ def _progress(open_run: OpenRun) -> str:
         ItemState.DONE: "done",
         ItemState.REFUSED: "refused",
         ItemState.UNKNOWN: "not confirmed",
-        ItemState.LEASED: "with workers",
+        ItemState.LEASED: "being processed",
         ItemState.WAITING: "waiting",
     }
     count_by_state = {**unfinished.counts, ItemState.REFUSED: unfinished.refused}
@@ -169,13 +169,13 @@ def _progress(open_run: OpenRun) -> str:
 
 def _lease(holder: RunHolder, zone: ZoneInfo) -> str:
     row_words = "1 row" if holder.rows == 1 else f"{holder.rows:,} rows"
-    return f"{row_words} leased by {_who(holder, zone)}"
+    return f"{row_words} being processed by {_who(holder, zone)}"
 
 
 def _who(holder: RunHolder, zone: ZoneInfo) -> str:
     """`desk-2 (process 311) until 2026-10-02 14:03 CEST`, or that it has stopped."""
     until_words = f" until {local_time(holder.until, zone)}" if holder.until and holder.is_live else ""
-    return f"{holder.label}{until_words}" if holder.is_live else f"{holder.label}, which is gone or was stopped"
+    return f"{holder.label}{until_words}" if holder.is_live else f"{holder.label}, which is no longer running"
 
 
 def _capture(capture: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
@@ -213,7 +213,8 @@ def _state(open_refund: OpenRefund, zone: ZoneInfo) -> str:
 def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
     """Stored updates that are not applied. They ask for an action only where they are counted as needing attention."""
     lines_to_show = [
-        (f"Stored events of {provider.label} must be read again by this version", True) for provider in unapplied.unread
+        (f"Stored events from {provider.label} must be read again by this version", True)
+        for provider in unapplied.unread
     ]
     if unapplied.waiting and unapplied.oldest:
         since = local_time(unapplied.oldest, zone)
@@ -222,9 +223,7 @@ def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
             (f"{_count(unapplied.waiting, 'update')} waiting to be applied, the oldest since {since}", is_late)
         )
     if unapplied.blocking:
-        lines_to_show.append(
-            (f"{_count(unapplied.blocking, 'update')} about payments that are in the books by now", True)
-        )
+        lines_to_show.append((f"{_count(unapplied.blocking, 'update')} about payments that are now in the books", True))
     if unapplied.unmatched:
         lines_to_show.append(
             (f"{_count(unapplied.unmatched, 'update')} about payments that are not in the books", False)

@@ -125,7 +125,7 @@ class AdyenEvents:
         try:
             payload_json = json.dumps(_without_signature(item), sort_keys=True)
         except RecursionError:
-            payload_json = json.dumps({"unreadable": "nested too deep", "pspReference": item.get("pspReference")})
+            payload_json = json.dumps({"unreadable": "nested too deeply", "pspReference": item.get("pspReference")})
         return self._of_other_shape(payload_json, text_in(item.get("eventCode")), _references_in(item))
 
     def _other_shape(self, body: bytes, payload: Fields, headers: Mapping[str, str]) -> NewEvent:

@@ -125,7 +125,8 @@ class AdyenProvider:
 
 
 _NOT_OURS = (
-    "Nothing was sent: the refund was prepared for another Adyen account, mode or address than the settings name."
+    "Nothing was sent: the refund was prepared for a different Adyen account, mode or address from the one "
+    "in the settings."
 )
 
 
@@ -187,7 +188,10 @@ def _read(answer_body: Any, request_params: Mapping[str, Any], payment_reference
     reference, status = text_in(refund_fields.get("pspReference")), text_in(refund_fields.get("status"))
     differing_fields = _what_differs(refund_fields, request_params, payment_reference)
     if differing_fields:
-        message = f"Adyen answered 2xx, but not with the requested refund: {', '.join(differing_fields)}"
+        message = (
+            "Adyen accepted the request, but its answer does not match the requested refund: "
+            f"{', '.join(differing_fields)}"
+        )
         return RefundAnswer(Signal.MALFORMED, None, reference, status, message)
     return RefundAnswer(Signal.ACCEPTED, RefundState.PENDING, reference, status)
 

@@ -23,7 +23,7 @@ _STATUSES = "customer area: payment statuses"
 _AUDITS = "third party: audit parsers for Adyen reports"
 _ZUORA = "third party: Zuora status mapping"
 
-_NOT_DOCUMENTED = "Adyen documents no success=false for this code"
+_NOT_DOCUMENTED = "Adyen does not document this code being reported as failed"
 
 # --- event codes ---------------------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ _UNDOCUMENTED_DISPUTE = _block(_NOT_DOCUMENTED, _DISPUTES)
 _MONEY: Mapping[tuple[str, bool], Meaning] = {
     ("REFUND", True): _refund(RefundState.SUCCEEDED, note="sent to the scheme, which may still reject it"),
     ("REFUND", False): _refund(RefundState.FAILED),
-    ("REFUND_WITH_DATA", True): _refund(RefundState.SUCCEEDED, note="a refund without reference to a payment"),
+    ("REFUND_WITH_DATA", True): _refund(RefundState.SUCCEEDED, note="a refund that names no payment"),
     ("REFUND_WITH_DATA", False): _refund(RefundState.FAILED),
     # The next two report a failure with success "true".
     ("REFUND_FAILED", True): _refund(
@@ -151,8 +151,8 @@ _NOT_ABOUT_REFUNDS = (
 
 # Codes of older integrations. The vendor still signs them, and no longer documents them.
 _OLDER: Mapping[str, Meaning] = {
-    "PENDING": _note("the payment is not taken yet", "adyen node-api-library: event codes"),
-    "AUTHORISATION_PENDING": _note("the payment is not taken yet", _SIGNED),
+    "PENDING": _note("the payment has not been captured yet", "adyen node-api-library: event codes"),
+    "AUTHORISATION_PENDING": _note("the payment has not been captured yet", _SIGNED),
     "PROCESS_RETRY": _note("the payment is attempted again", _SIGNED),
     "DEACTIVATE_RECURRING": Meaning(Effect.NONE, _SIGNED),
     "SUBMIT_RECURRING": Meaning(Effect.NONE, _SIGNED),
@@ -161,7 +161,7 @@ _OLDER: Mapping[str, Meaning] = {
     "AUTHORISE_REFERRAL": _block("Adyen does not document it", _SIGNED),
     "CAPTURE_WITH_EXTERNAL_AUTH": _block("Adyen does not document it", _SIGNED),
     "FUND_TRANSFER": _block("Adyen does not document it", _SIGNED),
-    "HANDLED_EXTERNALLY": _block("the payment was taken outside Adyen, if at all", _SIGNED),
+    "HANDLED_EXTERNALLY": _block("the payment was captured outside Adyen, if at all", _SIGNED),
 }
 
 EVENTS: Mapping[tuple[str, bool], Meaning] = MappingProxyType(
@@ -215,7 +215,7 @@ _CAPTURE_TYPES: Mapping[str, Meaning] = {
     "SettledBulk": _captured(_STATUSES),
     "BulkSettlement": _captured(_ZUORA),
     "SettledInstallment": _captured(_STATUSES, "one instalment"),
-    "SettledInInstallments": _captured(_STATUSES, "the whole, beside its instalments"),
+    "SettledInInstallments": _captured(_STATUSES, "the full amount, reported in addition to its instalments"),
     "SettledInstallmentExternallyWithInfo": _captured(_AUDITS, "one instalment"),
     "SettledExternally": _captured(_STATUSES),
     "SettledExternallyWithInfo": _captured(_STATUSES),
@@ -234,7 +234,9 @@ _REFUND_TYPES: Mapping[str, Meaning] = {
     "Refunded": _refunded(_SUCCEEDED, _JOURNALS, _DEBIT),
     "RefundedBulk": _refunded(_SUCCEEDED, _STATUSES, _DEBIT),
     "RefundedInstallment": _refunded(_SUCCEEDED, _STATUSES, _DEBIT, note="one instalment"),
-    "RefundedInInstallments": _refunded(_SUCCEEDED, _STATUSES, _DEBIT, note="the whole, beside its instalments"),
+    "RefundedInInstallments": _refunded(
+        _SUCCEEDED, _STATUSES, _DEBIT, note="the full amount, reported in addition to its instalments"
+    ),
     "RefundedInstallmentExternallyWithInfo": _refunded(_SUCCEEDED, _AUDITS, _DEBIT, note="one instalment"),
     "RefundedExternally": _refunded(_SUCCEEDED, _STATUSES, _DEBIT),
     "RefundedExternallyWithInfo": _refunded(_SUCCEEDED, _STATUSES, _DEBIT),
@@ -264,10 +266,10 @@ _OTHER_TYPES: Mapping[str, Meaning] = {
     "ManualCorrected": _unclear(_JOURNALS, "Adyen corrected something by hand"),
     "SuspendInstallment": _unclear(_AUDITS, "Adyen does not document it"),
     "AdjustmentExternallyWithInfo": _unclear(_AUDITS, "the acquirer adjusted something"),
-    "UnmatchedSettledExternallyWithInfo": _unclear(_AUDITS, "matched to no payment"),
-    "UnmatchedRefundedExternallyWithInfo": _unclear(_AUDITS, "matched to no payment"),
-    "UnmatchedChargebackExternallyWithInfo": _unclear(_AUDITS, "matched to no payment"),
-    "UnmatchedChargebackReversedExternallyWithInfo": _unclear(_AUDITS, "matched to no payment"),
+    "UnmatchedSettledExternallyWithInfo": _unclear(_AUDITS, "not matched to any payment"),
+    "UnmatchedRefundedExternallyWithInfo": _unclear(_AUDITS, "not matched to any payment"),
+    "UnmatchedChargebackExternallyWithInfo": _unclear(_AUDITS, "not matched to any payment"),
+    "UnmatchedChargebackReversedExternallyWithInfo": _unclear(_AUDITS, "not matched to any payment"),
     **dict.fromkeys(
         ("Fee", "MiscCosts", "MerchantPayout", "DepositCorrection", "InvoiceDeduction", "MatchedStatement"),
         _no_payment(_JOURNALS),

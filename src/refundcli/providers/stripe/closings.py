@@ -20,7 +20,8 @@ _VERBS = {InvoiceStatus.VOID: "void", InvoiceStatus.UNCOLLECTIBLE: "mark_uncolle
 _STATUSES = {verb: status for status, verb in _VERBS.items()}
 
 _NOT_OURS = (
-    "Nothing was sent: the closing was prepared for another Stripe account, mode or address than the settings name."
+    "Nothing was sent: the void or write-off was prepared for a different Stripe account, mode or address "
+    "from the one in the settings."
 )
 
 
@@ -83,4 +84,4 @@ def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingA
     if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, requested.value):
         return ClosingAnswer(Signal.ACCEPTED)
     difference = f"as {safe_text(status)[:60]!a}" if fields.get("id") == reference else "with another object"
-    return ClosingAnswer(Signal.MALFORMED, f"Stripe answered 2xx, but {difference}")
+    return ClosingAnswer(Signal.MALFORMED, f"Stripe accepted the request, but its answer came back {difference}")

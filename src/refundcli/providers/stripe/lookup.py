@@ -348,7 +348,7 @@ class StripeRecords(StripeReader):
         ]
         if any(missing_references):
             raise CannotBeHeld(
-                self.name, f"its payment {safe_text(next(filter(None, missing_references)))} is not there"
+                self.name, f"its payment {safe_text(next(filter(None, missing_references)))} was not found at Stripe"
             )
         product_names = invoices.products_in(self._lines_of(stripe_invoice))
         new_invoice = invoices.new_invoice(stripe_invoice, payments, snapshot_of_reference, product_names, self._zone)

@@ -174,7 +174,8 @@ class StripeProvider:
 
 
 _NOT_OURS = (
-    "Nothing was sent: the refund was prepared for another Stripe account, mode or address than the settings name."
+    "Nothing was sent: the refund was prepared for a different Stripe account, mode or address from the one "
+    "in the settings."
 )
 
 
@@ -265,9 +266,12 @@ def _read(response: object, request_params: Mapping[str, object], *, is_replay: 
     differing_fields = _what_differs(refund_fields, request_params)
     refund_state = STATES.get(status)
     if differing_fields:
-        message = f"Stripe answered 2xx, but not with the requested refund: {', '.join(differing_fields)}"
+        message = (
+            "Stripe accepted the request, but its answer does not match the requested refund: "
+            f"{', '.join(differing_fields)}"
+        )
     elif refund_state is None:
-        message = f"Stripe calls the refund {safe_text(status)[:60]!a}, which refundcli does not know"
+        message = f"Stripe reports the refund's status as {safe_text(status)[:60]!a}, which refundcli does not know"
     else:
         return RefundAnswer(
             Signal.ACCEPTED,
@@ -312,7 +316,7 @@ def _id_in(expandable: object) -> str:
 
 def why_failed(fields: Mapping[str, Any]) -> str:
     status, reason = text_in(fields.get("status")), text_in(fields.get("failure_reason"))
-    return safe_text(f"Stripe: the refund {status} ({reason})" if reason else f"Stripe: the refund {status}")
+    return safe_text(f"Stripe: refund {status} ({reason})" if reason else f"Stripe: refund {status}")
 
 
 def refund_id_in(stripe_refund: Mapping[str, Any]) -> object:

@@ -78,7 +78,7 @@ FAILURE_REASONS: Mapping[str, Meaning] = MappingProxyType(
         ),
         "insufficient_funds": _refund(RefundState.FAILED, note="the Stripe balance was too low"),
         "declined": _refund(RefundState.FAILED, note="the bank declined the refund"),
-        "merchant_request": _refund(RefundState.FAILED, note="it was cancelled at our request"),
+        "merchant_request": _refund(RefundState.FAILED, note="it was cancelled at the merchant's request"),
         "unknown": _refund(RefundState.FAILED, note="Stripe does not know why"),
     }
 )

@@ -39,7 +39,7 @@ class TooManyForOne(UsageProblem):
         super().__init__(
             f"--atomic locks the store for all of its rows; it allows {MOST_AT_ONCE:,}, "
             f"and the file has {row_count:,}.",
-            hint="Leave --atomic out: running the same file again resumes a stopped run and repeats no row.",
+            hint="Leave out --atomic: running the same file again resumes a stopped run without repeating any row.",
         )
 
 
@@ -65,7 +65,7 @@ class TooManyErrors(Refused):
 
     def __init__(self, refused_count: int, max_errors: int, *, how_to_resume: str) -> None:
         super().__init__(
-            f"{refused_count} rows were refused, and --max-errors is {max_errors}: stopped.",
+            f"Stopped: {refused_count} rows were refused, and --max-errors is {max_errors}.",
             hint=how_to_resume,
             context={"refused": refused_count, "max_errors": max_errors},
         )
@@ -251,7 +251,7 @@ class _Recheck:
 
 
 def how_to_resume(run: BulkRun) -> str:
-    return f"{resume_command(run)}     (repeats no row)"
+    return f"{resume_command(run)}     (no row is recorded twice)"
 
 
 def _count(outcomes: Sequence[_Done], report: BulkReport, on_row_rejected: Reject) -> None:

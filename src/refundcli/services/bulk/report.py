@@ -38,9 +38,9 @@ class StopRequest(Protocol):
 class Stopped(StrEnum):
     """Why a worker stopped before its rows were done."""
 
-    ASKED = "asked to stop"
+    ASKED = "at your request"
     MAX_ERRORS = "as many rows were refused as --max-errors allows"
-    UNKNOWN_IN_A_ROW = "the outcome of too many rows in a row is not known"
+    UNKNOWN_IN_A_ROW = "the outcome of too many consecutive rows is not known"
     # Details are in `RunReport.trouble`.
     SETTINGS = "the provider cannot be used with these settings"
     STORE = "the store could not be written"

@@ -22,7 +22,7 @@ class UndoneSince(NeedsOwnKey):
         is_record = refund.kind is RefundKind.RECORD
         verb, undo_verb = ("recorded", "undone") if is_record else ("refunded", "returned")
         super().__init__(
-            f"{refund.invoice_number}: already {verb} as {refund.id}, {undo_verb} since.",
+            f"{refund.invoice_number}: already {verb} as {refund.id}, which has since been {undo_verb}.",
             hint="To repeat it, give the row its own key.",
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
@@ -33,7 +33,7 @@ class DuplicateKey(Refused):
 
     def __init__(self, key: str, first_line: int) -> None:
         super().__init__(
-            f"Line {first_line} has the same key {key!a} and other content.",
+            f"Line {first_line} has the same key {key!a} but different content.",
             hint="Give each row its own key, or leave the key empty.",
         )
 
@@ -65,8 +65,10 @@ class EqualRow(NeedsOwnKey):
 
     def __init__(self, invoice_number: str, amount: Money, earlier_line: int) -> None:
         super().__init__(
-            f"Line {earlier_line} says the same already: {amount} of {invoice_number}, "
-            "with the same payment, reason and reference.",
+            (
+                f"Line {earlier_line} already says the same: {amount} of {invoice_number}, with the same payment, "
+                "reason and reference."
+            ),
             hint=_TO_REPEAT,
             context={"invoice": invoice_number, "line": earlier_line},
         )

@@ -21,7 +21,7 @@ class RunNotFound(NotFound):
     code = "run-not-found"
 
     def __init__(self, run_id: str, kind: RunKind, newest_ids: list[str]) -> None:
-        newest_runs = f"The newest: {', '.join(newest_ids)}." if newest_ids else "No file was run yet."
+        newest_runs = f"The newest: {', '.join(newest_ids)}." if newest_ids else "No file has been run yet."
         super().__init__(
             f"There is no run {ascii(run_id[:80])[1:-1]} of {kind}.",
             hint=f"{newest_runs} Running the same file again resumes its run too: refundcli {kind} --from FILE",

@@ -59,10 +59,12 @@ class MadeAtProvider(Refused):
     def __init__(self, refund: Refund) -> None:
         reference = refund.provider_reference
         super().__init__(
-            f"{refund.id} is the record of {reference}, which the provider has made: that money was returned.",
-            hint=f"It can be undone once the provider reports that {reference} failed or was returned:\n"
-            f"refundcli reconcile --invoice {refund.invoice_number}   asks Stripe; "
-            f"refundcli events list --about {reference}   shows what was reported",
+            (f"{refund.id} is the record of refund {reference}, which the provider has made: the customer was paid."),
+            hint=(
+                f"It can be undone once the provider reports that {reference} failed or bounced:\nrefundcli "
+                f"reconcile --invoice {refund.invoice_number}   asks Stripe; refundcli events list --about "
+                f"{reference}   shows what was reported"
+            ),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -73,7 +75,7 @@ class NothingToUndo(Refused):
     def __init__(self, run_id: str, unchanged_count: int) -> None:
         reason = "its records were undone, or never made"
         if unchanged_count:
-            reason = f"{unchanged_count:,} of its records are refunds that the provider has made, and no other is left"
+            reason = f"the {unchanged_count:,} remaining are refunds that the provider has made"
         super().__init__(
             f"{run_id} has nothing left to undo: {reason}.",
             hint="refundcli credit-notes list   shows what was issued",

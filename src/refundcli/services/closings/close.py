@@ -73,7 +73,7 @@ class OtherReference(Refused):
 
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(
-            f"{invoice.number} was imported again meanwhile, with another id at the provider. Nothing was done.",
+            (f"{invoice.number} was imported again in the meantime, with a different provider ID. Nothing was done."),
             hint=f"refundcli invoice show {invoice.number}   then repeat the command",
             context={"invoice": invoice.number},
         )
@@ -131,7 +131,7 @@ def close_invoice(
 def _close_here(request: ClosingRequest, checked_invoice: Invoice, tx: Writing) -> Invoice:
     """Close it in the books only: no provider has it, or the provider has closed it already."""
     invoice = _recheck(tx, request, checked_invoice)
-    evidence = f"found so at {invoice.managed_by.label}" if invoice.managed_by else ""
+    evidence = f"already in this status at {invoice.managed_by.label}" if invoice.managed_by else ""
     tx.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
     return invoice_named(tx, request.number)
 

@@ -43,7 +43,9 @@ FRESH = timedelta(seconds=10)
 LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
 _MOST_SNAPSHOTS = 3
 # The answer for a refund that was in a snapshot, but that the look-up does not find.
-NO_LONGER_LISTED = RefundAnswer(Signal.OTHER, message="The provider listed it a moment ago and does not find it now.")
+NO_LONGER_LISTED = RefundAnswer(
+    Signal.OTHER, message="The provider listed the payment a moment ago but cannot find it now."
+)
 
 
 class StaleSnapshot(SettingsProblem):

@@ -27,7 +27,7 @@ class RequestKeyReused(Refused):
 
     def __init__(self, key: str, refund: Refund) -> None:
         super().__init__(
-            f"The request key {key!a} already belongs to {refund.id}, which has other content.",
+            f"The request key {key!a} already belongs to {refund.id}, which has different details.",
             hint=f"refundcli invoice show {refund.invoice_number}   shows it; a new request needs a new key",
             context={"request_key": key, "refund": refund.id, "invoice": refund.invoice_number},
         )

@@ -38,10 +38,12 @@ class RefundDeclined(ProviderDeclined):
         provider_label = refund.provider.label if refund.provider else "The provider"
         super().__init__(
             f"{provider_label} declined refund {refund.id}: {refund.failure or 'no reason was given'}.",
-            hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
-            "done;\n"
-            f"if it was returned by other means: refundcli mark-refunded {refund.invoice_number} "
-            f"--full --reason {refund.reason} --after-failed {refund.id} --evidence TEXT",
+            hint=(
+                f"{refund.amount} is available to refund again. refundcli invoice show {refund.invoice_number}   "
+                "shows your options;\nif the customer was paid by other means: refundcli mark-refunded "
+                f"{refund.invoice_number} --full --reason {refund.reason} --after-failed {refund.id} --evidence "
+                "TEXT"
+            ),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -68,7 +70,7 @@ class PartlyRefunded(ProviderDeclined):
         ]
         reasons = " ".join(failure_of(refund).message for refund in failed_refunds)
         super().__init__(
-            f"{', '.join(filter(None, sentences))}, {total_of(failed_refunds)} was not: {reasons}",
+            f"{', '.join(filter(None, sentences))}, but {total_of(failed_refunds)} was not: {reasons}",
             hint="\n".join(
                 f"Refund the rest: {shlex.join(_command(refund, is_only_refund=False))}" for refund in failed_refunds
             ),
@@ -83,7 +85,7 @@ class RefundNotSent(NotSent):
 
     def __init__(self, refund: Refund, *, is_only_refund: bool = True) -> None:
         super().__init__(
-            f"{_why_not_sent(refund.failure, refund.failure_code)} It is safe to repeat.",
+            f"{_why_not_sent(refund.failure, refund.failure_code)} It is safe to run the command again.",
             hint=_repeat(refund, is_only_refund=is_only_refund),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
@@ -97,9 +99,11 @@ class NeverSent(Refused):
     def __init__(self, refund: Refund) -> None:
         super().__init__(
             f"Refund {refund.id} was {refund.failure}",
-            hint=f"{refund.amount} is free again. refundcli invoice show {refund.invoice_number}   shows what may be "
-            "done;\n"
-            f"refundcli reconcile --invoice {refund.invoice_number}   compares it with the provider",
+            hint=(
+                f"{refund.amount} is available to refund again. refundcli invoice show {refund.invoice_number}   "
+                f"shows your options;\nrefundcli reconcile --invoice {refund.invoice_number}   compares it with "
+                "the provider"
+            ),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -130,9 +134,10 @@ class ClosingNotConfirmed(OutcomeUnknown):
         super().__init__(
             f"{provider_label} did not confirm that {invoice_number} is {closing.past_tense}{failure_note}. "
             "It may or may not be.",
-            hint=f"{invoice_number} stays as it was until that is known.\n"
-            f"Next: refundcli resume {closing.id}     "
-            f"(asks {provider_label}, and sends again only if it never arrived)",
+            hint=(
+                f"{invoice_number} will not change until that is known.\nNext: refundcli resume {closing.id}     "
+                f"(asks {provider_label}, and resends the request only if it never arrived)"
+            ),
             context={"closing": closing.id, "invoice": invoice_number},
         )
 
@@ -158,7 +163,7 @@ class ClosingNotSent(NotSent):
         command = "void" if closing.target is InvoiceStatus.VOID else "uncollectible"
         memo = f" --memo {shlex.quote(closing.memo)}" if closing.memo else ""
         super().__init__(
-            f"{_why_not_sent(closing.failure, closing.failure_code)} It is safe to repeat.",
+            f"{_why_not_sent(closing.failure, closing.failure_code)} It is safe to run the command again.",
             hint=f"{closing.invoice_number} stays as it was. "
             f"Repeat: refundcli {command} {shlex.quote(closing.invoice_number)}{memo}",
             context={"closing": closing.id, "invoice": closing.invoice_number},
@@ -227,9 +232,13 @@ def _repeat(refund: Refund, *, is_only_refund: bool) -> str:
     `is_only_refund`: its request made no other refund.
     """
     if refund.run_id:
-        return f"{refund.amount} is free again. Its row is in the file of refused rows: refund that file later."
+        return (
+            f"{refund.amount} is available to refund again. Its row is in the file of refused rows: run that file "
+            "later."
+        )
     repeat_hint = (
-        f"{refund.amount} is free again. Repeat: {shlex.join(_command(refund, is_only_refund=is_only_refund))}"
+        f"{refund.amount} is available to refund again. Try again: "
+        f"{shlex.join(_command(refund, is_only_refund=is_only_refund))}"
     )
     if is_only_refund and not is_generated(refund.request_key):
         return f"{repeat_hint}\nor the same command as before, with its --request-key {shlex.quote(refund.request_key)}"

@@ -35,7 +35,7 @@ class TooSoon(Exception):
     """The provider is rate limiting for `seconds` more: nothing was sent."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"it is rate limiting; try again in {seconds:.0f} s")
+        super().__init__(f"too many requests; try again in {seconds:.0f} s")
         self.seconds = seconds
 
 

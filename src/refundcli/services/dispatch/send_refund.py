@@ -26,7 +26,7 @@ A = TypeVar("A", bound=Answer)
 Operation = TypeVar("Operation", Refund, Closing)
 # Called with the answer and the seconds to wait: it waits, and returns whether another request may be sent.
 Again: TypeAlias = Callable[[Answer, float], bool]
-NO_LONGER_OURS = "not sent: it took too long to come to it"
+NO_LONGER_OURS = "not sent: it took too long to get its turn"
 _MOST_SENDS = 3
 _AGAIN_SECONDS = 1.0
 

@@ -33,7 +33,7 @@ class NotAtProvider(NotFound):
     def __init__(self, records: ProviderRecords, number_or_id: str) -> None:
         super().__init__(
             f"{records.name.label} has no invoice {ascii(number_or_id[:80])[1:-1]} in this account and mode.",
-            hint="Name it by its number or its in_… id.",
+            hint="Give its number or its in_… ID.",
             context={"invoice": number_or_id[:200]},
         )
 
@@ -234,7 +234,7 @@ def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
         stored_reference = reference_by_number.get(invoice.number) or invoice.invoice_reference
         if stored_reference != invoice.invoice_reference:
             reasons_by_line.setdefault(
-                invoice.line, f"{invoice.invoice_reference} has the number of {stored_reference}."
+                invoice.line, f"{invoice.invoice_reference} has the same invoice number as {stored_reference}."
             )
         if invoice.line not in reasons_by_line:
             reference_by_number[invoice.number] = stored_reference

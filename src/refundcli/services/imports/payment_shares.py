@@ -119,15 +119,16 @@ def _why_not(
     if captured_amount is None or any(
         payment.allocated.currency != captured_amount.currency for payment in known_shares
     ):
-        return f"It was paid with a payment of {numbers}, in another currency."
+        return f"It was paid with the same payment as {numbers}, which is in a different currency."
     share_sum = shared_payment.reported.captured + sum(payment.allocated_in_all.minor for payment in known_shares)
     if shared_payment.own:
         # Its share until now is at least the share reported now.
         share_sum -= max(shared_payment.own.allocated.minor, shared_payment.reported.captured)
     if share_sum > captured_amount.minor:
         return (
-            f"It was paid with a payment of {numbers}, and together they have "
-            f"{Money(share_sum, captured_amount.currency)} of {captured_amount}: pull that one too, or correct it."
+            f"It was paid with the same payment as {numbers}, and together they claim "
+            f"{Money(share_sum, captured_amount.currency)} of a payment of {captured_amount}: pull that "
+            "invoice too, or correct it."
         )
     possible_duplicates = [
         sharing_invoice.number
@@ -136,7 +137,7 @@ def _why_not(
     ]
     if possible_duplicates:
         return (
-            f"It was paid with a payment of {possible_duplicates[0]}, which may be the same invoice: "
+            f"It was paid with the same payment as {possible_duplicates[0]}, which may be the same invoice: "
             f"import {possible_duplicates[0]} with its invoice_reference."
         )
     return ""

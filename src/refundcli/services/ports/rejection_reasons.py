@@ -45,7 +45,7 @@ class DeliveryRejected(Refused):
 
     def __init__(self, provider: Provider, reason: RejectionReason, why: str, items: Sequence[Rejection] = ()) -> None:
         super().__init__(
-            f"This delivery is not verified as {provider.label}'s ({reason}): {why}.",
+            f"This delivery could not be verified as coming from {provider.label} ({reason}): {why}.",
             hint=f"Check the webhook's secret at {provider.label} and in the settings.",
             context={"provider": provider.value, "reason": reason.value},
         )

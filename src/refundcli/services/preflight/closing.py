@@ -74,8 +74,8 @@ def _missing(invoice: Invoice, provider: Provider) -> Difference:
 
 
 _WRONG_REFERENCE = (
-    "Use the key of the account and mode that has it; "
-    "or correct the invoice's invoice_reference and import it again with refundcli invoice import FILE"
+    "Use the API key for the account and mode that the invoice is in; or correct its invoice_reference and "
+    "import it again with refundcli invoice import FILE"
 )
 
 

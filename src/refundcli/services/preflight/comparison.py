@@ -15,7 +15,7 @@ from refundcli.services.ports.books import RefundReading
 from refundcli.services.ports.provider_updates import DisputeUpdate, PaymentSnapshot, RefundUpdate
 
 # The state here of an external refund that may be the same as a manual record.
-MAYBE_RECORDED = "may be recorded by hand"
+MAYBE_RECORDED = "may already have been recorded by hand"
 
 
 class DifferenceKind(StrEnum):
@@ -382,7 +382,7 @@ def claimed_twice(
     ).items():
         if other_payment_id != payment.home_id:
             in_books, at_provider = (
-                f"{reference} is another payment, of {other_number}",
+                f"{reference} is a different payment, on {other_number}",
                 f"one payment, {', '.join(snapshot.references)}",
             )
             payment_fields = (snapshot.provider, invoice.number, payment.reference)

@@ -34,7 +34,7 @@ class DiffersFromProvider(Refused):
         rest_text = f"; and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
         super().__init__(
             f"{invoice.number} differs from {provider_label}: {listing}{rest_text}. Nothing was sent.",
-            hint=hint or f"refundcli reconcile --invoice {invoice.number}     (syncs what is proven)",
+            hint=hint or f"refundcli reconcile --invoice {invoice.number}     (applies what the provider confirms)",
             context={
                 "invoice": invoice.number,
                 "differences": [
@@ -81,7 +81,7 @@ class AlreadyAtProvider(Refused):
     ) -> None:
         if external_id:
             why = f"the books have it as the external refund {external_id}"
-            hint = f"{adopt_command(external_id, invoice=invoice_number)}     (a credit note)"
+            hint = f"{adopt_command(external_id, invoice=invoice_number)}     (issues a credit note)"
         else:
             why = f"{own_refund.amount} was requested"
             hint = (
@@ -89,8 +89,10 @@ class AlreadyAtProvider(Refused):
                 f"Then: refundcli reconcile --invoice {invoice_number}"
             )
         super().__init__(
-            f"{provider.label} already has the refund of this request, {refund_reference} of {amount}, but {why}. "
-            "Nothing was sent.",
+            (
+                f"{provider.label} already has a refund for this request, {refund_reference} for {amount}, but "
+                f"{why}. Nothing was sent."
+            ),
             hint=hint,
             context={"invoice": invoice_number, "refund": own_refund.refund_id, "provider_reference": refund_reference},
         )

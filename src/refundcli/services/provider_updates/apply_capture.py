@@ -48,7 +48,7 @@ def _doubt(payment: Payment, captures: Mapping[str, Capture], update: CaptureUpd
         captured_in_books = payment.captured_in_all
         fits_books = captured_in_books <= update.amount <= payment.allocated_in_all
         if not fits_books and _captured_sum(all_captures, payment) < payment.allocated_in_all:
-            return f"{update.amount} was cancelled, and the books count {captured_in_books} as captured"
+            return f"{update.amount} was cancelled, but the books have {captured_in_books} as captured"
         return ""
     for missing_capture in (capture for capture in all_captures if capture.change is not CaptureChange.ADDED):
         earlier_captures = [c for c in all_captures if c.change is CaptureChange.ADDED and c.at <= missing_capture.at]
@@ -56,8 +56,8 @@ def _doubt(payment: Payment, captures: Mapping[str, Capture], update: CaptureUpd
         concerns_update = missing_capture is reported_capture or reported_capture in earlier_captures
         if concerns_update and captured_before and payment.allocated_in_all < captured_before + missing_capture.amount:
             return (
-                f"{captured_before} was captured and {missing_capture.amount} was not, "
-                f"of an allocated {payment.allocated_in_all}"
+                f"{captured_before} was captured and {missing_capture.amount} was not, out of "
+                f"{payment.allocated_in_all} allocated"
             )
     return ""
 

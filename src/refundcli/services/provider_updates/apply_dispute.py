@@ -36,8 +36,8 @@ def apply_dispute(
     known_match = tx.payment_of_dispute(update.provider, update.account, update.reference) if update.reference else None
     if known_match and known_match[1].id != payment.id:
         note = (
-            f"{update.reference} is known as a dispute of {known_match[0].number}, "
-            f"but was reported for {invoice.number}"
+            f"{update.reference} is in the books as a dispute on {known_match[0].number}, but was reported "
+            f"for {invoice.number}"
         )
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if update.amount and update.amount.currency != payment.captured.currency:
@@ -108,7 +108,7 @@ def _apply_to_placeholder(
     if placeholders:
         placeholder = placeholders[0]
         note = (
-            f"{invoice.number} has a dispute of {placeholder.amount} in the books, and this one is of {update.amount}"
+            f"{invoice.number} has a dispute for {placeholder.amount} in the books, but this one is for {update.amount}"
         )
         return UpdateOutcome(EventState.UNREVIEWED, note)
     return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)

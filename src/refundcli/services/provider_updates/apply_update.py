@@ -221,15 +221,18 @@ def _apply_success_after_failure(
 
 def _hold_again(tx: Writing, refund: Refund, *, update_source: str) -> UpdateOutcome:
     if tx.hold_failed(refund, update_source=update_source):
-        note = f"{refund.id} failed, and was reported as successful later"
+        note = f"{refund.id} failed, but was later reported as successful"
         return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
-    note = f"{refund.id} failed and its amount was used since; now it is reported as successful: it may be paid twice"
+    note = (
+        f"{refund.id} failed and its amount has since been refunded again; now it is reported as successful, so "
+        "the customer may be paid twice"
+    )
     return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
 
 
 def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
     """Record that a part of the refund was returned; the refund and its credit note stay valid."""
-    note = f"{update.amount} of {refund.id} was returned"
+    note = f"{update.amount} of {refund.id} came back to you"
     if refund.reversed_amount == update.amount:
         return UpdateOutcome(EventState.APPLIED, note, refund=refund)
     if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:

@@ -63,7 +63,10 @@ class InvoiceNeeded(UsageProblem):
 
     def __init__(self, refund: Refund, sharing_numbers: Sequence[str], reason: RefundReason) -> None:
         super().__init__(
-            f"{refund.provider_reference} is about a payment of {' and '.join(sharing_numbers)}: name the invoice.",
+            (
+                f"{refund.provider_reference} is about a payment for {' and '.join(sharing_numbers)}: add "
+                "--invoice with one of them."
+            ),
             hint=adopt_command(refund.provider_reference, invoice=sharing_numbers[-1], reason=reason),
             context={"refund": refund.id, "invoices": list(sharing_numbers)},
         )
@@ -156,7 +159,7 @@ def to_match(reading: Reading, id_or_reference: str, record_id: str) -> tuple[Re
     if record.state is not RefundState.RECORDED:
         raise CannotMatch(external_refund, record, f"the record is {record.state}")
     if record.provider_reference:
-        raise CannotMatch(external_refund, record, f"the record is matched with {record.provider_reference} already")
+        raise CannotMatch(external_refund, record, f"the record is already matched with {record.provider_reference}")
     if record.payment_id != external_refund.payment_id and record.payment_id not in sharing_payment_ids:
         raise CannotMatch(external_refund, record, "they are about different payments")
     if record.amount != external_refund.amount:

@@ -61,8 +61,10 @@ class ReferenceTaken(Refused):
 
     def __init__(self, reference: str, invoice_numbers: list[str]) -> None:
         super().__init__(
-            f"{reference[:60]!a} is already known as a refund of {', '.join(invoice_numbers)}: "
-            "it cannot be this refund's too.",
+            (
+                f"{reference[:60]!a} is already known as a refund of {', '.join(invoice_numbers)}: it cannot also "
+                "be the id of this refund."
+            ),
             hint="Look up the refund at the provider by its refundcli id, which was sent with it.",
         )
 

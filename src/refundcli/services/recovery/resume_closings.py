@@ -30,7 +30,7 @@ class ClosingNotFound(NotFound):
 
     def __init__(self, closing_id: str) -> None:
         super().__init__(
-            f"There is no closing {ascii(closing_id[:80])[1:-1]}.",
+            f"There is no void or write-off {ascii(closing_id[:80])[1:-1]}.",
             hint="refundcli resume --all   settles everything that is not finished",
         )
 
@@ -129,7 +129,7 @@ def resume_closing(
     except NotUsable as problem:
         return ResumedClosing(closing, Step.NOT_ASKED, problem.message)
     if not same_account(closing.sending, closer):
-        return ResumedClosing(closing, Step.OTHER_ACCOUNT, "use the settings with which it was made")
+        return ResumedClosing(closing, Step.OTHER_ACCOUNT, "use the same settings as when it was made")
     try:
         provider_invoice = provider_records.invoice(closing.reference)
     except NotUsable as problem:
@@ -158,7 +158,10 @@ class _Resuming:
             # A request that is still in flight cannot change it any more.
             return self._end(ClosingState.FAILED, self._how_it_stands())
         if not key_is_known(self.closing.sending, self.clock.now()):
-            note = f"{self._how_it_stands()}, and no longer knows the key: nothing will be sent again"
+            note = (
+                f"{self._how_it_stands()}, and the provider no longer remembers this request: nothing will be "
+                "sent again"
+            )
             return self._stays(Step.NEEDS_ATTENTION, f"{note}. Next: refundcli resolve {self.closing.id} …")
         return self._stays(Step.STILL_UNKNOWN, f"not sent again: {refusal_text}") if refusal_text else self._send()
 
@@ -187,7 +190,7 @@ class _Resuming:
         provider_label = self.closing.provider.label
         if self.provider_invoice is None:
             return f"{provider_label} has no invoice {self.closing.reference}"
-        return f"{provider_label} has the invoice as {self.provider_invoice.invoice.status}"
+        return f"at {provider_label}, the invoice is {self.provider_invoice.invoice.status}"
 
     def _why_not_now(self, reading: Reading) -> str:
         """Why it may not be closed now, by the rules and the provider's snapshot, as if this closing did not exist."""

@@ -113,14 +113,14 @@ def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clo
         return Resumed(refund, Step.FINISHED)
     provider = providers.of(refund.sending.request.provider)
     if not same_account(refund.sending, provider):
-        return Resumed(refund, Step.OTHER_ACCOUNT, "use the settings with which it was made")
+        return Resumed(refund, Step.OTHER_ACCOUNT, "use the same settings as when it was made")
     if awaits_approval:
         return _look_only(refund, refund.sending, books, provider, clock, policy)
     if refund.state is RefundState.READY:
         pause_seconds = providers.pace(provider.name).pause_left
         if pause_seconds > policy.call_seconds:
             # Sent now, it would be rate limited and become `failed`.
-            note = f"{provider.name.label} is rate limiting; try again in {pause_seconds:.0f} s"
+            note = f"{provider.name.label} is limiting the number of requests; try again in {pause_seconds:.0f} s"
             return Resumed(refund, Step.NOT_ASKED, note)
         return _settled(send(refund, books=books, providers=providers, provider=provider, clock=clock, policy=policy))
     return _finish_submitted(refund, refund.sending, books, provider, clock, policy)
@@ -197,8 +197,8 @@ def why_not_again(
     """Why a refund that was not found is not sent again; None if it may be, with the same key (I8)."""
     if not key_is_known(sending, now):
         note = (
-            f"{provider.label} no longer knows its key; nothing will be sent again. "
-            f"Look it up there, then: refundcli resolve {refund.id} …"
+            f"{provider.label} no longer remembers this request; nothing will be sent again. Look it up "
+            f"there, then: refundcli resolve {refund.id} …"
         )
         return Resumed(refund, Step.NEEDS_ATTENTION, note)
     refusal = why_not_any_more(reading, refund)

@@ -32,8 +32,10 @@ class SucceededAfterFailure(Refused):
         super().__init__(
             f"{provider_label} reported {refund.id} as failed, and later as successful: "
             "the customer most likely has the money.",
-            hint=f"To record it: {record_command(refund)}\n"
-            f"Only if the customer does not have it: refundcli acknowledge {refund.id} --not-refunded --memo TEXT",
+            hint=(
+                f"To record the refund: {record_command(refund)}\nOnly if the customer does not have the money: "
+                f"refundcli acknowledge {refund.id} --not-refunded --memo TEXT"
+            ),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
 
@@ -52,7 +54,7 @@ class NoLoss(Refused):
     def __init__(self, invoice: Invoice) -> None:
         super().__init__(
             f"{invoice.number} has no loss to acknowledge.",
-            hint=f"refundcli invoice show {invoice.number}   shows its sums",
+            hint=f"refundcli invoice show {invoice.number}   shows its amounts",
             context={"invoice": invoice.number},
         )
 

@@ -89,8 +89,10 @@ class RefundedInFuture(UsageProblem):
 
     def __init__(self, day: date, today: date) -> None:
         super().__init__(
-            f"The money cannot have been returned on {day}: today is {today}, and a refund is recorded after it was "
-            "made.",
+            (
+                f"The money cannot have been returned on {day}: today is {today}, and a refund can only be "
+                "recorded after it has been made."
+            ),
             hint="Give the day on which the money was returned, as YYYY-MM-DD, or leave it out.",
             context={"refunded_on": day.isoformat(), "not_after": today.isoformat()},
         )
@@ -151,9 +153,11 @@ class KnownAsExternal(Refused):
     def __init__(self, invoice: Invoice, external_refund: Refund, reason: RefundReason) -> None:
         provider_reference = external_refund.provider_reference
         super().__init__(
-            f"{external_refund.provider.label if external_refund.provider else 'The provider'} reported a refund of "
-            f"{external_refund.amount} of the same payment ({provider_reference}). "
-            "It already counts, and may be this one.",
+            (
+                f"{external_refund.provider.label if external_refund.provider else 'The provider'} reported a "
+                f"refund of {external_refund.amount} on the same payment ({provider_reference}). It is already "
+                "included in the refunded amount, and may be this one."
+            ),
             hint=f"If it is: {adopt_command(provider_reference, invoice=invoice.number, reason=reason)}\n"
             "If this is another refund, add --allow-duplicate.",
             context={"invoice": invoice.number, "rule": "R12", "refund": external_refund.id},

@@ -295,7 +295,7 @@ def _outcome_of(
     if updates and all(isinstance(update, Doubt) and update.word in effect_by_word for update in updates):
         return UpdateOutcome(
             EventState.NOTED,
-            f"{stored_event.event.kind} has the effect {effect_by_word[stored_event.event.kind]} in this store",
+            (f'{stored_event.event.kind} is treated as "{effect_by_word[stored_event.event.kind]}" in this store'),
         )
     update_source = f"{stored_event.event.provider} event {stored_event.event.key}"
     snapshots = [update for update in updates if isinstance(update, PaymentSnapshot)]

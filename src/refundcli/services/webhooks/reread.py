@@ -134,7 +134,7 @@ def _wait(
 
     An import and the check before a refund find them, and `events_to_link`, by the payments that they name now.
     """
-    note = "is read again: the provider's vocabulary has changed"
+    note = "will be read again: refundcli now reads this provider's events differently"
     all_events = (*events_to_apply, *events_to_link)
     tx.link_payments(
         {

@@ -42,7 +42,7 @@ class DecisionNeeded(UsageProblem):
     def __init__(self, event_kind: str, event_number: int | None = None) -> None:
         id_text = str(event_number) if event_number else "ID"
         super().__init__(
-            f"{event_kind} is about a dispute: add whether that dispute is open, won or lost.",
+            f"{event_kind} is about a dispute: say whether that dispute is open, won or lost.",
             hint=f"refundcli events acknowledge {id_text} --as open|won|lost",
         )
 
@@ -75,9 +75,9 @@ class WordNotToDecide(Refused):
 
     def __init__(self, stored_event: StoredEvent) -> None:
         word = stored_event.event.kind
-        why_not = "means that it could not be read" if word == UNREADABLE_KIND else "has an effect already"
+        why_not = "means that it could not be read" if word == UNREADABLE_KIND else "already has an effect"
         super().__init__(
-            f"{ascii(word[:80])[1:-1]} {why_not}: each event with it must be reviewed by itself.",
+            f"{ascii(word[:80])[1:-1]} {why_not}: each event with this code must be reviewed individually.",
             hint=f"refundcli events acknowledge {stored_event.id} --memo TEXT",
             context={"event": stored_event.id, "code": word},
         )

@@ -24,7 +24,7 @@ def import_conflicts(session: Session, block: InvoiceBlock) -> ImportConflicts:
     for line, invoice_number, currency_code in zip(block.lines, block.numbers, block.currencies, strict=True):
         if currency_of_number.get(invoice_number, currency_code) != currency_code:
             message = f"{invoice_number} is in {currency_of_number[invoice_number]} in the store."
-            hint = "An invoice keeps its currency; another one needs its own number."
+            hint = "An invoice's currency cannot change; an invoice in another currency needs its own number."
             problems.append(Problem(line, "currency", currency_code, "other-currency", message, hint))
     payments = block.payments
     for column, payment_ids in id_columns(payments).items():
@@ -59,7 +59,7 @@ def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
             invoice_index = index_of_reference[str(reference)]
             if block.numbers[invoice_index] != invoice_number:
                 message = f"It belongs to {invoice_number} in the store."
-                hint = "A provider's invoice belongs to one invoice."
+                hint = "Each invoice at the provider can belong to only one invoice in the store."
                 yield Problem(
                     block.lines[invoice_index],
                     "invoice_reference",

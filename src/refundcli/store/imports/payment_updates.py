@@ -87,7 +87,7 @@ def dispute_change(
         return _placeholder(payment, amount)
     if stored_dispute.reported_at is not None and _is_less(payment.dispute, amount, stored_dispute):
         return Unchanged(
-            "the provider reported its dispute as open, and over more" if amount else "its dispute is open"
+            "the provider reported its dispute as open, and for a larger amount" if amount else "its dispute is open"
         )
     if state_before is Dispute.LOST and amount is None and stored_dispute.status != IMPORTED:
         # The provider has reported the amount, and the file has none.

@@ -205,10 +205,10 @@ class Importer:
             return {}
         if invoice_row.status == InvoiceStatus.VOID and paid:
             # The books must record captured money, so the invoice cannot stay void (R9).
-            self._report(invoice, f"it was voided here, but the file has captured money; it is {file_status} now")
+            self._report(invoice, f"it was voided here, but the file shows captured money; it is now {file_status}")
             return {"status": invoice.status.value}
         if invoice.status is InvoiceStatus.VOID and invoice_row.paid:
-            self._keep(invoice, "the file says void, but the store has captured money")
+            self._keep(invoice, "the file says void, but the store shows captured money")
             return {}
         if (
             invoice.status is InvoiceStatus.PAID

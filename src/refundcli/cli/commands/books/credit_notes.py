@@ -33,7 +33,7 @@ def list_(
     ] = None,
     output: Output = None,
 ) -> None:
-    """List credit notes by date of issue. Void ones keep their number."""
+    """List credit notes by date of issue. Voided credit notes keep their numbers."""
     from refundcli.domain.reasons import parse_reason
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.invoices.pages import credit_note_pages

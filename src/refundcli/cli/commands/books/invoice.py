@@ -43,7 +43,9 @@ def import_(
 @app.command(epilog="Examples:  refundcli invoice pull stripe   ·   refundcli invoice pull stripe --since 2026-11-01")
 def pull(
     ctx: typer.Context,
-    provider: Annotated[Provider, typer.Argument(metavar="PROVIDER", help="stripe; Adyen has no invoices.")],
+    provider: Annotated[
+        Provider, typer.Argument(metavar="PROVIDER", help="stripe only: Adyen does not keep invoices.")
+    ],
     since: Annotated[
         date | None,
         typer.Option(
@@ -57,7 +59,8 @@ def pull(
 ) -> None:
     """Import invoices from the provider, with their payments, refunds and disputes.
 
-    Refunds and later states in the store are kept. A pull that was stopped resumes where it was.
+    Refunds already in the store, and any newer status there, are kept. A pull that was stopped resumes where it
+    left off.
     """
     from refundcli.cli.commands.books.invoice_pull import pull_invoices
 
@@ -68,13 +71,15 @@ def pull(
 def list_(
     ctx: typer.Context,
     status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices with this status.")] = None,
-    provider: Annotated[Provider | None, typer.Option("--provider", help="Only paid through this provider.")] = None,
+    provider: Annotated[
+        Provider | None, typer.Option("--provider", help="Only invoices paid through this provider.")
+    ] = None,
     customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
     refundable: Annotated[
-        bool, typer.Option("--refundable", help="Only what can be refunded or recorded as refunded now.")
+        bool, typer.Option("--refundable", help="Only invoices that can currently be refunded or recorded as refunded.")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Start after this number.")] = "",
     output: Output = None,
 ) -> None:
@@ -132,7 +137,7 @@ def show(
     ] = False,
     output: Output = None,
 ) -> None:
-    """Show one invoice: what it is, what is left, what happened, and what can be done now."""
+    """Show one invoice: its details, what is left to refund, what has happened, and what can be done now."""
     from refundcli.cli.context import App
     from refundcli.domain.invoice import without_lapsed_holds
     from refundcli.output.serializers.invoices import invoice_details
@@ -156,7 +161,7 @@ def show(
 
 @app.command(epilog="Examples:  refundcli invoice history INV-1042   ·   refundcli invoice history INV-1042 -o json")
 def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
-    """Show every change of one invoice: when, by whom, what and why."""
+    """Show every change to one invoice: what changed, when, by whom and why."""
     from refundcli.cli.context import App
     from refundcli.output.serializers.invoices import history_entry
     from refundcli.output.views.invoice import changes, show_history

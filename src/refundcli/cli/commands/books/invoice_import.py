@@ -47,7 +47,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
                 ) as advance:
                     summary = write_invoices(spool, checked_invoices, source=source.label, books=books, advance=advance)
             except KeyboardInterrupt:
-                app.err.say("Stopped. Invoices written so far stay; import the same file again for the rest.")
+                app.err.say("Stopped. Invoices imported so far are kept; import the same file again to get the rest.")
                 raise
     _show(app, source.name, checked_invoices, summary, str(rejected_path) if rejected_path else None)
     for provider in Provider:
@@ -87,6 +87,6 @@ def _show(
         show_bad_rows(checked_invoices, app.err)
         app.err.say(
             ("! ", "yellow"),
-            f"{checked_invoices.bad_rows} of {checked_invoices.rows} rows were left out: {rejected_file}",
+            (f"{checked_invoices.bad_rows} of {checked_invoices.rows} rows were left out and saved to {rejected_file}"),
         )
-        app.err.say(f"Correct it, then: refundcli invoice import {rejected_file}", indent=3)
+        app.err.say(f"Correct the rows in that file, then: refundcli invoice import {rejected_file}", indent=3)

@@ -33,7 +33,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
                     advance=advance,
                 )
             except KeyboardInterrupt:
-                app.err.say("Stopped. Invoices written so far stay; the same command resumes from there.")
+                app.err.say("Stopped. Invoices imported so far are kept; run the same command again to resume.")
                 raise
     if summary.resumed_after:
         app.note(f"Resumed after {summary.resumed_after}, where the last pull stopped.")
@@ -52,7 +52,7 @@ def refresh_invoice(app: App, number_or_id: str) -> None:
     books, clock, credit_note_format = services.books, services.clock, services.policy.credit_note_format
     invoice = books.read(lambda tx: invoice_behind(tx, number_or_id))
     if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
-        app.note(f"No provider can be asked about {invoice.number}: showing what is stored.")
+        app.note(f"There is no provider to check {invoice.number} with: showing what is stored.")
         return
     records = services.providers.records(Provider.STRIPE)
     if invoice.managed_by and records.invoice(invoice.invoice_reference):

@@ -14,10 +14,11 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
 def status(ctx: typer.Context, output: Output = None) -> None:
-    """Show what needs attention and the next step for each, what is pending, and how fresh the providers' data is.
+    """Show what needs attention and the next step for each, what is pending, and how current the providers' data
+    is.
 
-    Unfinished refunds and runs with who holds them, provider updates, losses, failed captures, disputes, deliveries.
-    Exit code 0 when nothing needs attention, 8 when something does.
+    Covers unfinished refunds and runs (and who is working on them), provider updates, losses, failed captures,
+    disputes and webhook deliveries. The exit code is 0 when nothing needs attention, 8 when something does.
     """
     from refundcli.cli.exit_codes import ExitCode
     from refundcli.output.serializers.status import status as shape_of

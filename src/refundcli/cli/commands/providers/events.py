@@ -18,7 +18,7 @@ app = typer.Typer(
     help="Receive and inspect provider webhooks.",
 )
 
-EventId = Annotated[int, typer.Argument(metavar="ID", help="The event's number, as the list shows it.")]
+EventId = Annotated[int, typer.Argument(metavar="ID", help="The event's number, as shown by events list.")]
 OfProvider = Annotated[Provider | None, typer.Option("--provider", help="Only this provider's.")]
 
 
@@ -51,7 +51,8 @@ def ingest(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help='Deliveries as JSON, one a line: {"headers": {…}, "body": "…"}; - reads stdin.'
+            metavar="FILE",
+            help='Deliveries as JSON, one per line: {"headers": {…}, "body": "…"}; - reads standard input.',
         ),
     ],
     provider: Annotated[
@@ -59,10 +60,10 @@ def ingest(
     ] = None,
     output: Output = None,
 ) -> None:
-    """Import saved deliveries. Each is verified as if it arrived now, except that its signature may be old.
+    """Import saved deliveries. Each is verified as if it had just arrived, except that its signature may be old.
 
-    Exit code 3 when some were rejected. Each of these is listed by its line and is not stored. Exit code 8 (before 3)
-    when an event needs a person.
+    The exit code is 3 when some were rejected. Those are listed by line number and are not stored. The exit code is
+    8 (which takes precedence over 3) when an event needs manual review.
     """
     from refundcli.cli.commands.providers.events_apply import ingest_and_show
 
@@ -73,7 +74,7 @@ def ingest(
 def apply(ctx: typer.Context, output: Output = None) -> None:
     """Apply stored events that are waiting, and those whose payment was not in the books when they arrived.
 
-    Exit code 8 when one needs a person.
+    The exit code is 8 when one needs manual review.
     """
     from refundcli.cli.commands.providers.events_apply import apply_and_show
 
@@ -97,10 +98,10 @@ def list_(
             help="Only events about this refund, payment or dispute: rf_… or the provider's id.",
         ),
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     output: Output = None,
 ) -> None:
-    """List events, the newest first."""
+    """List events, newest first."""
     from refundcli.output.serializers.events import listed_event
     from refundcli.output.views.events import EVENT_COLUMNS, event_row, show_events
     from refundcli.services.ports.records import EventFilter
@@ -154,7 +155,8 @@ def show(
 def acknowledge(
     ctx: typer.Context,
     id_: Annotated[
-        int | None, typer.Argument(metavar="ID", show_default=False, help="The event's number, as the list shows it.")
+        int | None,
+        typer.Argument(metavar="ID", show_default=False, help="The event's number, as shown by events list."),
     ] = None,
     code: Annotated[
         str,
@@ -167,7 +169,10 @@ def acknowledge(
         typer.Option(
             "--as",
             metavar="DECISION",
-            help="With ID, the state of the dispute: open, won or lost. With --code, its effect: none or note.",
+            help=(
+                "With ID, the state of the dispute: open, won or lost. With --code, its effect: none (does not "
+                "concern refunds) or note (shown in the list, blocks nothing)."
+            ),
         ),
     ] = "",
     memo: Memo = "",
@@ -176,7 +181,8 @@ def acknowledge(
     """Acknowledge an unreviewed provider update, so that it no longer blocks refunds of its payment.
 
     An update about a dispute needs --as open, won or lost. For a code that does not affect refunds, decide once for
-    the whole store: --code WORD --as none, or --as note.
+    the whole store: --code CODE --as none (does not concern refunds) or --as note (listed for information, blocks
+    nothing).
     """
     from refundcli.cli.commands.providers.events_acknowledge import acknowledge_and_show
 

@@ -16,7 +16,7 @@ class IdOrCodeNeeded(UsageProblem):
     def __init__(self) -> None:
         super().__init__(
             "Give one event's ID, or --code for all events with one code.",
-            hint="refundcli events list --state unreviewed   shows both",
+            hint="refundcli events list --state unreviewed   shows the IDs and the codes",
         )
 
 
@@ -45,7 +45,9 @@ def acknowledge_and_show(app: App, event_id: int | None, *, code: str, decision:
         event_count = decide_word(code, Effect(decision), books=services.books, is_listed=is_listed)
         if app.for_people:
             event_words = "1 event" if event_count == 1 else f"{event_count} events"
-            app.out.say(("✓ ", GOOD), f"{code} has the effect {decision} in this store. {event_words} acknowledged.")
+            app.out.say(
+                ("✓ ", GOOD), f'{code} is now treated as "{decision}" in this store. {event_words} acknowledged.'
+            )
         else:
             app.show_object(acknowledged_code(code, decision, event_count))
         return

@@ -83,7 +83,7 @@ def _end(app: App, summary: EventOutcomes, code: ExitCode = ExitCode.DONE, *, un
     if summary.failed:
         raise typer.Exit(ExitCode.BUG)
     if count := max(len(summary.contradictions), unreviewed):
-        event_words = "1 event needs a person" if count == 1 else f"{count:,} events need a person"
+        event_words = "1 event needs manual review" if count == 1 else f"{count:,} events need manual review"
         app.note(("! ", DOUBT), f"{event_words}: refundcli events list --state unreviewed")
         code = ExitCode.OUTCOME_UNKNOWN
     if code:

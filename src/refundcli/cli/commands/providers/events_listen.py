@@ -86,7 +86,8 @@ def _wait_for_store(app: App, use_store: Callable[[], T]) -> T:
             return use_store()
         except StoreBusy:
             _flushing(app.note)(
-                "The store has been in use by another program for 30 seconds; waiting for it. Ctrl-C stops."
+                "Another program has been using the store for 30 seconds; waiting for it. Press Ctrl-C to "
+                "stop listening."
             )
 
 
@@ -106,7 +107,7 @@ class _Progress:
                 )
         self.unreachable |= set(outcomes.unreachable)
         for provider in sorted(self.unreachable & outcomes.answered - set(outcomes.unreachable)):
-            self.app.err.say(("✓ ", GOOD), f"{provider.label} responds again.")
+            self.app.err.say(("✓ ", GOOD), f"{provider.label} is responding again.")
             self.unreachable.discard(provider)
         if outcomes.changed or outcomes.contradictions or outcomes.failed:
             show_applied(outcomes, self.app.err)
@@ -127,7 +128,10 @@ def _announce(app: App, host: str, port: int, reader_by_provider: Mapping[Provid
     if not _is_this_machine(host):
         app.err.say(
             ("! ", DOUBT),
-            f"Listening on {host}: anyone who can reach it can send. Put a proxy with TLS in front of it.",
+            (
+                f"Listening on {host}: anyone who can reach it can send events to it. Put a proxy with TLS in "
+                "front of it."
+            ),
         )
     app.note(
         f"Receiving deliveries at {' and '.join(f'/{provider}' for provider in reader_by_provider)}. Ctrl-C stops."

@@ -28,8 +28,10 @@ class OneAtATime(UsageProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "Use only one of --adopt, --match, --report, --invoice and --since; "
-            "--adopt also takes --reason, --memo and --invoice, and --match needs --record.",
+            (
+                "Use only one of --adopt, --match, --report, --invoice or --since. Exceptions: --adopt can be "
+                "combined with --reason, --memo and --invoice; --match needs --record."
+            ),
             hint="refundcli reconcile --help   shows an example of each",
         )
 
@@ -48,7 +50,7 @@ class NoMerchantAccount(SettingsProblem):
 
     def __init__(self) -> None:
         super().__init__(
-            "Adyen is not set up: adyen.merchant_account tells which rows of the report are yours.",
+            ("Adyen is not set up: adyen.merchant_account is missing. It says which rows of the report are yours."),
             hint="Set merchant_account under [adyen] in refundcli.toml.",
         )
 
@@ -83,7 +85,9 @@ def reconcile(
     ] = None,
     match: Annotated[
         str | None,
-        typer.Option("--match", metavar="REFUND", help="An external refund that was also recorded by hand."),
+        typer.Option(
+            "--match", metavar="REFUND", help="Match an external refund with the record someone made of it by hand."
+        ),
     ] = None,
     record: Annotated[
         str, typer.Option("--record", metavar="REFUND", help="With --match: the id of that record, rf_…")
@@ -92,12 +96,13 @@ def reconcile(
     memo: Memo = "",
     output: Output = None,
 ) -> None:
-    """Compare the books with the provider: apply what it proves, and show every difference.
+    """Compare the books with the provider: apply changes the provider confirms, and show every difference.
 
-    A refund made in the provider's dashboard is an external refund: adopt it, or match it with the record if someone
-    has recorded it by hand. Exit code 0 when everything was compared and agrees, or the books hold nothing to compare;
-    3 when something differs, also when a report says nothing about this merchant account; 8 when something could not be
-    compared: a payment that cannot be read, an unreviewed update, a refund without an outcome.
+    A refund made in the provider's dashboard is an external refund: adopt it, or match it with the record if
+    someone has recorded it by hand. The exit code is 0 when everything was compared and agrees, or the books have
+    nothing to compare; 3 when something differs, including when a report has no rows for this merchant account; 8
+    when something could not be compared: a payment that cannot be read, an unreviewed update, a refund whose
+    outcome is not known.
     """
     me: App = ctx.obj
     scopes = [option for option in (adopt, match, report, None if adopt else invoice, since) if option is not None]
@@ -146,7 +151,7 @@ def _compare_with_provider(app: "App", provider: Provider | None, invoice: str |
 def _no_payment(provider_label: str, invoice: str | None, since: date | None) -> str:
     if invoice:
         return f"{invoice} has no {provider_label} payment"
-    return f"the books hold no {provider_label} payment{f' since {since}' if since else ''}"
+    return f"the books have no {provider_label} payments{f' since {since}' if since else ''}"
 
 
 def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
@@ -168,20 +173,21 @@ def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
         with report, DifferenceSpool() as differences:
             reconciliation = _compare_report(app, report, provider, merchant_account, differences)
             _note_rows(app, report, merchant_account, not_in_books=reconciliation.not_in_books)
-            why_nothing = "the books hold no payment that this report covers"
+            why_nothing = "the books have no payments that this report covers"
             _show(app, f"{provider.label}'s {report.name}", reconciliation, differences, why_nothing=why_nothing)
 
 
 def _note_rows(app: "App", report: "AdyenReport", merchant_account: str, *, not_in_books: int) -> None:
     """Note which rows of the report were not compared, and why."""
     if not report.account_rows and not report.other_account_rows:
-        app.err.say(("! ", DOUBT), "The report is empty: it has a heading line and no rows.")
+        app.err.say(("! ", DOUBT), "The report is empty: it has a header row but no data rows.")
     elif not report.account_rows:
         app.err.say(
-            ("! ", DOUBT), f"None of its rows is about {merchant_account}, the merchant account in the settings."
+            ("! ", DOUBT),
+            f"None of the report's rows are for {merchant_account}, the merchant account in the settings.",
         )
     count_by_row_kind = {
-        "of other merchant accounts": report.other_account_rows,
+        "for other merchant accounts": report.other_account_rows,
         "that do not concern refunds": report.unrelated_rows,
         "about payments that are not in the books": not_in_books,
     }
@@ -225,7 +231,7 @@ def _noting_if_stopped(app: "App", reconciliation: "ComparisonSummary") -> Itera
         if reconciliation.compared or reconciliation.changed:
             payments = _counted(reconciliation.compared, "payment", "payments")
             changes = _counted(reconciliation.changed, "change was applied", "changes were applied")
-            app.note(f"Stopped: only {payments} compared; {changes} before that.")
+            app.note(f"Stopped: only {payments} compared so far; {changes} before it stopped.")
         raise
 
 
@@ -280,10 +286,10 @@ def _show(
 
 def _note_not_compared(app: "App", reconciliation: "ComparisonSummary") -> None:
     if count := reconciliation.being_sent:
-        app.note(f"{_counted(count, 'refund is', 'refunds are')} being sent right now, and so not compared.")
+        app.note(f"{_counted(count, 'refund is', 'refunds are')} being sent right now, so not compared.")
     if count := reconciliation.unreadable:
         payments = _counted(count, "payment", "payments")
-        app.err.say(("! ", DOUBT), f"{payments} could not be read, and so not compared: look at the provider.")
+        app.err.say(("! ", DOUBT), f"{payments} could not be read, so not compared: check in the provider's dashboard.")
     if count := reconciliation.unreviewed:
         updates = _counted(count, "provider update", "provider updates")
         app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
@@ -291,7 +297,7 @@ def _note_not_compared(app: "App", reconciliation: "ComparisonSummary") -> None:
         refunds = _counted(count, "refund has", "refunds have")
         app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
     for list_name, why in reconciliation.unread_lists.items():
-        app.err.say(("! ", DOUBT), f"The {list_name} could not be listed, and so not compared: {why}")
+        app.err.say(("! ", DOUBT), f"The {list_name} could not be listed, so they were not compared: {why}")
 
 
 def _counted(count: int, singular: str, plural: str) -> str:
@@ -308,7 +314,10 @@ def _match_refund(app: "App", external_id: str, record_id: str) -> None:
         external_reference = matched_record.provider_reference
         app.out.say(
             ("✓ ", "green"),
-            f"{external_reference} is recorded as {matched_record.id}; {matched_record.amount} is counted once.",
+            (
+                f"Matched {external_reference} with record {matched_record.id}; {matched_record.amount} is "
+                "counted only once."
+            ),
         )
     else:
         app.show_object(refund_shape(matched_record))

@@ -28,7 +28,10 @@ def acknowledge(
     not_refunded: Annotated[
         bool,
         typer.Option(
-            "--not-refunded", help="The provider reported success after the failure, but the customer was not refunded."
+            "--not-refunded",
+            help=(
+                "Confirm that the customer was not refunded, although the provider reported success after the failure."
+            ),
         ),
     ] = False,
     memo: Memo = "",
@@ -66,8 +69,8 @@ def acknowledge(
 
 def _what_happened(refund: "Refund") -> str:
     if refund.reversed_amount:
-        return f"{refund.reversed_amount} of it was returned"
-    return refund.failure or "the money was returned"
+        return f"{refund.reversed_amount} of it came back to you"
+    return refund.failure or "the refund bounced: the money came back to you"
 
 
 def _acknowledge_loss(me: "App", invoice_number: str, *, memo: str, yes: bool) -> None:
@@ -79,7 +82,7 @@ def _acknowledge_loss(me: "App", invoice_number: str, *, memo: str, yes: bool) -
     books = me.services.books
     invoice = books.read(lambda tx: invoice_named(tx, invoice_number))
     if invoice.loss and not yes:
-        me.err.say(f"{invoice.number}: {invoice.loss} more was refunded or lost to disputes than was captured.")
+        me.err.say(f"{invoice.number}: refunds and lost disputes exceed the captured amount by {invoice.loss}.")
         ask_yes_no(me, "Acknowledge it?", undone_action="recorded")
     acknowledged = service.acknowledge_loss(invoice_number, memo=memo, books=books)
     if me.for_people:

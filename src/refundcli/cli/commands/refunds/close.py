@@ -62,7 +62,7 @@ def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
     if app.verbose:
         app.note(f"{closer.name.label} account {closer.account} at {closer.base_url}")
     if closer.livemode and not dry_run:
-        app.err.say(("LIVE ", "bold red"), f"{closer.name.label} {closer.account}: a real invoice is closed.")
+        app.err.say(("LIVE ", "bold red"), f"{closer.name.label} {closer.account}: this changes a real invoice.")
 
 
 def _show_dry_run(app: App, preview: ClosingPreview) -> None:

@@ -162,7 +162,7 @@ def show_checked(
     elif not report.rows:
         app.out.say(f"{file_name} has no rows: nothing to do.")
     else:
-        app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were done before.")
+        app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were already done.")
     note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_path)
     if report.refused_count or report.partly_count:
         raise typer.Exit(ExitCode.PARTLY)
@@ -170,16 +170,23 @@ def show_checked(
 
 def note_rejected_rows(app: App, kind: RunKind, refused_count: int, row_count: int, rejected_path: str | None) -> None:
     if rejected_path and refused_count and not app.wants_json:
-        app.err.say(("! ", "yellow"), f"{refused_count:,} of {row_count:,} rows were left out: {rejected_path}")
-        app.err.say(f"Correct them, then: refundcli {kind} --from {shlex.quote(rejected_path)}", indent=3)
+        app.err.say(
+            ("! ", "yellow"), f"{refused_count:,} of {row_count:,} rows were left out and saved to {rejected_path}"
+        )
+        app.err.say(f"Correct them in that file, then: refundcli {kind} --from {shlex.quote(rejected_path)}", indent=3)
 
 
 def note_afterwards(app: App, run: BulkRun, *, is_record: bool) -> None:
     """What is left to the operator (R8), and where to find refund ids and credit notes."""
     since = run.created_at.astimezone(app.services.books.zone).date()
     if not is_record:
-        app.note("  · The money takes 5–10 business days to reach the statement; the provider may keep its fee.")
-    app.note("  · Products and subscriptions stay as they are: refundcli invoice show NUMBER   lists an invoice's")
+        app.note(
+            "  · The money takes 5–10 business days to appear on the customer's statement; the provider may keep "
+            "its fee."
+        )
+    app.note(
+        "  · Products and subscriptions are not changed: refundcli invoice show NUMBER   lists those of an invoice"
+    )
     app.note(f"  · Credit notes and refund ids: refundcli credit-notes list --since {since} -o csv")
 
 
@@ -230,7 +237,9 @@ def _plan(
     }
     secret = services.books.read(lambda tx: tx.secret())
     write_plan(Path(options.plan), header, spool.chunks(), secret)
-    app.note(("✓ ", "green"), f"Planned {report.requested:,} rows: {options.plan}. Nothing was sent or recorded.")
+    app.note(
+        ("✓ ", "green"), f"Plan for {report.requested:,} rows saved to {options.plan}. Nothing was sent or recorded."
+    )
     app.note(f"  Next: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
 
@@ -257,5 +266,8 @@ def confirm(app: App, row_count: int, options: BulkOptions, *, is_live: bool, re
 def _check_max_errors(options: BulkOptions, report: BulkReport, source: Source) -> None:
     new_refused_count = report.refused_count - len(report.refused_by_run)
     if options.max_errors is not None and new_refused_count >= options.max_errors:
-        hint = f"Nothing was done. Look at them: refundcli {options.kind} --from {shlex.quote(source.name)} --dry-run"
+        hint = (
+            f"Nothing was done. To see the refused rows: refundcli {options.kind} --from "
+            f"{shlex.quote(source.name)} --dry-run"
+        )
         raise TooManyErrors(new_refused_count, options.max_errors, how_to_resume=hint)

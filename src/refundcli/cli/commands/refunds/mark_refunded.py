@@ -69,11 +69,11 @@ def mark_refunded(
     reference: Annotated[
         str,
         typer.Option(
-            "--reference", metavar="TEXT", help="The reference of the transfer, or the provider's id of the refund."
+            "--reference", metavar="TEXT", help="The transfer's reference, or the provider's ID for the refund."
         ),
     ] = "",
     refunded_on: Annotated[
-        str, typer.Option("--refunded-on", metavar="DATE", help="The day it was returned, as 2026-10-31.")
+        str, typer.Option("--refunded-on", metavar="DATE", help="The date the money was returned, such as 2026-10-31.")
     ] = "",
     memo: Memo = "",
     payment: PaymentReference = "",
@@ -81,7 +81,11 @@ def mark_refunded(
     dispute_decision: DisputeDecision = "",
     after_failed: Annotated[
         str,
-        typer.Option("--after-failed", metavar="REFUND", help="A failed refund that you have now made by other means."),
+        typer.Option(
+            "--after-failed",
+            metavar="REFUND",
+            help="The ID of a failed refund that you have since replaced by paying the customer by other means.",
+        ),
     ] = "",
     evidence: Annotated[
         str,
@@ -107,7 +111,9 @@ def mark_refunded(
     confirm: Annotated[
         str,
         typer.Option(
-            "--confirm", metavar="ROWS", help="With a file or --undo: how many rows will be recorded, or undone."
+            "--confirm",
+            metavar="ROWS",
+            help="With a file or --undo: confirm the number of rows to be recorded or undone.",
         ),
     ] = "",
     dry_run: DryRun = False,

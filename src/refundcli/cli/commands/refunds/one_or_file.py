@@ -12,7 +12,7 @@ class OneOrMany(UsageProblem):
 
     def __init__(self, command: str) -> None:
         super().__init__(
-            "Give one invoice's NUMBER, or --from with a file of them.",
+            "Give the NUMBER of one invoice, or --from with a file of refunds.",
             hint=f"refundcli {command} INV-7 --full --reason duplicate   or   refundcli {command} --from FILE.csv",
         )
 
@@ -23,8 +23,10 @@ class OnlyForOne(UsageProblem):
     def __init__(self, command: str, options: list[str]) -> None:
         super().__init__(
             f"{', '.join(options)} cannot be combined with a file.",
-            hint=f"Use the file's columns where there is one for it (listed by refundcli {command} --help), "
-            "or give that invoice by itself.",
+            hint=(
+                f"Put it in the matching column of the file, if there is one (refundcli {command} --help   lists "
+                "them), or process that invoice separately, without the file."
+            ),
         )
 
 

@@ -46,7 +46,7 @@ class FileNeeded(Refused):
 
     def __init__(self, run: BulkRun) -> None:
         super().__init__(
-            f"{run.id} was started with {run.source}, which cannot be read now.",
+            f"{run.id} was started from the file {run.source}, which can no longer be read.",
             hint="Give the same file again: refundcli mark-refunded --from FILE   (no row is recorded twice)",
             context={"run": run.id, "file": run.source},
         )

@@ -190,13 +190,13 @@ def _is_refused(run_row: RunItem) -> bool:
 
 def _tell_waiting(app: App, holders: Sequence[RunHolder]) -> None:
     for holder in holders:
-        app.note(f"{_leased(holder)}; waiting for them. Ctrl-C ends the wait.")
+        app.note(f"{_leased(holder)}; waiting for them to finish. Press Ctrl-C to stop waiting.")
 
 
 def _leased(holder: RunHolder) -> str:
     row_words = "1 row is" if holder.rows == 1 else f"{holder.rows:,} rows are"
     until_words = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
-    return f"{row_words} leased by {holder.label}{until_words}"
+    return f"{row_words} being processed by {holder.label}{until_words}"
 
 
 def _rejection(run_row: RunItem) -> BadRow:
@@ -256,7 +256,7 @@ def _note_next_step(app: App, run: BulkRun, report: RunReport) -> None:
     for holder in report.holders:
         app.err.say(("! ", "yellow"), f"{_leased(holder)}.")
     if report.state is not RunState.FINISHED:
-        app.err.say(f"Next: {resume_command(run)}     (no row is done twice)", indent=3)
+        app.err.say(f"Next: {resume_command(run)}     (no row is processed twice)", indent=3)
 
 
 def _end(app: App, report: RunReport, counts: RowCounts, file_problem: RefundcliError | None) -> None:

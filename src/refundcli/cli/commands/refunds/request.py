@@ -36,7 +36,7 @@ class FullOrAmount(UsageProblem):
     def __init__(self) -> None:
         super().__init__(
             "Give either --full or --amount.",
-            hint="--full   returns all that remains;   --amount 12.50   a part of it",
+            hint="--full   refunds everything that is left;   --amount 12.50   refunds part of it",
         )
 
 
@@ -125,7 +125,7 @@ def announce_live(app: App, providers: Sequence[PaymentProvider]) -> bool:
             app.note(f"{provider.name.label} account {provider.account} at {provider.base_url}")
     if is_live:
         for provider in providers:
-            app.err.say(("LIVE ", "bold red"), f"{provider.name.label} {provider.account}: real money moves.")
+            app.err.say(("LIVE ", "bold red"), f"{provider.name.label} {provider.account}: real money will move.")
     return is_live
 
 
@@ -135,7 +135,7 @@ def announce_live_accounts(app: App, accounts: Sequence[Account]) -> bool:
         (stored_account.provider, stored_account.account) for stored_account in accounts if stored_account.livemode
     )
     for provider, account in live_accounts:
-        app.err.say(("LIVE ", "bold red"), f"{provider.label} {account}: real money moves.")
+        app.err.say(("LIVE ", "bold red"), f"{provider.label} {account}: real money will move.")
     return bool(live_accounts)
 
 
@@ -195,7 +195,9 @@ def show_dry_run(
             day_words = f", returned {refunded_on}" if refunded_on else ""
             app.out.say(f"Would {_what(payment, amount, is_record=is_record)}, {reason.label}{day_words}", indent=3)
         for snapshot in snapshots:
-            app.out.say(f"Asked {snapshot.provider.label}: {snapshot_words(snapshot)}. The books agree.", indent=3)
+            app.out.say(
+                f"Checked with {snapshot.provider.label}: {snapshot_words(snapshot)}. The books agree.", indent=3
+            )
         return
     answer = dry_run_answer(
         amounts_and_payments,
@@ -257,7 +259,10 @@ def _read_again(app: App, invoice_number: str) -> Invoice | None:
     try:
         return app.services.books.read(lambda tx: invoice_named(tx, invoice_number))
     except RefundcliError as error:
-        app.note(("! ", "yellow"), f"The refund is stored; {invoice_number} could not be read again [{error.code}].")
+        app.note(
+            ("! ", "yellow"),
+            f"The refund is saved in the store, but {invoice_number} could not be read again [{error.code}].",
+        )
         return None
 
 

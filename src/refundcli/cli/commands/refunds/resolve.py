@@ -30,13 +30,15 @@ class OutcomeNeeded(UsageProblem):
 )
 def resolve(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="ID", help="The refund's id, rf_…, or the closing's, cl_….")],
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="The ID of the refund (rf_…), or of the void or write-off (cl_…).")
+    ],
     provider_reference: Annotated[
         str | None,
         typer.Option(
             "--provider-reference",
             metavar="REF",
-            help="It was made: the provider's id of the refund, or of the closed invoice.",
+            help="Use if it was made: the provider's ID for the refund, or for the voided or written-off invoice.",
         ),
     ] = None,
     not_executed: Annotated[bool, typer.Option("--not-executed", help="It was never made.")] = False,
@@ -75,12 +77,14 @@ def _resolve_refund(me: "App", resolution: "Resolution", *, yes: bool) -> None:
         refund, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
     )
     if latest_refund.state is not refund.state:
-        me.note(f"{refund.id} was found at the provider; its outcome there was recorded.")
+        me.note(f"The provider has {refund.id}; the outcome it reports was recorded.")
         show_answer(me, [latest_refund], latest_refund.invoice_number, replayed=False)
         return
     if not yes:
         reference = resolution.provider_reference
-        statement = f"was made as {reference}" if reference else "was never made: its amount will be released"
+        statement = (
+            f"was made, with the reference {reference}" if reference else "was never made: its amount will be released"
+        )
         me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}, {statement}.")
         ask_yes_no(me, "Record this? It cannot be undone.", undone_action="recorded")
     resolved_refund = service.resolve(resolution, books=services.books, clock=services.clock, policy=services.policy)
@@ -102,7 +106,7 @@ def _resolve_closing(me: "App", resolution: "Resolution", *, yes: bool) -> None:
         closing, resolution, books=books, providers=services.providers, clock=clock, policy=services.policy
     )
     if latest_closing.state is not closing.state:
-        me.note(f"The outcome of {closing.id} was found at the provider, and recorded.")
+        me.note(f"The provider reported the outcome of {closing.id}, and it was recorded.")
     else:
         if not yes:
             statement = "is" if resolution.provider_reference else "was never"

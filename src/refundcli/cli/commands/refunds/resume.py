@@ -35,7 +35,10 @@ _SHOWN = 20
 def resume(
     ctx: typer.Context,
     name: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A refund's id, rf_…, or a closing's, cl_…; by default all.")
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="The ID of a refund (rf_…), or of a void or write-off (cl_…). Default: all."
+        ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Everything unfinished; the same as without ID.")] = False,
     yes: Yes = False,
@@ -46,8 +49,8 @@ def resume(
 ) -> None:
     """Ask the provider about requests without a known outcome; send again only what never arrived.
 
-    This covers refunds, and invoices that are voided or written off at the provider. What was never sent needs the
-    confirmation that refund and void need; without it, it stays ready (exit 8).
+    This covers refunds, and voids and write-offs requested at the provider. A request that was never sent needs the
+    same confirmation as refund and void do; without it, the request stays unsent (exit code 8).
     """
     from refundcli.cli.commands.refunds.request import exit_code_of
     from refundcli.services.recovery.resume_closings import is_closing, unfinished_closings
@@ -165,7 +168,7 @@ def _show(
             if note:
                 me.note(f"{subject_id}: {note}")
     if not (resumed_refunds or resumed_closings):
-        me.note("No refund or closing to settle.")
+        me.note("No refund, void or write-off to settle.")
     if not me.wants_json:
         show_unfinished_runs(runs, me.err)
 
@@ -224,7 +227,7 @@ def _unconfirmed_refunds(
     if to_confirm and not _are_confirmed(app, to_confirm, is_live=connected.live, yes=yes, confirm=confirm):
         for refund in to_confirm:
             confirm_option = f'--confirm "{refund.amount}"' if connected.live else "--yes"
-            note = f"not sent: it needs a confirmation. Next: refundcli resume {refund.id} {confirm_option}"
+            note = f"not sent: it needs confirmation. Next: refundcli resume {refund.id} {confirm_option}"
             unsent_by_id[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
     return unsent_by_id
 
@@ -237,7 +240,9 @@ def _leased(refund: "Refund", now: "datetime") -> "Resumed | None":
         return None
     holder = leases.holder_of(refund.sending.lease_owner).shown
     return Resumed(
-        refund, Step.LEASED, f"{holder} is about to send it, until {refund.sending.lease_until:%H:%M:%S} UTC"
+        refund,
+        Step.LEASED,
+        f"{holder} is about to send it, and has until {refund.sending.lease_until:%H:%M:%S} UTC to do so",
     )
 
 
@@ -249,7 +254,7 @@ def _unconfirmed_closings(app: "App", closings: "Sequence[Closing]", *, yes: boo
     first_sends = [closing for closing in closings if closing.state is ClosingState.READY]
     if not first_sends or yes or (app.may_ask and _is_agreed(app, first_sends)):
         return {}
-    note = "not sent: it needs a confirmation. Next: refundcli resume {} --yes"
+    note = "not sent: it needs confirmation. Next: refundcli resume {} --yes"
     return {closing.id: ResumedClosing(closing, Step.NOT_CONFIRMED, note.format(closing.id)) for closing in first_sends}
 
 
@@ -276,7 +281,10 @@ def _are_confirmed(app: "App", refunds: "Sequence[Refund]", *, is_live: bool, ye
     if not app.may_ask:
         return False
     refund_words = "1 refund that was" if len(refunds) == 1 else f"{len(refunds):,} refunds that were"
-    app.err.say(f"Send {refund_words} never sent ({'LIVE' if is_live else 'test mode'}). This cannot be undone.")
+    app.err.say(
+        f"This will send {refund_words} never sent before ({'LIVE' if is_live else 'test mode'}). This cannot "
+        "be undone."
+    )
     for refund in refunds[:_SHOWN]:
         app.err.say(
             f"{refund.amount} of {refund.invoice_number}   {refund.id}   {refund.created_at:%Y-%m-%d}", indent=3
@@ -297,7 +305,11 @@ def _is_agreed(app: "App", closings: "Sequence[Closing]") -> bool:
     more_words = f" and {len(closings) - _SHOWN:,} more" if len(closings) > _SHOWN else ""
     try:
         ask_yes_no(
-            app, f"Close at the provider, for the first time: {closing_words}{more_words}? This cannot be undone."
+            app,
+            (
+                f"Void or write off at the provider (not sent before): {closing_words}{more_words}? This cannot "
+                "be undone."
+            ),
         )
     except NotConfirmed:
         return False

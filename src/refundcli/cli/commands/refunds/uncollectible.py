@@ -21,5 +21,5 @@ def uncollectible(
     yes: Yes = False,
     output: Output = None,
 ) -> None:
-    """Write an unpaid invoice off as bad debt. No money moves. It can still be voided, or paid later."""
+    """Write off an unpaid invoice as bad debt. No money moves. The invoice can still be voided, or paid later."""
     close(ctx.obj, number, InvoiceStatus.UNCOLLECTIBLE, memo=memo, yes=yes, dry_run=dry_run)

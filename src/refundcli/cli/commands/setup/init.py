@@ -31,7 +31,11 @@ def init(
     ] = "",
     timezone: Annotated[
         str,
-        typer.Option("--timezone", metavar="ZONE", help="Time zone of the books' days; by default, yours."),
+        typer.Option(
+            "--timezone",
+            metavar="ZONE",
+            help="Time zone that decides the date of each entry in the books. Default: yours.",
+        ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing settings file.")] = False,
     output: Output = None,

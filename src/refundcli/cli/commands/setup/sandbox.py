@@ -19,7 +19,7 @@ class UnreadableSeed(UsageProblem):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"{path} cannot be read as a seed: {why}.", hint="Use a file in the format of `invoice import`."
+            f"{path} cannot be used to fill the sandbox: {why}.", hint="Use a file in the format of `invoice import`."
         )
 
 
@@ -29,7 +29,11 @@ def sandbox(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 0,
     seed: Annotated[
         Path | None,
-        typer.Option("--seed", metavar="FILE", help="An invoices file: each payment through a provider is created."),
+        typer.Option(
+            "--seed",
+            metavar="FILE",
+            help="An invoice file; the sandbox starts with the provider payments listed in it.",
+        ),
     ] = None,
 ) -> None:
     """Serve stand-ins for Stripe and Adyen on 127.0.0.1 until Ctrl-C. The address is the first line on stdout.

@@ -16,7 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
-    help="Upgrade, back up and check the store; its clock and number format.",
+    help="Upgrade, back up and check the store; manage its clock and number format.",
 )
 
 
@@ -38,7 +38,9 @@ class StoreUnsound(SettingsProblem):
 @app.command("number-format", epilog="Example:  refundcli store number-format 'CN-{year}-{seq:06}'")
 def number_format(
     ctx: typer.Context,
-    number_format: Annotated[str, typer.Argument(metavar="FORMAT", help="Contains {seq}, and may contain {year}.")],
+    number_format: Annotated[
+        str, typer.Argument(metavar="FORMAT", help="The number format: must contain {seq} and may contain {year}.")
+    ],
     output: Output = None,
 ) -> None:
     """Change how new credit notes are numbered. Existing numbers stay.
@@ -51,7 +53,8 @@ def number_format(
     me: App = ctx.obj
     number_format = checked("the format", checks.number_format, number_format)
     format_before = change_format(number_format, books=me.services.books)
-    words = f"New credit notes are numbered {number_format}{f' (before: {format_before})' if format_before else ''}."
+    before_words = f" (before: {format_before})" if format_before else ""
+    words = f"From now on, credit notes are numbered {number_format}{before_words}."
     _show(me, words, shapes.number_format(format_before or None, number_format))
 
 
@@ -59,18 +62,21 @@ def number_format(
 def upgrade(
     ctx: typer.Context,
     timezone: Annotated[
-        str, typer.Option("--timezone", metavar="ZONE", help="Time zone of the books' days, from now on.")
+        str, typer.Option("--timezone", metavar="ZONE", help="Time zone for dates in the books, from now on.")
     ] = "",
     force: Annotated[
         bool,
-        typer.Option("--force", help="Even if older programs seem active, or another time zone is pinned."),
+        typer.Option(
+            "--force",
+            help="Upgrade even if older versions seem to be running, or a different time zone is already set.",
+        ),
     ] = False,
     output: Output = None,
 ) -> None:
-    """Upgrade the store to this version's schema. A SQLite store is backed up beside itself first.
+    """Upgrade the store to this version's schema. A SQLite store is first backed up to the same folder.
 
-    This also pins the time zone of the books; by default, yours. Changing it later needs --force. Stored dates never
-    change.
+    This also fixes the time zone of the books; the default is yours. Changing it later needs --force. Stored dates
+    never change.
     """
     from refundcli.settings import checks
 
@@ -96,19 +102,23 @@ def upgrade(
 def clock(
     ctx: typer.Context,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Accept a clock that was refused because of the newest audit entry.")
+        bool,
+        typer.Option("--accept", help="Accept the computer's clock even though the newest audit entry is dated later."),
     ] = False,
     output: Output = None,
 ) -> None:
-    """Show the time and the day in the books; with --accept, accept a clock that was refused.
+    """Show the date and time used in the books; with --accept, accept the computer's clock after refundcli refused
+    it.
 
-    Accepting it is recorded in the audit trail; from then on the clock is compared with that entry.
+    Acceptance is recorded in the audit trail; from then on the clock is compared with that entry.
     """
     me: App = ctx.obj
     if accept:
         me.services.books.write(lambda tx: tx.accept_clock())
     now, zone = me.services.clock.now(), me.services.books.zone
-    words = f"It is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} in the books ({zone}).{' Accepted.' if accept else ''}"
+    words = (
+        f"The time in the books is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone}).{' Accepted.' if accept else ''}"
+    )
     _show(me, words, shapes.store_clock(now, me.services.clock.today(), str(zone)))
 
 
@@ -117,7 +127,7 @@ def backup(
     ctx: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="By default beside the store, named by the time."),
+        typer.Argument(metavar="[FILE]", help="Backup file. Default: next to the store, with the time in its name."),
     ] = None,
     output: Output = None,
 ) -> None:
