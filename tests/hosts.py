@@ -26,6 +26,7 @@ from refundcli import bootstrap
 from refundcli.cli.main import run
 from refundcli.services.bulk import refund_run
 from refundcli.services.dispatch import leases
+from refundcli.system import processes
 
 UNSHARE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 # Far longer than any successful step takes.
@@ -141,7 +142,7 @@ def main() -> int:
     options = parser.parse_args()
     patch.object(socket, "gethostname", lambda: options.host).start()
     if options.machine:
-        patch.object(leases, "_this_machine", lambda: options.machine).start()
+        patch.object(processes, "_this_machine", lambda: options.machine).start()
     if options.ahead:
         ahead = timedelta(seconds=options.ahead)
         patch.object(bootstrap, "SystemClock", lambda zone: ShiftedClock(ahead)).start()

@@ -43,7 +43,7 @@ def test_a_ready_refund_is_not_sent_once_a_lost_dispute_took_the_money(
 
     with monkeypatch.context() as patched:
         patched.setattr(issue, "send", kill)
-        patched.setattr("refundcli.services.dispatch.leases._started", lambda pid: "gone")
+        patched.setattr("refundcli.system.processes._started", lambda pid: "gone")
         with pytest.raises(Killed):
             desk("refund INV-1 --full --reason other --yes")
     bring_in(desk, f"INV-1,c,EUR,100.00,paid,2026-09-01,,adyen,{reference},lost,")
@@ -61,7 +61,7 @@ def test_what_was_stopped_before_it_was_sent_is_not_sent_by_the_next_refund(
 
     with monkeypatch.context() as patched:
         patched.setattr(issue, "send", stop)
-        patched.setattr("refundcli.services.dispatch.leases._started", lambda pid: "gone")
+        patched.setattr("refundcli.system.processes._started", lambda pid: "gone")
         assert desk("refund INV-1 --amount 70 --reason other --yes").exit_code == 130
     desk("refund INV-1 --amount 7 --reason other --yes")
     assert desk.refunded_at_provider(reference) == [700]

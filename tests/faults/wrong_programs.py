@@ -46,6 +46,7 @@ from refundcli.services.refunds import issue
 from refundcli.store.repositories import credit_note_numbers, record_writing
 from refundcli.store.repositories.refund_writing import SqlWriting
 from refundcli.store.schema import PaymentRow
+from refundcli.system import processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,10 @@ _no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *args: None)
 
 
 def _gone_if_on_another_host(around: ExitStack) -> None:
-    is_gone = leases.is_gone
+    is_gone = processes.is_gone
     on_another_host = lambda owner: is_gone(owner) or not owner.startswith(f"{socket.gethostname()}|")  # noqa: E731
-    _instead(leases, "is_gone", on_another_host)(around)
+    for module in (processes, leases):
+        _instead(module, "is_gone", on_another_host)(around)
 
 
 def _made_up_ids(around: ExitStack) -> None:

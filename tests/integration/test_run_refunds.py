@@ -26,13 +26,13 @@ from refundcli.services.bulk import refund_run
 from refundcli.services.bulk.report import Stopped
 from refundcli.services.bulk.worker import group_commit
 from refundcli.services.dispatch import first_send, leases
-from refundcli.services.dispatch.leases import this_process
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.recovery.resume_refunds import resume, unfinished
 from refundcli.store.integrity import findings
+from refundcli.system.processes import this_process
 from runs import RequestedRow, Runner, services_of
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from refundcli.domain.errors import OutcomeUnknown
-from refundcli.services.dispatch import interrupts, send_refund
-from refundcli.services.dispatch.interrupts import Interrupted, held_until_written, is_interrupted
+from refundcli.services.dispatch import send_refund
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.ports.books import BooksUnavailable
 from refundcli.services.recovery import resume_closings, resume_refunds
+from refundcli.system import interrupts
+from refundcli.system.interrupts import Interrupted, held_until_written, is_interrupted
 
 
 @pytest.fixture(autouse=True)

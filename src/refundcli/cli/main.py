@@ -274,6 +274,6 @@ def _report_interrupted(words: str = "") -> int:
 
 
 def _interrupted() -> type[BaseException]:
-    from refundcli.services.dispatch.interrupts import Interrupted
+    from refundcli.system.interrupts import Interrupted
 
     return Interrupted

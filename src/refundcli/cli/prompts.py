@@ -5,7 +5,7 @@ import sys
 from refundcli.cli.context import App
 from refundcli.domain.errors import Refused, UsageProblem
 from refundcli.output.sanitize import safe
-from refundcli.services.dispatch.interrupts import Interrupted
+from refundcli.system.interrupts import Interrupted
 
 
 class ConfirmationRequired(UsageProblem):

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from refundcli.private_files import draft, make_folder
 from refundcli.secrets import shown_address
-from refundcli.services.dispatch.leases import is_gone
 from refundcli.store.copying import copy_in_steps
 from refundcli.store.db_errors import reason_of
 from refundcli.store.engine import APPLICATION_ID, make_private, program_name, sqlite_path
@@ -26,6 +25,7 @@ from refundcli.store.errors import (
     StoreNewer,
     StoreOlder,
 )
+from refundcli.system.processes import is_gone
 
 # The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
 HEAD = "0008"

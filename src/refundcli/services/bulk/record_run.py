@@ -18,13 +18,13 @@ from refundcli.services.bulk.row_rules import AlreadyDone, RowRules
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.bulk.runs import resume_command
 from refundcli.services.bulk.validation import Advance, Reject
-from refundcli.services.dispatch.interrupts import held_until_written
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, total_of
 from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.books import Books, WouldContradict, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import Record
 from refundcli.services.refunds.record import MarkRequest, mark_shares, records_of
+from refundcli.system.interrupts import held_until_written
 
 # One transaction locks the store until it ends, so it must be short.
 MOST_AT_ONCE = 10_000

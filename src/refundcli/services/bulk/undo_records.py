@@ -13,10 +13,10 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.bulk.runs import run_named
-from refundcli.services.dispatch.interrupts import held_until_written
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.provider_updates import EventState
 from refundcli.services.ports.records import EventFilter, Record
+from refundcli.system.interrupts import held_until_written
 
 _CHUNK = 1000
 _RUN = "run_"

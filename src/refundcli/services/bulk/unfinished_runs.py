@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunKind, RunState
 from refundcli.services.bulk.runs import resume_command
-from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.books import Reading
+from refundcli.system import processes
 
 # A run of records writes about once a second; the store does not know its process.
 _RECORDS_WITHIN = timedelta(minutes=2)
@@ -83,10 +83,10 @@ def unfinished_run(reading: Reading, run: BulkRun, *, now: datetime) -> Unfinish
 
 def holders_of(row_leases: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:
     return [
-        RunHolder(leases.holder_of(lease.worker).shown, lease.rows, lease.until, _is_live(lease, now))
+        RunHolder(processes.process_named(lease.worker).shown, lease.rows, lease.until, _is_live(lease, now))
         for lease in row_leases
     ]
 
 
 def _is_live(lease: RowLease, now: datetime) -> bool:
-    return lease.until is not None and lease.until > now and not leases.is_gone(lease.worker)
+    return lease.until is not None and lease.until > now and not processes.is_gone(lease.worker)

@@ -17,7 +17,6 @@ from refundcli.domain.refund import Sending
 from refundcli.domain.refusals import RuleRefusal, most_important
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider
 from refundcli.services.dispatch.idempotency_keys import idempotency_key
-from refundcli.services.dispatch.interrupts import Interrupted
 from refundcli.services.dispatch.leases import new_lease
 from refundcli.services.dispatch.send_closing import send_closing, settle_closing
 from refundcli.services.dispatch.send_refund import SendingPolicy
@@ -26,6 +25,7 @@ from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import InvoiceCloser, Providers
 from refundcli.services.preflight.closing import ask
+from refundcli.system.interrupts import Interrupted
 
 _BLOCKERS: dict[InvoiceStatus, Callable[[Invoice], Iterator[RuleRefusal]]] = {
     InvoiceStatus.VOID: void_blockers,

@@ -11,7 +11,6 @@ from refundcli.domain.errors import RefundcliError, Refused, SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import RuleRefusal, UnsupportedRefund
 from refundcli.domain.statuses import RefundState
-from refundcli.services.dispatch.interrupts import held_until_written, is_interrupted
 from refundcli.services.dispatch.leases import new_lease
 from refundcli.services.dispatch.outcome_errors import NEVER_SENT
 from refundcli.services.dispatch.outcomes import Signal
@@ -36,6 +35,7 @@ from refundcli.services.preflight.payment import (
     store_findings,
 )
 from refundcli.services.preflight.revalidate import why_not_any_more
+from refundcli.system.interrupts import held_until_written, is_interrupted
 
 # An older snapshot may miss later changes, so another one is taken before anything is sent.
 FRESH = timedelta(seconds=10)

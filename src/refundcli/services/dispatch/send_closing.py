@@ -6,13 +6,13 @@ from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import status_once_closed
 from refundcli.domain.statuses import ClosingState
 from refundcli.services.dispatch import leases
-from refundcli.services.dispatch.interrupts import held_until_written
 from refundcli.services.dispatch.outcomes import Signal, closing_outcome_of
 from refundcli.services.dispatch.send_refund import NO_LONGER_OURS, SendingPolicy, ask, last_check, write_outcome
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import ClosingAnswer, InvoiceCloser
+from refundcli.system.interrupts import held_until_written
 
 
 def send_closing(

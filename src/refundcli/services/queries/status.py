@@ -22,6 +22,7 @@ from refundcli.services.ports.provider_updates import EventState, StoredEvent
 from refundcli.services.ports.records import Account, FailedCapture, InvoiceFilter
 from refundcli.services.ports.rejection_reasons import count_by_reason
 from refundcli.services.reconciliation.last_comparison import LastComparison, last_comparison
+from refundcli.system import processes
 
 _SHOWN = 50
 # Stripe waits until the merchant's balance is high enough.
@@ -272,7 +273,7 @@ def _next(sending: Sending | None, now: datetime) -> Next:
 def _holder(sending: Sending | None, now: datetime) -> RunHolder | None:
     if sending is None or not sending.lease_owner:
         return None
-    holder_name = leases.holder_of(sending.lease_owner).shown
+    holder_name = processes.process_named(sending.lease_owner).shown
     return RunHolder(holder_name, 1, sending.lease_until, leases.is_live(sending, now))
 
 

@@ -9,7 +9,6 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.services.closings.close import why_not_closed
 from refundcli.services.dispatch import leases
-from refundcli.services.dispatch.interrupts import raise_if_interrupted
 from refundcli.services.dispatch.send_closing import send_closing, settle_closing
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.invoices.lookup import invoice_named
@@ -20,6 +19,7 @@ from refundcli.services.ports.providers import InvoiceCloser, ProviderInvoice, P
 from refundcli.services.preflight.closing import why_not
 from refundcli.services.recovery.resolve import NoEvidence, NotUnresolved, Resolution, ResumeFirst
 from refundcli.services.recovery.resume_refunds import Step, same_account, step_of, wait_until_free
+from refundcli.system.interrupts import raise_if_interrupted
 
 # The final statuses of an invoice at the provider.
 _FOR_GOOD = frozenset({InvoiceStatus.PAID, InvoiceStatus.VOID})

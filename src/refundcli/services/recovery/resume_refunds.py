@@ -12,7 +12,6 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.first_send import send
-from refundcli.services.dispatch.interrupts import raise_if_interrupted
 from refundcli.services.dispatch.outcomes import outcome_of
 from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome, send_again
 from refundcli.services.invoices.lookup import RefundNotFound
@@ -22,6 +21,7 @@ from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
 from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, Providers, RefundAnswer
 from refundcli.services.preflight.payment import AlreadyAtProvider
 from refundcli.services.preflight.revalidate import why_not_any_more
+from refundcli.system.interrupts import raise_if_interrupted
 
 _LOOK_AGAIN_SECONDS = 0.2
 _Operation = TypeVar("_Operation", Refund, Closing)

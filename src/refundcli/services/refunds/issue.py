@@ -15,7 +15,6 @@ from refundcli.domain.refusals import NothingToRefund, OverRefund, UnsupportedRe
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.dispatch.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
 from refundcli.services.dispatch.idempotency_keys import content_of, existing_among, idempotency_key, refund_id
-from refundcli.services.dispatch.interrupts import Interrupted
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
 from refundcli.services.dispatch.release_lapsed import apply_due_updates, apply_due_updates_in
 from refundcli.services.dispatch.send_refund import SendingPolicy
@@ -25,6 +24,7 @@ from refundcli.services.ports.books import Books, Reading, RefundReading, Writin
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
 from refundcli.services.preflight.payment import OwnRefund, OwnRefunds, checked_snapshots, refuse_counted
+from refundcli.system.interrupts import Interrupted
 
 
 @dataclass(frozen=True, slots=True)

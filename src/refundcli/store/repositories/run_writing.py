@@ -12,7 +12,6 @@ from sqlmodel import col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.statuses import RefundKind
-from refundcli.services.dispatch.leases import is_gone
 from refundcli.services.ports.books import WouldContradict
 from refundcli.services.ports.records import Record
 from refundcli.store.bulk_sql import NotMatched
@@ -21,6 +20,7 @@ from refundcli.store.repositories.closing_writing import SqlClosingWriting
 from refundcli.store.repositories.record_writing import Recording
 from refundcli.store.repositories.run_reading import item_of, item_values
 from refundcli.store.schema import BulkItemRow, BulkRunRow, RefundRow
+from refundcli.system.processes import is_gone
 
 # The session holds no rows after they are read, so these statements need not update it.
 _PLAINLY = {"synchronize_session": False}

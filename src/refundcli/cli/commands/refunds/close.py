@@ -17,8 +17,8 @@ from refundcli.services.closings.close import (
     close_invoice,
     preview_closing,
 )
-from refundcli.services.dispatch.interrupts import Interrupted
 from refundcli.services.invoices.lookup import invoice_named
+from refundcli.system.interrupts import Interrupted
 
 _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
 _CONSEQUENCES = {

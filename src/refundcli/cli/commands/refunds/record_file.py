@@ -36,7 +36,7 @@ from refundcli.services.bulk.record_run import (
 )
 from refundcli.services.bulk.runs import begin, end, resume_command, unfinished_run_named
 from refundcli.services.bulk.undo_records import Undone, preview_undo, undo
-from refundcli.services.dispatch.interrupts import Interrupted
+from refundcli.system.interrupts import Interrupted
 
 
 class FileNeeded(Refused):

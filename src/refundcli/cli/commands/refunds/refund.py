@@ -88,10 +88,10 @@ def refund(
         refund_file(me, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli.commands.refunds import request as refunding
-    from refundcli.services.dispatch.interrupts import Interrupted
     from refundcli.services.dispatch.release_lapsed import apply_due_updates
     from refundcli.services.preflight.payment import preflight
     from refundcli.services.refunds.issue import RefundRequest, issue_refund, own_refunds
+    from refundcli.system.interrupts import Interrupted
 
     refunding.full_or_amount(full, amount)
     parsed_reason = parse_reason(reason)

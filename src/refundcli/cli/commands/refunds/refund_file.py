@@ -37,10 +37,10 @@ from refundcli.services.bulk.refund_run import run_refunds
 from refundcli.services.bulk.report import RowCounts, RunLimits, RunReport, Stopped, row_counts
 from refundcli.services.bulk.runs import resume_command, unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun, unfinished_run
-from refundcli.services.dispatch.interrupts import stop_on_signal
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Reading
+from refundcli.system.interrupts import stop_on_signal
 
 _KIND = RunKind.REFUND
 _PAGE = 1000

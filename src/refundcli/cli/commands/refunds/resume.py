@@ -88,10 +88,10 @@ def _settle(
 
     If the store fails halfway, the error is returned with what was settled by then.
     """
-    from refundcli.services.dispatch.interrupts import Interrupted
     from refundcli.services.recovery.resume_closings import closings_as_interrupted, resume_closings
     from refundcli.services.recovery.resume_refunds import as_interrupted
     from refundcli.services.recovery.resume_refunds import resume as settle
+    from refundcli.system.interrupts import Interrupted
 
     connected = _connect(me, [*refunds, *closings])
     unsent_refunds = _unconfirmed_refunds(me, refunds, connected, yes=yes, confirm=confirm)
@@ -235,10 +235,11 @@ def _unconfirmed_refunds(
 def _leased(refund: "Refund", now: "datetime") -> "Resumed | None":
     from refundcli.services.dispatch import leases
     from refundcli.services.recovery.resume_refunds import Resumed, Step
+    from refundcli.system import processes
 
     if not refund.sending or not leases.is_live(refund.sending, now):
         return None
-    holder = leases.holder_of(refund.sending.lease_owner).shown
+    holder = processes.process_named(refund.sending.lease_owner).shown
     return Resumed(
         refund,
         Step.LEASED,

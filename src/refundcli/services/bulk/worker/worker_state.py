@@ -8,13 +8,14 @@ from refundcli.services.bulk.report import RunLimits, RunReport, StopPolicy
 from refundcli.services.bulk.worker.group_commit import Group, WorkerContext
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row
 from refundcli.services.bulk.worker.request_pool import RequestPool
-from refundcli.services.dispatch.leases import is_live, this_process
+from refundcli.services.dispatch.leases import is_live
 from refundcli.services.dispatch.send_refund import (
     SendingPolicy,
 )
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import PaymentProvider, Providers
+from refundcli.system.processes import this_process
 
 
 class WorkerState:

@@ -1,0 +1,1 @@
+"""What refundcli asks of the operating system: signals, and which processes are alive."""
