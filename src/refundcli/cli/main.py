@@ -85,7 +85,7 @@ class LazyGroup(TyperGroup):
         module, summary = COMMANDS[cmd_name]
         if self._listing:
             return TyperCommand(cmd_name, help=summary)
-        command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").app)
+        command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").group)
         command.name = cmd_name
         for leaf_command in (command, *getattr(command, "commands", {}).values()):
             leaf_command.invoke = partial(_begin, leaf_command.invoke)

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.domain.refund import CreditNote
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List and show credit notes.")
+group = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List and show credit notes."
+)
 
 
-@app.command(
+@group.command(
     "list", epilog="Examples:  refundcli credit-notes list --since 2026-10-01 --until 2026-10-31   ·   … -o csv"
 )
 def list_(
@@ -31,7 +33,7 @@ def list_(
         date | None,
         typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued on this day or before."),
     ] = None,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """List credit notes by date of issue. Voided credit notes keep their numbers."""
     from refundcli.domain.reasons import parse_reason
@@ -39,7 +41,7 @@ def list_(
     from refundcli.services.invoices.pages import credit_note_pages
     from refundcli.services.ports.records import CreditNoteFilter
 
-    me: App = ctx.obj
+    app: App = ctx.obj
     filters = CreditNoteFilter(
         invoice=invoice,
         reason=parse_reason(reason) if reason else None,
@@ -48,43 +50,43 @@ def list_(
     )
 
     if invoice:
-        me.services.books.read(lambda tx: invoice_named(tx, invoice))
-    _show_pages(me, credit_note_pages(me.services.books, filters))
+        app.services.books.read(lambda tx: invoice_named(tx, invoice))
+    _show_pages(app, credit_note_pages(app.services.books, filters))
 
 
-def _show_pages(me: "App", pages: "Iterable[list[CreditNote]]") -> None:
+def _show_pages(app: "App", pages: "Iterable[list[CreditNote]]") -> None:
     from refundcli.cli.context import while_read
     from refundcli.output.serializers.invoices import credit_note
     from refundcli.output.views.credit_notes import COLUMNS, note_row, show_notes
 
     notes = chain.from_iterable(pages)
-    if me.wants_json:
-        me.show_long_list(map(credit_note, notes))
-    elif not me.for_people:
+    if app.wants_json:
+        app.show_long_list(map(credit_note, notes))
+    elif not app.for_people:
         text_columns = ("number", "status", "invoice", "customer", "reason")
-        me.show_rows(COLUMNS, while_read(map(note_row, notes)), text_columns=text_columns)
+        app.show_rows(COLUMNS, while_read(map(note_row, notes)), text_columns=text_columns)
     else:
         page: list[CreditNote] = []
         for page in while_read(pages):
-            show_notes(page, me.out)
+            show_notes(page, app.out)
         if not page:
-            me.note("No credit notes.")
+            app.note("No credit notes.")
 
 
-@app.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")
+@group.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")
 def show(
     ctx: typer.Context,
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="The credit note's number.")],
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Show one credit note with its refund."""
     from refundcli.output.serializers.invoices import credit_note_details
     from refundcli.output.views.credit_notes import show_note
     from refundcli.services.invoices.lookup import credit_note_named
 
-    me: App = ctx.obj
-    note, refund = me.services.books.read(lambda tx: credit_note_named(tx, number))
-    if me.for_people:
-        show_note(note, refund, me.out, zone=me.settings.operator.zone)
+    app: App = ctx.obj
+    note, refund = app.services.books.read(lambda tx: credit_note_named(tx, number))
+    if app.for_people:
+        show_note(note, refund, app.out, zone=app.settings.operator.zone)
     else:
-        me.show_object(credit_note_details(note, refund))
+        app.show_object(credit_note_details(note, refund))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.domain.invoice import Invoice
 
-app = typer.Typer(
+group = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 
 
-@app.command(
+@group.command(
     "import",
     epilog="Examples:  refundcli invoice import invoices.csv   ·   cat invoices.jsonl | refundcli invoice import -",
 )
@@ -32,7 +32,7 @@ def import_(
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Import the valid rows; write the others to FILE.rejected.csv.")
     ] = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Import invoices. The whole file is checked first; if a row is invalid, nothing is written."""
     from refundcli.cli.commands.books.invoice_import import import_file
@@ -40,7 +40,7 @@ def import_(
     import_file(ctx.obj, file, skip_invalid=skip_invalid)
 
 
-@app.command(epilog="Examples:  refundcli invoice pull stripe   ·   refundcli invoice pull stripe --since 2026-11-01")
+@group.command(epilog="Examples:  refundcli invoice pull stripe   ·   refundcli invoice pull stripe --since 2026-11-01")
 def pull(
     ctx: typer.Context,
     provider: Annotated[
@@ -55,7 +55,7 @@ def pull(
     number: Annotated[
         str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… id.")
     ] = None,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Import invoices from the provider, with their payments, refunds and disputes.
 
@@ -67,7 +67,7 @@ def pull(
     pull_invoices(ctx.obj, provider, since=since, number=number)
 
 
-@app.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
+@group.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
 def list_(
     ctx: typer.Context,
     status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices with this status.")] = None,
@@ -81,14 +81,14 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Start after this number.")] = "",
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """List invoices, by number."""
     from refundcli.cli.context import App
     from refundcli.services.invoices.pages import invoice_pages
     from refundcli.services.ports.records import InvoiceFilter
 
-    me: App = ctx.obj
+    app: App = ctx.obj
     filters = InvoiceFilter(
         status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
     )
@@ -97,35 +97,35 @@ def list_(
         filter_options["refundable"] = "yes"
     filter_words = ", ".join(f"{name} {value}" for name, value in filter_options.items() if value)
     if everything:
-        _show_pages(me, invoice_pages(me.services.books, filters), filter_words)
+        _show_pages(app, invoice_pages(app.services.books, filters), filter_words)
         return
-    invoices = me.services.books.read(lambda tx: tx.invoices(filters))
-    _show_pages(me, [invoices] if invoices else [], filter_words)
-    if len(invoices) == limit and me.format is Format.TABLE:
-        me.note(f"More: add --after {invoices[-1].number}")
+    invoices = app.services.books.read(lambda tx: tx.invoices(filters))
+    _show_pages(app, [invoices] if invoices else [], filter_words)
+    if len(invoices) == limit and app.format is Format.TABLE:
+        app.note(f"More: add --after {invoices[-1].number}")
 
 
-def _show_pages(me: "App", pages: "Iterable[list[Invoice]]", filter_words: str) -> None:
+def _show_pages(app: "App", pages: "Iterable[list[Invoice]]", filter_words: str) -> None:
     """`filter_words`: what the list was limited to, for people; empty if it was not."""
     from refundcli.cli.context import while_read
     from refundcli.output.serializers.invoices import invoice_summary
     from refundcli.output.views.invoice import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row, show_list
 
     invoices = chain.from_iterable(pages)
-    if me.wants_json:
-        me.show_long_list(map(invoice_summary, invoices))
-    elif not me.for_people:
-        me.show_rows(INVOICE_COLUMNS, while_read(map(invoice_row, invoices)), text_columns=TEXT_COLUMNS)
+    if app.wants_json:
+        app.show_long_list(map(invoice_summary, invoices))
+    elif not app.for_people:
+        app.show_rows(INVOICE_COLUMNS, while_read(map(invoice_row, invoices)), text_columns=TEXT_COLUMNS)
     else:
         page: list[Invoice] = []
         for page in while_read(pages):
-            show_list(page, me.out)
+            show_list(page, app.out)
         if not page:
             no_invoices_note = "No invoices. To import some: refundcli invoice import FILE"
-            me.note(f"No invoice matches. Filters: {filter_words}." if filter_words else no_invoices_note)
+            app.note(f"No invoice matches. Filters: {filter_words}." if filter_words else no_invoices_note)
 
 
-@app.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")
+@group.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")
 def show(
     ctx: typer.Context,
     name: Annotated[
@@ -135,7 +135,7 @@ def show(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the provider first, and apply what it reports.")
     ] = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Show one invoice: its details, what is left to refund, what has happened, and what can be done now."""
     from refundcli.cli.context import App
@@ -144,36 +144,36 @@ def show(
     from refundcli.output.views.invoice import show_invoice
     from refundcli.services.invoices.lookup import invoice_behind
 
-    me: App = ctx.obj
-    books = me.services.books
+    app: App = ctx.obj
+    books = app.services.books
     if refresh:
         from refundcli.cli.commands.books.invoice_pull import refresh_invoice
 
-        refresh_invoice(me, name)
+        refresh_invoice(app, name)
     invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.livemode()))
-    invoice = without_lapsed_holds(invoice, me.services.clock.now())
-    if me.for_people:
+    invoice = without_lapsed_holds(invoice, app.services.clock.now())
+    if app.for_people:
         mode = {None: "", True: "live mode", False: "test mode"}[livemode]
-        show_invoice(invoice, me.out, zone=me.settings.operator.zone, mode=mode)
+        show_invoice(invoice, app.out, zone=app.settings.operator.zone, mode=mode)
     else:
-        me.show_object(invoice_details(invoice))
+        app.show_object(invoice_details(invoice))
 
 
-@app.command(epilog="Examples:  refundcli invoice history INV-1042   ·   refundcli invoice history INV-1042 -o json")
-def history(ctx: typer.Context, number: Number, output: Output = None) -> None:
+@group.command(epilog="Examples:  refundcli invoice history INV-1042   ·   refundcli invoice history INV-1042 -o json")
+def history(ctx: typer.Context, number: Number, output_format: Output = None) -> None:
     """Show every change to one invoice: what changed, when, by whom and why."""
     from refundcli.cli.context import App
     from refundcli.output.serializers.invoices import history_entry
     from refundcli.output.views.invoice import changes, show_history
     from refundcli.services.invoices.history import history_of
 
-    me: App = ctx.obj
-    invoice, entries = me.services.books.read(lambda tx: history_of(tx, number))
-    if me.wants_json:
-        me.show_list(map(history_entry, entries))
-    elif me.for_people:
-        show_history(invoice, entries, me.out, zone=me.settings.operator.zone, inner=me.verbose)
+    app: App = ctx.obj
+    invoice, entries = app.services.books.read(lambda tx: history_of(tx, number))
+    if app.wants_json:
+        app.show_list(map(history_entry, entries))
+    elif app.for_people:
+        show_history(invoice, entries, app.out, zone=app.settings.operator.zone, inner=app.verbose)
     else:
         rows = ((entry.at, entry.operator, entry.action, entry.subject, changes(entry)) for entry in entries)
         columns = ("at", "operator", "action", "subject", "details")
-        me.show_rows(columns, rows, text_columns=columns[1:])
+        app.show_rows(columns, rows, text_columns=columns[1:])

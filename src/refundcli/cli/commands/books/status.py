@@ -9,11 +9,11 @@ from refundcli.cli.options import Output
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
-def status(ctx: typer.Context, output: Output = None) -> None:
+@group.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
+def status(ctx: typer.Context, output_format: Output = None) -> None:
     """Show what needs attention and the next step for each, what is pending, and how current the providers' data
     is.
 
@@ -25,8 +25,8 @@ def status(ctx: typer.Context, output: Output = None) -> None:
     from refundcli.output.views.status import STATUS_COLUMNS, headline, show_status, status_rows
     from refundcli.services.queries.status import current_status
 
-    me: App = ctx.obj
-    services, pending_days = me.services, me.settings.refunds.pending_days
+    app: App = ctx.obj
+    services, pending_days = app.services, app.settings.refunds.pending_days
     unread_providers = services.unread_events()
     overview = services.books.read(
         lambda tx: current_status(
@@ -34,12 +34,12 @@ def status(ctx: typer.Context, output: Output = None) -> None:
         )
     )
     store = services.describe_store()
-    if me.for_people:
-        show_status(overview, store, me.out, zone=me.settings.operator.zone)
-    elif me.wants_json:
-        me.show_object(shape_of(overview, store))
+    if app.for_people:
+        show_status(overview, store, app.out, zone=app.settings.operator.zone)
+    elif app.wants_json:
+        app.show_object(shape_of(overview, store))
     else:
-        me.show_rows(STATUS_COLUMNS, status_rows(overview), text_columns=STATUS_COLUMNS)
-        me.note(headline(overview))
+        app.show_rows(STATUS_COLUMNS, status_rows(overview), text_columns=STATUS_COLUMNS)
+        app.note(headline(overview))
     if overview.needs_attention:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)

@@ -11,7 +11,7 @@ from refundcli.domain.statuses import Provider
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
-app = typer.Typer(
+group = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
@@ -22,7 +22,7 @@ EventId = Annotated[int, typer.Argument(metavar="ID", help="The event's number, 
 OfProvider = Annotated[Provider | None, typer.Option("--provider", help="Only this provider's.")]
 
 
-@app.command(epilog="Examples:  refundcli events listen   ·   refundcli events listen --port 8443 --host 10.0.0.5")
+@group.command(epilog="Examples:  refundcli events listen   ·   refundcli events listen --port 8443 --host 10.0.0.5")
 def listen(
     ctx: typer.Context,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 4280,
@@ -32,7 +32,7 @@ def listen(
             "--host", metavar="ADDRESS", help="Address to listen on; by default only this machine can connect."
         ),
     ] = "127.0.0.1",
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Receive webhooks at /stripe and /adyen until Ctrl-C. The address is the first line on stdout.
 
@@ -43,7 +43,7 @@ def listen(
     listen_for_events(ctx.obj, host, port)
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli events ingest deliveries.jsonl   ·   cat delivery.json | refundcli events ingest -"
 )
 def ingest(
@@ -58,7 +58,7 @@ def ingest(
     provider: Annotated[
         Provider | None, typer.Option("--provider", help="The provider; by default each delivery's headers name it.")
     ] = None,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Import saved deliveries. Each is verified as if it had just arrived, except that its signature may be old.
 
@@ -70,8 +70,8 @@ def ingest(
     ingest_and_show(ctx.obj, file, provider)
 
 
-@app.command(epilog="Example:  refundcli events apply")
-def apply(ctx: typer.Context, output: Output = None) -> None:
+@group.command(epilog="Example:  refundcli events apply")
+def apply(ctx: typer.Context, output_format: Output = None) -> None:
     """Apply stored events that are waiting, and those whose payment was not in the books when they arrived.
 
     The exit code is 8 when one needs manual review.
@@ -81,7 +81,7 @@ def apply(ctx: typer.Context, output: Output = None) -> None:
     apply_and_show(ctx.obj)
 
 
-@app.command(
+@group.command(
     "list", epilog="Examples:  refundcli events list --state unreviewed   ·   refundcli events list --about re_1Q…"
 )
 def list_(
@@ -99,7 +99,7 @@ def list_(
         ),
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """List events, newest first."""
     from refundcli.output.serializers.events import listed_event
@@ -108,30 +108,30 @@ def list_(
     from refundcli.services.ports.rejection_reasons import count_by_reason, counts_text
     from refundcli.services.webhooks.event_lookup import event_state, events_with_refunds
 
-    me: App = ctx.obj
+    app: App = ctx.obj
     filters = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
-    events, delivery_counts = me.services.books.read(
+    events, delivery_counts = app.services.books.read(
         lambda tx: (events_with_refunds(tx, filters), tx.delivery_counts())
     )
-    if me.wants_json:
-        me.show_list(starmap(listed_event, events))
-    elif not me.for_people:
-        me.show_rows(EVENT_COLUMNS, starmap(event_row, events), text_columns=EVENT_COLUMNS[1:])
+    if app.wants_json:
+        app.show_list(starmap(listed_event, events))
+    elif not app.for_people:
+        app.show_rows(EVENT_COLUMNS, starmap(event_row, events), text_columns=EVENT_COLUMNS[1:])
     elif events:
-        show_events(events, me.out, zone=me.settings.operator.zone)
+        show_events(events, app.out, zone=app.settings.operator.zone)
     else:
         no_events_note = "No events. To receive some: refundcli events listen   or   refundcli events ingest FILE"
-        me.note("No event matches." if state or provider or about else no_events_note)
+        app.note("No event matches." if state or provider or about else no_events_note)
     for title, is_stored in (("Stored, not applied", True), ("Rejected deliveries", False)):
         if by_reason := count_by_reason(delivery_counts, stored=is_stored):
-            me.note(f"{title}: {counts_text(by_reason)}.")
+            app.note(f"{title}: {counts_text(by_reason)}.")
 
 
-@app.command(epilog="Example:  refundcli events show 17")
+@group.command(epilog="Example:  refundcli events show 17")
 def show(
     ctx: typer.Context,
     id_: EventId,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Show one event: what was reported, when, and whether it was applied."""
     import json
@@ -140,15 +140,15 @@ def show(
     from refundcli.output.views.events import show_event
     from refundcli.services.webhooks.event_lookup import event_numbered, with_refunds
 
-    me: App = ctx.obj
-    ((stored_event, refund),) = me.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
-    if me.for_people:
-        show_event(stored_event, me.out, zone=me.settings.operator.zone, refund=refund)
+    app: App = ctx.obj
+    ((stored_event, refund),) = app.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
+    if app.for_people:
+        show_event(stored_event, app.out, zone=app.settings.operator.zone, refund=refund)
     else:
-        me.show_object(event_details(stored_event, refund, json.loads(stored_event.event.payload)))
+        app.show_object(event_details(stored_event, refund, json.loads(stored_event.event.payload)))
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli events acknowledge 17 --memo 'split in two by Adyen, case 4711'\n\n"
     "refundcli events acknowledge 18 --as lost   ·   refundcli events acknowledge --code FOO --as none"
 )
@@ -176,7 +176,7 @@ def acknowledge(
         ),
     ] = "",
     memo: Memo = "",
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Acknowledge an unreviewed provider update, so that it no longer blocks refunds of its payment.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from refundcli.output.views.reconciliation import DifferenceSpool
     from refundcli.services.reconciliation.against_provider import ComparisonSummary
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 class OneAtATime(UsageProblem):
@@ -55,7 +55,7 @@ class NoMerchantAccount(SettingsProblem):
         )
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli reconcile   ·   refundcli reconcile --report payments_accounting_report.csv   ·   "
     "refundcli reconcile --adopt re_1Q… --reason duplicate   ·   "
     "refundcli reconcile --match re_1Q… --record rf_01K2…"
@@ -94,7 +94,7 @@ def reconcile(
     ] = "",
     reason: Reason = "",
     memo: Memo = "",
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Compare the books with the provider: apply changes the provider confirms, and show every difference.
 
@@ -104,18 +104,18 @@ def reconcile(
     when something could not be compared: a payment that cannot be read, an unreviewed update, a refund whose
     outcome is not known.
     """
-    me: App = ctx.obj
+    app: App = ctx.obj
     scopes = [option for option in (adopt, match, report, None if adopt else invoice, since) if option is not None]
     if len(scopes) > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
         raise OneAtATime
     if adopt is not None:
-        _adopt_refund(me, adopt, reason=reason, memo=memo, invoice_number=invoice or "")
+        _adopt_refund(app, adopt, reason=reason, memo=memo, invoice_number=invoice or "")
     elif match is not None:
-        _match_refund(me, match, record)
+        _match_refund(app, match, record)
     elif report is not None:
-        _compare_with_report(me, report, provider or Provider.ADYEN)
+        _compare_with_report(app, report, provider or Provider.ADYEN)
     else:
-        _compare_with_provider(me, provider, invoice, since)
+        _compare_with_provider(app, provider, invoice, since)
 
 
 def _compare_with_provider(app: "App", provider: Provider | None, invoice: str | None, since: date | None) -> None:

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.domain.refund import Refund
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli acknowledge rf_01K2… --memo 'account closed; customer asked for a transfer'   ·   "
     "refundcli acknowledge INV-1042 --memo 'chargeback after our refund; claimed from the customer'"
 )
@@ -36,7 +36,7 @@ def acknowledge(
     ] = False,
     memo: Memo = "",
     yes: Yes = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Acknowledge a refund that failed or was reversed after it was accepted, or an invoice's loss.
 
@@ -47,24 +47,24 @@ def acknowledge(
     from refundcli.domain.statuses import RefundState
     from refundcli.services.refunds import acknowledge as service
 
-    me: App = ctx.obj
-    require_a_way_to_ask(me, is_answered=yes, how_to_answer="Add --yes.")
-    books = me.services.books
+    app: App = ctx.obj
+    require_a_way_to_ask(app, is_answered=yes, how_to_answer="Add --yes.")
+    books = app.services.books
     if not name.startswith("rf_"):
-        _acknowledge_loss(me, name, memo=memo, yes=yes)
+        _acknowledge_loss(app, name, memo=memo, yes=yes)
         return
     refund = books.read(lambda tx: service.check(tx, name, not_refunded=not_refunded))
     if not yes:
         provider_label = refund.provider.label if refund.provider else "The provider"
-        me.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}: {_what_happened(refund)}.")
+        app.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}: {_what_happened(refund)}.")
         if refund.state is RefundState.FAILED:
-            me.err.say(f"Check in {provider_label}'s dashboard that the customer did not receive the money.")
+            app.err.say(f"Check in {provider_label}'s dashboard that the customer did not receive the money.")
         if refund.holding:
-            me.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
-        ask_yes_no(me, "Acknowledge it?", undone_action="recorded")
+            app.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
+        ask_yes_no(app, "Acknowledge it?", undone_action="recorded")
     acknowledged = service.acknowledge(name, memo=memo, books=books, not_refunded=not_refunded)
     # The refund's outcome is known already, so it is not a failure of this command.
-    show_answer(me, [acknowledged], acknowledged.invoice_number, replayed=False, is_expected=True)
+    show_answer(app, [acknowledged], acknowledged.invoice_number, replayed=False, is_expected=True)
 
 
 def _what_happened(refund: "Refund") -> str:
@@ -73,19 +73,19 @@ def _what_happened(refund: "Refund") -> str:
     return refund.failure or "the refund bounced: the money came back to you"
 
 
-def _acknowledge_loss(me: "App", invoice_number: str, *, memo: str, yes: bool) -> None:
+def _acknowledge_loss(app: "App", invoice_number: str, *, memo: str, yes: bool) -> None:
     from refundcli.cli.prompts import ask_yes_no
     from refundcli.output.serializers.refunds import acknowledged_loss
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.refunds import acknowledge as service
 
-    books = me.services.books
+    books = app.services.books
     invoice = books.read(lambda tx: invoice_named(tx, invoice_number))
     if invoice.loss and not yes:
-        me.err.say(f"{invoice.number}: refunds and lost disputes exceed the captured amount by {invoice.loss}.")
-        ask_yes_no(me, "Acknowledge it?", undone_action="recorded")
+        app.err.say(f"{invoice.number}: refunds and lost disputes exceed the captured amount by {invoice.loss}.")
+        ask_yes_no(app, "Acknowledge it?", undone_action="recorded")
     acknowledged = service.acknowledge_loss(invoice_number, memo=memo, books=books)
-    if me.for_people:
-        me.out.say(("✓ ", "green"), f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}.")
+    if app.for_people:
+        app.out.say(("✓ ", "green"), f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}.")
     else:
-        me.show_object(acknowledged_loss(acknowledged))
+        app.show_object(acknowledged_loss(acknowledged))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.services.refunds.record import MarkPreview, MarkRequest
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 class UndoAlone(UsageProblem):
@@ -52,7 +52,7 @@ class MemoNeeded(UsageProblem):
         super().__init__("--undo needs a reason: --memo.", hint='Add --memo "wrong file, see ticket 4711"')
 
 
-@app.command(
+@group.command(
     "mark-refunded",
     epilog="Examples:  refundcli mark-refunded INV-7 --full --reason returned-goods --method 'bank transfer'   ·   "
     "refundcli mark-refunded --from transfers.csv",
@@ -94,8 +94,8 @@ def mark_refunded(
         ),
     ] = "",
     from_: FromFile = "",
-    plan: Plan = "",
-    apply: Apply = "",
+    plan_path: Plan = "",
+    plan_to_apply: Apply = "",
     resume: ResumeRun = "",
     allow_duplicate: AllowDuplicate = False,
     atomic: Annotated[bool, typer.Option("--atomic", help="With a file: all rows or none, up to 10,000.")] = False,
@@ -118,14 +118,14 @@ def mark_refunded(
     ] = "",
     dry_run: DryRun = False,
     yes: Yes = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Record refunds made by other means: bank transfer, cash, the provider's dashboard. No money moves.
 
     Columns of a file: invoice, amount, reason, method, reference, refunded_on, memo, payment, key.
     """
-    me: App = ctx.obj
-    file_options = {"--from": from_, "--apply": apply, "--resume": resume}
+    app: App = ctx.obj
+    file_options = {"--from": from_, "--apply": plan_to_apply, "--resume": resume}
     only_for_one = {
         "--full": full,
         "--amount": amount,
@@ -138,11 +138,11 @@ def mark_refunded(
         "--after-failed": after_failed,
         "--evidence": evidence,
     }
-    only_for_many = {"--plan": plan, "--atomic": atomic, "--max-errors": max_errors}
+    only_for_many = {"--plan": plan_path, "--atomic": atomic, "--max-errors": max_errors}
     if undo:
         conflicts = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
         conflicts |= file_options | only_for_one | only_for_many
-        _undo(me, undo, options_set(conflicts), memo, yes, confirm, dry_run=dry_run)
+        _undo(app, undo, options_set(conflicts), memo, yes, confirm, dry_run=dry_run)
         return
     only_for_one |= {"--memo": memo}
     only_for_many |= {"--confirm": confirm}
@@ -154,9 +154,9 @@ def mark_refunded(
 
         default_reason = parse_reason(reason) if reason else None
         options = BulkOptions(
-            RunKind.MARK_REFUNDED, from_, apply, resume, plan, default_reason, allow_duplicate, atomic
+            RunKind.MARK_REFUNDED, from_, plan_to_apply, resume, plan_path, default_reason, allow_duplicate, atomic
         )
-        record_file(me, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        record_file(app, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.domain.reasons import parse_reason
@@ -165,23 +165,23 @@ def mark_refunded(
 
     refunding.full_or_amount(full, amount)
     parsed_reason = parse_reason(reason)
-    refunding.require_an_answer(me, yes=yes, confirm="", dry_run=dry_run, how_to_answer="Add --yes.")
+    refunding.require_an_answer(app, yes=yes, confirm="", dry_run=dry_run, how_to_answer="Add --yes.")
     refunded_day = day_of("--refunded-on")(refunded_on) if refunded_on else None
     request = MarkRequest(
         number=number,
-        amount=me.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
+        amount=app.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
         amount_text=amount,
         reason=parsed_reason,
         request_key=refunding.key_for(request_key),
-        operator=me.settings.operator.name,
+        operator=app.settings.operator.name,
         memo=memo,
         payment=payment,
         dispute_decision=dispute_decision,
         out_of_band=OutOfBand(method, reference, refunded_day, after_failed, evidence),
         allow_duplicate=allow_duplicate,
     )
-    me.services.check_number_format()
-    _record_one(me, request, dry_run=dry_run, yes=yes)
+    app.services.check_number_format()
+    _record_one(app, request, dry_run=dry_run, yes=yes)
 
 
 def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool) -> None:
@@ -247,7 +247,7 @@ def _show_dry_run(app: "App", request: "MarkRequest", preview: "MarkPreview") ->
 
 
 def _undo(
-    me: "App", run_or_record_id: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool
+    app: "App", run_or_record_id: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool
 ) -> None:
     """`conflicts` are the options given that --undo does not allow."""
     from refundcli.cli.commands.refunds.record_file import undo_records
@@ -256,4 +256,4 @@ def _undo(
         raise UndoAlone(conflicts)
     if not memo.strip():
         raise MemoNeeded
-    undo_records(me, run_or_record_id, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)
+    undo_records(app, run_or_record_id, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

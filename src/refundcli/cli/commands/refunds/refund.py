@@ -31,10 +31,10 @@ from refundcli.domain.reasons import parse_reason
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli refund INV-1042 --full --reason duplicate   ·   "
     "refundcli refund INV-1042 --amount 12.50 --reason 'Returned Goods' --yes -o json   ·   "
     "refundcli refund --from refunds.csv --reason duplicate"
@@ -51,24 +51,24 @@ def refund(
     dispute_decision: DisputeDecision = "",
     allow_duplicate: AllowDuplicate = False,
     from_: FromFile = "",
-    plan: Plan = "",
-    apply: Apply = "",
+    plan_path: Plan = "",
+    plan_to_apply: Apply = "",
     resume: ResumeRun = "",
     max_errors: MaxErrors = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     confirm: Confirm = "",
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Refund an invoice through Stripe or Adyen, in full or in part. This cannot be undone.
 
     Columns of a file: invoice, amount, reason, memo, payment, key.
     """
-    me: App = ctx.obj
+    app: App = ctx.obj
     if is_for_many(
         "refund",
         number,
-        {"--from": from_, "--apply": apply, "--resume": resume},
+        {"--from": from_, "--apply": plan_to_apply, "--resume": resume},
         only_for_one={
             "--full": full,
             "--amount": amount,
@@ -77,15 +77,15 @@ def refund(
             "--request-key": request_key,
             "--dispute-decision": dispute_decision,
         },
-        only_for_many={"--plan": plan, "--max-errors": max_errors},
+        only_for_many={"--plan": plan_path, "--max-errors": max_errors},
     ):
         from refundcli.cli.commands.refunds.file_run import BulkOptions
         from refundcli.cli.commands.refunds.refund_file import refund_file
         from refundcli.domain.bulk_run import RunKind
 
         default_reason = parse_reason(reason) if reason else None
-        options = BulkOptions(RunKind.REFUND, from_, apply, resume, plan, default_reason, allow_duplicate)
-        refund_file(me, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        options = BulkOptions(RunKind.REFUND, from_, plan_to_apply, resume, plan_path, default_reason, allow_duplicate)
+        refund_file(app, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
         return
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.services.dispatch.release_lapsed import apply_due_updates
@@ -95,8 +95,8 @@ def refund(
 
     refunding.full_or_amount(full, amount)
     parsed_reason = parse_reason(reason)
-    refunding.require_an_answer(me, yes=yes, confirm=confirm, dry_run=dry_run)
-    services = me.services
+    refunding.require_an_answer(app, yes=yes, confirm=confirm, dry_run=dry_run)
+    services = app.services
     request = RefundRequest(
         number=number,
         amount=services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
@@ -113,15 +113,15 @@ def refund(
     if not dry_run:
         services.read_events_again()
         apply_due_updates(number, books=services.books, policy=services.policy, clock=services.clock)
-    request, preview = refunding.preview_asking(me, request, may_ask=not (yes or confirm or dry_run))
+    request, preview = refunding.preview_asking(app, request, may_ask=not (yes or confirm or dry_run))
     if preview.existing:
-        refunding.show_answer(me, preview.existing, number, replayed=True)
+        refunding.show_answer(app, preview.existing, number, replayed=True)
         return
     if dry_run:
         # What the books already know comes first.
         services.read_events_again()
     with before_sending():
-        is_live = refunding.connect(me, preview)
+        is_live = refunding.connect(app, preview)
     if dry_run:
         own_by_payment = services.books.read(lambda tx: own_refunds(tx.secret(), request, preview))
         with before_sending():
@@ -133,7 +133,7 @@ def refund(
                 own_refunds=own_by_payment,
             )
         refunding.show_dry_run(
-            me,
+            app,
             [(share.amount, share.payment) for share in preview.shares],
             preview.invoice,
             reason=request.reason,
@@ -142,8 +142,8 @@ def refund(
             snapshots=snapshots,
         )
         return
-    refunding.confirm_refund(me, request, preview, is_live=is_live, yes=yes, confirm=confirm)
-    refunding.settle_earlier_refunds(me, preview)
+    refunding.confirm_refund(app, request, preview, is_live=is_live, yes=yes, confirm=confirm)
+    refunding.settle_earlier_refunds(app, preview)
     try:
         refunds = issue_refund(
             request,
@@ -154,6 +154,6 @@ def refund(
             policy=services.policy,
         )
     except Interrupted:
-        refunding.show_interrupted(me, request)
+        refunding.show_interrupted(app, request)
         raise
-    refunding.show_answer(me, refunds, number, replayed=False)
+    refunding.show_answer(app, refunds, number, replayed=False)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from refundcli.services.recovery.resume_closings import ResumedClosing
     from refundcli.services.recovery.resume_refunds import Resumed
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _SHOWN = 20
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli resume   ·   refundcli resume rf_01K2… --confirm '12.50 EUR'   ·   "
     "refundcli resume --yes -o json"
 )
@@ -45,7 +45,7 @@ def resume(
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="TEXT", help='Confirm the total of what was never sent: "12.50 EUR".')
     ] = "",
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Ask the provider about requests without a known outcome; send again only what never arrived.
 
@@ -56,33 +56,33 @@ def resume(
     from refundcli.services.recovery.resume_closings import is_closing, unfinished_closings
     from refundcli.services.recovery.resume_refunds import unfinished
 
-    me: App = ctx.obj
-    services = me.services
+    app: App = ctx.obj
+    services = app.services
     target_id = None if all_ else name
     is_one_closing = target_id is not None and is_closing(target_id)
     refunds = [] if is_one_closing else unfinished(services.books, target_id)
     closings = unfinished_closings(services.books, target_id) if target_id is None or is_one_closing else []
-    resumed_refunds, resumed_closings, store_error = _settle(me, refunds, closings, yes=yes, confirm=confirm)
+    resumed_refunds, resumed_closings, store_error = _settle(app, refunds, closings, yes=yes, confirm=confirm)
     runs: list[UnfinishedRun] = []
     try:
         run_ids = {refund.run_id for refund in refunds}
-        runs = [run for run in _unfinished_runs(me) if target_id is None or run.run.id in run_ids]
+        runs = [run for run in _unfinished_runs(app) if target_id is None or run.run.id in run_ids]
     except RefundcliError as error:
         store_error = store_error or error
-    _show(me, resumed_refunds, resumed_closings, runs)
+    _show(app, resumed_refunds, resumed_closings, runs)
     exit_code = exit_code_of([entry.refund for entry in resumed_refunds], [entry.closing for entry in resumed_closings])
     if not exit_code and target_id is None and any(not run.has_live_worker for run in runs):
         exit_code = ExitCode.PARTLY
     if store_error and not exit_code:
         raise store_error
     if store_error:
-        me.note(("! ", "yellow"), store_error.message)
+        app.note(("! ", "yellow"), store_error.message)
     if exit_code:
         raise typer.Exit(exit_code)
 
 
 def _settle(
-    me: "App", refunds: "Sequence[Refund]", closings: "Sequence[Closing]", *, yes: bool, confirm: str
+    app: "App", refunds: "Sequence[Refund]", closings: "Sequence[Closing]", *, yes: bool, confirm: str
 ) -> "tuple[list[Resumed], list[ResumedClosing], RefundcliError | None]":
     """Ask once, before any work; then settle all but the first sends that were not confirmed.
 
@@ -93,17 +93,22 @@ def _settle(
     from refundcli.services.recovery.resume_refunds import resume as settle
     from refundcli.system.interrupts import Interrupted
 
-    connected = _connect(me, [*refunds, *closings])
-    unsent_refunds = _unconfirmed_refunds(me, refunds, connected, yes=yes, confirm=confirm)
-    unsent_closings = _unconfirmed_closings(me, closings, yes=yes)
-    books, providers, clock, policy = me.services.books, me.services.providers, me.services.clock, me.services.policy
+    connected = _connect(app, [*refunds, *closings])
+    unsent_refunds = _unconfirmed_refunds(app, refunds, connected, yes=yes, confirm=confirm)
+    unsent_closings = _unconfirmed_closings(app, closings, yes=yes)
+    books, providers, clock, policy = (
+        app.services.books,
+        app.services.providers,
+        app.services.clock,
+        app.services.policy,
+    )
     confirmed_refunds = [refund for refund in refunds if refund.id not in unsent_refunds]
     confirmed_closings = [closing for closing in closings if closing.id not in unsent_closings]
     resumed_refunds: list[Resumed] = []
     resumed_closings: list[ResumedClosing] = []
     store_error: RefundcliError | None = None
     if confirmed_refunds:
-        me.services.read_events_again()
+        app.services.read_events_again()
     try:
         settle(
             confirmed_refunds, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed_refunds
@@ -122,7 +127,7 @@ def _settle(
             *unsent_closings.values(),
             *closings_as_interrupted(confirmed_closings[len(resumed_closings) :], books=books),
         ]
-        _show(me, resumed_refunds, resumed_closings, [])
+        _show(app, resumed_refunds, resumed_closings, [])
         raise
     resumed_by_refund = unsent_refunds | {entry.refund.id: entry for entry in resumed_refunds}
     resumed_by_closing = unsent_closings | {entry.closing.id: entry for entry in resumed_closings}
@@ -133,16 +138,16 @@ def _settle(
     )
 
 
-def _unfinished_runs(me: "App") -> "list[UnfinishedRun]":
+def _unfinished_runs(app: "App") -> "list[UnfinishedRun]":
     """Bulk runs with rows left: settling their refunds does not finish them."""
     from refundcli.services.bulk.unfinished_runs import unfinished_runs
 
-    now = me.services.clock.now()
-    return me.services.books.read(lambda tx: unfinished_runs(tx, now=now))
+    now = app.services.clock.now()
+    return app.services.books.read(lambda tx: unfinished_runs(tx, now=now))
 
 
 def _show(
-    me: "App",
+    app: "App",
     resumed_refunds: "Sequence[Resumed]",
     resumed_closings: "Sequence[ResumedClosing]",
     runs: "Sequence[UnfinishedRun]",
@@ -152,25 +157,25 @@ def _show(
     from refundcli.output.views.closing import closing_row, show_resumed_closings
     from refundcli.output.views.refund import REFUND_COLUMNS, refund_row, show_resumed
 
-    if me.wants_json:
-        me.show_list(resumed_shapes(resumed_refunds, resumed_closings, runs))
-    elif me.for_people:
-        show_resumed(resumed_refunds, me.out)
-        show_resumed_closings(resumed_closings, me.out)
+    if app.wants_json:
+        app.show_list(resumed_shapes(resumed_refunds, resumed_closings, runs))
+    elif app.for_people:
+        show_resumed(resumed_refunds, app.out)
+        show_resumed_closings(resumed_closings, app.out)
     else:
         rows = [(*refund_row(entry.refund), entry.step) for entry in resumed_refunds]
         rows += [(*closing_row(entry.closing), entry.step) for entry in resumed_closings]
-        me.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
+        app.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
         # The columns are fixed, so the reasons go to stderr.
         notes = [(entry.refund.id, entry.note) for entry in resumed_refunds]
         notes += [(entry.closing.id, entry.note) for entry in resumed_closings]
         for subject_id, note in notes:
             if note:
-                me.note(f"{subject_id}: {note}")
+                app.note(f"{subject_id}: {note}")
     if not (resumed_refunds or resumed_closings):
-        me.note("No refund, void or write-off to settle.")
-    if not me.wants_json:
-        show_unfinished_runs(runs, me.err)
+        app.note("No refund, void or write-off to settle.")
+    if not app.wants_json:
+        show_unfinished_runs(runs, app.err)
 
 
 # Look-ups and replays never ask. A first send without a confirmation stays `ready` (R5).

@@ -6,10 +6,10 @@ from refundcli.cli.commands.refunds.close import close
 from refundcli.cli.options import DryRun, Memo, Number, Output, Yes
 from refundcli.domain.statuses import InvoiceStatus
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli uncollectible INV-8   ·   refundcli uncollectible INV-8 --dry-run   ·   "
     "refundcli uncollectible INV-8 --memo 'insolvent' --yes"
 )
@@ -19,7 +19,7 @@ def uncollectible(
     memo: Memo = "",
     dry_run: DryRun = False,
     yes: Yes = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Write off an unpaid invoice as bad debt. No money moves. The invoice can still be voided, or paid later."""
     close(ctx.obj, number, InvoiceStatus.UNCOLLECTIBLE, memo=memo, yes=yes, dry_run=dry_run)

@@ -6,10 +6,10 @@ from refundcli.cli.commands.refunds.close import close
 from refundcli.cli.options import DryRun, Memo, Number, Output, Yes
 from refundcli.domain.statuses import InvoiceStatus
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli void INV-7   ·   refundcli void INV-7 --dry-run   ·   "
     "refundcli void INV-7 --memo 'ordered twice' --yes -o json"
 )
@@ -19,7 +19,7 @@ def void(
     memo: Memo = "",
     dry_run: DryRun = False,
     yes: Yes = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Cancel an invoice that was issued and never paid. No money moves. This cannot be undone."""
     close(ctx.obj, number, InvoiceStatus.VOID, memo=memo, yes=yes, dry_run=dry_run)

@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
     from refundcli.cli.context import App
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.callback(invoke_without_command=True, epilog="Examples:  refundcli config   ·   refundcli config -o json")
-def config(ctx: typer.Context, output: Output = None) -> None:
+@group.callback(invoke_without_command=True, epilog="Examples:  refundcli config   ·   refundcli config -o json")
+def config(ctx: typer.Context, output_format: Output = None) -> None:
     """Show each setting and where it comes from. Secrets appear as references."""
     if ctx.invoked_subcommand:
         return
     from refundcli.output.serializers.setup import setting
 
-    me: App = ctx.obj
-    settings = [*me.loaded.rows(), *_of_the_store(me)]
+    app: App = ctx.obj
+    settings = [*app.loaded.rows(), *_of_the_store(app)]
     rows = [(name, "" if value is None else _text_of(value), origin) for name, value, origin in settings]
-    if me.wants_json:
-        me.show_list(starmap(setting, settings))
-    elif me.for_people:
-        me.out.table(("Setting", "Value", "From"), rows, whole=("Setting",))
+    if app.wants_json:
+        app.show_list(starmap(setting, settings))
+    elif app.for_people:
+        app.out.table(("Setting", "Value", "From"), rows, whole=("Setting",))
     else:
-        me.show_rows(("setting", "value", "from"), rows, text_columns=("setting", "value", "from"))
+        app.show_rows(("setting", "value", "from"), rows, text_columns=("setting", "value", "from"))
 
 
-@app.command(epilog="Example:  refundcli config trust")
-def trust(ctx: typer.Context, output: Output = None) -> None:
+@group.command(epilog="Example:  refundcli config trust")
+def trust(ctx: typer.Context, output_format: Output = None) -> None:
     """Trust the refundcli.toml of the folder you are in, as it is now. If it changes, it must be trusted again.
 
     A settings file decides which store, which key and which address are used. Read it first.
@@ -47,26 +47,26 @@ def trust(ctx: typer.Context, output: Output = None) -> None:
     from refundcli.settings import default_user_config
     from refundcli.settings import trust as trust_file
 
-    me: App = ctx.obj
+    app: App = ctx.obj
     path, settings = trust_file(current_folder(), default_user_config())
-    if not me.for_people:
-        me.show_object(trusted_file(str(path), [f"{name} = {_text_of(value)}" for name, value in settings.items()]))
+    if not app.for_people:
+        app.show_object(trusted_file(str(path), [f"{name} = {_text_of(value)}" for name, value in settings.items()]))
         return
     from refundcli.output.terminal import GOOD
 
-    me.out.say(("✓ ", GOOD), f"{path} is trusted as it is now. It sets:")
+    app.out.say(("✓ ", GOOD), f"{path} is trusted as it is now. It sets:")
     for name, value in settings.items():
-        me.out.say(f"{name} = {_text_of(value)}", indent=3)
+        app.out.say(f"{name} = {_text_of(value)}", indent=3)
 
 
-def _of_the_store(me: "App") -> "Iterator[tuple[str, object, str]]":
+def _of_the_store(app: "App") -> "Iterator[tuple[str, object, str]]":
     """The settings pinned in the store, if it is an existing file. Nothing is connected to."""
-    path = (me.settings.store.url or "").removeprefix("sqlite:///").partition("?")[0]
+    path = (app.settings.store.url or "").removeprefix("sqlite:///").partition("?")[0]
     if os.path.isfile(path):
         # `status` explains a store that cannot be read.
         with suppress(RefundcliError):
-            me.services.books.inspect(lambda session: None)
-            yield "books.timezone", str(me.services.books.zone), "the store"
+            app.services.books.inspect(lambda session: None)
+            yield "books.timezone", str(app.services.books.zone), "the store"
 
 
 def _text_of(value: object) -> str:

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.settings import Settings
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _MERCHANT_AT_SANDBOX = "SandboxMerchant"
 
 
-@app.command(
+@group.command(
     epilog="Examples:  refundcli init   ·   refundcli --store sqlite:///books.db init   ·   "
     "refundcli init --sandbox http://127.0.0.1:4242"
 )
@@ -38,23 +38,23 @@ def init(
         ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing settings file.")] = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Write refundcli.toml here, or where --config says, and create the store."""
     from refundcli.cli.context import current_folder
     from refundcli.secrets import shown_address
     from refundcli.settings import checks, default_user_config, load, write
 
-    me: App = ctx.obj
+    app: App = ctx.obj
     if timezone:
         timezone = checked("--timezone", checks.timezone, timezone)
     folder = current_folder()
-    path = me.config or Path("refundcli.toml")
+    path = app.config or Path("refundcli.toml")
     # The existing file is not read: it is about to be refused or replaced.
     current_settings = load(
         config=None,
-        store_url=me.store,
-        environ=me.environ,
+        store_url=app.store,
+        environ=app.environ,
         cwd=folder,
         user_config=default_user_config(),
         reads_folder=False,
@@ -64,32 +64,32 @@ def init(
     )
     replaces_file = os.path.lexists(folder / path)
     content = write(path, _values(current_settings, sandbox_url=sandbox, merchant_name=merchant_name), force=force)
-    _trust(me, folder / path, content)
-    is_of_folder = me.config is None and folder != default_user_config()
-    me.config = path
+    _trust(app, folder / path, content)
+    is_of_folder = app.config is None and folder != default_user_config()
+    app.config = path
     if timezone:
-        me.services.timezone = timezone
-    me.services.books.write(lambda tx: None)
-    if me.for_people:
-        _show_created(me, path, sandbox_url=sandbox, replaces_file=replaces_file)
+        app.services.timezone = timezone
+    app.services.books.write(lambda tx: None)
+    if app.for_people:
+        _show_created(app, path, sandbox_url=sandbox, replaces_file=replaces_file)
     else:
         from refundcli.output.serializers.setup import new_store
 
-        zone = str(me.services.books.zone)
-        me.show_object(new_store(str(path), shown_address(me.settings.store.url), zone))
+        zone = str(app.services.books.zone)
+        app.show_object(new_store(str(path), shown_address(app.settings.store.url), zone))
     if is_of_folder:
-        me.note(f"  {path} is trusted as it is now. After you edit it: refundcli config trust")
+        app.note(f"  {path} is trusted as it is now. After you edit it: refundcli config trust")
 
 
-def _trust(me: "App", path: Path, content: bytes) -> None:
+def _trust(app: "App", path: Path, content: bytes) -> None:
     """Trust the file that was just written. Where that cannot be remembered, note that it must be named."""
     from refundcli.settings import TrustNotRemembered, default_user_config, remember_trust
 
     try:
         remember_trust(path, content, default_user_config())
     except TrustNotRemembered as problem:
-        me.note(("! ", "yellow"), problem.message)
-        me.note(f"  {problem.hint}")
+        app.note(("! ", "yellow"), problem.message)
+        app.note(f"  {problem.hint}")
 
 
 def _values(current_settings: "Settings", *, sandbox_url: str, merchant_name: str) -> dict[str, dict[str, object]]:
@@ -108,14 +108,14 @@ def _values(current_settings: "Settings", *, sandbox_url: str, merchant_name: st
     }
 
 
-def _show_created(me: "App", path: Path, *, sandbox_url: str, replaces_file: bool) -> None:
+def _show_created(app: "App", path: Path, *, sandbox_url: str, replaces_file: bool) -> None:
     from refundcli.output.terminal import GOOD
     from refundcli.secrets import shown_address
 
-    me.out.say(("✓ ", GOOD), f"{'Replaced' if replaces_file else 'Wrote'} {path}; the store is ready.")
-    me.out.say(f"store      {shown_address(me.settings.store.url)}", indent=3)
-    me.out.say(f"books      in the time zone {me.services.books.zone}", indent=3)
-    me.out.say(f"operator   {me.settings.operator.name}, {me.settings.operator.timezone}", indent=3)
+    app.out.say(("✓ ", GOOD), f"{'Replaced' if replaces_file else 'Wrote'} {path}; the store is ready.")
+    app.out.say(f"store      {shown_address(app.settings.store.url)}", indent=3)
+    app.out.say(f"books      in the time zone {app.services.books.zone}", indent=3)
+    app.out.say(f"operator   {app.settings.operator.name}, {app.settings.operator.timezone}", indent=3)
     key_words = "the sandbox accepts any sk_test_…" if sandbox_url else "the settings hold references, never keys"
-    me.out.say(f"keys       STRIPE_API_KEY and ADYEN_API_KEY in the environment ({key_words})", indent=3)
-    me.out.say("Next: refundcli invoice import FILE", indent=3)
+    app.out.say(f"keys       STRIPE_API_KEY and ADYEN_API_KEY in the environment ({key_words})", indent=3)
+    app.out.say("Next: refundcli invoice import FILE", indent=3)

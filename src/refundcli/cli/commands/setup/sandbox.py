@@ -11,7 +11,7 @@ from refundcli.domain.errors import UsageProblem
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
-app = typer.Typer(rich_markup_mode=None, add_completion=False)
+group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 class UnreadableSeed(UsageProblem):
@@ -23,7 +23,7 @@ class UnreadableSeed(UsageProblem):
         )
 
 
-@app.command(epilog="Examples:  refundcli sandbox --seed examples/invoices.csv   ·   refundcli sandbox --port 4242")
+@group.command(epilog="Examples:  refundcli sandbox --seed examples/invoices.csv   ·   refundcli sandbox --port 4242")
 def sandbox(
     ctx: typer.Context,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free port.")] = 0,
@@ -46,7 +46,7 @@ def sandbox(
         from refundcli.sandbox.server import serve
     except ModuleNotFoundError as missing:
         raise ServerMissing("The sandbox") from missing
-    me: App = ctx.obj
+    app: App = ctx.obj
     try:
         seed_rows = seeding.read_rows(seed) if seed else []
     except (OSError, ValueError) as error:
@@ -55,7 +55,7 @@ def sandbox(
 
     def announce(url: str) -> None:
         typer.echo(url)
-        me.note("Practice only: no money moves. To use it: refundcli init --sandbox " + url)
+        app.note("Practice only: no money moves. To use it: refundcli init --sandbox " + url)
 
     try:
         serve(port, seed_rows=seed_rows, announce=announce)

@@ -12,7 +12,7 @@ from refundcli.output.serializers import setup as shapes
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
-app = typer.Typer(
+group = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     no_args_is_help=True,
@@ -35,13 +35,13 @@ class StoreUnsound(SettingsProblem):
         )
 
 
-@app.command("number-format", epilog="Example:  refundcli store number-format 'CN-{year}-{seq:06}'")
+@group.command("number-format", epilog="Example:  refundcli store number-format 'CN-{year}-{seq:06}'")
 def number_format(
     ctx: typer.Context,
     number_format: Annotated[
         str, typer.Argument(metavar="FORMAT", help="The number format: must contain {seq} and may contain {year}.")
     ],
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Change how new credit notes are numbered. Existing numbers stay.
 
@@ -50,15 +50,15 @@ def number_format(
     from refundcli.services.refunds.credit_note_number_format import change_format
     from refundcli.settings import checks
 
-    me: App = ctx.obj
+    app: App = ctx.obj
     number_format = checked("the format", checks.number_format, number_format)
-    format_before = change_format(number_format, books=me.services.books)
+    format_before = change_format(number_format, books=app.services.books)
     before_words = f" (before: {format_before})" if format_before else ""
     words = f"From now on, credit notes are numbered {number_format}{before_words}."
-    _show(me, words, shapes.number_format(format_before or None, number_format))
+    _show(app, words, shapes.number_format(format_before or None, number_format))
 
 
-@app.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
+@group.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
 def upgrade(
     ctx: typer.Context,
     timezone: Annotated[
@@ -71,7 +71,7 @@ def upgrade(
             help="Upgrade even if older versions seem to be running, or a different time zone is already set.",
         ),
     ] = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Upgrade the store to this version's schema. A SQLite store is first backed up to the same folder.
 
@@ -80,13 +80,13 @@ def upgrade(
     """
     from refundcli.settings import checks
 
-    me: App = ctx.obj
+    app: App = ctx.obj
     if timezone:
-        me.services.timezone = checked("--timezone", checks.timezone, timezone)
-    upgraded = me.services.upgrade_store(force=force)
+        app.services.timezone = checked("--timezone", checks.timezone, timezone)
+    upgraded = app.services.upgrade_store(force=force)
     if timezone:
-        me.services.pin_timezone(timezone, force=force)
-    zone = timezone or str(me.services.books.zone)
+        app.services.pin_timezone(timezone, force=force)
+    zone = timezone or str(app.services.books.zone)
     schema_before, schema_after = upgraded.before, upgraded.after
     words = (
         f"Schema {schema_before or 'none'} → {schema_after}."
@@ -95,62 +95,62 @@ def upgrade(
     )
     backup_path = str(upgraded.backup) if upgraded.backup else None
     shape = shapes.upgraded_store(schema_before or None, schema_after, zone, backup_path)
-    _show(me, f"{words} Its books are kept in the time zone {zone}.", shape)
+    _show(app, f"{words} Its books are kept in the time zone {zone}.", shape)
 
 
-@app.command(epilog="Examples:  refundcli store clock   ·   refundcli store clock --accept")
+@group.command(epilog="Examples:  refundcli store clock   ·   refundcli store clock --accept")
 def clock(
     ctx: typer.Context,
     accept: Annotated[
         bool,
         typer.Option("--accept", help="Accept the computer's clock even though the newest audit entry is dated later."),
     ] = False,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Show the date and time used in the books; with --accept, accept the computer's clock after refundcli refused
     it.
 
     Acceptance is recorded in the audit trail; from then on the clock is compared with that entry.
     """
-    me: App = ctx.obj
+    app: App = ctx.obj
     if accept:
-        me.services.books.write(lambda tx: tx.accept_clock())
-    now, zone = me.services.clock.now(), me.services.books.zone
+        app.services.books.write(lambda tx: tx.accept_clock())
+    now, zone = app.services.clock.now(), app.services.books.zone
     words = (
         f"The time in the books is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone}).{' Accepted.' if accept else ''}"
     )
-    _show(me, words, shapes.store_clock(now, me.services.clock.today(), str(zone)))
+    _show(app, words, shapes.store_clock(now, app.services.clock.today(), str(zone)))
 
 
-@app.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")
+@group.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")
 def backup(
     ctx: typer.Context,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[FILE]", help="Backup file. Default: next to the store, with the time in its name."),
     ] = None,
-    output: Output = None,
+    output_format: Output = None,
 ) -> None:
     """Back up a SQLite store while it is in use. An existing file is not overwritten."""
-    me: App = ctx.obj
-    backup_path = me.services.back_up_store(file)
-    _show(me, f"Backed up to {backup_path}.", shapes.store_backup(str(backup_path)))
+    app: App = ctx.obj
+    backup_path = app.services.back_up_store(file)
+    _show(app, f"Backed up to {backup_path}.", shapes.store_backup(str(backup_path)))
 
 
-@app.command(epilog="Example:  refundcli store check")
-def check(ctx: typer.Context, output: Output = None) -> None:
+@group.command(epilog="Example:  refundcli store check")
+def check(ctx: typer.Context, output_format: Output = None) -> None:
     """Recalculate every sum and verify the audit chain from its first entry."""
-    me: App = ctx.obj
-    problems = me.services.check_store()
+    app: App = ctx.obj
+    problems = app.services.check_store()
     if problems:
         raise StoreUnsound(problems)
-    _show(me, "The store is consistent: sums, credit-note numbers and audit chain agree.", shapes.sound_store())
+    _show(app, "The store is consistent: sums, credit-note numbers and audit chain agree.", shapes.sound_store())
 
 
-def _show(me: "App", words: str, shape: dict[str, object]) -> None:
-    if me.for_people:
+def _show(app: "App", words: str, shape: dict[str, object]) -> None:
+    if app.for_people:
         from refundcli.output.terminal import GOOD
 
-        me.out.say(("✓ ", GOOD), words)
+        app.out.say(("✓ ", GOOD), words)
     else:
-        me.show_object(shape)
+        app.show_object(shape)
