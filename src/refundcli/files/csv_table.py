@@ -356,14 +356,14 @@ class _Scan:
         if self._cell_length > LONGEST_CELL and self._too_long_cell is None:
             self._too_long_cell = self._cell_index
 
-    def _mark(self, delimiter: str) -> None:
-        if delimiter == '"':
+    def _mark(self, special_character: str) -> None:
+        if special_character == '"':
             self._cell_state = {"start": "quoted", "quoted": "closed", "closed": "quoted"}.get(
                 self._cell_state, "plain"
             )
         elif self._cell_state == "quoted":
             self._content(1)
-        elif delimiter == ",":
+        elif special_character == ",":
             self._cell_index += 1
             self._cell_length = 0
             self._cell_state = "start"

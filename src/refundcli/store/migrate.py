@@ -250,7 +250,7 @@ def _pin_timezone(connection: Connection, timezone: str) -> str:
     return timezone if connection.execute(statement, {"timezone": timezone}).rowcount else ""
 
 
-def _audit_upgrade(connection: Connection, schema: str, timezone: str, at: datetime, operator: str) -> None:
+def _audit_upgrade(connection: Connection, schema_before: str, timezone: str, at: datetime, operator: str) -> None:
     import socket  # noqa: PLC0415 - as above
 
     from sqlmodel import Session  # noqa: PLC0415
@@ -259,6 +259,6 @@ def _audit_upgrade(connection: Connection, schema: str, timezone: str, at: datet
 
     with Session(bind=connection) as session:
         audit_trail = AuditTrail(session, at, operator, socket.gethostname())
-        audit_trail.write("store upgraded", "store", {"schema": schema}, {"schema": HEAD, "timezone": timezone})
+        audit_trail.write("store upgraded", "store", {"schema": schema_before}, {"schema": HEAD, "timezone": timezone})
         audit_trail.flush()
         session.flush()

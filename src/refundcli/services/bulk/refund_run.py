@@ -204,12 +204,12 @@ class _Worker(RowProcessing):
         if group.take:
             self.nothing_left = not written.leased
             self.all_done = self.nothing_left and was_idle
-        for stored_row in group.ended:
-            if stored_row.n in written.ended:
-                self._report_row(stored_row)
+        for ended_row in group.ended:
+            if ended_row.n in written.ended:
+                self._report_row(ended_row)
             else:
                 # Another worker took it over and counts it.
-                del self.ending[stored_row.n]
+                del self.ending[ended_row.n]
         self._apply(written)
 
     def _apply(self, written: Written) -> None:
@@ -347,17 +347,17 @@ class _Worker(RowProcessing):
 
     def _record_answer(self, flight: InFlightRefund) -> None:
         assert flight.answer
-        unwritten_answers = self.report.not_written
+        write_errors = self.report.not_written
         flight.ended = True
         try:
-            if len(unwritten_answers) >= _ENOUGH_TRIES:
-                raise OutcomeNotWritten(flight.refund, flight.answer, flight.answer.reference, unwritten_answers[-1])
+            if len(write_errors) >= _ENOUGH_TRIES:
+                raise OutcomeNotWritten(flight.refund, flight.answer, flight.answer.reference, write_errors[-1])
             first_send, refund, clock = flight.first_send, flight.refund, self.clock
             flight.refund = record_outcome(
                 refund, flight.answer, first_send=first_send, books=self.books, clock=clock, policy=self.policy
             )
         except OutcomeNotWritten as error:
-            unwritten_answers.append(error)
+            write_errors.append(error)
             self.stop_policy.stop(Stopped.STORE, error)
 
     def _close(self, tx: Writing, row_outcomes: Sequence[RunItem]) -> tuple[set[int], UnfinishedRun]:

@@ -25,8 +25,8 @@ from refundcli.services.ports.providers import PaymentProvider, Providers, Refun
 from refundcli.services.preflight.payment import (
     AlreadyAtProvider,
     DiffersFromProvider,
-    OwnRefund,
     PaymentLookup,
+    PlannedRefund,
     claims,
     lookup_of,
     own_refund_in,
@@ -122,7 +122,7 @@ def check_listed(refund: Refund, snapshot: Snapshot) -> None:
     """Raises AlreadyAtProvider where the provider has this refund, but of another amount."""
     listed_refund = own_refund_in(snapshot.payment, refund.id) if snapshot.payment else None
     if listed_refund and listed_refund.amount != refund.amount:
-        own_refund = OwnRefund(refund.id, refund.amount)
+        own_refund = PlannedRefund(refund.id, refund.amount)
         raise AlreadyAtProvider(
             refund.invoice_number, listed_refund.provider, listed_refund.reference, listed_refund.amount, own_refund
         )

@@ -52,7 +52,7 @@ class DiffersFromProvider(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class OwnRefund:
+class PlannedRefund:
     """The refund that a request is about to reserve. The id follows from the request, so the provider may have it."""
 
     refund_id: str
@@ -75,7 +75,7 @@ class AlreadyAtProvider(Refused):
         provider: Provider,
         refund_reference: str,
         amount: Money,
-        own_refund: OwnRefund,
+        own_refund: PlannedRefund,
         *,
         external_id: str = "",
     ) -> None:
@@ -108,20 +108,25 @@ class PaymentLookup:
 
 
 Snapshots: TypeAlias = Mapping[int, PaymentSnapshot | None]
-OwnRefunds: TypeAlias = Mapping[int, OwnRefund]
-_NONE: OwnRefunds = MappingProxyType({})
+PlannedRefunds: TypeAlias = Mapping[int, PlannedRefund]
+_NONE: PlannedRefunds = MappingProxyType({})
 
 
 def preflight(
-    invoice: Invoice, shares: Sequence[Share], *, books: Books, providers: Providers, own_refunds: OwnRefunds = _NONE
+    invoice: Invoice,
+    shares: Sequence[Share],
+    *,
+    books: Books,
+    providers: Providers,
+    planned_refunds: PlannedRefunds = _NONE,
 ) -> Sequence[PaymentSnapshot]:
     """A snapshot of each payment to be refunded, if its provider can be asked.
 
-    `own_refunds`: the refunds to be sent, by payment. Raises DiffersFromProvider, AlreadyAtProvider,
+    `planned_refunds`: the refunds to be sent, by payment. Raises DiffersFromProvider, AlreadyAtProvider,
     ProviderUnreachable.
     """
     snapshots = checked_snapshots(
-        invoice, shares, books=books, providers=providers, own_refunds=own_refunds, writes=False
+        invoice, shares, books=books, providers=providers, planned_refunds=planned_refunds, writes=False
     )
     return [snapshot for snapshot in snapshots.values() if snapshot]
 
@@ -132,12 +137,12 @@ def checked_snapshots(
     *,
     books: Books,
     providers: Providers,
-    own_refunds: OwnRefunds = _NONE,
+    planned_refunds: PlannedRefunds = _NONE,
     writes: bool = True,
 ) -> Snapshots:
     """The snapshots by payment. `writes`: store what a person must review, even if the refund is refused.
 
-    `own_refunds`: the refunds to be sent, by payment.
+    `planned_refunds`: the refunds to be sent, by payment.
     """
     snapshots = snapshots_of(invoice, shares, providers)
     # The books are read again afterwards, so a refund made meanwhile is in both or in neither.
@@ -147,7 +152,7 @@ def checked_snapshots(
     if writes and any(_has_findings(payment, snapshots.get(payment.id)) for payment in current_invoice.payments):
         books.write(lambda tx: store_findings(tx, current_invoice, snapshots))
         _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), snapshots)
-    refuse_differences(current_invoice, snapshots, own_refunds, claim_differences=claim_differences)
+    refuse_differences(current_invoice, snapshots, planned_refunds, claim_differences=claim_differences)
     return snapshots
 
 
@@ -206,12 +211,16 @@ def claims(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> li
 
 
 def refuse_differences(
-    invoice: Invoice, snapshots: Snapshots, own_refunds: OwnRefunds = _NONE, *, claim_differences: Sequence[Difference]
+    invoice: Invoice,
+    snapshots: Snapshots,
+    planned_refunds: PlannedRefunds = _NONE,
+    *,
+    claim_differences: Sequence[Difference],
 ) -> None:
     """Raises DiffersFromProvider, AlreadyAtProvider, UnsupportedRefund. The snapshots are older than the invoice.
 
-    `own_refunds`: the refunds to be sent, by payment. If the provider already has one, that is no difference, because a
-    restored backup lost it. `claim_differences`: from `claims`.
+    `planned_refunds`: those to be sent, by payment. One that the provider already has is no difference: a restored
+    backup lost it. `claim_differences`: from `claims`.
     """
     for payment in invoice.payments:
         snapshot = snapshots.get(payment.id)
@@ -221,18 +230,18 @@ def refuse_differences(
         hint = "refundcli invoice pull stripe     (updates each invoice's share of the payment)"
         raise DiffersFromProvider(invoice, claim_differences, hint=hint)
     differences = [
-        difference for difference in _differences(invoice, snapshots, own_refunds) if difference.blocks_refund
+        difference for difference in _differences(invoice, snapshots, planned_refunds) if difference.blocks_refund
     ]
     if differences:
         raise DiffersFromProvider(invoice, differences)
 
 
-def refuse_counted(invoice: Invoice, own_refunds: OwnRefunds) -> None:
+def refuse_counted(invoice: Invoice, planned_refunds: PlannedRefunds) -> None:
     """Raises AlreadyAtProvider if the books have this refund as an external one.
 
     After a restored backup, an event or a report may arrive before the request is repeated.
     """
-    own_refunds_by_id = {refund.refund_id: refund for refund in own_refunds.values()}
+    own_refunds_by_id = {refund.refund_id: refund for refund in planned_refunds.values()}
     for external_refund in invoice.refunds_of_payments:
         if external_refund.id in own_refunds_by_id and external_refund.provider:
             own_refund, refund_reference = own_refunds_by_id[external_refund.id], external_refund.provider_reference
@@ -252,16 +261,16 @@ def own_refund_in(snapshot: PaymentSnapshot, refund_id: str) -> RefundUpdate | N
     return next((refund for refund in matches if refund.state.is_accepted), matches[0] if matches else None)
 
 
-def _differences(invoice: Invoice, snapshots: Snapshots, own_refunds: OwnRefunds) -> Iterator[Difference]:
+def _differences(invoice: Invoice, snapshots: Snapshots, planned_refunds: PlannedRefunds) -> Iterator[Difference]:
     for payment in invoice.payments:
         if payment.id in snapshots:
             snapshot = snapshots[payment.id]
-            if snapshot and payment.id in own_refunds:
-                snapshot = _without(snapshot, own_refunds[payment.id], invoice)
+            if snapshot and payment.id in planned_refunds:
+                snapshot = _without(snapshot, planned_refunds[payment.id], invoice)
             yield from compare(invoice, payment, snapshot)
 
 
-def _without(snapshot: PaymentSnapshot, own_refund: OwnRefund, invoice: Invoice) -> PaymentSnapshot:
+def _without(snapshot: PaymentSnapshot, own_refund: PlannedRefund, invoice: Invoice) -> PaymentSnapshot:
     """The snapshot without our own refund, which is to be recorded. Raises AlreadyAtProvider."""
     listed_refund = own_refund_in(snapshot, own_refund.refund_id)
     if listed_refund is None:

@@ -28,10 +28,10 @@ def apply_capture(tx: Writing, update: CaptureUpdate, *, update_source: str) -> 
     why_ambiguous = _doubt(payment, tx.captures(payment), update)
     if why_ambiguous and update.change is not CaptureChange.ADDED:
         return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous)
-    changed = tx.record_capture(invoice, payment, update, update_source=update_source)
+    is_changed = tx.record_capture(invoice, payment, update, update_source=update_source)
     if why_ambiguous:
-        return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous, changed)
-    return UpdateOutcome(EventState.APPLIED, f"{update.status} of {update.amount} on {invoice.number}", changed)
+        return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous, is_changed)
+    return UpdateOutcome(EventState.APPLIED, f"{update.status} of {update.amount} on {invoice.number}", is_changed)
 
 
 def _doubt(payment: Payment, captures: Mapping[str, Capture], update: CaptureUpdate) -> str:

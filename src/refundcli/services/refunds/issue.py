@@ -23,7 +23,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
-from refundcli.services.preflight.payment import OwnRefund, OwnRefunds, checked_snapshots, refuse_counted
+from refundcli.services.preflight.payment import PlannedRefund, PlannedRefunds, checked_snapshots, refuse_counted
 from refundcli.system.interrupts import Interrupted
 
 
@@ -148,7 +148,7 @@ def issue_refund(
     `confirmed`: the amount that the operator confirmed; if None, it is not compared.
     """
     apply_due_updates(request.number, books=books, policy=policy, clock=clock)
-    first_plan, own_refund_by_payment = books.read(lambda tx: _previewed(tx, request, clock.now()))
+    first_plan, planned_refund_by_payment = books.read(lambda tx: _previewed(tx, request, clock.now()))
     # Credentials and accounts are looked up before the transaction, because nothing inside it may wait for a network.
     with before_sending():
         provider_connections = {
@@ -158,7 +158,11 @@ def issue_refund(
         }
         asked_at = clock.now()
         payment_snapshots = checked_snapshots(
-            first_plan.invoice, first_plan.shares, books=books, providers=providers, own_refunds=own_refund_by_payment
+            first_plan.invoice,
+            first_plan.shares,
+            books=books,
+            providers=providers,
+            planned_refunds=planned_refund_by_payment,
         )
     snapshots = {payment_id: Snapshot(payment, asked_at) for payment_id, payment in payment_snapshots.items()}
 
@@ -168,12 +172,12 @@ def issue_refund(
         if plan.existing:
             return list(plan.existing), False
         lease = new_lease(clock.now(), policy.sending_seconds)
-        own_refund_by_payment = own_refunds(tx.secret(), request, plan)
+        planned_refund_by_payment = planned_refunds(tx.secret(), request, plan)
         refunds = reserve_in(
             tx,
             request,
             plan,
-            own_refund_by_payment,
+            planned_refund_by_payment,
             providers=provider_connections,
             lease=lease,
             reserved_at=clock.now(),
@@ -196,21 +200,21 @@ def issue_refund(
         raise
 
 
-def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, OwnRefunds]:
+def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, PlannedRefunds]:
     plan = preview(reading, request, now=now)
-    return plan, own_refunds(reading.secret(), request, plan)
+    return plan, planned_refunds(reading.secret(), request, plan)
 
 
-def own_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> OwnRefunds:
+def planned_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> PlannedRefunds:
     """The refunds that the request would reserve, by payment. After a restored backup the provider may have them."""
-    return {share.payment.id: _own_refund(secret, request, plan, share) for share in plan.shares}
+    return {share.payment.id: _planned_refund(secret, request, plan, share) for share in plan.shares}
 
 
-def _own_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> OwnRefund:
+def _planned_refund(secret: bytes, request: RefundRequest, plan: Preview, share: Share) -> PlannedRefund:
     """The next attempt under this request key for this payment, with its own id and idempotency key."""
     payment_reference = share.payment.reference
     attempt = 1 + max((refund.attempt for refund in plan.attempts if refund.payment_id == share.payment.id), default=0)
-    return OwnRefund(
+    return PlannedRefund(
         refund_id(secret, request.request_key, payment_reference, attempt),
         share.amount,
         attempt,
@@ -281,7 +285,7 @@ def reserve_in(
     tx: Writing,
     request: RefundRequest,
     plan: Preview,
-    own_refund_by_payment: OwnRefunds,
+    planned_refund_by_payment: PlannedRefunds,
     *,
     providers: Mapping[Provider, PaymentProvider],
     lease: Lease,
@@ -291,11 +295,11 @@ def reserve_in(
     """T1: reserve the amount of each payment and store the exact request with its key, before sending (I2).
 
     Every request is prepared before the first amount is reserved, so an invalid one changes nothing.
-    `own_refund_by_payment`: the new refund's id and key, by payment id.
+    `planned_refund_by_payment`: the new refund's id and key, by payment id.
     """
-    refuse_counted(plan.invoice, own_refund_by_payment)
+    refuse_counted(plan.invoice, planned_refund_by_payment)
     refunds = [
-        _ready(own_refund_by_payment[share.payment.id], request, plan, share, providers, lease, reserved_at)
+        _ready(planned_refund_by_payment[share.payment.id], request, plan, share, providers, lease, reserved_at)
         for share in plan.shares
     ]
     for share, refund in zip(plan.shares, refunds, strict=True):
@@ -312,7 +316,7 @@ def reserve_in(
 
 
 def _ready(
-    own_refund: OwnRefund,
+    own_refund: PlannedRefund,
     request: RefundRequest,
     plan: Preview,
     share: Share,

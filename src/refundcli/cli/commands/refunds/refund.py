@@ -90,7 +90,7 @@ def refund(
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.services.dispatch.release_lapsed import apply_due_updates
     from refundcli.services.preflight.payment import preflight
-    from refundcli.services.refunds.issue import RefundRequest, issue_refund, own_refunds
+    from refundcli.services.refunds.issue import RefundRequest, issue_refund, planned_refunds
     from refundcli.system.interrupts import Interrupted
 
     refunding.full_or_amount(full, amount)
@@ -123,14 +123,14 @@ def refund(
     with before_sending():
         is_live = refunding.connect(app, preview)
     if dry_run:
-        own_by_payment = services.books.read(lambda tx: own_refunds(tx.secret(), request, preview))
+        planned_refund_by_payment = services.books.read(lambda tx: planned_refunds(tx.secret(), request, preview))
         with before_sending():
             snapshots = preflight(
                 preview.invoice,
                 preview.shares,
                 books=services.books,
                 providers=services.providers,
-                own_refunds=own_by_payment,
+                planned_refunds=planned_refund_by_payment,
             )
         refunding.show_dry_run(
             app,

@@ -25,7 +25,7 @@ from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
 from refundcli.services.preflight.payment import PaymentLookup, claims, refuse_differences, store_findings
 from refundcli.services.preflight.revalidate import why_not_any_more
 from refundcli.services.recovery.resume_refunds import why_not_again
-from refundcli.services.refunds.issue import Preview, RefundRequest, drop_unsent_in, own_refunds, reserve_in
+from refundcli.services.refunds.issue import Preview, RefundRequest, drop_unsent_in, planned_refunds, reserve_in
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ def _as_sent(tx: Writing, flight: InFlightRefund, context: WorkerContext) -> Ref
 
 
 def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
-    """T2, for reserved and for abandoned refunds, by the rules as of this transaction."""
+    """T2, for reserved and for abandoned refunds, by the rules as of this transaction. Adds to `written`."""
     not_found = [flight for flight, lookup_answer in group.looked_up if lookup_answer is None]
     flights = [*not_found, *group.found_ready, *group.to_claim]
     if not flights:
@@ -267,9 +267,12 @@ def _reserve(tx: Writing, read_ahead: "_ReadAhead", row: Row, context: WorkerCon
         written.existing.append((row, plan.existing))
         return
     store_findings(tx, plan.invoice, row.snapshots)
-    own_refund_by_payment = own_refunds(tx.secret(), request, plan)
+    planned_refund_by_payment = planned_refunds(tx.secret(), request, plan)
     refuse_differences(
-        plan.invoice, row.snapshots, own_refund_by_payment, claim_differences=claims(tx, plan.invoice, row.snapshots)
+        plan.invoice,
+        row.snapshots,
+        planned_refund_by_payment,
+        claim_differences=claims(tx, plan.invoice, row.snapshots),
     )
     share_providers = {share.payment.provider for share in plan.shares if share.payment.provider}
     lease = context.lease(max(share_providers, key=context.lease_seconds))
@@ -279,7 +282,7 @@ def _reserve(tx: Writing, read_ahead: "_ReadAhead", row: Row, context: WorkerCon
             tx,
             request,
             plan,
-            own_refund_by_payment,
+            planned_refund_by_payment,
             providers=context.providers,
             lease=lease,
             reserved_at=context.clock.now(),
