@@ -204,7 +204,7 @@ class FileOwnedByOther(SettingsProblem):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} belongs to another user, who can change it.",
-            hint=f"Make it yours: chown $(id -u) {shlex.quote(str(path))}",
+            hint=f"Make yourself its owner: chown $(id -u) {shlex.quote(str(path))}",
             context={"file": str(path)},
         )
 

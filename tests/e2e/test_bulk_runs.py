@@ -368,7 +368,7 @@ def test_an_unsent_row_is_written_back_and_sent_later(desk: Desk) -> None:
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = refused_url()
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["refunded"], answer["refused_by_code"]) == (0, {"not-sent": 1})
-    assert "Nothing was sent. It is safe to repeat." in json.dumps(answer)
+    assert "Nothing was sent. It is safe to run the command again." in json.dumps(answer)
     desk.environ["REFUNDCLI_ADYEN_API_BASE"] = desk.sandbox.url
     again = desk.json(f"refund --from {answer['rejected_file']} --yes")
     assert (again["refunded"], again["accepted"], again["state"]) == (0, 1, "finished")
@@ -480,7 +480,7 @@ def test_a_resumed_run_says_where_real_money_moves(desk: Desk, half_done: tuple[
     for words, code in (("--yes", "confirmation-required"), ("--confirm 3", "not-confirmed")):
         assert f"[{code}]" in desk(f"refund --resume {run} {words}").err
     answer = desk(f"refund --resume {run} --confirm 4")
-    assert "LIVE Stripe acct_live: real money moves." in answer.err
+    assert "LIVE Stripe acct_live: real money will move." in answer.err
     assert answer.exit_code == 9
 
 

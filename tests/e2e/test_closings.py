@@ -234,7 +234,7 @@ def test_what_stripe_has_closed_already_is_taken_over_without_sending(desk: Desk
     stripe_says(desk, reference, action)
     assert desk.json(f"{action} INV-1 --yes")["status"] == action
     assert (sent(desk), desk.count("closing")) == ([], 0)
-    assert desk.json("invoice history INV-1")[-1]["after"]["evidence"] == "found so at Stripe"
+    assert desk.json("invoice history INV-1")[-1]["after"]["evidence"] == "already in this status at Stripe"
 
 
 def test_a_file_that_lacks_the_reference_does_not_take_it_away(desk: Desk) -> None:
@@ -355,7 +355,7 @@ def test_a_payment_that_arrived_while_it_was_in_doubt_ends_it(desk: Desk) -> Non
     desk.json("invoice pull stripe")
     desk.refused("refund INV-1 --full --reason other --yes", "closing-unfinished")
     (settled,) = desk.json("resume", exit_code=6)
-    assert (settled["status"], settled["failure"]) == ("failed", "Stripe has the invoice as paid")
+    assert (settled["status"], settled["failure"]) == ("failed", "at Stripe, the invoice is paid")
     assert (desk.invoice("INV-1").status, len(sent(desk))) == (InvoiceStatus.PAID, 1)
 
 
@@ -510,6 +510,6 @@ def test_a_dry_run_of_a_write_off_names_what_is_owed(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     desk.unpaid("INV-1", payments=(NewPayment(6000, method="cash"),))
     assert desk.json("uncollectible INV-1 --dry-run")["owed"]["amount"] == "40.00"
-    assert owed_words(desk.invoice("INV-1")) == "40.00 EUR owed of 100.00 EUR"
+    assert owed_words(desk.invoice("INV-1")) == "40.00 EUR of 100.00 EUR still owed"
     desk.unpaid("INV-2")
     assert owed_words(desk.invoice("INV-2")) == "100.00 EUR"

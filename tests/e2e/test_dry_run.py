@@ -174,4 +174,4 @@ def test_written_off_is_never_called_final(sqlite_desk: Desk) -> None:
     assert "It can still be voided, or paid later" in str(error["message"])
     assert "final" not in str(sqlite_desk.json("invoice show INV-3")["actions"])
     sqlite_desk.json("void INV-3 --yes")
-    assert "final" in str(sqlite_desk.refused("void INV-3 --yes", "already-closed")["message"])
+    assert "cannot be undone" in str(sqlite_desk.refused("void INV-3 --yes", "already-closed")["message"])

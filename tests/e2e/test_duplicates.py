@@ -104,7 +104,7 @@ def test_the_second_of_equal_rows_is_refused_by_line(desk: Desk, kind: RunKind) 
     file = rows(desk, "T-1,40,other,,", "T-2,40,other,,", "T-1,40.00,Other,another memo,", "T-1,40,other,,")
     answer = desk.json(f"{kind} --from {file} --yes", exit_code=9)
     assert refused_lines(answer) == [(4, "possible-duplicate"), (5, "possible-duplicate")]
-    assert [row["message"].startswith("Line 2 says the same already") for row in answer["refused"]] == [True, True]
+    assert [row["message"].startswith("Line 2 already says the same") for row in answer["refused"]] == [True, True]
     assert "its own key" in answer["refused"][0]["hint"]
     assert [desk.invoice(number).refundable.number for number in ("T-1", "T-2")] == ["60.00", "60.00"]
     again = desk.json(f"{kind} --from {file} --yes", exit_code=9)
@@ -154,7 +154,7 @@ def test_a_plan_reports_equal_rows_and_omits_the_second(desk: Desk, kind: RunKin
     planned = desk(f"{kind} --from {file} --plan {plan}")
     assert planned.exit_code == 9
     assert "line 3" in planned.err
-    assert "Line 2 says the same already" in planned.err
+    assert "Line 2 already says the same" in planned.err
     desk.json(f"{kind} --apply {plan} --confirm 1")
     assert desk.invoice("T-1").refundable.number == "60.00"
 
@@ -203,7 +203,7 @@ def test_a_file_of_which_a_part_was_undone_records_nothing_again(desk: Desk) -> 
     desk.json(f"mark-refunded --undo {record.id} --memo 'wrong invoice' --yes")
     answer = desk.json(f"mark-refunded --from {file} --yes", exit_code=9)
     assert (answer["done_before"], refused_lines(answer)) == (1, [(3, "taken-back")])
-    assert f"already recorded as {record.id}, undone since" in answer["refused"][0]["message"]
+    assert f"already recorded as {record.id}, which has since been undone" in answer["refused"][0]["message"]
     assert rejected_rows(answer)[0]["key"] == ""
 
 

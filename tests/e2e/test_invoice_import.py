@@ -153,7 +153,7 @@ def test_fifty_problems_are_shown_and_the_rest_counted(shop: Shop) -> None:
     rows = "".join(f"INV-{n},c,N,EUR,x,open,2026-09-01,,,\n" for n in range(2500))
     answer = shop.bring_in(f"{HEADER}\n{rows}")
     assert answer.err.count("This is not an amount") == 50
-    assert "… and 2450 more bad rows." in answer.err
+    assert "… and 2450 more invalid rows." in answer.err
     assert "2500 of 2500 rows" in answer.err
 
 

@@ -221,7 +221,7 @@ def test_what_was_given_back_before_comes_with_the_money(desk: Desk) -> None:
 def test_a_file_does_not_void_what_was_paid(desk: Desk) -> None:
     bring_in(desk, paid("50.00"), status="open")
     notes = bring_in(desk, status="void")
-    assert "the store has captured money" in notes[0]
+    assert "the store shows captured money" in notes[0]
     assert desk.json("invoice show INV-1")["status"] == "open"
 
 
@@ -231,6 +231,6 @@ def test_a_voided_invoice_that_was_paid_after_all_is_paid(desk: Desk) -> None:
     [note] = bring_in(desk, status="open")
     assert "the store says void" in note
     [noticed] = bring_in(desk, paid("150.00", "pi_1"))
-    assert noticed == "it was voided here, but the file has captured money; it is paid now"
+    assert noticed == "it was voided here, but the file shows captured money; it is now paid"
     invoice = desk.json("invoice show INV-1")
     assert (invoice["status"], invoice["refundable"]["amount"]) == ("paid", "150.00")

@@ -316,7 +316,7 @@ def test_a_refund_that_a_second_person_must_approve_is_waited_for(desk: Desk, pa
         assert (answer.exit_code, answer.error["code"]) == (8, "awaiting-approval")
         assert answer.error["message"] == (
             "Stripe requires a second person to approve this refund. "
-            "Nothing was refunded yet, and 75.00 EUR stays reserved."
+            "Nothing has been refunded yet, and 75.00 EUR stays reserved."
         )
         ours = only_refund(desk)
         assert answer.error["hint"] == f"Approve it in the Stripe dashboard. Then: refundcli resume {ours.id}"

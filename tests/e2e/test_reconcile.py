@@ -157,7 +157,7 @@ def test_with_nothing_in_the_books_and_nothing_at_stripe_that_is_said(desk: Desk
     comparison = desk.json("reconcile")
     assert (comparison["result"], comparison["compared"]) == ("nothing-to-compare", 0)
     answer = desk("reconcile").err
-    assert "Nothing to compare: the books hold no Stripe payment" in answer
+    assert "Nothing to compare: the books have no Stripe payments" in answer
     assert "agree" not in answer
     assert "INV-2 has no Stripe payment" in desk("reconcile --invoice INV-2").err
 
@@ -198,7 +198,7 @@ def test_what_was_applied_before_the_store_failed_is_said(desk: Desk, monkeypatc
     monkeypatch.setattr(SqlBooks, "write", fail_late)
     answer = desk("reconcile")
     assert answer.exit_code == 4
-    assert "Stopped: only 1 payment compared; 1 change was applied before that" in answer.err
+    assert "Stopped. Compared before that: 1 payment; 1 change was applied" in answer.err
     assert "agree" not in answer.err
     monkeypatch.undo()
     assert sum(invoice.refundable.number == "70.00" for invoice in map(desk.invoice, ("INV-0", "INV-1", "INV-2"))) == 2
@@ -215,7 +215,7 @@ def test_credit_notes_that_cannot_be_listed_are_said_not_to_be_compared(
     monkeypatch.setattr(StripeRecords, "credits", refuse)
     comparison = desk.json("reconcile", exit_code=8)
     assert (comparison["result"], list(comparison["unread_lists"])) == ("incomplete", ["credit notes"])
-    assert "The credit notes could not be listed, and so not compared" in desk("reconcile").err
+    assert "The credit notes could not be listed, so they were not compared" in desk("reconcile").err
     assert desk.json("status")["providers"]["stripe"]["result"] == "incomplete"
 
 
@@ -228,7 +228,7 @@ def test_a_refund_that_another_process_is_sending_is_said_not_to_be_compared(des
         statement = "UPDATE refund SET lease_owner = 'other-desk|a-machine|311|5', lease_until = :until"
         line.execute(text(statement), {"until": until})
     assert desk.json("reconcile")["being_sent"] == 1
-    assert "1 refund is being sent right now, and so not compared" in desk("reconcile").err
+    assert "1 refund is being sent right now, so not compared" in desk("reconcile").err
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE refund SET lease_until = NULL"))
     assert desk.json("reconcile", exit_code=8)["being_sent"] == 0

@@ -138,7 +138,7 @@ def test_with_nothing_in_the_books_there_is_nothing_to_compare(desk: Desk) -> No
     comparison = desk.json(f"reconcile --report {file}")
     assert (comparison["result"], comparison["compared"], comparison["not_in_books"]) == ("nothing-to-compare", 0, 1)
     answer = desk(f"reconcile --report {file}").err
-    assert "Nothing to compare: the books hold no payment that this report covers" in answer
+    assert "Nothing to compare: the books have no payments that this report covers" in answer
     assert "agree" not in answer
 
 
@@ -361,7 +361,9 @@ def test_a_report_of_another_merchant_account_settles_nothing_of_ours(desk: Desk
     payment, refund, ours = pending(desk)
     rows = [row("Refunded", payment, refund, reference=ours, account="Other")]
     assert compared(desk, *rows) == [("missing-there", "report", False)]
-    assert f"None of its rows is about {MERCHANT}" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
+    assert (
+        f"None of the report's rows are for {MERCHANT}" in desk(f"reconcile --report {desk.folder / 'report.csv'}").err
+    )
     assert desk.json("status")["last_reconcile"] == {}
     desk.environ["REFUNDCLI_ADYEN_MERCHANT_ACCOUNT"] = "Other"
     assert compared(desk, *rows, exit_code=8) == [("status", "refund", False)]

@@ -66,8 +66,8 @@ def test_r2_money_taken_outside_cannot_be_refunded_through_a_provider(desk: Desk
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"auto_refundable": False}, "reconciled out of band"),
-        ({"auto_refundable": False, "reference": ""}, "not known here"),
+        ({"auto_refundable": False}, "marked as paid by hand"),
+        ({"auto_refundable": False, "reference": ""}, "the books do not have the ID of its Stripe payment"),
     ],
 )
 def test_r12_a_card_payment_that_is_not_auto_refundable_says_why_and_the_way(
@@ -368,7 +368,10 @@ def test_r11_the_rest_of_a_lost_dispute_may_still_be_refunded(desk: Desk) -> Non
     desk.sandbox.dispute(reference, "lost", 6000)
     desk.refused("refund INV-1 --amount 40.01 --reason other --yes", "over-refund")
     error = desk.refused("mark-refunded INV-1 --amount 5 --reason other --yes", "use-refund")
-    assert "--amount 5.00 --reason other\nWhat the dispute took: refundcli mark-refunded INV-1 --full" in error["hint"]
+    assert (
+        "--amount 5.00 --reason other\nTo record the amount lost to the dispute: refundcli mark-refunded INV-1 --full"
+        in error["hint"]
+    )
     desk.json("refund INV-1 --full --reason other --yes")
     assert desk.refunded_at_provider(reference) == [4000]
     desk.refused("refund INV-1 --full --reason other --yes", "dispute-lost")

@@ -121,7 +121,12 @@ def test_at_a_terminal_the_total_is_typed(desk: Desk, typed: str, code: int, amo
     refund = leave_it_ready(desk, "--amount 40")
     terminal = sit_down(desk, "resume")
     terminal.wait_for("Type 40.00 EUR to confirm:")
-    for words in ("Send 1 refund that was never sent (test mode)", "40.00 EUR of INV-1", refund, "cannot be undone"):
+    for words in (
+        "This will send 1 refund that was never sent before (test mode)",
+        "40.00 EUR of INV-1",
+        refund,
+        "cannot be undone",
+    ):
         assert words in terminal.text
     terminal.type(typed)
     assert terminal.ends() == code

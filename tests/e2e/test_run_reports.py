@@ -74,10 +74,10 @@ def test_the_screen_says_accepted_and_accounts_for_every_row() -> None:
     for words in (
         "Refunded 1 row.   run_1",
         "2 rows accepted by the provider, not final yet.",
-        "1 row done before.",
-        "1 row sent, and the outcome is not known",
-        "2 rows not begun.",
-        "3 rows leased by other workers.",
+        "1 row already done.",
+        "1 row sent, but the outcome is not known",
+        "2 rows not started.",
+        "3 rows being processed by other refundcli processes.",
     ):
         assert words in out.getvalue()
 

@@ -141,10 +141,10 @@ def test_one_payment_known_as_two_is_a_difference_that_bars_the_refund_of_both(d
     charge = _known_by_two_ids(desk)
     for number in ("INV-A", "INV-B"):
         error = desk.refused(f"refund {number} --full --reason other --yes", "differs-from-provider")
-        assert "another payment, of INV-" in error["message"]
+        assert "a different payment, on INV-" in error["message"]
         assert "invoice pull stripe" in error["hint"]
     listed = desk.json("reconcile", exit_code=3)
-    assert any("another payment" in difference["in_books"] for difference in listed["differences"])
+    assert any("a different payment" in difference["in_books"] for difference in listed["differences"])
     assert desk.refunded_at_provider(_BOTH) == []
     assert desk.invoice("INV-B").payments[0].references == (charge,)
     assert findings(desk.books) == []
@@ -207,7 +207,7 @@ def test_one_invoice_under_two_numbers_is_no_second_share(desk: Desk) -> None:
     _imported(desk, "2026/17", "100.00 EUR", _BOTH)
     counts = desk.json("invoice pull stripe")
     assert counts["new"] == 0
-    assert "together they have 200.00 EUR of 100.00 EUR" in counts["conflicts"][0]["message"]
+    assert "together they claim 200.00 EUR of a payment of 100.00 EUR" in counts["conflicts"][0]["message"]
     desk.refused("invoice show STRIPE-1", "invoice-not-found", exit_code=5)
     desk.json("refund 2026/17 --full --reason other --yes")
     assert findings(desk.books) == []
@@ -383,7 +383,7 @@ def test_an_atomic_run_that_the_store_refuses_names_the_row(desk: Desk, monkeypa
     _unseen_by_the_check(monkeypatch)
     answer = desk(f"mark-refunded --from {file} --atomic --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (3, "atomic-refused")
-    assert "1 of 3 rows are refused, the first on line 4" in answer.error["message"]
+    assert "Rows refused: 1 of 3, the first on line 4" in answer.error["message"]
     assert _records(desk) == ["0.00", "0.00", "0.00"]
     assert findings(desk.books) == []
 

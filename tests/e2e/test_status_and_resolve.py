@@ -38,7 +38,7 @@ def test_ready_refunds_are_not_dropped_while_a_provider_rate_limits(desk: Desk) 
     desk.sandbox.faults("429", provider="adyen", retry_after=600)
     first, second = desk.json("resume --yes", exit_code=8)
     assert (first["status"], second["status"], second["step"]) == ("failed", "ready", "not-asked")
-    assert "Adyen is rate limiting; try again in" in second["note"]
+    assert "Adyen is limiting the number of requests; try again in" in second["note"]
     assert [outcome["status"] for outcome in desk.json("resume --yes")] == ["pending"]
     assert len(desk.sandbox.refunds) == 1
 

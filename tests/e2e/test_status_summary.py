@@ -155,7 +155,7 @@ def test_a_killed_run_is_listed_until_it_is_finished_also_after_resume(desk: Des
     desk("resume")
     (listed_run,) = desk.json("status", exit_code=8)["runs"]
     assert listed_run["id"] == run
-    assert "which is gone or was stopped" in shown(desk) or not listed_run["leased_by"]
+    assert "which is no longer running" in shown(desk) or not listed_run["leased_by"]
     assert desk(f"refund --resume {run}").exit_code == 0
     assert desk.json("status")["runs"] == []
 
@@ -172,7 +172,7 @@ def test_a_run_at_work_says_who_is_at_it_and_until_when(desk: Desk) -> None:
     assert (listed["id"], listed["next"], listed["command"]) == (run, "wait", None)
     assert (holder["process"], holder["live"]) == ("other-desk (process 4711)", True)
     assert holder["lease_until"]
-    assert "leased by other-desk (process 4711) until" in shown(desk)
+    assert "being processed by other-desk (process 4711) until" in shown(desk)
     # Its lease expires.
     past = (datetime.now(UTC) - timedelta(minutes=1)).replace(tzinfo=None)
     change(desk, "UPDATE bulk_item SET lease_until = :past WHERE state = 'taken'", past=past)
@@ -300,7 +300,7 @@ def test_counts_beside_lists_count_what_is_not_listed_too(desk: Desk) -> None:
     assert status["counts"]["runs"] == {"all": 60, "need_attention": 60}
     assert (len(status["runs"]), status["not_applied"]["blocking"], status["attention"]) == (50, 60, 120)
     assert "Unfinished runs (60)" in shown(desk)
-    assert "60 updates about payments that are in the books by now" in shown(desk)
+    assert "60 updates about payments that are now in the books" in shown(desk)
 
 
 def test_how_fresh_the_data_is_and_what_was_rejected_is_said(desk: Desk) -> None:
@@ -411,7 +411,7 @@ def test_a_comparison_of_some_days_does_not_replace_that_of_all(desk: Desk) -> N
     assert (stripe_status["result"], stripe_status["since"], stripe_status["complete"]) == ("agrees", None, True)
     narrower = stripe_status["narrower"]
     assert (narrower["result"], narrower["since"], narrower["complete"]) == ("nothing-to-compare", "2099-01-01", False)
-    assert "made since 2099-01-01, 0 of 1 payment in the books): nothing to compare" in shown(desk)
+    assert "payments made since 2099-01-01, 0 of 1 payment in the books): nothing to compare" in shown(desk)
 
 
 def test_status_loads_no_sdk(desk: Desk) -> None:

@@ -129,7 +129,7 @@ def test_an_unreachable_provider_was_sent_nothing(desk: Desk) -> None:
     answer = desk(f"{command} --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (7, "not-sent")
     assert answer.error["message"] == (
-        "No connection to Adyen: Connection refused. Nothing was sent. It is safe to repeat."
+        "No connection to Adyen: Connection refused. Nothing was sent. It is safe to run the command again."
     )
     repeat = "refundcli refund INV-2 --amount 60.00 --reason duplicate --memo 'two of them'"
     assert answer.error["hint"] == f"60.00 EUR is free again. Repeat: {repeat}"
@@ -151,7 +151,7 @@ def test_a_provider_that_stays_busy_took_nothing(desk: Desk) -> None:
     assert (answer.exit_code, answer.error["code"]) == (7, "not-sent")
     assert answer.error["message"] == (
         "Stripe: Too many requests hit the API too quickly. (HTTP 429, rate_limit). "
-        "Nothing was done. It is safe to repeat."
+        "Nothing was done. It is safe to run the command again."
     )
     assert only_refund(desk)["status"] == "failed"
 

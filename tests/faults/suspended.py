@@ -108,7 +108,7 @@ def _wrong(world: World, first: Ended, *, taken_over: bool) -> Iterator[str]:
         yield f"{len(posts)} requests at the provider"
     if first.code != (DONE if taken_over else NOT_SENT):
         yield f"it ended so: {first}"
-    if not taken_over and "safe to repeat" not in first.said:
+    if not taken_over and "safe to run the command again" not in first.said:
         yield f"it did not say so: {first}"
     yield from world.unsound()
     reserved = [payment["reserved"] for payment in world.books().payments]

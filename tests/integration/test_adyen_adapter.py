@@ -252,7 +252,7 @@ class TestNetwork:
     def test_an_address_the_sdk_would_write_otherwise_is_not_called(self) -> None:
         answer = refund(adyen_at(None, prefix="Shop-test"), order("PSP1"))
         assert answer.signal == Signal.NOT_SENT
-        assert "another address" in answer.message
+        assert "a different address" in answer.message
 
     def test_a_redirect_is_not_followed(self) -> None:
         with Stub(Reply(201, received())) as elsewhere, Stub(Reply(307, headers={"Location": elsewhere.url})) as stub:

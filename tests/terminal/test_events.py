@@ -33,7 +33,7 @@ def test_events_are_ingested_listed_and_shown(desk: Desk) -> None:
     words = shown(desk, f"events ingest {path}", exit_code=8)
     assert "2 new events" in words
     assert "1 applied, 1 unreviewed" in words
-    assert "1 event needs a person: refundcli events list --state unreviewed" in words
+    assert "1 event needs manual review: refundcli events list --state unreviewed" in words
     assert "✓" not in words
     assert "1 delivery rejected; not stored:" in words
     assert "line 2: the signature of an item is wrong [forged]" in words

@@ -27,7 +27,10 @@ def shown(desk: Desk, command: str, *, exit_code: int = 0) -> str:
 def test_a_dashboard_refund_is_adopted_with_a_prompted_reason(desk: Desk) -> None:
     reference = desk.paid_by_card()
     words = shown(desk, "refund INV-1 --full --reason other --dry-run")
-    assert f"Asked Stripe: {reference} has 100.00 EUR captured, 0.00 refunded, no dispute. The books agree." in words
+    assert (
+        f"Checked with Stripe: {reference} has 100.00 EUR captured, 0.00 refunded, no dispute. The books agree."
+        in words
+    )
 
     refund_id = desk.sandbox.dashboard_refund(reference, 3000)
     words = shown(desk, "refund INV-1 --full --reason other --dry-run", exit_code=3)

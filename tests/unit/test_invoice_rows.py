@@ -193,7 +193,7 @@ def test_a_guarded_cell_is_read_without_its_guard() -> None:
         ({"number": "--yes"}, "number", "invalid-number", "letters, digits"),
         ({"number": "INV-１"}, "number", "invalid-number", "letters, digits"),
         ({"number": "I" * 201}, "number", "too-long", "Shorten"),
-        ({"customer": ""}, "customer", "missing", "Every row needs"),
+        ({"customer": ""}, "customer", "missing", "Fill in customer"),
         ({"provider": "strype"}, "provider", "unknown-provider", "Did you mean stripe?"),
         ({"provider": "stripe", "payment_reference": "in_1"}, "payment_reference", "invalid-reference", "pi_"),
         ({"provider": "stripe", "payment_reference": "pi_"}, "payment_reference", "invalid-reference", "pi_"),

@@ -45,7 +45,7 @@ def test_anything_else_is_refused_with_what_to_write_instead(text: str) -> None:
 
 
 def test_yen_have_no_decimals() -> None:
-    with pytest.raises(InvalidAmount, match="JPY has no decimals"):
+    with pytest.raises(InvalidAmount, match="JPY has no decimal places"):
         parse_amount("1.5", JPY)
 
 

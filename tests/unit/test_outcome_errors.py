@@ -33,7 +33,7 @@ def test_a_part_that_is_pending_is_accepted_and_not_refunded() -> None:
         for number, state in enumerate((RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED))
     )
     message = PartlyRefunded([pending, failed]).message
-    assert message.startswith("50.00 EUR of O-1 was accepted and is not final yet (re_0), 50.00 EUR was not: ")
+    assert message.startswith("50.00 EUR of O-1 was accepted and is not final yet (re_0), but 50.00 EUR was not: ")
     assert "refunded (" not in message
     message = PartlyRefunded([pending, made, failed]).message
     assert message.startswith("50.00 EUR of O-1 was refunded (re_1), 50.00 EUR of O-1 was accepted")

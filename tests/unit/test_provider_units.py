@@ -47,7 +47,7 @@ def test_the_amount_leaves_in_the_providers_own_units(amount: str, at_stripe: in
     [
         (STRIPE, "1.234 KWD", "Refund 1.230 KWD instead"),
         (STRIPE, "10.50 MGA", "Refund 10.00 MGA instead"),
-        (STRIPE, "0.50 MGA", "The least that can be refunded is 1.00 MGA"),
+        (STRIPE, "0.50 MGA", "The smallest amount that can be refunded is 1.00 MGA"),
         (ADYEN, "10.50 CVE", "Refund 10.00 CVE instead"),
         (ADYEN, "999.99 IDR", "Refund 999.00 IDR instead"),
     ],

@@ -209,7 +209,7 @@ class App:
         self.note(f"This machine's clock is {seconds:,} s {direction} the database's. The database's time is used.")
 
     def _note_upgrade(self, upgraded: "Upgraded") -> None:
-        self.note(f"Upgraded the store from schema {upgraded.before} to {upgraded.after}. Copy: {upgraded.backup}")
+        self.note(f"Upgraded the store from schema {upgraded.before} to {upgraded.after}. Backup: {upgraded.backup}")
         if upgraded.timezone:
             self.note(
                 f"Its books use the time zone {upgraded.timezone}. To change it: "

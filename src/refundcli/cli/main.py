@@ -38,7 +38,7 @@ COMMANDS = {
     "credit-notes": ("books.credit_notes", "List and show credit notes."),
     "store": (
         "setup.store",
-        "Upgrade, back up and check the store; set its clock and number format.",
+        "Upgrade, back up and check the store; manage its clock and number format.",
     ),
     "config": ("setup.config", "Show the settings and where each comes from."),
     "sandbox": ("setup.sandbox", "Run stand-ins for Stripe and Adyen for practice."),

@@ -99,8 +99,8 @@ Output = Annotated[
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The invoice's number.")]
 Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note to store with this entry.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
-Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Refund part of it, such as 12.50.")]
-Full = Annotated[bool, typer.Option("--full", help="Refund everything that is left.")]
+Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Part of what is left, such as 12.50.")]
+Full = Annotated[bool, typer.Option("--full", help="Everything that is left.")]
 Reason = Annotated[
     str,
     typer.Option(
@@ -137,9 +137,17 @@ AllowDuplicate = Annotated[
     typer.Option("--allow-duplicate", help="Allow a deliberate repeat."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check every rule; change nothing.", callback=_forbid_writing)]
-Confirm = Annotated[str, typer.Option("--confirm", metavar="TEXT", help='Confirm the amount: "12.50 EUR".')]
+Confirm = Annotated[
+    str,
+    typer.Option("--confirm", metavar="TEXT", help='Confirm the amount, "12.50 EUR"; with a file, the number of rows.'),
+]
 FromFile = Annotated[str, typer.Option("--from", metavar="FILE", help="A CSV file of refunds; - reads standard input.")]
-Plan = Annotated[str, typer.Option("--plan", metavar="PLAN", help="With --from: write a plan; refund nothing yet.")]
+Plan = Annotated[
+    str,
+    typer.Option(
+        "--plan", metavar="PLAN", help="With --from: only write a plan, to be carried out later with --apply."
+    ),
+]
 Apply = Annotated[str, typer.Option("--apply", metavar="PLAN", help="Carry out a plan.")]
 ResumeRun = Annotated[str, typer.Option("--resume", metavar="RUN", help="Continue a run that was stopped.")]
 MaxErrors = Annotated[

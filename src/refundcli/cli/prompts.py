@@ -60,7 +60,9 @@ def check_confirm(answer: str, expected_text: str) -> None:
     """The value of --confirm must be exactly what would be typed. Raises NotConfirmed."""
     if _normal(answer) != _normal(expected_text):
         message = f"--confirm {answer[:40]!a} does not match {expected_text}. Nothing was done."
-        raise NotConfirmed(message, hint=f'If {expected_text} is right, run it again with --confirm "{expected_text}".')
+        raise NotConfirmed(
+            message, hint=f'If {expected_text} is right, run the command again with --confirm "{expected_text}".'
+        )
 
 
 def _ask(question: str, undone_action: str) -> str:

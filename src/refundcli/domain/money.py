@@ -77,7 +77,7 @@ def parse_amount(text: str, of_currency: Currency, *, allow_zero: bool = False) 
     example = Money(1250 if of_currency.exponent < 3 else 12500, of_currency).number
     whole_digits, fraction_digits = _parts(text, example)
     if len(fraction_digits) > of_currency.exponent:
-        decimal_words = f"{of_currency.exponent} decimals" if of_currency.exponent else "no decimals"
+        decimal_words = f"{of_currency.exponent} decimals" if of_currency.exponent else "no decimal places"
         raise InvalidAmount(text, f"{of_currency.code} has {decimal_words}", f"it like {example}")
     minor = int(whole_digits + fraction_digits.ljust(of_currency.exponent, "0"))
     if minor == 0 and not allow_zero:

@@ -47,8 +47,9 @@ _MAY_BE_CHARGED_BACK = MethodRule(
     source="docs.adyen.com: sepa-chargebacks",
 )
 _ASKS_THE_CUSTOMER = MethodRule(
-    warning="Stripe asks the customer by e-mail for a bank account, and cancels the refund after 45 days without"
-    " an answer.",
+    warning=(
+        "Stripe asks the customer by e-mail for bank details, and cancels the refund after 45 days without a reply."
+    ),
     needs_email=True,
     window_days=180,
     answer_days=45,
@@ -56,8 +57,9 @@ _ASKS_THE_CUSTOMER = MethodRule(
 )
 _BANK_TRANSFER = MethodRule(
     warning=(
-        "If Stripe does not have the customer's bank account, it asks by e-mail and cancels the refund after 45 "
-        "days without an answer; the money then goes to the customer's cash balance at Stripe."
+        "If Stripe does not have the customer's bank details, it asks the customer for them by e-mail and "
+        "cancels the refund after 45 days without a reply; the money then goes to the customer's cash "
+        "balance at Stripe."
     ),
     needs_email=True,
     window_days=180,

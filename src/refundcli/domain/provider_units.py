@@ -81,8 +81,8 @@ def from_provider_minor(provider: Provider, provider_minor: int, of_currency: Cu
     minor_per_major = 10 ** wire_unit(provider, of_currency).exponent
     if scaled_minor % minor_per_major:
         raise UnreadableAmount(
-            f"{provider_minor} in {provider.label}'s smallest unit of {of_currency} is not a whole number of "
-            "the units the books use"
+            f"{provider_minor} in {provider.label}'s smallest unit of {of_currency} cannot be converted "
+            "exactly to an amount in the books"
         )
     return Money(int(scaled_minor // minor_per_major), of_currency)
 

@@ -173,7 +173,7 @@ class CurrentlyProcessing(RuleRefusal):
         provider_label = payment.provider.label if payment.provider else "the provider"
         super().__init__(
             invoice,
-            f"Still processing: {provider_label} has not finished processing a payment on {invoice.number}.",
+            f"Currently processing: {provider_label} has not finished processing a payment on {invoice.number}.",
             why=f"being processed at {provider_label}",
             hint=f"Wait a few minutes, then: refundcli invoice show {invoice.number}",
         )

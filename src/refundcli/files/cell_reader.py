@@ -40,7 +40,7 @@ class CellReader:
     def need(self, column: str) -> str:
         """The cell's text, which must not be empty."""
         if not self[column]:
-            self.refuse(column, "missing", "It is empty.", f"Every row needs a {column}.")
+            self.refuse(column, "missing", "It is empty.", f"Fill in {column} in every row.")
         return self.text(column, LONGEST_NAME)
 
     def text(self, column: str, max_length: int = LONGEST_TEXT) -> str:

@@ -28,7 +28,7 @@ class BadCredentials(SettingsProblem):
     def __init__(self, provider: Provider, why: str) -> None:
         super().__init__(
             f"The API key for {provider.label} is not usable: {why}.",
-            hint=f"Check {provider.value}.api_key in the settings, and the secret it leads to.",
+            hint=f"Check {provider.value}.api_key in the settings, and the secret it refers to.",
             context={"provider": provider.value},
         )
 

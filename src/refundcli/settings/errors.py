@@ -164,7 +164,7 @@ class TrustNotRemembered(SettingsProblem):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(
-            f"refundcli cannot save that you trust {path}: {why}.",
+            f"refundcli cannot record that you trust {path}: {why}.",
             hint=f"Name the file instead:   export REFUNDCLI_CONFIG={shlex.quote(str(path))}",
             context={"file": str(path)},
         )

@@ -34,7 +34,7 @@ class StoreNewer(StoreProblem):
     def __init__(self, store_schema: str, newest_schema: str) -> None:
         super().__init__(
             (f"The store has schema {store_schema}; this version of refundcli supports schemas up to {newest_schema}."),
-            hint="Install the newer refundcli. Nothing was written.",
+            hint="Install a newer version of refundcli. Nothing was written.",
         )
 
 
@@ -202,7 +202,9 @@ class StoreReadOnly(StoreUnusable):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.hint = "Make the store's file and its folder writable for you; on PostgreSQL, use the primary server."
+        self.hint = (
+            "Give yourself write access to the store's file and its folder; on PostgreSQL, use the primary server."
+        )
 
 
 class StoreFull(StoreUnusable):
@@ -228,7 +230,7 @@ class StoreUnreachable(StoreUnusable, BooksUnavailable):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.hint = "Check that the database server is running, and store.url in:   refundcli config"
+        self.hint = "Check that the database server is running and that store.url is correct:   refundcli config"
 
 
 class CommitUnknown(OutcomeUnknown):

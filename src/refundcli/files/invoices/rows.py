@@ -297,7 +297,7 @@ def _payment(
     for column in ("refunded_amount", "dispute"):
         if cells[column].strip("0."):
             message = "The row has no payment that it could belong to."
-            cells.refuse(column, "nothing-paid", message, "Fill in paid_amount, or status paid.")
+            cells.refuse(column, "nothing-paid", message, "Fill in paid_amount, or set status to paid.")
     return None
 
 

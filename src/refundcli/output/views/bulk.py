@@ -167,7 +167,9 @@ def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done:
         become = "becomes" if undone.records == 1 else "become"
         screen.say(f"Undo {record_words}: {sum_words}. {note_words} {become} void; no money moves.")
     if undone.unchanged:
-        screen.say(("! ", DOUBT), f"Kept, because the provider has made the refund: {undone.unchanged:,} more.")
+        screen.say(
+            ("! ", DOUBT), f"Not undone, because the provider made the refund: {undone.unchanged:,} of the records."
+        )
 
 
 def _by_currency(report: BulkReport) -> dict[str, Money]:

@@ -23,7 +23,7 @@ def show_closing(closed: "Closed", screen: Screen) -> None:
         screen.say(("! ", DOUBT), words, (invoice.status.label, STRONG), " in the books. Check its payments.")
     else:
         where_words = f", here and at {closing.provider.label}" if closing else ""
-        already_words = f"; {closed.found_closed.label} already had it that way" if closed.found_closed else ""
+        already_words = f"; {closed.found_closed.label} already showed this status" if closed.found_closed else ""
         status_label = (invoice.status.label, STRONG)
         screen.say(
             ("✓ ", GOOD), f"{invoice.number} is now ", status_label, f"{where_words}{already_words}. No money moved."
@@ -78,6 +78,6 @@ def verdict(closing: Closing) -> str:
     by_state = {
         ClosingState.DONE: words,
         ClosingState.FAILED: f"not {words}",
-        ClosingState.READY: f"{words}: not sent yet",
+        ClosingState.READY: f"to be {words}: not sent yet",
     }
-    return by_state.get(closing.state, f"{words}: not confirmed")
+    return by_state.get(closing.state, f"to be {words}: not confirmed")

@@ -118,7 +118,7 @@ def _refund(open_refund: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
         (str(refund.amount), ""),
         (refund.provider.label if refund.provider else "", ""),
         (_state(open_refund, zone), ""),
-        (f"since {_age(open_refund.age)}", DOUBT if open_refund.next is not Next.WAIT else ""),
+        (f"for {_age(open_refund.age)}", DOUBT if open_refund.next is not Next.WAIT else ""),
     )
     return cells, _detail(open_refund, open_refund.holder, zone)
 
@@ -128,7 +128,7 @@ def _closing(open_closing: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
         (open_closing.closing.invoice_number, ""),
         ("", ""),
         (verdict(open_closing.closing), ""),
-        (f"since {_age(open_closing.age)}", DOUBT if open_closing.next is not Next.WAIT else ""),
+        (f"for {_age(open_closing.age)}", DOUBT if open_closing.next is not Next.WAIT else ""),
     )
     return cells, _detail(open_closing, open_closing.holder, zone)
 
@@ -140,7 +140,7 @@ def _run(open_run: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
         (bulk_run.id, ""),
         (f"{unfinished.rows:,} rows", ""),
         (_progress(open_run), ""),
-        (f"{bulk_run.state} since {_age(open_run.age)}", DOUBT if open_run.next is not Next.WAIT else ""),
+        (f"{bulk_run.state} for {_age(open_run.age)}", DOUBT if open_run.next is not Next.WAIT else ""),
     )
     lease_words = [_lease(holder, zone) for holder in unfinished.holders]
     if unfinished.last_record_at:
@@ -289,7 +289,9 @@ def _scope(scope: ComparisonScope) -> str:
     """`account Shop, report june.csv, 3 of 120 payments in the books`."""
     count_words = f"{min(scope.compared, scope.in_books):,} of {_count(scope.in_books, 'payment')} in the books"
     scope_words = [f"account {scope.account}", f"report {scope.report}" if scope.report else ""]
-    return ", ".join(filter(None, [*scope_words, f"made since {scope.since}" if scope.since else "", count_words]))
+    return ", ".join(
+        filter(None, [*scope_words, f"payments made since {scope.since}" if scope.since else "", count_words])
+    )
 
 
 def _deliveries(deliveries: Deliveries, screen: Screen) -> None:

@@ -164,7 +164,7 @@ class _Transport:
         self, method: str, url: str, *, json: object, xapikey: str, headers: Mapping[str, str]
     ) -> tuple[str, object, int, Mapping[str, str]]:
         if not url.startswith(f"{self._endpoint_base}/"):  # the SDK rewrites addresses for test and live
-            raise NeverConnected(f"Adyen's SDK chose another address than {self._endpoint_base}")
+            raise NeverConnected(f"Adyen's SDK chose a different address from {self._endpoint_base}")
         answer = self._session.request(
             method, url, json=json, headers={**headers, "x-api-key": xapikey}, timeout=self._timeout
         )

@@ -242,7 +242,7 @@ _REFUND_TYPES: Mapping[str, Meaning] = {
     "RefundedExternallyWithInfo": _refunded(_SUCCEEDED, _STATUSES, _DEBIT),
     "RefundFailed": _refunded(RefundState.FAILED, _STATUSES, _CREDIT, may_be_retried=True),
     "RefundedReversed": _refunded(RefundState.REVERSED, _JOURNALS, _CREDIT),
-    "RefundNotCleared": _unclear(_AUDITS, "a refund that did not clear, in sales day payouts"),
+    "RefundNotCleared": _unclear(_AUDITS, "a refund that did not clear (used with sales day payouts)"),
 }
 
 _DISPUTE_TYPES: Mapping[str, Meaning] = {

@@ -37,8 +37,10 @@ class TooManyForOne(UsageProblem):
 
     def __init__(self, row_count: int) -> None:
         super().__init__(
-            f"--atomic locks the store for all of its rows; it allows {MOST_AT_ONCE:,}, "
-            f"and the file has {row_count:,}.",
+            (
+                f"--atomic locks the store until every row is recorded, so it allows at most {MOST_AT_ONCE:,} "
+                f"rows; the file has {row_count:,}."
+            ),
             hint="Leave out --atomic: running the same file again resumes a stopped run without repeating any row.",
         )
 
@@ -51,8 +53,10 @@ class NotAllRows(Refused):
     def __init__(self, report: BulkReport) -> None:
         first_refused = report.refused[0]
         super().__init__(
-            f"{report.refused_count} of {report.rows} rows are refused, the first on line {first_refused.line}: "
-            f"{first_refused.problems[0].message} Nothing was recorded.",
+            (
+                f"Rows refused: {report.refused_count} of {report.rows}, the first on line {first_refused.line}: "
+                f"{first_refused.problems[0].message} Nothing was recorded."
+            ),
             hint="Correct them, or leave --atomic out to record the others.",
             context={"refused": report.refused_count, "rows": report.rows},
         )
@@ -65,7 +69,7 @@ class TooManyErrors(Refused):
 
     def __init__(self, refused_count: int, max_errors: int, *, how_to_resume: str) -> None:
         super().__init__(
-            f"Stopped: {refused_count} rows were refused, and --max-errors is {max_errors}.",
+            f"Stopped. Rows refused: {refused_count}; --max-errors is {max_errors}.",
             hint=how_to_resume,
             context={"refused": refused_count, "max_errors": max_errors},
         )

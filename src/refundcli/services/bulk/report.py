@@ -43,7 +43,7 @@ class Stopped(StrEnum):
     UNKNOWN_IN_A_ROW = "the outcome of too many consecutive rows is not known"
     # Details are in `RunReport.trouble`.
     SETTINGS = "the provider cannot be used with these settings"
-    STORE = "the store could not be written"
+    STORE = "the store could not be written to"
     # Details are in `RunReport.bug`.
     BUG = "an error in refundcli"
 

@@ -80,8 +80,10 @@ class ChangedSincePlan(Refused):
     def __init__(self, invoice: Invoice, planned_row: Planned) -> None:
         planned_remainder = Money(planned_row.remaining, invoice.currency)
         super().__init__(
-            f"{invoice.number} changed since the plan was made: {planned_remainder} was left then, "
-            f"{invoice.refundable} is left now.",
+            (
+                f"{invoice.number} has changed since the plan was made: {planned_remainder} was left then, "
+                f"{invoice.refundable} is left now."
+            ),
             hint=f"refundcli invoice show {invoice.number}   then make a new plan",
             context={"invoice": invoice.number},
         )

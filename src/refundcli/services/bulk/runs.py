@@ -23,7 +23,7 @@ class RunNotFound(NotFound):
     def __init__(self, run_id: str, kind: RunKind, newest_ids: list[str]) -> None:
         newest_runs = f"The newest: {', '.join(newest_ids)}." if newest_ids else "No file has been run yet."
         super().__init__(
-            f"There is no run {ascii(run_id[:80])[1:-1]} of {kind}.",
+            f"There is no run {ascii(run_id[:80])[1:-1]} started with refundcli {kind}.",
             hint=f"{newest_runs} Running the same file again resumes its run too: refundcli {kind} --from FILE",
         )
 
@@ -39,7 +39,7 @@ class RunFinished(Refused):
             repeat_command = f"refundcli {run.kind} --from {shlex.quote(rejected_path)}"
             hint = f"Correct the rows that were refused, then: {repeat_command}"
         super().__init__(
-            f"{run.id} was undone: a run that was undone is not resumed."
+            f"{run.id} was undone: a run that has been undone cannot be resumed."
             if is_undone
             else f"{run.id} is finished: all of its rows were done or refused.",
             hint=hint,
@@ -67,7 +67,7 @@ def begin(run: BulkRun, *, checked_run_id: str, books: Books) -> BulkRun:
         if existing_run is None:
             tx.begin_run(run)
             return run
-        tx.change_run(existing_run.id, RunState.RUNNING, note="gone on with")
+        tx.change_run(existing_run.id, RunState.RUNNING, note="resumed")
         return existing_run
 
     return books.write(work)

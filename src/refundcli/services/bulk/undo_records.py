@@ -32,7 +32,10 @@ class RecordNotFound(NotFound):
         quoted_name = ascii(id_or_number[:80])[1:-1]
         hint = "refundcli invoice history NUMBER   shows the ids of an invoice's refunds"
         if record_ids:
-            hint = f"{quoted_name} is an invoice. To undo one of its records: {', '.join(record_ids)}"
+            hint = (
+                f"{quoted_name} is an invoice. To undo one of its records, use --undo with its ID: "
+                f"{', '.join(record_ids)}"
+            )
         super().__init__(f"There is no refund {quoted_name}.", hint=hint)
 
 
@@ -75,7 +78,7 @@ class NothingToUndo(Refused):
     def __init__(self, run_id: str, unchanged_count: int) -> None:
         reason = "its records were undone, or never made"
         if unchanged_count:
-            reason = f"the {unchanged_count:,} remaining are refunds that the provider has made"
+            reason = f"refunds that the provider has made are not undone ({unchanged_count:,})"
         super().__init__(
             f"{run_id} has nothing left to undo: {reason}.",
             hint="refundcli credit-notes list   shows what was issued",

@@ -114,8 +114,10 @@ class AwaitingApproval(OutcomeUnknown):
     def __init__(self, refund: Refund) -> None:
         provider_label = refund.provider.label if refund.provider else "The provider"
         super().__init__(
-            f"{provider_label} requires a second person to approve this refund. "
-            f"Nothing was refunded yet, and {refund.amount} stays reserved.",
+            (
+                f"{provider_label} requires a second person to approve this refund. Nothing has been refunded "
+                f"yet, and {refund.amount} stays reserved."
+            ),
             hint=f"Approve it in the {provider_label} dashboard. Then: refundcli resume {refund.id}",
             context={
                 "refund": refund.id,

@@ -26,7 +26,7 @@ A = TypeVar("A", bound=Answer)
 Operation = TypeVar("Operation", Refund, Closing)
 # Called with the answer and the seconds to wait: it waits, and returns whether another request may be sent.
 Again: TypeAlias = Callable[[Answer, float], bool]
-NO_LONGER_OURS = "not sent: it took too long to get its turn"
+NO_LONGER_OURS = "not sent: it waited too long for its turn"
 _MOST_SENDS = 3
 _AGAIN_SECONDS = 1.0
 
@@ -39,8 +39,10 @@ class OutcomeNotWritten(OutcomeUnknown):
     def __init__(self, operation: Refund | Closing, answer: Answer, provider_reference: str, error: Exception) -> None:
         operation_kind = "refund" if isinstance(operation, Refund) else "closing"
         super().__init__(
-            f"{operation_kind.title()} {operation.id}: the provider answered ({provider_reference or answer.signal}), "
-            f"but the store could not be written: {error}",
+            (
+                f"{operation_kind.title()} {operation.id}: the provider answered "
+                f"({provider_reference or answer.signal}), but the store could not be written to: {error}"
+            ),
             hint=f"Keep this line. When the store works again: refundcli resume {operation.id}",
             context={operation_kind: operation.id, "provider_reference": provider_reference, "signal": answer.signal},
         )

@@ -87,10 +87,12 @@ class ImportRefused(Refused):
 
     def __init__(self, source: str, checked: CheckedInvoices, *, invoices_written: int = 0) -> None:
         bad_count, row_count = checked.bad_rows, checked.rows
-        outcome_text = f"{invoices_written} before those were written" if invoices_written else "Nothing was written"
+        outcome_text = (
+            f"Invoices written before these rows: {invoices_written}" if invoices_written else "Nothing was written"
+        )
         super().__init__(
             f"{bad_count} of {row_count} {'row' if row_count == 1 else 'rows'} cannot be imported. {outcome_text}.",
-            hint="Correct them and run it again, or add --skip-invalid to import the others.",
+            hint="Correct them and run the command again, or add --skip-invalid to import the others.",
             context={
                 "file": source,
                 "rows": row_count,

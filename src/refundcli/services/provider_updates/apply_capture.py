@@ -56,7 +56,7 @@ def _doubt(payment: Payment, captures: Mapping[str, Capture], update: CaptureUpd
         concerns_update = missing_capture is reported_capture or reported_capture in earlier_captures
         if concerns_update and captured_before and payment.allocated_in_all < captured_before + missing_capture.amount:
             return (
-                f"{captured_before} was captured and {missing_capture.amount} was not, out of "
+                f"{captured_before} was captured and {missing_capture.amount} was not: together more than the "
                 f"{payment.allocated_in_all} allocated"
             )
     return ""

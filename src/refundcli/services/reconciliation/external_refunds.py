@@ -17,8 +17,8 @@ class NotToAdopt(Refused):
     code = "not-to-adopt"
 
     def __init__(self, refund: Refund) -> None:
-        state = "is already adopted" if refund.credit_note else f"is {refund.state}"
-        why_not = f"is an external refund and {state}" if refund.is_external else "is not an external refund"
+        state = "is already adopted" if refund.credit_note else f"has the status {refund.state}"
+        why_not = f"is an external refund, but {state}" if refund.is_external else "is not an external refund"
         super().__init__(
             f"{refund.id} {why_not}: it cannot be adopted or matched.",
             hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",

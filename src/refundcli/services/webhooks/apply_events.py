@@ -108,7 +108,9 @@ def apply_stored(
         )
         outcomes.changed += known_outcomes.changed
         outcomes.contradictions += known_outcomes.contradictions
-        outcomes.failed += known_outcomes.failed
+        # Those of the first pass may fail again.
+        failed_ids = {stored_event.id for stored_event, _ in outcomes.failed}
+        outcomes.failed += [failure for failure in known_outcomes.failed if failure[0].id not in failed_ids]
     return outcomes
 
 

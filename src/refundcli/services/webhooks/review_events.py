@@ -75,7 +75,7 @@ class WordNotToDecide(Refused):
 
     def __init__(self, stored_event: StoredEvent) -> None:
         word = stored_event.event.kind
-        why_not = "means that it could not be read" if word == UNREADABLE_KIND else "already has an effect"
+        why_not = "means that the event could not be read" if word == UNREADABLE_KIND else "already has an effect"
         super().__init__(
             f"{ascii(word[:80])[1:-1]} {why_not}: each event with this code must be reviewed individually.",
             hint=f"refundcli events acknowledge {stored_event.id} --memo TEXT",

@@ -162,9 +162,9 @@ def _changes_of_share(payment: NewPayment, payment_row: PaymentRow) -> Changes:
 
 def _captured(payment: NewPayment, payment_row: PaymentRow) -> Changes:
     if payment.captured < payment_row.allocated:
-        yield Unchanged("the file has less captured than the store")
+        yield Unchanged("the captured amount is smaller in the file than in the store")
     elif payment.captured > payment_row.allocated and ids_of(payment_row) and not id_of(payment):
-        yield Unchanged("the file has more captured, but does not name the payment")
+        yield Unchanged("the captured amount is larger in the file, but the file does not name the payment")
     else:
         yield "allocated", payment.captured
 

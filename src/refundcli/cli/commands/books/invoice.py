@@ -53,7 +53,7 @@ def pull(
         ),
     ] = None,
     number: Annotated[
-        str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… id.")
+        str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… ID.")
     ] = None,
     output_format: Output = None,
 ) -> None:
@@ -130,7 +130,7 @@ def show(
     ctx: typer.Context,
     name: Annotated[
         str,
-        typer.Argument(metavar="NUMBER", help="An invoice's number, a provider's id, or a credit note's number."),
+        typer.Argument(metavar="NUMBER", help="An invoice's number, a provider's ID, or a credit note's number."),
     ],
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the provider first, and apply what it reports.")

@@ -87,6 +87,6 @@ def _show(
         show_bad_rows(checked_invoices, app.err)
         app.err.say(
             ("! ", "yellow"),
-            (f"{checked_invoices.bad_rows} of {checked_invoices.rows} rows were left out and saved to {rejected_file}"),
+            (f"Rows left out: {checked_invoices.bad_rows} of {checked_invoices.rows}, saved to {rejected_file}"),
         )
         app.err.say(f"Correct the rows in that file, then: refundcli invoice import {rejected_file}", indent=3)

@@ -95,7 +95,7 @@ def list_(
         typer.Option(
             "--about",
             metavar="ID",
-            help="Only events about this refund, payment or dispute: rf_… or the provider's id.",
+            help="Only events about this refund, payment or dispute: rf_… or the provider's ID.",
         ),
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,

@@ -64,7 +64,7 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     port = bound_socket.getsockname()[1]
     listener.serve(bound_socket, announce=lambda: _flushing(_announce)(app, host, port, readers))
     writer = listener.writer
-    app.note(f"Stopped: {writer.stored_count} events stored, {writer.duplicate_count} already known.")
+    app.note(f"Stopped. Events stored: {writer.stored_count}; already known: {writer.duplicate_count}.")
 
 
 def _flushing(report: Callable[P, None]) -> Callable[P, None]:
@@ -134,7 +134,8 @@ def _announce(app: App, host: str, port: int, reader_by_provider: Mapping[Provid
             ),
         )
     app.note(
-        f"Receiving deliveries at {' and '.join(f'/{provider}' for provider in reader_by_provider)}. Ctrl-C stops."
+        f"Receiving deliveries at {' and '.join(f'/{provider}' for provider in reader_by_provider)}. Press "
+        "Ctrl-C to stop."
     )
     for provider in Provider:
         if provider not in reader_by_provider:

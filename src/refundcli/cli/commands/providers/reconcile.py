@@ -29,8 +29,8 @@ class OneAtATime(UsageProblem):
     def __init__(self) -> None:
         super().__init__(
             (
-                "Use only one of --adopt, --match, --report, --invoice or --since. Exceptions: --adopt can be "
-                "combined with --reason, --memo and --invoice; --match needs --record."
+                "Use only one of --adopt, --match, --report, --invoice and --since, except that --adopt can "
+                "be combined with --invoice. --adopt also takes --reason and --memo; --match needs --record."
             ),
             hint="refundcli reconcile --help   shows an example of each",
         )
@@ -90,7 +90,7 @@ def reconcile(
         ),
     ] = None,
     record: Annotated[
-        str, typer.Option("--record", metavar="REFUND", help="With --match: the id of that record, rf_…")
+        str, typer.Option("--record", metavar="REFUND", help="With --match: the ID of the record, rf_…")
     ] = "",
     reason: Reason = "",
     memo: Memo = "",
@@ -188,7 +188,7 @@ def _note_rows(app: "App", report: "AdyenReport", merchant_account: str, *, not_
         )
     count_by_row_kind = {
         "for other merchant accounts": report.other_account_rows,
-        "that do not concern refunds": report.unrelated_rows,
+        "not concerning refunds": report.unrelated_rows,
         "about payments that are not in the books": not_in_books,
     }
     for row_kind, count in count_by_row_kind.items():
@@ -231,7 +231,7 @@ def _noting_if_stopped(app: "App", reconciliation: "ComparisonSummary") -> Itera
         if reconciliation.compared or reconciliation.changed:
             payments = _counted(reconciliation.compared, "payment", "payments")
             changes = _counted(reconciliation.changed, "change was applied", "changes were applied")
-            app.note(f"Stopped: only {payments} compared so far; {changes} before it stopped.")
+            app.note(f"Stopped. Compared before that: {payments}; {changes}.")
         raise
 
 

@@ -22,7 +22,7 @@ def acknowledge(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="REFUND|INVOICE", help="The refund's id, rf_…; or the number of an invoice with a loss."
+            metavar="REFUND|INVOICE", help="The refund's ID, rf_…; or the number of an invoice with a loss."
         ),
     ],
     not_refunded: Annotated[

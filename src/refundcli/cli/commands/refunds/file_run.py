@@ -162,7 +162,7 @@ def show_checked(
     elif not report.rows:
         app.out.say(f"{file_name} has no rows: nothing to do.")
     else:
-        app.out.say(f"Nothing to do: {report.done_before:,} of {report.rows:,} rows were already done.")
+        app.out.say(f"Nothing to do. Rows already done: {report.done_before:,} of {report.rows:,}.")
     note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_path)
     if report.refused_count or report.partly_count:
         raise typer.Exit(ExitCode.PARTLY)
@@ -170,9 +170,7 @@ def show_checked(
 
 def note_rejected_rows(app: App, kind: RunKind, refused_count: int, row_count: int, rejected_path: str | None) -> None:
     if rejected_path and refused_count and not app.wants_json:
-        app.err.say(
-            ("! ", "yellow"), f"{refused_count:,} of {row_count:,} rows were left out and saved to {rejected_path}"
-        )
+        app.err.say(("! ", "yellow"), f"Rows left out: {refused_count:,} of {row_count:,}, saved to {rejected_path}")
         app.err.say(f"Correct them in that file, then: refundcli {kind} --from {shlex.quote(rejected_path)}", indent=3)
 
 
@@ -238,7 +236,7 @@ def _plan(
     secret = services.books.read(lambda tx: tx.secret())
     write_plan(Path(options.plan), header, spool.chunks(), secret)
     app.note(
-        ("✓ ", "green"), f"Plan for {report.requested:,} rows saved to {options.plan}. Nothing was sent or recorded."
+        ("✓ ", "green"), f"Plan saved (rows: {report.requested:,}) to {options.plan}. Nothing was sent or recorded."
     )
     app.note(f"  Next: refundcli {options.kind} --apply {shlex.quote(options.plan)}")
 
@@ -259,7 +257,7 @@ def confirm(app: App, row_count: int, options: BulkOptions, *, is_live: bool, re
     else:
         undone_action = "recorded" if options.kind is RunKind.MARK_REFUNDED else "sent"
         if undone_action == "sent":
-            app.err.say(f"Refund {row_count:,} rows ({'LIVE' if is_live else 'test mode'}). This cannot be undone.")
+            app.err.say(f"Rows to refund: {row_count:,} ({'LIVE' if is_live else 'test mode'}). This cannot be undone.")
         ask_to_type(app, str(row_count), undone_action="" if resumed_run_id else undone_action)
 
 

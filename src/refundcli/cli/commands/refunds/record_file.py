@@ -141,9 +141,9 @@ def _show_stopped(
         )
     if not app.wants_json and next_step:
         rows_left_words = (
-            "How many rows are left is not known"
+            "The number of rows still to record is not known"
             if rows_left is None
-            else f"{rows_left:,} of {report.rows:,} rows are left"
+            else f"Rows still to record: {rows_left:,} of {report.rows:,}"
         )
         app.err.say(f"Stopped. Recorded rows stay recorded. {rows_left_words}. Next: {how_to_resume(run)}")
 

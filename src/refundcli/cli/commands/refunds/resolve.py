@@ -38,12 +38,22 @@ def resolve(
         typer.Option(
             "--provider-reference",
             metavar="REF",
-            help="Use if it was made: the provider's ID for the refund, or for the voided or written-off invoice.",
+            help=(
+                "If the refund, void or write-off took place: the provider's ID for the refund, or for the "
+                "voided or written-off invoice."
+            ),
         ),
     ] = None,
-    not_executed: Annotated[bool, typer.Option("--not-executed", help="It was never made.")] = False,
+    not_executed: Annotated[
+        bool, typer.Option("--not-executed", help="The refund, void or write-off never took place.")
+    ] = False,
     evidence: Annotated[
-        str, typer.Option("--evidence", metavar="TEXT", help="How you know. It is stored with the refund.")
+        str,
+        typer.Option(
+            "--evidence",
+            metavar="TEXT",
+            help="How you know what happened. It is stored with the refund, void or write-off.",
+        ),
     ] = "",
     yes: Yes = False,
     output_format: Output = None,

@@ -40,7 +40,7 @@ def resume(
             metavar="[ID]", help="The ID of a refund (rf_…), or of a void or write-off (cl_…). Default: all."
         ),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Everything unfinished; the same as without ID.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Everything unfinished; the same as without an ID.")] = False,
     yes: Yes = False,
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="TEXT", help='Confirm the total of what was never sent: "12.50 EUR".')

@@ -53,7 +53,7 @@ def number_format(
     app: App = ctx.obj
     number_format = checked("the format", checks.number_format, number_format)
     format_before = change_format(number_format, books=app.services.books)
-    before_words = f" (before: {format_before})" if format_before else ""
+    before_words = f" (previously {format_before})" if format_before else ""
     words = f"From now on, credit notes are numbered {number_format}{before_words}."
     _show(app, words, shapes.number_format(format_before or None, number_format))
 
@@ -75,7 +75,7 @@ def upgrade(
 ) -> None:
     """Upgrade the store to this version's schema. A SQLite store is first backed up to the same folder.
 
-    This also fixes the time zone of the books; the default is yours. Changing it later needs --force. Stored dates
+    This also sets the time zone of the books; the default is yours. Changing it later needs --force. Stored dates
     never change.
     """
     from refundcli.settings import checks
