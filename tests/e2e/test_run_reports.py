@@ -496,6 +496,6 @@ def test_a_file_that_is_resumed_counts_its_partly_refunded_row_once(sqlite_desk:
     looked = desk.json(f"refund --from {file} --dry-run", exit_code=9)
     assert (looked["partly_refunded"], looked["refused_count"]) == (1, 1)
     screen = desk(f"refund --from {file} --yes -o table")
-    assert "1 of 3 rows were left out" in screen.err
+    assert "Rows left out: 1 of 3" in screen.err
     assert "Refunded in part  1 row" in screen.err
     assert "C-1" not in Path(f"{file}.rejected.csv").read_text()

@@ -132,7 +132,7 @@ def test_an_unreachable_provider_was_sent_nothing(desk: Desk) -> None:
         "No connection to Adyen: Connection refused. Nothing was sent. It is safe to run the command again."
     )
     repeat = "refundcli refund INV-2 --amount 60.00 --reason duplicate --memo 'two of them'"
-    assert answer.error["hint"] == f"60.00 EUR is free again. Repeat: {repeat}"
+    assert answer.error["hint"] == f"60.00 EUR is available to refund again. Try again: {repeat}"
     assert desk.invoice("INV-2").refundable.number == "99.00"
     assert [refund.state for refund in desk.invoice("INV-2").refunds] == [RefundState.PENDING, RefundState.FAILED]
 

@@ -259,7 +259,7 @@ def test_what_is_acknowledged_is_in_the_store_and_twice_is_once(desk: Desk) -> N
         assert (health["ok"], health["stored"], health["already_stored"]) == (True, 3, 4)
         until(lambda: {event["state"] for event in desk.json("events list")} == {"unmatched", "noted"})
         assert listener.stop(signal.SIGINT) == 0
-    assert "Stopped: 3 events stored, 4 already known." in listener.output
+    assert "Stopped. Events stored: 3; already known: 4." in listener.output
 
 
 def test_a_thousand_fuzzed_deliveries_leave_it_up_and_the_books_as_they_were(desk: Desk) -> None:

@@ -26,6 +26,7 @@ MAY_CHANGE = {
     "actions": "rules grow; what matters of them has tests of its own here",
     "references": "later schemas know more ids of a payment",
     "dispute_amount": "disputes are records since 0006; their amounts are compared",
+    "why_not_auto_refundable": "a sentence for people; whether it is one is checked by auto_refundable",
 }
 # JSON keys that were renamed since.
 RENAMED = {

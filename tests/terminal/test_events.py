@@ -50,4 +50,4 @@ def test_events_are_ingested_listed_and_shown(desk: Desk) -> None:
     assert r"\u001b[2J" in words
     assert ADYEN_KEY not in words
     assert json.dumps("PAYMENT000000001") in words
-    assert "0 events processed" in shown(desk, "events apply")
+    assert "0 events processed" in shown(desk, "events apply", exit_code=8)

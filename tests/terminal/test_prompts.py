@@ -259,7 +259,7 @@ def test_a_file_of_records_asks_for_the_number_of_rows(desk: Desk) -> None:
     terminal.type("2")
     assert terminal.ends() == 9
     assert "Recorded 2 rows: 50.00 EUR" in terminal.text
-    assert "1 of 3 rows were left out" in terminal.text
+    assert "Rows left out: 1 of 3" in terminal.text
 
 
 @pytest.mark.parametrize("columns", [80, 140])

@@ -20,6 +20,6 @@ def test_status_shows_the_step_of_an_unfinished_refund_and_the_next_command(desk
     looking = Terminal(["status"], desk.environ, columns=100)
     assert looking.ends() == 8
     screen = " ".join(looking.text.split())
-    assert "INV-1 40.00 EUR Stripe not confirmed since" in screen
+    assert "INV-1 40.00 EUR Stripe not confirmed for" in screen
     assert refund["command"] in screen
     assert "Stripe: not compared yet; no delivery received yet" in screen
