@@ -14,7 +14,8 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import InvoiceStatus, Provider, RefundKind, RefundState
 from refundcli.services.ports.provider_updates import DisputeUpdate, PaymentSnapshot, RefundUpdate
-from refundcli.services.preflight.comparison import MAYBE_RECORDED, Difference, DifferenceKind, compare
+from refundcli.services.preflight.comparison import compare
+from refundcli.services.preflight.difference import MAYBE_RECORDED, Difference, DifferenceKind
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 ASKED = datetime(2026, 11, 21, tzinfo=UTC)

@@ -18,8 +18,8 @@ from refundcli.store.errors import StoreCorrupt, StructureNotChecked
 from refundcli.store.page_size import PageSize
 from refundcli.store.repositories.payment_reading import disputes_by_payment
 from refundcli.store.repositories.reading import SqlReading
-from refundcli.store.repositories.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.schema import CAPTURED, TAKEN_BY_DISPUTES
+from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.sqlite_page_check import structure_errors
 from refundcli.store.unit_of_work import SqlBooks
 

@@ -7,7 +7,7 @@ from refundcli.domain.money import Money
 from refundcli.output.serializers.invoices import money, refund
 
 if TYPE_CHECKING:
-    from refundcli.services.preflight.comparison import Difference
+    from refundcli.services.preflight.difference import Difference
     from refundcli.services.reconciliation.against_provider import ComparisonSummary
 
 

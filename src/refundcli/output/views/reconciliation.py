@@ -9,7 +9,7 @@ from typing import Any, Self
 from refundcli.output.serializers.reconciliation import difference as difference_shape
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.private_files import temporary_folder
-from refundcli.services.preflight.comparison import Difference
+from refundcli.services.preflight.difference import Difference
 from refundcli.services.reconciliation.against_provider import ComparisonSummary
 from refundcli.services.reconciliation.last_comparison import Agreement
 

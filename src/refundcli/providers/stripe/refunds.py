@@ -15,6 +15,7 @@ from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
 from refundcli.providers.stripe.payments import expires_at, pending_reason
+from refundcli.providers.stripe.vocabulary import CODE_SIGNALS
 from refundcli.providers.transport import (
     STATUS_SIGNALS,
     FreshConnections,
@@ -42,17 +43,6 @@ STATES = {
     "canceled": RefundState.FAILED,
 }
 
-# These codes are not a refusal, whatever the HTTP status and type. The other codes of Stripe's list
-# (https://docs.stripe.com/error-codes) say what is wrong with the request, and no refund was made.
-_CODE_SIGNALS = {
-    "approval_required": Signal.AWAITING_APPROVAL,  # https://docs.stripe.com/account/approvals
-    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is in progress
-    "lock_timeout": Signal.IN_PROGRESS,  # another request has locked the payment
-    "rate_limit": Signal.RATE_LIMITED,  # once a 400, now a 429
-    "processing_error": Signal.OTHER,  # it stopped at an unknown point
-    "payment_method_provider_timeout": Signal.OTHER,
-    "terminal_reader_timeout": Signal.OTHER,
-}
 _INVALID = "invalid_request_error"
 _REFUSED = (400, 404)
 # The id that Stripe returns instead of an object that a second person must approve first.
@@ -375,8 +365,8 @@ def _signal(http_status: int, error_details: Mapping[str, Any]) -> Signal:
         return Signal.KEY_REUSED
     if http_status >= 500:
         return Signal.SERVER_ERROR
-    if error_code in _CODE_SIGNALS:
-        return _CODE_SIGNALS[error_code]
+    if error_code in CODE_SIGNALS:
+        return CODE_SIGNALS[error_code]
     if http_status in STATUS_SIGNALS:
         return STATUS_SIGNALS[http_status]
     if 200 <= http_status < 300:

@@ -1,4 +1,4 @@
-"""What each status, refund reason and event type of Stripe means (R13).
+"""What each status, refund reason, error code and event type of Stripe means (R13).
 
 Sources: "stripe spec3" is the vendor's OpenAPI file, "stripe SDK 16" what its Python package lists beside it, "docs: …"
 a page of docs.stripe.com. A null status is not a word: callers pass "", which no table lists.
@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import RefundState
+from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.ports.vocabulary import CaptureChange, Effect, Meaning
 
 _SPEC = "stripe spec3"
@@ -184,3 +185,16 @@ def event_meaning(event_type: str) -> Meaning | None:
 def event_blocks(event_type: str) -> bool:
     """Does the event type alone block the payment? Only an unlisted type about refunds or disputes does (R13)."""
     return event_type not in EVENT_TYPES and event_type.startswith(_ABOUT_REFUNDS)
+
+
+# These codes are not a refusal, whatever the HTTP status and type. The other codes of Stripe's list
+# (https://docs.stripe.com/error-codes) say what is wrong with the request, and no refund was made.
+CODE_SIGNALS = {
+    "approval_required": Signal.AWAITING_APPROVAL,  # https://docs.stripe.com/account/approvals
+    "idempotency_key_in_use": Signal.IN_PROGRESS,  # the same request is in progress
+    "lock_timeout": Signal.IN_PROGRESS,  # another request has locked the payment
+    "rate_limit": Signal.RATE_LIMITED,  # once a 400, now a 429
+    "processing_error": Signal.OTHER,  # it stopped at an unknown point
+    "payment_method_provider_timeout": Signal.OTHER,
+    "terminal_reader_timeout": Signal.OTHER,
+}

@@ -7,7 +7,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords
-from refundcli.services.preflight.comparison import Difference, DifferenceKind
+from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.preflight.payment import DiffersFromProvider
 
 # The statuses from which the provider's rules allow each target status.

@@ -17,7 +17,8 @@ from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import PaymentSnapshot, RefundUpdate
 from refundcli.services.ports.providers import Providers
-from refundcli.services.preflight.comparison import Difference, claimed_twice, compare
+from refundcli.services.preflight.comparison import claimed_twice, compare
+from refundcli.services.preflight.difference import Difference
 from refundcli.services.preflight.unreviewed import store_doubt
 
 _SHOWN = 3

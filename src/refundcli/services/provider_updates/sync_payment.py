@@ -19,7 +19,8 @@ from refundcli.services.ports.provider_updates import (
     PaymentSnapshot,
     RefundUpdate,
 )
-from refundcli.services.preflight.comparison import Difference, DifferenceKind, claimed_twice, compare
+from refundcli.services.preflight.comparison import claimed_twice, compare
+from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.preflight.unreviewed import store_doubt
 from refundcli.services.provider_updates.apply_dispute import apply_dispute, close_placeholders
 from refundcli.services.provider_updates.apply_update import apply_update

@@ -7,24 +7,21 @@ further.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
-from refundcli.domain.dispute import DisputeStage
-from refundcli.domain.money import Money
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import Provider
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
-    CaptureUpdate,
     DisputeUpdate,
     Doubt,
     EventSource,
     EventState,
     RefundUpdate,
 )
-from refundcli.services.ports.records import PaymentLine, RefundLine, SucceededRefund
-from refundcli.services.ports.vocabulary import CaptureChange, Effect
-from refundcli.services.preflight.comparison import Difference, DifferenceKind, apart
+from refundcli.services.ports.records import PaymentLine, SucceededRefund
+from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.preflight.unreviewed import store_doubt
 from refundcli.services.provider_updates.apply_update import apply_update
 from refundcli.services.provider_updates.outcome import UpdateOutcome
@@ -35,37 +32,15 @@ from refundcli.services.reconciliation.against_provider import (
     OnDifference,
     count_unsettled,
 )
-from refundcli.services.reconciliation.report_refunds import (
-    MADE,
-    NOT_MADE,
-    RANK,
-    is_expected,
-    is_new,
-    is_new_for_record,
-    newest,
-    refund_difference,
-    refund_in_books,
-    sent_again,
-)
-from refundcli.services.reconciliation.report_rows import Report, ReportRow, RowPart
-from refundcli.services.reconciliation.report_sums import (
-    by_reference,
-    capture_change,
-    captured_again,
-    captured_total,
-    other_amount,
-    refund_amount,
-    refund_state,
-    row_key,
-    sum_of,
-)
+from refundcli.services.reconciliation.report_payment import PaymentRows
+from refundcli.services.reconciliation.report_rows import Report, ReportRow
+from refundcli.services.reconciliation.report_sums import row_key
 from refundcli.services.reconciliation.report_updates import RowUpdate, dispute_in_books, was_unknown
 
 _AT_ONCE = 2_000
 _WRITTEN_AT_ONCE = 200
 # Payments are settled and refunds sent some days late: more recent ones may be in the next report.
 _SETTLED_AFTER = timedelta(days=5)
-_TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
 
 
 @dataclass
@@ -81,6 +56,11 @@ class ReportComparison:
     on_difference: OnDifference
     pending_days: int = PENDING_DAYS
     summary: ComparisonSummary = field(default_factory=ComparisonSummary)
+
+    @property
+    def _payment_rows(self) -> PaymentRows:
+        report_difference = partial(self._report_difference, repaired=False)
+        return PaymentRows(self.provider, self.account, self.report.name, report_difference)
 
     def of_report(self, advance: Advance) -> None:
         """Compare the report's rows with the books."""
@@ -122,194 +102,9 @@ class ReportComparison:
                 self.summary.not_in_books += len(rows)
                 continue
             self.summary.compared += 1
-            updates += self._of_payment(payment_line, rows)
+            updates += self._payment_rows.updates(payment_line, rows)
         for batch in chunked(updates, _WRITTEN_AT_ONCE):
             self._apply_updates(batch)
-
-    def _of_payment(self, payment_line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
-        for row in rows:
-            if row.needs_review:
-                yield self._unreviewed(payment_line, row, row.needs_review)
-        clear_rows = [row for row in rows if not row.needs_review]
-        capture_rows = [row for row in clear_rows if row.effect is Effect.CAPTURE]
-        # With an unreadable capture the sum is unknown.
-        if capture_rows and not any(row.needs_review and row.effect is Effect.CAPTURE for row in rows):
-            self._captured(payment_line, capture_rows)
-        if len(capture_rows) < len(clear_rows):
-            yield from self._refunds(payment_line, [row for row in clear_rows if row.effect is Effect.REFUND])
-            yield from self._disputes(payment_line, [row for row in clear_rows if row.effect is Effect.DISPUTE])
-        missing_captures = [row for row in capture_rows if capture_change(row) not in (None, CaptureChange.ADDED)]
-        if missing_captures:
-            yield from self._captures(
-                payment_line, [*missing_captures, *captured_again(capture_rows, missing_captures)]
-            )
-
-    def _unreviewed(self, payment_line: PaymentLine, row: ReportRow, why: str) -> RowUpdate:
-        """A row of an unlisted type, or a contradictory one, is shown and never applied (R13)."""
-        row_text = f"line {row.line}: {why}"
-        reference = row.modification_reference or payment_line.reference
-        difference_fields = (payment_line.invoice, reference, "report line", "", row_text, row.amount)
-        difference = Difference(DifferenceKind.STATUS, self.provider, *difference_fields)
-        return RowUpdate(self._doubt(payment_line.reference, row, why), self._evidence(row), difference, row)
-
-    def _doubt(self, payment_reference: str, row: ReportRow, why: str) -> Doubt:
-        reference = row.modification_reference or payment_reference
-        return Doubt(self.provider, (payment_reference,), row.word, reference, why, self.account, row.amount)
-
-    def _evidence(self, row: ReportRow) -> str:
-        return f"report {self.report.name} line {row.line}"
-
-    def _captures(self, payment_line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
-        """Failed and repeated captures. Applying them shows whether the books have them already."""
-        for row in sorted(rows, key=lambda row: (row.booked_at, row.line)):
-            change = capture_change(row)
-            if row.amount is None or change is None or row.part in (RowPart.WHOLE, RowPart.INSTALMENT):
-                continue
-            reference = row.modification_reference or payment_line.reference
-            update = CaptureUpdate(
-                self.provider,
-                reference,
-                (payment_line.reference,),
-                change,
-                row.amount,
-                row.word,
-                row.booked_at,
-                self.account,
-            )
-            difference = self._differs(DifferenceKind.AMOUNT, payment_line, "captured", payment_line.captured, row.word)
-            yield RowUpdate(update, self._evidence(row), difference, row)
-
-    def _captured(self, payment_line: PaymentLine, rows: Sequence[ReportRow]) -> None:
-        currency = payment_line.captured.currency
-        foreign_amount = next((row.amount for row in rows if row.amount and row.amount.currency != currency), None)
-        if foreign_amount:
-            self._report_difference(
-                self._differs(DifferenceKind.CURRENCY, payment_line, "captured", payment_line.captured, foreign_amount),
-                repaired=False,
-            )
-            return
-        added_rows, failed_rows = (
-            [row for row in rows if capture_change(row) is change] for change in _TAKEN_OR_FAILED
-        )
-        if added_rows:
-            reported_total: Money | str = captured_total(added_rows, currency) - sum_of(failed_rows, currency)
-        else:
-            return
-        # A failed capture that explains the gap is reported on its own when it is applied.
-        if reported_total not in (payment_line.captured, payment_line.captured - sum_of(failed_rows, currency)):
-            self._report_difference(
-                self._differs(DifferenceKind.AMOUNT, payment_line, "captured", payment_line.captured, reported_total),
-                repaired=False,
-            )
-
-    def _refunds(self, payment_line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
-        for reference, refund_rows in by_reference(rows).items():
-            odd_row = other_amount(refund_rows)
-            if odd_row:
-                yield self._unreviewed(payment_line, odd_row, f"the rows of {reference} have different amounts")
-                continue
-            last_row = max(refund_rows, key=lambda row: RANK.index(refund_state(row)))
-            last_row = replace(last_row, amount=refund_amount(last_row, refund_rows))
-            refund = refund_in_books(payment_line, reference, last_row.merchant_reference)
-            if refund and refund.is_record and refund.amount == last_row.amount:
-                yield from self._of_record(payment_line, reference, refund_rows, refund)
-                continue
-            row_update = self._refund(payment_line, reference, last_row, refund)
-            if row_update:
-                yield row_update
-            later_success = sent_again(refund_rows, refund)
-            if later_success and later_success.amount:
-                # It follows the failure: the freed amount is reserved until a person decides (R14).
-                update = self._refund_update(payment_line, reference, later_success, later_success.amount, refund)
-                difference_fields = (
-                    payment_line.invoice,
-                    reference,
-                    "refund",
-                    RefundState.FAILED,
-                    RefundState.SUCCEEDED,
-                    later_success.amount,
-                )
-                difference = Difference(
-                    DifferenceKind.STATUS, self.provider, *difference_fields, refund.id if refund else ""
-                )
-                yield RowUpdate(update, self._evidence(later_success), difference, later_success)
-            elif not row_update and refund and refund.is_unadopted and last_row.amount:
-                unadopted_fields = (
-                    payment_line.invoice,
-                    reference,
-                    "refund",
-                    "no credit note",
-                    str(last_row.amount),
-                    last_row.amount,
-                    refund.id,
-                )
-                self._report_difference(
-                    Difference(DifferenceKind.UNADOPTED, self.provider, *unadopted_fields), repaired=False
-                )
-
-    def _refund(
-        self, payment_line: PaymentLine, reference: str, row: ReportRow, refund: RefundLine | None
-    ) -> RowUpdate | None:
-        state = refund_state(row)
-        if row.amount is None or (refund is not None and refund.amount == row.amount and not is_new(refund, state)):
-            return None
-        update = self._refund_update(payment_line, reference, row, row.amount, refund)
-        difference = refund_difference(payment_line, refund, update)
-        return RowUpdate(update, self._evidence(row), difference, row, is_expected(refund, state))
-
-    def _of_record(
-        self, payment_line: PaymentLine, reference: str, refund_rows: Sequence[ReportRow], record: RefundLine
-    ) -> Iterator[RowUpdate]:
-        """The outcome of a refund recorded by hand; its success first, because the later of the two wins."""
-        success_row, failure_row = (newest(refund_rows, states) for states in (MADE, NOT_MADE))
-        for row in (success_row, failure_row):
-            amount = row and refund_amount(row, refund_rows)
-            if row and amount and is_new_for_record(record, row, success_row):
-                update = self._refund_update(payment_line, reference, row, amount, record)
-                difference = refund_difference(payment_line, record, update)
-                # A success of the recorded refund is no difference.
-                is_no_difference = row is success_row and record.failed_at is None
-                yield RowUpdate(update, self._evidence(row), difference, row, is_no_difference)
-
-    def _refund_update(
-        self, payment_line: PaymentLine, reference: str, row: ReportRow, amount: Money, refund: RefundLine | None
-    ) -> RefundUpdate:
-        state = refund_state(row)
-        return RefundUpdate(
-            provider=self.provider,
-            reference=reference,
-            payment_references=(payment_line.reference,),
-            amount=amount,
-            state=state,
-            status=row.word,
-            account=self.account,
-            refund_id=refund.id if refund else "",
-            failure="" if state.is_accepted else f"{self.provider.label}: {row.word} ({self.report.name})",
-            may_be_retried=bool(row.meaning and row.meaning.may_be_retried),
-            created_at=row.booked_at,
-            reported_at=row.booked_at,
-        )
-
-    def _disputes(self, payment_line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
-        """Each dispute, in the order of its events. Applying them shows whether the books have them already."""
-        for row in sorted(rows, key=lambda row: (row.booked_at, row.line)):
-            if row.meaning is None:
-                continue
-            update = DisputeUpdate(
-                provider=self.provider,
-                reference=row.modification_reference,
-                payment_references=(payment_line.reference,),
-                state=row.meaning.dispute,
-                stage=row.meaning.stage or DisputeStage.CHARGEBACK,
-                status=row.word,
-                at=row.booked_at,
-                amount=row.amount,
-                account=self.account,
-            )
-            difference = self._differs(
-                DifferenceKind.DISPUTE, payment_line, "dispute", "none", row.meaning.dispute or row.word
-            )
-            yield RowUpdate(update, self._evidence(row), difference, row)
 
     def _apply_updates(self, updates: Sequence[RowUpdate]) -> None:
         def write(tx: Writing) -> list[tuple[RowUpdate, UpdateOutcome]]:
@@ -360,7 +155,7 @@ class ReportComparison:
     def _store(self, tx: Writing, row_update: RowUpdate, why: str) -> EventState:
         """Store it as unreviewed. Returns its state, which differs if it was acknowledged before."""
         row, reference = row_update.row, row_update.difference.reference
-        doubt = self._doubt(row.payment_reference or reference, row, why)
+        doubt = self._payment_rows.doubt(row.payment_reference or reference, row, why)
         why = f"{why} ({row_update.evidence})"
         return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row_key(row))
 
@@ -425,26 +220,11 @@ class ReportComparison:
         for payment_line in payment_lines:
             if payment_line.reference not in reported_references and payment_line.captured:
                 self._report_difference(
-                    self._differs(DifferenceKind.MISSING_THERE, payment_line, "payment", payment_line.captured, ""),
+                    self._payment_rows.differs(
+                        DifferenceKind.MISSING_THERE, payment_line, "payment", payment_line.captured, ""
+                    ),
                     repaired=False,
                 )
-
-    # --- differences -----------------------------------------------------------------------------------------
-
-    def _differs(
-        self, kind: DifferenceKind, payment_line: PaymentLine, object_name: str, in_books: object, at_provider: object
-    ) -> Difference:
-        amount = apart(payment_line.captured, at_provider) if isinstance(at_provider, Money) else payment_line.captured
-        return Difference(
-            kind,
-            self.provider,
-            payment_line.invoice,
-            payment_line.reference,
-            object_name,
-            str(in_books),
-            str(at_provider),
-            amount,
-        )
 
     def _report_difference(self, difference: Difference, *, repaired: bool) -> None:
         self.summary.add(difference, repaired=repaired)

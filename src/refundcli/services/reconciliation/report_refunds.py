@@ -7,7 +7,7 @@ from refundcli.services.ports.provider_updates import (
     RefundUpdate,
 )
 from refundcli.services.ports.records import PaymentLine, RefundLine
-from refundcli.services.preflight.comparison import Difference, DifferenceKind, apart
+from refundcli.services.preflight.difference import Difference, DifferenceKind, apart
 from refundcli.services.reconciliation.report_rows import ReportRow
 from refundcli.services.reconciliation.report_sums import refund_state
 

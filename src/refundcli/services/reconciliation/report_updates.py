@@ -9,7 +9,7 @@ from refundcli.services.ports.provider_updates import (
     DisputeUpdate,
     Update,
 )
-from refundcli.services.preflight.comparison import Difference
+from refundcli.services.preflight.difference import Difference
 from refundcli.services.provider_updates.outcome import payment_of_dispute
 from refundcli.services.provider_updates.sync_payment import WITHOUT_OUTCOME
 from refundcli.services.reconciliation.report_rows import ReportRow

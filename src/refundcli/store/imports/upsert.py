@@ -47,7 +47,6 @@ _FORWARD: dict[str, frozenset[str]] = {
 }
 # Provider ids are in no order, so a chunk changes pages all over their indexes: cached, each is written once.
 _CACHE_KIB = 65_536
-
 # Each invoice is read once and changed once, so the session need not update objects already read.
 _PLAINLY = {"synchronize_session": False}
 

@@ -22,9 +22,9 @@ from refundcli.services.ports.records import Settlement
 from refundcli.store.repositories.credit_note_numbers import check_next_number, next_numbers
 from refundcli.store.repositories.payment_reading import disputes_by_payment
 from refundcli.store.repositories.rows import facts_of, refund_values
-from refundcli.store.repositories.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.repositories.store_writing import SqlStoreWriting
 from refundcli.store.schema import CAPTURED_SHARE, PaymentRow, RefundRow
+from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 

@@ -6,7 +6,7 @@ for each would take most of the time.
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlmodel import SQLModel
 
@@ -28,9 +28,6 @@ from refundcli.domain.statuses import (
 )
 from refundcli.services.ports.providers import provider_of_invoice
 from refundcli.store.schema import ClosingRow, RefundRow
-
-if TYPE_CHECKING:
-    pass
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "credit_note"))

@@ -18,8 +18,8 @@ from refundcli.store.imports.payment_matching import ID_COLUMNS, identity_of, ma
 from refundcli.store.imports.payment_updates import payment_values
 from refundcli.store.imports.upsert import stored_invoices_by_number
 from refundcli.store.repositories.payment_writing import SqlPaymentWriting
-from refundcli.store.repositories.share_counting import share_rows
 from refundcli.store.schema import CaptureRow, DisputeRow, PaymentRow, RefundRow
+from refundcli.store.share_counting import share_rows
 
 
 class SqlShareWriting(SqlPaymentWriting):
