@@ -453,7 +453,7 @@ def test_a_recorded_refund_that_failed_differs_and_may_be_undone(
     again = row("Refunded", payment, "PSPR", at="2026-10-08 10:00:00")
     assert compared(desk, again, exit_code=8) == [("status", "refund", False)]
     (unreviewed,) = desk.json("invoice show INV-1")["payments"][0]["unreviewed"]
-    assert "which was undone; it is succeeded at the provider" in unreviewed["message"]
+    assert "which was undone; it has the status succeeded at the provider" in unreviewed["message"]
     assert findings(desk.books) == []
 
 

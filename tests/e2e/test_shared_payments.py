@@ -141,10 +141,10 @@ def test_one_payment_known_as_two_is_a_difference_that_bars_the_refund_of_both(d
     charge = _known_by_two_ids(desk)
     for number in ("INV-A", "INV-B"):
         error = desk.refused(f"refund {number} --full --reason other --yes", "differs-from-provider")
-        assert "a different payment, on INV-" in error["message"]
+        assert "a separate payment on INV-" in error["message"]
         assert "invoice pull stripe" in error["hint"]
     listed = desk.json("reconcile", exit_code=3)
-    assert any("a different payment" in difference["in_books"] for difference in listed["differences"])
+    assert any("a separate payment" in difference["in_books"] for difference in listed["differences"])
     assert desk.refunded_at_provider(_BOTH) == []
     assert desk.invoice("INV-B").payments[0].references == (charge,)
     assert findings(desk.books) == []

@@ -171,7 +171,7 @@ class Payment:
         if self.auto_refundable:
             return ""
         if self.provider is None:
-            return f"not paid through Stripe or Adyen{f' by {self.method}' if self.method else ''}"
+            return f"paid outside Stripe and Adyen{(f' by {self.method}' if self.method else '')}"
         if not self.references:
             return f"the books do not have the ID of its {self.provider.label} payment"
         return f"its {self.provider.label} payment was marked as paid by hand, outside the provider"

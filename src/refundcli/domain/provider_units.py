@@ -53,7 +53,7 @@ class AmountNotExact(Refused):
                 f"{provider.label} cannot refund {amount}: it handles {amount.currency} only in steps of "
                 f"{finest.number}."
             ),
-            hint=f"{alternative}; the remainder can only be returned by other means.",
+            hint=f"{alternative}; an amount smaller than one step can only be returned by other means.",
             context={"provider": provider.value, "amount": amount.number, "currency": amount.currency.code},
         )
 

@@ -72,7 +72,7 @@ class NotIssued(RuleRefusal):
     def __init__(self, invoice: "Invoice", action: str) -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} is a draft: it was never issued, so there is nothing to {action}.",
+            f"{invoice.number} is a draft: it was never issued, so the command {action} does not apply to it.",
             why="a draft was never issued",
             hint="Issue it, or delete it, in the system where it was drafted; if issued, import it again.",
         )

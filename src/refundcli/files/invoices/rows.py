@@ -86,7 +86,10 @@ class FirstLines:
         if reference and (line := self.line_of_reference(reference, cells.line)):
             message = f"{reference} is already on line {line}."
             cells.refuse(
-                "invoice_reference", "duplicate-reference", message, "A payment can belong to only one invoice."
+                "invoice_reference",
+                "duplicate-reference",
+                message,
+                "Each invoice at the provider can be on only one line of the file.",
             )
 
     def line_of_reference(self, reference: str, line: int) -> int:

@@ -133,7 +133,7 @@ class StripeProvider:
         approval_status = text_in(approval_fields.get("status"))
         if approval_fields.get("id") != approval_match[0] or approval_status not in _ENDED_APPROVALS:
             return None
-        message = f"its approval request {approval_match[0]} is {approval_status} at Stripe"
+        message = f"its approval request {approval_match[0]} has the status {approval_status} at Stripe"
         return RefundAnswer(Signal.ACCEPTED, RefundState.FAILED, status=f"approval {approval_status}", message=message)
 
     def _refunds_of(self, request: WireRequest) -> Iterator[Mapping[str, Any]]:

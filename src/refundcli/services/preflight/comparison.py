@@ -312,8 +312,8 @@ def claimed_twice(
     ).items():
         if other_payment_id != payment.home_id:
             in_books, at_provider = (
-                f"{reference} is a different payment, on {other_number}",
-                f"one payment, {', '.join(snapshot.references)}",
+                f"{reference} is a separate payment on {other_number}",
+                f"one payment ({', '.join(snapshot.references)})",
             )
             payment_fields = (snapshot.provider, invoice.number, payment.reference)
             differences.append(

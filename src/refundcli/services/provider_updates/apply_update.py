@@ -107,7 +107,9 @@ def _apply_to_ours(
     is_reversal = update.state is RefundState.REVERSED and update.amount.currency == refund.amount.currency
     differing_fields = _what_differs(tx, refund, update, ignores_amount=is_reversal and update.amount < refund.amount)
     if differing_fields:
-        note = f"reports a different {' and '.join(differing_fields)} than refund {refund.id}; nothing was changed"
+        note = (
+            f"reports a different {' and '.join(differing_fields)} from that of refund {refund.id}; nothing was changed"
+        )
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
         return _apply_to_record(tx, refund, update, update_source=update_source)
@@ -123,7 +125,9 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
     if record.state is RefundState.REVERSED:
         note = f"was recorded as {record.id}, which was undone"
         if update.state.is_accepted:
-            return UpdateOutcome(EventState.UNREVIEWED, f"{note}; it is {update.state} at the provider", refund=record)
+            return UpdateOutcome(
+                EventState.UNREVIEWED, f"{note}; it has the status {update.state} at the provider", refund=record
+            )
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
     if not update.state.is_accepted:
@@ -181,7 +185,9 @@ def _settle(
     current_refund = settled_refund or accepted_refund
     if current_refund.succeeded_after_failure and not current_refund.needs_acknowledgement_after_all:
         return _hold_again(tx, current_refund, update_source=update_source)
-    return UpdateOutcome(EventState.APPLIED, f"{current_refund.id} is {current_refund.state}", changed, current_refund)
+    return UpdateOutcome(
+        EventState.APPLIED, f"{current_refund.id} has the status {current_refund.state}", changed, current_refund
+    )
 
 
 def _as_accepted(
@@ -210,7 +216,7 @@ def _apply_success_after_failure(
     """A success before the failure is old. After a later one the customer may have the money: reserve it (R14)."""
     is_later = not (update.reported_at and refund.failed_at) or update.reported_at > refund.failed_at
     if not tx.note_success(refund, at=update.reported_at, update_source=update_source):
-        return UpdateOutcome(EventState.APPLIED, f"{refund.id} is {refund.state}", refund=refund)
+        return UpdateOutcome(EventState.APPLIED, f"{refund.id} has the status {refund.state}", refund=refund)
     current_refund = tx.refund(refund.id) or refund
     if is_later:
         return _hold_again(tx, current_refund, update_source=update_source)
@@ -236,7 +242,9 @@ def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *
     if refund.reversed_amount == update.amount:
         return UpdateOutcome(EventState.APPLIED, note, refund=refund)
     if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:
-        return UpdateOutcome(EventState.UNREVIEWED, f"{note}, but that refund is {refund.state}", refund=refund)
+        return UpdateOutcome(
+            EventState.UNREVIEWED, f"{note}, but that refund has the status {refund.state}", refund=refund
+        )
     tx.reverse_part(refund, update.amount, update_source=update_source)
     return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
 

@@ -37,7 +37,7 @@ class NotUnresolved(Refused):
 
     def __init__(self, operation: Refund | Closing) -> None:
         super().__init__(
-            f"{operation.id} is {operation.state}: there is nothing to resolve.",
+            f"{operation.id} has the status {operation.state}: there is nothing to resolve.",
             hint=f"refundcli invoice show {operation.invoice_number}",
             context={_kind_of(operation): operation.id, "status": operation.state},
         )

@@ -16,7 +16,7 @@ class NothingToAcknowledge(Refused):
     def __init__(self, refund: Refund) -> None:
         by_whom = f", acknowledged by {refund.acknowledged_by}" if refund.acknowledged_at else ""
         super().__init__(
-            f"{refund.id} is {refund.state}{by_whom}: there is nothing to acknowledge.",
+            f"{refund.id} has the status {refund.state}{by_whom}: there is nothing to acknowledge.",
             hint=f"refundcli invoice show {refund.invoice_number}   shows its state",
             context={"refund": refund.id, "status": refund.state},
         )

@@ -129,7 +129,7 @@ class NotFailed(Refused):
 
     def __init__(self, refund: Refund) -> None:
         super().__init__(
-            f"{refund.id} is {refund.state}: only a refund that failed can be replaced by a record.",
+            (f"{refund.id} has the status {refund.state}: only a refund that failed can be replaced by a record."),
             hint=f"refundcli invoice show {refund.invoice_number}",
         )
 

@@ -289,7 +289,7 @@ def _note_not_compared(app: "App", reconciliation: "ComparisonSummary") -> None:
         app.note(f"{_counted(count, 'refund is', 'refunds are')} being sent right now, so not compared.")
     if count := reconciliation.unreadable:
         payments = _counted(count, "payment", "payments")
-        app.err.say(("! ", DOUBT), f"{payments} could not be read, so not compared: check in the provider's dashboard.")
+        app.err.say(("! ", DOUBT), f"{payments} could not be read or compared: look in the provider's dashboard.")
     if count := reconciliation.unreviewed:
         updates = _counted(count, "provider update", "provider updates")
         app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")

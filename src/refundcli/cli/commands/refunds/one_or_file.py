@@ -35,7 +35,7 @@ class OnlyForMany(UsageProblem):
 
     def __init__(self, command: str, options: list[str]) -> None:
         super().__init__(
-            f"{', '.join(options)} needs a file of refunds.", hint=f"refundcli {command} --from FILE.csv …"
+            f"Only with a file of refunds: {', '.join(options)}.", hint=f"refundcli {command} --from FILE.csv …"
         )
 
 
