@@ -29,6 +29,7 @@ from memory import use_memory_for_temporary_files
 from refundcli.domain.dispute import DisputeState
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Payment, Unreviewed
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.providers.adyen import updates, vocabulary
 from refundcli.providers.stripe import lookup, payments
@@ -81,8 +82,8 @@ def _documents_close_it(around: ExitStack) -> None:
 
 
 def _undo_keeps_what_a_dispute_recorded(around: ExitStack) -> None:
-    def given_back(record: Any) -> tuple[int, ...]:
-        return record.refund.amount.minor, 0, 0, record.refund.payment_id, record.refund.amount.minor
+    def given_back(refund: Refund, was_taken_by_dispute: bool) -> tuple[int, ...]:
+        return refund.amount.minor, 0, 0, refund.payment_id, refund.amount.minor
 
     _instead(record_writing, "_given_back", given_back)(around)
     _instead(record_writing, "_LOSE", "UPDATE payment SET id = id WHERE id = ?")(around)
@@ -303,6 +304,8 @@ def _is_of(programs: Sequence[WrongProgram], story: Story) -> bool:
 def _caught(program: WrongProgram, new_store: NewStore) -> bool:
     for name in program.stories:
         sentences = _broken(STORIES[name], new_store, program.spoil)
+        # A wrong program that cannot run any more is caught by nobody.
+        assert not any("This is a bug" in sentence for sentence in sentences), f"{program.name}: {sentences}"
         if any(sentence.startswith(("I", "R")) for sentence in sentences):
             print(f"wrong program caught: {program.name}\n    by {name}: {sentences[0].splitlines()[0]}", flush=True)
             return True

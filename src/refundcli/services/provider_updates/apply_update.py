@@ -108,7 +108,8 @@ def _apply_to_ours(
     differing_fields = _what_differs(tx, refund, update, ignores_amount=is_reversal and update.amount < refund.amount)
     if differing_fields:
         note = (
-            f"reports a different {' and '.join(differing_fields)} from that of refund {refund.id}; nothing was changed"
+            f"the update reports a different {' and '.join(differing_fields)} from that of refund {refund.id}; "
+            "nothing was changed"
         )
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
     if refund.kind is RefundKind.RECORD:
@@ -123,7 +124,7 @@ def _apply_to_ours(
 def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
     """Apply it to a matched record. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
-        note = f"was recorded as {record.id}, which was undone"
+        note = f"the refund was recorded as {record.id}, which was undone"
         if update.state.is_accepted:
             return UpdateOutcome(
                 EventState.UNREVIEWED, f"{note}; it has the status {update.state} at the provider", refund=record
@@ -138,7 +139,7 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
     if current_record.is_made_at_provider:
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, current_record)
     undo_command = f"refundcli mark-refunded --undo {record.id} --memo TEXT"
-    note = f"is recorded as {record.id}, but has failed at the provider; to undo the record: {undo_command}"
+    note = f"the refund is recorded as {record.id}, but has failed at the provider; to undo the record: {undo_command}"
     return UpdateOutcome(EventState.UNREVIEWED, note, refund=current_record)
 
 
@@ -266,8 +267,8 @@ def _apply_external(tx: Writing, update: RefundUpdate, *, update_source: str) ->
     named_refund = tx.refund(update.refund_id) if update.refund_id and not update.state.is_accepted else None
     if named_refund and named_refund.provider_reference:
         note = (
-            f"reports {named_refund.id} as {update.state}, "
-            f"but not under its reference {named_refund.provider_reference}"
+            f"the update reports {named_refund.id} as {update.state}, but not under its reference "
+            f"{named_refund.provider_reference}"
         )
         return UpdateOutcome(EventState.UNREVIEWED, note, refund=named_refund)
     unmatched_records = _unmatched_records(invoice, payment) if update.state.is_accepted else []

@@ -319,9 +319,11 @@ def outcome_of_not_applied(tx: Writing, stored_event: StoredEvent) -> UpdateOutc
     """Unreviewed if it names a payment of ours (R13), else noted. Decisions about codes do not apply to it."""
     delivered_event = stored_event.event
     why = {
-        RejectionReason.OTHER_ACCOUNT: f"is for another account, {delivered_event.account}",
-        RejectionReason.OTHER_MODE: f"is for {'live' if delivered_event.livemode else 'test'} mode",
-    }.get(delivered_event.not_applied or RejectionReason.UNREADABLE, "has a format that refundcli does not know")
+        RejectionReason.OTHER_ACCOUNT: f"the event is for another account, {delivered_event.account}",
+        RejectionReason.OTHER_MODE: f"the event is for {'live' if delivered_event.livemode else 'test'} mode",
+    }.get(
+        delivered_event.not_applied or RejectionReason.UNREADABLE, "the event has a format that refundcli does not know"
+    )
     payment_references = tuple(tx.payments_of_event(stored_event.id))
     doubt = Doubt(
         delivered_event.provider,

@@ -52,7 +52,7 @@ def refresh_invoice(app: App, number_or_id: str) -> None:
     books, clock, credit_note_format = services.books, services.clock, services.policy.credit_note_format
     invoice = books.read(lambda tx: invoice_behind(tx, number_or_id))
     if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
-        app.note(f"There is no provider to check {invoice.number} with: showing what is stored.")
+        app.note(f"{invoice.number} cannot be checked with a provider: showing what is stored.")
         return
     records = services.providers.records(Provider.STRIPE)
     if invoice.managed_by and records.invoice(invoice.invoice_reference):

@@ -95,7 +95,7 @@ def upgrade(
     )
     backup_path = str(upgraded.backup) if upgraded.backup else None
     shape = shapes.upgraded_store(schema_before or None, schema_after, zone, backup_path)
-    _show(app, f"{words} Its books are kept in the time zone {zone}.", shape)
+    _show(app, f"{words} The books are kept in the time zone {zone}.", shape)
 
 
 @group.command(epilog="Examples:  refundcli store clock   ·   refundcli store clock --accept")
