@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from desk import Desk
 from refundcli.domain.bulk_run import RunKind
@@ -40,6 +41,30 @@ def refused_lines(answer: dict[str, object]) -> list[tuple[int, str]]:
     return [(problem["line"], problem["code"]) for problem in problems]
 
 
+# --- one refund ----------------------------------------------------------------------------------------------
+
+
+def test_the_same_amount_is_refused_however_long_the_first_has_no_outcome(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    reference = desk.paid_by_card("T-1")
+    desk.sandbox.faults("drop_after")
+    assert desk("refund T-1 --amount 40 --reason other --yes").exit_code == 8
+    first_id = desk.json("invoice show T-1")["refunds"][0]["id"]
+    with desk.books.engine.connect() as connection:
+        an_hour_ago = "UPDATE refund SET created_at = datetime(created_at, '-1 hour')"
+        connection.execution_options(writes=True).execute(text(an_hour_ago))
+        connection.commit()
+    error = desk.refused("refund T-1 --amount 40 --reason other --yes", "possible-duplicate")
+    assert "its outcome is unknown" in error["message"]
+    assert error["hint"].startswith(f"First finish that one: refundcli resume {first_id}\n")
+    answer = desk.json(f"refund --from {rows(desk, 'T-1,40,other,,')} --yes", exit_code=9)
+    assert answer["refused_by_code"] == {"possible-duplicate": 1}
+    assert answer["refused"][0]["hint"] == f"First finish that one: refundcli resume {first_id}"
+    desk.json(f"resume {first_id}")
+    desk.json("refund T-1 --amount 40 --reason other --yes")
+    assert desk.refunded_at_provider(reference) == [4000, 4000]
+
+
 # --- one record ----------------------------------------------------------------------------------------------
 
 
@@ -49,7 +74,7 @@ def test_the_same_record_twice_is_refused_without_a_terminal(desk: Desk) -> None
     (first,) = desk.json(command)["refunds"]
     error = desk.refused(command, "possible-duplicate")
     assert first["id"] in error["message"]
-    assert "already recorded at" in error["message"]
+    assert "already recorded on" in error["message"]
     assert "--allow-duplicate" in error["hint"]
     desk.refused("mark-refunded T-1 --amount 40.00 --reason overcharged --yes", "possible-duplicate")
     desk.refused("mark-refunded T-1 --amount 40 --reason other --dry-run", "possible-duplicate")

@@ -11,6 +11,8 @@ from refundcli.domain.statuses import RefundState
 
 # The same amount of the same payment within this time needs a confirmation, unless the caller gave a request key.
 DUPLICATE_WITHIN = timedelta(minutes=10)
+# So it does as long as the outcome of the earlier one is unknown, however old it is.
+WITHOUT_OUTCOME = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class Candidate:
             return False
         # Equal rows of two files need a confirmation, however long ago the first was done.
         repeats_file_row = self.is_row and refund.run_id and facts_of_refund(refund) in self.facts
-        return bool(repeats_file_row) or now - refund.created_at < DUPLICATE_WITHIN
+        is_recent = now - refund.created_at < DUPLICATE_WITHIN
+        return bool(repeats_file_row) or is_recent or refund.state in WITHOUT_OUTCOME
 
 
 def facts_of(payment_id: int, amount: Money, reason: RefundReason | None, reference: str) -> str:

@@ -8,7 +8,7 @@ from refundcli.domain.dispute import review_command
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.statuses import InvoiceStatus, RefundKind
+from refundcli.domain.statuses import InvoiceStatus, RefundKind, RefundState
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
@@ -320,23 +320,34 @@ class OverRefund(RuleRefusal):
 
 
 class PossibleDuplicate(RuleRefusal):
-    """The same amount of the same payment was requested or recorded minutes ago: an accidental repeat (R5)?"""
+    """The same amount of the same payment was requested minutes ago, or has no outcome yet: an accident (R5)?"""
 
     code = "possible-duplicate"
     rule = "R5"
 
     def __init__(self, invoice: "Invoice", earlier: "Refund", *, repeat_verb: str = "refund") -> None:
         past_verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
+        repeat_words = f"To {repeat_verb} it again, add --allow-duplicate or another --request-key."
+        doubt = _WITHOUT_OUTCOME.get(earlier.state, "")
+        self.finish_words = f"First finish that one: refundcli resume {earlier.id}" if doubt else ""
         super().__init__(
             invoice,
             (
-                f"{earlier.amount} of the same payment on {invoice.number} was already {past_verb} at "
-                f"{earlier.created_at:%H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state})."
+                f"{earlier.amount} of the same payment on {invoice.number} was already {past_verb} on "
+                f"{earlier.created_at:%Y-%m-%d at %H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state})"
+                f"{doubt}."
             ),
-            why=f"the same amount was {past_verb} minutes ago",
-            hint=f"To {repeat_verb} it again, add --allow-duplicate or another --request-key.",
+            why=f"the same amount was {past_verb} before",
+            hint="\n".join(filter(None, [self.finish_words, repeat_words])),
         )
         self.context["refund"] = earlier.id
+
+
+_WITHOUT_OUTCOME = {
+    RefundState.READY: ", and was not sent yet",
+    RefundState.SUBMITTED: "; its outcome is unknown, so the money may already be on its way",
+    RefundState.AWAITING_APPROVAL: ", and awaits approval at the provider",
+}
 
 
 def _command(command: str, invoice: "Invoice", amount: Money | None, reason: RefundReason | None) -> str:

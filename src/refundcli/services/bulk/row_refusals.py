@@ -1,5 +1,6 @@
 """Why a row of a bulk file is refused, and the rejected row that reports it."""
 
+from refundcli.domain.duplicates import WITHOUT_OUTCOME
 from refundcli.domain.errors import RefundcliError, Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
@@ -48,12 +49,13 @@ class RepeatsEarlierRefund(NeedsOwnKey):
 
     def __init__(self, earlier_refund: Refund) -> None:
         run_or_operator = earlier_refund.run_id or earlier_refund.operator
-        verb = "recorded" if earlier_refund.kind is RefundKind.RECORD else "refunded"
+        has_outcome = earlier_refund.state not in WITHOUT_OUTCOME
+        verb = "recorded" if earlier_refund.kind is RefundKind.RECORD else "refunded" if has_outcome else "requested"
         super().__init__(
             f"{earlier_refund.amount} of the same payment of {earlier_refund.invoice_number} was already {verb} on "
             f"{earlier_refund.created_at:%Y-%m-%d at %H:%M} UTC by {run_or_operator} "
             f"({earlier_refund.id}, {earlier_refund.state}).",
-            hint=_TO_REPEAT,
+            hint=_TO_REPEAT if has_outcome else f"First finish that one: refundcli resume {earlier_refund.id}",
             context={"refund": earlier_refund.id, "invoice": earlier_refund.invoice_number},
         )
 

@@ -79,6 +79,8 @@ def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, quest
     if not (may_ask and app.may_ask):
         raise doubt
     app.err.say(("! ", "yellow"), doubt.message)
+    if doubt.finish_words:
+        app.err.say(doubt.finish_words, indent=3)
     ask_yes_no(app, question, undone_action=undone_action)
 
 
