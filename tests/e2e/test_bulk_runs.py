@@ -182,6 +182,7 @@ def test_an_unknown_run_names_those_that_are(desk: Desk, three: Path) -> None:
     run = desk.json(f"mark-refunded --from {three} --yes")["run"]
     error = desk.refused("mark-refunded --resume run_nothing --yes", "run-not-found", exit_code=5)
     assert run in str(error["hint"])
+    assert "Running the same file again resumes its run too" in str(error["hint"])
 
 
 def _spent_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str) -> list[str]:

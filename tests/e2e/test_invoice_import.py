@@ -74,7 +74,9 @@ def test_the_first_import_makes_the_store(tmp_path: Path) -> None:
     answer = shop.bring_in(GOOD)
     assert answer.exit_code == 0, answer
     assert "3 new, 0 changed, 0 unchanged" in answer.err
+    assert f"Created the store {shop.url}" in answer.err
     assert (tmp_path / "new" / "books.db").stat().st_mode & 0o777 == 0o600
+    assert "Created" not in shop.bring_in(GOOD).err
 
 
 def test_good_rows_go_in_and_are_counted(shop: Shop) -> None:

@@ -162,6 +162,22 @@ def test_with_nothing_in_the_books_and_nothing_at_stripe_that_is_said(desk: Desk
     assert "INV-2 has no Stripe payment" in desk("reconcile --invoice INV-2").err
 
 
+def test_payments_of_a_provider_that_was_not_asked_are_named(desk: Desk) -> None:
+    desk.paid_by_card()
+    assert desk.json("reconcile")["not_asked"] == []
+    assert "not compared" not in desk("reconcile").err
+    desk.paid_by_card("INV-2", provider="adyen")
+    comparison = desk.json("reconcile")
+    assert (comparison["result"], comparison["not_asked"]) == ("agrees", ["adyen"])
+    note = "Adyen was not compared: its 1 payment needs a report: refundcli reconcile --report FILE"
+    assert note in desk("reconcile").err
+    desk.paid_by_card("INV-3", provider="adyen")
+    assert "its 2 payments need a report" in desk("reconcile").err
+    for options in ("--provider stripe", "--invoice INV-1"):
+        assert desk.json(f"reconcile {options}")["not_asked"] == []
+        assert "not compared" not in desk(f"reconcile {options}").err
+
+
 def credited_at_stripe(desk: Desk) -> str:
     """A Stripe invoice; after the import, 40.00 of it was credited to the customer's balance."""
     stripe_invoice = desk.sandbox.invoice("100.00 EUR", number="INV-1", status="paid")

@@ -268,6 +268,25 @@ def test_r8_the_refund_output_says_what_the_refund_does_not_do(desk: Desk) -> No
         assert words in answer.err
 
 
+@pytest.mark.parametrize(
+    ("provider", "how"),
+    [
+        ("stripe", "the provider will report the outcome later."),
+        (
+            "adyen",
+            "Adyen reports the outcome by webhook (refundcli events listen) or in a report "
+            "(refundcli reconcile --report FILE).",
+        ),
+    ],
+)
+def test_an_accepted_refund_says_how_its_outcome_comes(desk: Desk, provider: str, how: str) -> None:
+    desk.paid_by_card(provider=provider)
+    if provider == "stripe":
+        desk.sandbox.faults("pending")
+    notes = desk.json("refund INV-1 --full --reason other --yes")["notes"]
+    assert f"Accepted, but not final yet: {how}" in notes
+
+
 # --- R9: unpaid, void, uncollectible ---
 
 
@@ -431,3 +450,19 @@ def test_the_likeliest_number_is_suggested_first_or_alone(sqlite_desk: Desk) -> 
     assert suggested("INV-12O4") == "Did you mean INV-1204?"
     assert suggested("INV-1042x") == "Did you mean INV-1042?"
     assert str(suggested("INV-1402")).startswith("Did you mean INV-1042 or ")
+
+
+def test_only_numbers_within_one_typing_error_are_suggested(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    for number in range(1001, 1037):
+        desk.unpaid(f"INV-{number}")
+
+    def suggested(typed: str) -> str:
+        return str(desk.refused(f"void '{typed}' --yes", "invoice-not-found", exit_code=5)["hint"])
+
+    for typed in ("INV1036", "inv-1036", "inv 1036", "INV-10366"):
+        assert suggested(typed) == "Did you mean INV-1036?"
+    for typed in ("INV-103", "INV-1063", "INV-1037"):
+        assert suggested(typed).startswith("Did you mean INV-1036 or ")
+    for typed in ("INV-9999", "INV-2099", "1036", "/"):
+        assert suggested(typed) == "refundcli invoice list   shows the invoices of this store"

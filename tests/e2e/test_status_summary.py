@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,11 @@ from adyen_rows import HEADER, row
 from desk import MERCHANT, Desk
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import Screen
 from refundcli.output.views.status import show_status
 from refundcli.services.ports.books import Writing
+from refundcli.services.ports.records import NewPayment
 from refundcli.services.queries.status import current_status
 from webhooks import ADYEN_KEY, Json, adyen, item, settle_secrets, signed
 
@@ -112,6 +115,20 @@ def test_lists_are_cut_at_fifty_and_say_how_many_there_are(desk: Desk) -> None:
     assert (len(status["processing"]), status["counts"]["processing"]["all"]) == (50, 53)
     assert "Currently processing (53)" in shown(desk)
     assert "… and 3 more" in shown(desk)
+
+
+def test_what_is_processing_has_the_amount_that_the_books_know(desk: Desk) -> None:
+    desk.paid_by_card("INV-1", "70.00 EUR", processing=True)
+    under_way = NewPayment(0, Provider.STRIPE, reference="pi_9", auto_refundable=True, processing=True)
+    desk.unpaid("INV-2", "130.00 EUR", payments=(under_way,))
+    desk.unpaid("INV-3", total=0, payments=(replace(under_way, reference="pi_10"),))
+    screen = [line.split() for line in shown(desk).splitlines()]
+    for number, amount in (("INV-1", ["70.00", "EUR"]), ("INV-2", ["130.00", "EUR"]), ("INV-3", [])):
+        (line,) = (words for words in screen if words[:1] == [number])
+        assert line[1:-2] == amount
+        assert line[-2:] == ["Grace", "Hopper"]
+    rows = {row[2]: row[3] for row in desk("status").rows}
+    assert rows == {"INV-1": "70.00 EUR", "INV-2": "130.00 EUR", "INV-3": ""}
 
 
 def test_what_needs_someone_is_shown_first_however_many_wait(desk: Desk) -> None:

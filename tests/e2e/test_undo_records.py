@@ -41,6 +41,22 @@ def digest(desk: Desk) -> str:
     return checksum.hexdigest()
 
 
+def test_a_run_of_refunds_cannot_be_undone(desk: Desk, run: str) -> None:
+    desk.paid_by_card()
+    file = desk.folder / "r.csv"
+    file.write_text("invoice,amount,reason\nINV-1,40,other\n")
+    refund_run = str(desk.json(f"refund --from {file} --yes")["run"])
+    for options in ("--dry-run", "--yes"):
+        error = desk.refused(f"mark-refunded --undo {refund_run} --memo why {options}", "not-a-run-of-records")
+        assert refund_run in error["message"]
+        assert "run_" not in error["hint"]
+
+
+def test_an_unknown_run_to_undo_names_those_that_are(desk: Desk, run: str) -> None:
+    error = desk.refused("mark-refunded --undo run_nothing --memo why --yes", "run-not-found", exit_code=5)
+    assert error["hint"] == f"The newest: {run}."
+
+
 @pytest.mark.parametrize("what", ["run", "record"])
 def test_a_dry_run_of_an_undo_changes_nothing(desk: Desk, run: str, what: str) -> None:
     named = run if what == "run" else desk.invoice("T-1").refunds[0].id

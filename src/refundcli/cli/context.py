@@ -128,6 +128,13 @@ class App:
         if not self.quiet and not self.wants_json:
             self.err.say(*words)
 
+    def note_new_store(self) -> None:
+        """After an import: name the store if this command created it."""
+        from refundcli.secrets import shown_address
+
+        if self.services.books.is_new:
+            self.note(f"Created the store {shown_address(self.settings.store.url)}")
+
     def note_unmatched_events(self) -> None:
         """After an import: note events that are still about unknown payments."""
         from refundcli.services.ports.provider_updates import EventState

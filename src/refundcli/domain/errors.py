@@ -110,15 +110,37 @@ _SWAPPED = 0.9
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
-    """`Did you mean INV-1042?`, or "" when no candidate is near. The nearest comes first."""
+    """`Did you mean duplicate?`, or "" when no candidate is near. The nearest comes first."""
     known_words = list(candidates)
     near_words = get_close_matches(word, known_words, n=max(len(known_words), 1), cutoff=0.6)
-    distances = {candidate: _distance(word, candidate) for candidate in near_words}
-    nearest_first = sorted(near_words, key=distances.__getitem__)
+    return _suggestion({candidate: _distance(word, candidate) for candidate in near_words})
+
+
+def did_you_mean_number(typed_number: str, numbers: Iterable[str]) -> str:
+    """`Did you mean INV-1042?`, or "" when more than one typing error separates the number from all of them.
+
+    Numbers resemble each other, so one that is farther away is another invoice. Separators and case do not count. Of
+    equally near numbers, those that continue what was typed come first, then the later ones.
+    """
+    typed = _characters(typed_number)
+    later_first = sorted(numbers, reverse=True)
+    continuing_first = sorted(later_first, key=lambda number: not _characters(number).startswith(typed))
+    distances = {number: _distance(typed, _characters(number)) for number in continuing_first} if typed else {}
+    return _suggestion({number: distance for number, distance in distances.items() if distance <= 1})
+
+
+def _suggestion(distances: Mapping[str, float]) -> str:
+    """The candidates of about the smallest distance, the nearest first."""
+    nearest_first = sorted(distances, key=distances.__getitem__)
     likely_words = [
         candidate for candidate in nearest_first if distances[candidate] < distances[nearest_first[0]] + _CLEARLY_NEARER
     ]
     return f"Did you mean {' or '.join(likely_words[:_MOST_SUGGESTED])}?" if likely_words else ""
+
+
+def _characters(number: str) -> str:
+    """The letters and digits of a number, in one case."""
+    return "".join(filter(str.isalnum, number)).casefold()
 
 
 def _distance(typed_word: str, candidate: str) -> float:

@@ -273,6 +273,11 @@ class Invoice:
         return any(payment.processing for payment in self.payments)
 
     @property
+    def in_process(self) -> Money:
+        """What its processing payments are to bring; what is owed, if the books do not know that; or zero."""
+        return self._sum(payment.allocated for payment in self.payments if payment.processing) or self.owed
+
+    @property
     def unfinished_closing(self) -> Closing | None:
         """The closing whose outcome is open; there is at most one."""
         return next((closing for closing in self.closings if closing.state.unfinished), None)

@@ -52,6 +52,8 @@ class SqlBooks:
     upgrades: bool = False
     tell_upgraded: Callable[[migrate.Upgraded], None] = field(default=lambda upgraded: None)
     read_only: bool = False
+    # These books created the store.
+    is_new: bool = False
     _is_schema_checked: bool = False
     # A change was, or may have been, committed through these books.
     _may_have_written: bool = False
@@ -182,5 +184,6 @@ class SqlBooks:
                 operator=self.operator,
             )
         self._is_schema_checked = True
+        self.is_new = upgraded is not None and not upgraded.before
         if upgraded and upgraded.before:
             self.tell_upgraded(upgraded)

@@ -39,6 +39,7 @@ def reconciliation(summary: "ComparisonSummary", difference_objects: Iterable[Ma
         "differences_left": summary.remaining,
         "not_in_books": summary.not_in_books,
         "being_sent": summary.being_sent,
+        "not_asked": list(summary.not_asked),
         "unread_lists": summary.unread_lists,
         "unreadable": summary.unreadable,
         "unreviewed": summary.unreviewed,

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import RefundKind, RefundState
+from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 from refundcli.output.views.invoice import note_words
+from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.recovery.resume_refunds import Resumed, Step
 
@@ -94,8 +95,8 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
         )
     else:
         notes.append("No money moved: this records a refund made outside refundcli.")
-    if any(refund.state is RefundState.PENDING for refund in refunds):
-        notes.append("Accepted, but not final yet: the provider will report the outcome later.")
+    pending_providers = {refund.provider for refund in refunds if refund.state is RefundState.PENDING}
+    notes += map(_outcome_words, sorted(filter(None, pending_providers)))
     notes += filter(None, map(pending_words, refunds))
     if invoice and invoice.products:
         product_words = ", ".join(invoice.products)
@@ -108,6 +109,16 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
             f"Subscription {invoice.subscription} is still active. Cancel it separately to stop further invoices."
         )
     return notes
+
+
+def _outcome_words(provider: Provider) -> str:
+    """How the outcome of a refund that the provider accepted will be known."""
+    if provider in CAN_LOOK_UP:
+        return "Accepted, but not final yet: the provider will report the outcome later."
+    return (
+        f"Accepted, but not final yet: {provider.label} reports the outcome by webhook (refundcli events listen) or "
+        "in a report (refundcli reconcile --report FILE)."
+    )
 
 
 def pending_words(refund: Refund) -> str:

@@ -66,8 +66,8 @@ def show_status(status: Status, store_description: Mapping[str, Any], screen: Sc
     _differing(status, screen, zone)
     _section("Accepted, not final", status.pending, screen, lambda entry: _refund(entry, zone))
     _section("Captures that failed", status.failed_captures, screen, lambda entry: _capture(entry, zone))
-    _section("In dispute", status.disputed, screen, _invoice)
-    _section("Currently processing", status.processing, screen, _invoice)
+    _section("In dispute", status.disputed, screen, _disputed)
+    _section("Currently processing", status.processing, screen, _processing)
     screen.blank()
     _freshness(status, screen, zone)
     _deliveries(status.deliveries, screen)
@@ -188,9 +188,18 @@ def _capture(capture: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
     return cells, capture.reference
 
 
-def _invoice(invoice: Invoice) -> tuple[Line, str]:
+def _disputed(invoice: Invoice) -> tuple[Line, str]:
     cells = ((invoice.number, ""), (str(invoice.refundable), ""), ("left", ""))
     return cells, invoice.customer_name or invoice.customer
+
+
+def _processing(invoice: Invoice) -> tuple[Line, str]:
+    return ((invoice.number, ""), (_in_process(invoice), "")), invoice.customer_name or invoice.customer
+
+
+def _in_process(invoice: Invoice) -> str:
+    """`130.00 EUR`; empty if the books do not know the amount."""
+    return str(invoice.in_process) if invoice.in_process else ""
 
 
 def _detail(entry: OpenRefund | OpenClosing, holder: RunHolder | None, zone: ZoneInfo) -> str:
@@ -337,9 +346,10 @@ def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
             yield "differences", "", "", str(last_comparison.remaining), "", compare_again(provider, last_comparison)
     for capture in status.failed_captures.first:
         yield "failed capture", capture.reference, capture.invoice, str(capture.amount), "", Next.WAIT
-    for row_label, invoices in (("disputed", status.disputed), ("processing", status.processing)):
-        for invoice in invoices.first:
-            yield row_label, "", invoice.number, str(invoice.refundable), "", Next.WAIT
+    for invoice in status.disputed.first:
+        yield "disputed", "", invoice.number, str(invoice.refundable), "", Next.WAIT
+    for invoice in status.processing.first:
+        yield "processing", "", invoice.number, _in_process(invoice), "", Next.WAIT
 
 
 def _age(age: timedelta) -> str:

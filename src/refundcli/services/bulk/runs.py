@@ -20,11 +20,12 @@ _FIRST = 100
 class RunNotFound(NotFound):
     code = "run-not-found"
 
-    def __init__(self, run_id: str, kind: RunKind, newest_ids: list[str]) -> None:
+    def __init__(self, run_id: str, kind: RunKind, newest_ids: list[str], *, to_resume: bool) -> None:
         newest_runs = f"The newest: {', '.join(newest_ids)}." if newest_ids else "No file has been run yet."
+        other_way = f" Running the same file again resumes its run too: refundcli {kind} --from FILE"
         super().__init__(
             f"There is no run {ascii(run_id[:80])[1:-1]} started with refundcli {kind}.",
-            hint=f"{newest_runs} Running the same file again resumes its run too: refundcli {kind} --from FILE",
+            hint=newest_runs + (other_way if to_resume else ""),
         )
 
 
@@ -113,18 +114,18 @@ def resume_command(run: BulkRun) -> str:
     return f"refundcli {run.kind} --resume {run.id}"
 
 
-def run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
-    """The run. Raises RunNotFound, which lists the newest runs."""
+def run_named(reading: Reading, run_id: str, kind: RunKind, *, to_resume: bool) -> BulkRun:
+    """The run. Raises RunNotFound, which lists the newest runs. `to_resume`: it is named to be resumed."""
     run = reading.run(run_id)
     if run is None or run.kind is not kind:
         newest_ids = [candidate.id for candidate in reading.runs(limit=4 * _SHOWN) if candidate.kind is kind]
-        raise RunNotFound(run_id, kind, newest_ids[:_SHOWN])
+        raise RunNotFound(run_id, kind, newest_ids[:_SHOWN], to_resume=to_resume)
     return run
 
 
 def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRun:
     """The unfinished run. Raises RunNotFound, RunFinished."""
-    run = run_named(reading, run_id, kind)
+    run = run_named(reading, run_id, kind, to_resume=True)
     if run.state is RunState.FINISHED:
         raise RunFinished(run, is_undone=_is_undone(reading, run))
     return run

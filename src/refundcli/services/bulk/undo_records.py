@@ -54,6 +54,23 @@ class NotARecord(Refused):
         )
 
 
+class NotARunOfRecords(Refused):
+    code = "not-a-run-of-records"
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            (
+                f"{run_id} cannot be undone: it was started with refundcli refund, and money refunded at the provider "
+                "cannot be taken back."
+            ),
+            hint=(
+                "Only records made with refundcli mark-refunded can be undone.\n"
+                "refundcli credit-notes list   shows what was issued"
+            ),
+            context={"run": run_id},
+        )
+
+
 class MadeAtProvider(Refused):
     """A provider's own refund was matched with the record and did not fail: the money was returned."""
 
@@ -108,12 +125,15 @@ class Undone:
 
 
 def preview_undo(run_or_record_id: str, *, books: Books) -> Undone:
-    """What would be undone. Raises RunNotFound, RecordNotFound, NotARecord, MadeAtProvider, NothingToUndo."""
+    """What would be undone.
+
+    Raises RunNotFound, NotARunOfRecords, RecordNotFound, NotARecord, MadeAtProvider, NothingToUndo.
+    """
     preview = Undone()
     if not run_or_record_id.startswith(_RUN):
         preview.add(books.read(partial(_one, run_or_record_id)))
         return preview
-    books.read(lambda tx: run_named(tx, run_or_record_id, RunKind.MARK_REFUNDED))
+    books.read(partial(_refuse_other_run, run_or_record_id))
     for chunk in _chunks(run_or_record_id, books):
         provider_made_ids = books.read(partial(_made_at_provider, chunk))
         preview.unchanged += len(provider_made_ids)
@@ -154,6 +174,14 @@ def undo(
         summary.unchanged += unchanged_count
         on_records_undone(len(undone_refunds))
         last_id = refund_page[-1].id
+
+
+def _refuse_other_run(run_id: str, reading: Reading) -> None:
+    """Raises RunNotFound, and NotARunOfRecords for a run of refunds."""
+    run = reading.run(run_id)
+    if run and run.kind is RunKind.REFUND:
+        raise NotARunOfRecords(run_id)
+    run_named(reading, run_id, RunKind.MARK_REFUNDED, to_resume=False)
 
 
 def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:

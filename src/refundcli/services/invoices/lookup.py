@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from refundcli.domain.errors import NotFound, Refused, did_you_mean
+from refundcli.domain.errors import NotFound, Refused, did_you_mean_number
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 
@@ -58,7 +58,7 @@ def invoice_named(reading: "RefundReading", number: str) -> Invoice:
     """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
     invoice = reading.invoice(number)
     if invoice is None:
-        raise InvoiceNotFound(number, did_you_mean(number, reading.numbers_near(number)))
+        raise InvoiceNotFound(number, did_you_mean_number(number, reading.numbers_near(number)))
     return invoice
 
 
@@ -78,5 +78,5 @@ def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refu
     credit_note = reading.credit_note(number)
     refund = reading.refund(credit_note.refund_id) if credit_note else None
     if credit_note is None or refund is None:
-        raise CreditNoteNotFound(number, did_you_mean(number, reading.credit_note_numbers_near(number)))
+        raise CreditNoteNotFound(number, did_you_mean_number(number, reading.credit_note_numbers_near(number)))
     return credit_note, refund

@@ -1,7 +1,7 @@
 """Compare the books with a provider that has look-ups, and apply what is proven."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -14,8 +14,9 @@ from refundcli.services.chunks import chunked
 from refundcli.services.dispatch.leases import is_live
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.invoices.pages import invoice_pages
-from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentSnapshot, UnreadablePayment
 from refundcli.services.ports.providers import ProviderRecords
 from refundcli.services.ports.records import InvoiceFilter
@@ -41,7 +42,8 @@ class ComparisonSummary:
     `compared` counts payments of the books. `not_in_books` counts report lines about none of them, `being_sent` the
     refunds that a running process is sending now (R15). Not compared: `unreadable` payments, `unreviewed` provider
     updates, `unconfirmed` refunds, whose outcome is unknown or which have been pending for too long, and
-    `unread_lists`, the lists that could not be read, with the reason. `settled`: refunds whose outcome was unknown
+    `unread_lists`, the lists that could not be read, with the reason. `not_asked`: how many payments each other
+    provider has in the books, which only its report compares. `settled`: refunds whose outcome was unknown
     before, as they are now.
     """
 
@@ -56,6 +58,7 @@ class ComparisonSummary:
     not_in_books: int = 0
     being_sent: int = 0
     unread_lists: dict[str, str] = field(default_factory=dict)
+    not_asked: Mapping[Provider, int] = field(default_factory=dict)
     settled: list[Refund] = field(default_factory=list)
 
     @property
@@ -313,6 +316,20 @@ def count_unsettled(
     refunds = books.read(lambda tx: tx.refunds_in(*states))
     provider_refunds = [refund for refund in refunds if refund.provider is provider]
     summary.count_unsettled(provider_refunds, now=now, overdue_before=now - timedelta(days=pending_days))
+
+
+def payments_not_asked(reading: Reading, asked: Provider, invoice_number: str | None) -> dict[Provider, int]:
+    """How many payments each other provider without look-ups has: of the invoice, or in the books without a number."""
+    if invoice_number:
+        payments = invoice_named(reading, invoice_number).payments
+        count_by_provider = Counter(payment.provider for payment in payments if payment.provider and payment.reference)
+    else:
+        count_by_provider = Counter({provider: reading.payment_count(provider) for provider in Provider})
+    return {
+        provider: count
+        for provider, count in sorted(count_by_provider.items())
+        if count and provider is not asked and provider not in CAN_LOOK_UP
+    }
 
 
 def is_unconfirmed(refund: Refund, now: datetime, overdue_before: datetime) -> bool:

@@ -54,6 +54,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
         # An import asks no provider, so Stripe's events are only matched again, not fetched.
         app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
     app.note_unmatched_events()
+    app.note_new_store()
     if checked_invoices.bad_rows:
         raise typer.Exit(ExitCode.PARTLY)
 

@@ -44,6 +44,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         app.show_object(pulled(provider, summary))
     services.apply_known_events(provider)
     app.note_unmatched_events()
+    app.note_new_store()
 
 
 def refresh_invoice(app: App, number_or_id: str) -> None:

@@ -122,7 +122,7 @@ def _compare_with_provider(app: "App", provider: Provider | None, invoice: str |
     """Compare with what the provider's API reports; by default Stripe's. Raises SettingsProblem where it has none."""
     from refundcli.output.progress import progress
     from refundcli.output.views.reconciliation import DifferenceSpool
-    from refundcli.services.reconciliation.against_provider import Comparison
+    from refundcli.services.reconciliation.against_provider import Comparison, payments_not_asked
 
     services = app.services
     records = services.providers.records(provider or _provider_of(app, invoice))
@@ -139,6 +139,8 @@ def _compare_with_provider(app: "App", provider: Provider | None, invoice: str |
             )
             with _noting_if_stopped(app, comparison.summary):
                 reconciliation = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
+        if provider is None:
+            reconciliation.not_asked = services.books.read(lambda tx: payments_not_asked(tx, records.name, invoice))
         _show(
             app,
             records.name.label,
@@ -285,6 +287,12 @@ def _show(
 
 
 def _note_not_compared(app: "App", reconciliation: "ComparisonSummary") -> None:
+    for provider, count in reconciliation.not_asked.items():
+        needing = "its 1 payment needs" if count == 1 else f"its {count:,} payments need"
+        app.note(
+            ("! ", DOUBT),
+            f"{provider.label} was not compared: {needing} a report: refundcli reconcile --report FILE",
+        )
     if count := reconciliation.being_sent:
         app.note(f"{_counted(count, 'refund is', 'refunds are')} being sent right now, so not compared.")
     if count := reconciliation.unreadable:
