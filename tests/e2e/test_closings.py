@@ -510,6 +510,6 @@ def test_a_dry_run_of_a_write_off_names_what_is_owed(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     desk.unpaid("INV-1", payments=(NewPayment(6000, method="cash"),))
     assert desk.json("uncollectible INV-1 --dry-run")["owed"]["amount"] == "40.00"
-    assert owed_words(desk.invoice("INV-1")) == "40.00 EUR of 100.00 EUR still owed"
+    assert owed_words(desk.invoice("INV-1")) == "40.00 EUR still owed (of 100.00 EUR)"
     desk.unpaid("INV-2")
     assert owed_words(desk.invoice("INV-2")) == "100.00 EUR"

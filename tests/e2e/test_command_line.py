@@ -50,6 +50,14 @@ def test_a_command_loads_only_the_provider_it_uses(desk: Desk) -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environ, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("command", ["invoice list --status opne", "-o jsno invoice list"])
+def test_a_misspelt_choice_is_answered_in_plain_words(new_desk: Desk, command: str) -> None:
+    answer = new_desk(command)
+    assert answer.exit_code == ExitCode.USAGE
+    assert f": '{'opne' if 'opne' in command else 'jsno'}' is not one of " in answer.err
+    assert "Value error" not in answer.err
+
+
 def test_the_exit_codes_are_a_promise() -> None:
     assert {code.name: code.value for code in ExitCode} == {
         "DONE": 0,

@@ -10,6 +10,7 @@ import typer
 
 from desk import Desk
 from refundcli.cli.main import COMMANDS, cli
+from refundcli.services.ports.records import NewPayment
 
 
 def leaves() -> Iterator[tuple[str, Any]]:
@@ -171,7 +172,16 @@ def test_written_off_is_never_called_final(sqlite_desk: Desk) -> None:
     sqlite_desk.unpaid("INV-3")
     sqlite_desk.json("uncollectible INV-3 --yes")
     error = sqlite_desk.refused("uncollectible INV-3 --yes", "already-closed")
-    assert "It can still be voided, or paid later" in str(error["message"])
+    assert "INV-3 is already uncollectible. It can still be voided, or paid later." in str(error["message"])
     assert "final" not in str(sqlite_desk.json("invoice show INV-3")["actions"])
     sqlite_desk.json("void INV-3 --yes")
-    assert "cannot be undone" in str(sqlite_desk.refused("void INV-3 --yes", "already-closed")["message"])
+    refusal = sqlite_desk.refused("void INV-3 --yes", "already-closed")
+    assert refusal["message"] == "INV-3 is already voided, which cannot be undone."
+
+
+def test_a_part_paid_invoice_that_is_written_off_is_not_said_to_be_voidable(sqlite_desk: Desk) -> None:
+    sqlite_desk.unpaid("INV-3", payments=(NewPayment(6000, method="cash"),))
+    sqlite_desk.json("uncollectible INV-3 --yes")
+    error = sqlite_desk.refused("uncollectible INV-3 --yes", "already-closed")
+    assert error["message"] == "INV-3 is already uncollectible. It can still be paid later."
+    sqlite_desk.refused("void INV-3 --yes", "already-paid")

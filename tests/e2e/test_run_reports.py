@@ -467,6 +467,52 @@ def test_the_screen_shows_a_partly_refunded_row() -> None:
     assert "0 rows accepted by the provider, not final yet: 50.00 EUR." in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("report", "counts", "first_line"),
+    [
+        (RunReport(refused=2), RowCounts(2, 0, 0, 0, 0, 2, 0, 0, 0), "! Refunded no rows.   run_1"),
+        (RunReport(), RowCounts(2, 0, 0, 2, 0, 0, 0, 0, 0), "· Refunded no rows.   run_1"),
+        (RunReport(), RowCounts(2, 0, 0, None, None, None, None, None, None), "! Refunded no rows.   run_1"),
+        (
+            RunReport(accepted=2),
+            RowCounts(2, 0, 2, 0, 0, 0, 0, 0, 0),
+            "✓ 2 rows accepted by the provider, not final yet.   run_1",
+        ),
+        (
+            RunReport(partly=1, totals={"EUR": parse_money("50.00 EUR")}),
+            RowCounts(1, 0, 0, 0, 1, 0, 0, 0, 0),
+            "! Refunded no rows in full, parts of rows: 50.00 EUR.   run_1",
+        ),
+    ],
+)
+def test_only_refunded_or_accepted_rows_get_a_check_mark(report: RunReport, counts: RowCounts, first_line: str) -> None:
+    out = StringIO()
+    show_refunded(report, counts, Counter(), "run_1", Screen(out))
+    assert out.getvalue().splitlines()[0].strip() == first_line
+
+
+def test_rows_that_never_reached_the_provider_are_to_be_run_again_as_they_are(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    desk.paid_by_card("C-1", provider="adyen")
+    file = refunds(desk, "C-1,40,other")
+    address = desk.environ["REFUNDCLI_ADYEN_API_BASE"]
+    desk.environ["REFUNDCLI_ADYEN_API_BASE"] = "http://127.0.0.1:9"
+    screen = desk(f"refund --from {file} --yes -o table")
+    assert "No refund was made for them, and there is nothing to correct. Run that file again: " in screen.err
+    assert "Correct them" not in screen.err
+    desk.environ["REFUNDCLI_ADYEN_API_BASE"] = address
+    again = screen.err.partition("Run that file again: refundcli ")[2].splitlines()[0]
+    assert desk.json(f"{again} --yes")["accepted"] == 1
+
+
+def test_rows_to_correct_are_named_even_beside_rows_to_run_again(sqlite_desk: Desk) -> None:
+    desk = sqlite_desk
+    desk.paid_by_card("C-1", provider="adyen")
+    desk.environ["REFUNDCLI_ADYEN_API_BASE"] = "http://127.0.0.1:9"
+    screen = desk(f"refund --from {refunds(desk, 'C-1,40,other', 'C-9,1,other')} --yes -o table")
+    assert "Correct them in that file, then: " in screen.err
+
+
 def test_a_hint_of_two_lines_shows_no_escape() -> None:
     class Tty(StringIO):
         def isatty(self) -> bool:

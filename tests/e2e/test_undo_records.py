@@ -74,7 +74,7 @@ def test_a_dry_run_refuses_what_an_undo_refuses(desk: Desk, run: str) -> None:
     desk.refused(f"mark-refunded --undo {run} --memo why --dry-run", "nothing-to-undo")
     record = desk.invoice("T-1").refunds[0].id
     error = desk.refused(f"mark-refunded --undo {record} --memo why --dry-run", "not-a-record")
-    assert "already undone" in error["message"]
+    assert error["message"] == f"{record} cannot be undone: it is already undone (memo: why)."
     assert "was undone" in desk.refused(f"mark-refunded --resume {run} --yes", "run-finished")["message"]
 
 
@@ -91,6 +91,13 @@ def test_a_record_may_be_named_by_its_credit_note(desk: Desk, run: str) -> None:
     (note,) = desk.json("credit-notes list --invoice T-1")
     desk.json(f"mark-refunded --undo {note['number']} --memo why --yes")
     assert [desk.invoice(number).refunded.number for number in ("T-1", "T-2")] == ["0.00", "30.00"]
+
+
+@pytest.mark.parametrize(("named", "code"), [("T-1", "refund-not-found"), ("run_none", "run-not-found")])
+def test_a_wrong_id_is_refused_before_a_memo_is_asked_for(desk: Desk, run: str, named: str, code: str) -> None:
+    desk.refused(f"mark-refunded --undo {named}", code, exit_code=5)
+    desk.refused(f"mark-refunded --undo {run}", "memo-needed", exit_code=2)
+    desk.refused(f"mark-refunded --undo {run} --memo why", "confirmation-required", exit_code=2)
 
 
 def test_naming_the_invoice_lists_its_records(desk: Desk, run: str) -> None:

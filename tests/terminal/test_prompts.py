@@ -12,6 +12,7 @@ import pytest
 
 from desk import Desk
 from refundcli.domain.statuses import Dispute
+from refundcli.services.ports.records import NewPayment
 from terminal.terminal import Terminal
 
 
@@ -233,6 +234,22 @@ def test_ending_an_invoice_asks_for_a_plain_yes(desk: Desk, command: str, said: 
     assert desk.invoice("INV-3").status == status
 
 
+@pytest.mark.parametrize(
+    ("paid", "question"),
+    [
+        (0, "Write off INV-3, 100.00 EUR? It can still be voided, or paid later."),
+        (6000, "Write off INV-3, 40.00 EUR still owed (of 100.00 EUR)? It can still be paid later."),
+    ],
+)
+def test_a_write_off_says_what_can_still_be_done(desk: Desk, paid: int, question: str) -> None:
+    desk.unpaid(payments=(NewPayment(paid, method="cash"),) if paid else ())
+    terminal = sit_down(desk, "uncollectible INV-3", columns=140)
+    terminal.wait_for("[y/N]")
+    assert question in terminal.text
+    terminal.type("")
+    assert terminal.ends() == 3
+
+
 def test_a_record_says_that_no_money_moves(desk: Desk) -> None:
     desk.paid_outside()
     terminal = sit_down(desk, "mark-refunded INV-2 --full --reason other")
@@ -260,6 +277,26 @@ def test_a_file_of_records_asks_for_the_number_of_rows(desk: Desk) -> None:
     assert terminal.ends() == 9
     assert "Recorded 2 rows: 50.00 EUR" in terminal.text
     assert "Rows left out: 1 of 3" in terminal.text
+
+
+def test_a_plan_is_not_called_a_dry_run(desk: Desk) -> None:
+    desk.paid_outside("T-1")
+    path = desk.folder / "transfers.csv"
+    path.write_text("invoice,amount,reason\nT-1,40,other\n")
+    terminal = sit_down(desk, f"mark-refunded --from {path} --plan {desk.folder / 'plan.json'}", columns=200)
+    assert terminal.ends() == 0
+    assert "Plan saved (rows: 1)" in terminal.text
+    assert "Dry run" not in terminal.text
+
+
+def test_a_dry_run_of_an_undo_says_what_it_would_do(desk: Desk) -> None:
+    desk.paid_outside("T-1")
+    desk.json("mark-refunded T-1 --amount 40 --reason other --yes")
+    record = desk.invoice("T-1").refunds[0].id
+    terminal = sit_down(desk, f"mark-refunded --undo {record} --memo why --dry-run", columns=160)
+    assert terminal.ends() == 0
+    words = "40.00 EUR. Its credit note would become void; no money would move."
+    assert f"Would undo the record {record} of T-1: {words}" in terminal.text
 
 
 @pytest.mark.parametrize("columns", [80, 140])

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refundcli.domain.currencies import CODES, UnknownCurrency, currency
-from refundcli.domain.money import InvalidAmount, Money, parse_amount, parse_money
+from refundcli.domain.currencies import CODES, Currency, UnknownCurrency, currency
+from refundcli.domain.money import InvalidAmount, Money, check_amount, parse_amount, parse_money
 
 EUR, JPY, KWD = currency("EUR"), currency("JPY"), currency("KWD")
 
@@ -53,6 +53,43 @@ def test_a_comma_is_answered_with_the_likely_amount() -> None:
     with pytest.raises(InvalidAmount) as refusal:
         parse_amount("12,50", EUR)
     assert "12.50" in refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "of", "hint"),
+    [
+        ("1,250", KWD, "Write 1.250, or 1250 if the comma separates thousands."),
+        ("0,250", KWD, "Write 0.250."),
+        ("1234,250", KWD, "Write 1234.250."),
+        ("1,250", EUR, "Write it like 12.50."),
+        ("12,50", JPY, "Write it like 1250."),
+    ],
+)
+def test_a_comma_that_may_mean_thousands_or_decimals_gets_both_answers(text: str, of: Currency, hint: str) -> None:
+    with pytest.raises(InvalidAmount) as refusal:
+        parse_amount(text, of)
+    assert refusal.value.hint == hint
+
+
+def test_without_a_currency_a_comma_before_three_digits_gets_both_answers() -> None:
+    with pytest.raises(InvalidAmount) as refusal:
+        check_amount("1,250")
+    assert refusal.value.hint == "Write 1250, or 1.250 in a currency with three decimals."
+
+
+@pytest.mark.parametrize("text", ["€12.50", "€12,50", "12.50 €", "$12.50", "£ 12.50"])
+def test_a_currency_sign_is_shown_and_to_be_left_out(text: str) -> None:
+    with pytest.raises(InvalidAmount) as refusal:
+        parse_amount(text, EUR)
+    assert refusal.value.message == f"'{text}' is not an amount: leave out the currency sign."
+    assert refusal.value.hint == "Write 12.50."
+
+
+@pytest.mark.parametrize(("text", "shown"), [("\x1b[1m5", r"\x1b[1m5"), ("5\u202e", r"5\u202e"), ("5\n", r"5\n")])
+def test_control_characters_of_an_amount_are_escaped(text: str, shown: str) -> None:
+    with pytest.raises(InvalidAmount) as refusal:
+        parse_amount(text, EUR)
+    assert f"'{shown}' is not an amount" in refusal.value.message
 
 
 @given(st.integers(1, 10**15 - 1), st.sampled_from(sorted(CODES)))

@@ -132,10 +132,15 @@ def void_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     yield from (CurrentlyProcessing(invoice, payment) for payment in invoice.payments if payment.processing)
 
 
+def is_voidable(invoice: Invoice) -> bool:
+    """May it be voided now, or once it is written off?"""
+    return next(void_blockers(invoice), None) is None
+
+
 def uncollectible_blockers(invoice: Invoice) -> Iterator[RuleRefusal]:
     """Why an invoice cannot be written off: something must be owed, and nothing may be processing (R9)."""
     if invoice.status in (InvoiceStatus.VOID, InvoiceStatus.REFUNDED, InvoiceStatus.UNCOLLECTIBLE):
-        yield AlreadyClosed(invoice)
+        yield AlreadyClosed(invoice, is_voidable=is_voidable(invoice))
     if invoice.unfinished_closing:
         yield ClosingUnfinished(invoice, invoice.unfinished_closing)
     if invoice.status is InvoiceStatus.DRAFT:

@@ -1,6 +1,7 @@
 """Money: a whole number of minor units in one currency, never a float."""
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from refundcli.domain.currencies import Currency, currency
@@ -11,6 +12,9 @@ _MAX_DIGITS = 15
 _MOST_MINOR = 10**18
 _AMOUNT = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _WITH_CURRENCY = re.compile(r"(\S+) ([A-Za-z]{3})")
+_IN_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
+# Thousands in most currencies, and an amount where a currency has three decimals.
+_AMBIGUOUS = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class InvalidAmount(UsageProblem):
 def parse_amount(text: str, of_currency: Currency, *, allow_zero: bool = False) -> Money:
     """Read an amount in major units, exactly; nothing is rounded or guessed. Raises InvalidAmount."""
     example = Money(1250 if of_currency.exponent < 3 else 12500, of_currency).number
-    whole_digits, fraction_digits = _parts(text, example)
+    whole_digits, fraction_digits = _parts(text, example, of_currency.exponent)
     if len(fraction_digits) > of_currency.exponent:
         decimal_words = f"{of_currency.exponent} decimals" if of_currency.exponent else "no decimal places"
         raise InvalidAmount(text, f"{of_currency.code} has {decimal_words}", f"it like {example}")
@@ -89,7 +93,7 @@ def parse_amount(text: str, of_currency: Currency, *, allow_zero: bool = False) 
 
 def check_amount(text: str) -> None:
     """Check the form of an amount whose currency is not known yet. Raises InvalidAmount."""
-    _parts(text, "12.50")
+    _parts(text, "12.50", None)
     if not text.strip("0."):
         raise _not_positive(text)
 
@@ -99,11 +103,14 @@ def _not_positive(text: str) -> InvalidAmount:
     return InvalidAmount(text, why, "an amount greater than zero", message="The amount must be greater than zero.")
 
 
-def _parts(text: str, example: str) -> tuple[str, str]:
-    """The digits before and after the point. Raises InvalidAmount."""
+def _parts(text: str, example: str, decimals: int | None) -> tuple[str, str]:
+    """The digits before and after the point. Raises InvalidAmount.
+
+    `decimals`: those of the currency; None while it is not known.
+    """
     match = _AMOUNT.fullmatch(text)
     if match is None:
-        raise InvalidAmount(text, _what_is_wrong(text), _instead(text) or f"it like {example}")
+        raise InvalidAmount(text, _what_is_wrong(text, decimals), _instead(text, decimals) or f"it like {example}")
     if len(match[1]) > _MAX_DIGITS:
         raise InvalidAmount(text, f"more than {_MAX_DIGITS} digits", f"it like {example}")
     return match[1], match[2] or ""
@@ -117,18 +124,22 @@ def parse_money(text: str) -> Money:
     return parse_amount(match[1], currency(match[2].upper()))
 
 
-def _what_is_wrong(text: str) -> str:
+def _what_is_wrong(text: str, decimals: int | None) -> str:
     stripped = text.strip()
     if not stripped:
         return "it is empty"
+    if _without_currency_sign(stripped) != stripped:
+        return "leave out the currency sign"
     if not stripped.isascii():
         return "it has characters other than the digits 0 to 9 and a point"
+    if _is_ambiguous(stripped, decimals):
+        return "a comma may mean thousands or decimals"
     reasons = (
         (r"[+-].*", "it has a sign"),
         (r"[0-9]+[eE].*", "exponents are not allowed"),
         (r"[A-Za-z]+", "it is not a number"),
         (r".*[A-Za-z]{3}", "leave out the currency, which is the invoice's"),
-        (r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?", "leave out the thousands separator"),
+        (_IN_THOUSANDS, "leave out the thousands separator"),
         (r".*,.*", "the decimal separator is a point"),
         (r"0[0-9].*", "leave out the leading zero"),
         (r"\.[0-9]+|[0-9]+\.", "digits are needed on both sides of the point"),
@@ -139,9 +150,18 @@ def _what_is_wrong(text: str) -> str:
     )
 
 
-def _instead(text: str) -> str:
-    """The amount that was most likely intended; "" when it is ambiguous."""
-    if re.fullmatch(r"[0-9]+,[0-9]{1,2}", text):
+def _instead(text: str, decimals: int | None) -> str:
+    """The amount that was most likely intended, or both if a comma may mean either; "" if it cannot be told."""
+    bare_text = _without_currency_sign(text)
+    if bare_text != text:
+        return bare_text if _AMOUNT.fullmatch(bare_text) else _instead(bare_text, decimals)
+    if _is_ambiguous(text, decimals):
+        with_point, as_thousands = text.replace(",", "."), text.replace(",", "")
+        if decimals is None:
+            return f"{as_thousands}, or {with_point} in a currency with three decimals"
+        return f"{with_point}, or {as_thousands} if the comma separates thousands"
+    most_decimals = 2 if decimals is None else decimals
+    if most_decimals and re.fullmatch(rf"[0-9]+,[0-9]{{1,{most_decimals}}}", text):
         return text.replace(",", ".")
     if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s+[A-Za-z]{3}\s*", text):
         return text.split()[0]
@@ -150,6 +170,20 @@ def _instead(text: str) -> str:
     return ""
 
 
+def _is_ambiguous(text: str, decimals: int | None) -> bool:
+    """Can its comma separate thousands, and also the decimals of a currency that has three of them?"""
+    return decimals in (None, 3) and _AMBIGUOUS.fullmatch(text) is not None
+
+
+def _without_currency_sign(text: str) -> str:
+    """`12.50` of `€12.50` and of `12.50 €`; any other text as it is."""
+    if text and unicodedata.category(text[0]) == "Sc":
+        return text[1:].strip()
+    if text and unicodedata.category(text[-1]) == "Sc":
+        return text[:-1].strip()
+    return text
+
+
 def _shown(text: str) -> str:
     """What was typed, in quotes and shortened, with control characters escaped."""
-    return ascii(text if len(text) <= 40 else text[:40] + "…")
+    return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -30,7 +30,7 @@ class RuleRefusal(Refused):
 # Only a void is final (R9): a reversed refund makes the invoice Paid again.
 _AFTER_CLOSING = {
     InvoiceStatus.VOID: ", which cannot be undone",
-    InvoiceStatus.UNCOLLECTIBLE: ". It can still be voided, or paid later",
+    InvoiceStatus.UNCOLLECTIBLE: ". It can still be paid later",
     InvoiceStatus.REFUNDED: ": its money was returned",
 }
 
@@ -39,11 +39,13 @@ class AlreadyClosed(RuleRefusal):
     code = "already-closed"
     rule = "R9"
 
-    def __init__(self, invoice: "Invoice") -> None:
+    def __init__(self, invoice: "Invoice", *, is_voidable: bool = False) -> None:
+        status_word = invoice.status.label.lower()
+        after_words = ". It can still be voided, or paid later" if is_voidable else _AFTER_CLOSING[invoice.status]
         super().__init__(
             invoice,
-            f"{invoice.number} is already {invoice.status.label}{_AFTER_CLOSING.get(invoice.status, '')}.",
-            why=f"{invoice.status.label.lower()} already",
+            f"{invoice.number} is already {status_word}{after_words}.",
+            why=f"{status_word} already",
             hint=f"refundcli invoice history {invoice.number}   shows what happened",
         )
 

@@ -88,12 +88,7 @@ def show_refunded(
 
     `bad_rows`: the refused or partly refunded ones.
     """
-    screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.   {run_id}")
-    if counts.accepted or report.accepted_totals:
-        screen.say(
-            ("✓ ", GOOD),
-            f"{_rows(counts.accepted)} accepted by the provider, not final yet{_sums(report.accepted_totals)}.",
-        )
+    _show_money_moved(report, counts, run_id, screen)
     if counts.done_before:
         screen.say(f"{_rows(counts.done_before)} already done.", indent=3)
     if counts.left_out:
@@ -123,6 +118,24 @@ def show_refunded(
         screen.say(("! ", DOUBT), "The state of the other rows is unknown: the store cannot be read.")
 
 
+def _show_money_moved(report: RunReport, counts: RowCounts, run_id: str, screen: Screen) -> None:
+    """Rows refunded and rows accepted, with a check mark only where money moved; the first line names the run."""
+    is_any_accepted = bool(counts.accepted or report.accepted_totals)
+    run_words = f"   {run_id}"
+    if counts.refunded:
+        screen.say(("✓ ", GOOD), f"Refunded {_rows(counts.refunded)}{_sums(report.totals)}.{run_words}")
+        run_words = ""
+    elif report.totals:
+        screen.say(("! ", DOUBT), f"Refunded no rows in full, parts of rows{_sums(report.totals)}.{run_words}")
+        run_words = ""
+    elif not is_any_accepted:
+        is_all_done = counts.done_before is not None and counts.done_before + counts.left_out == counts.rows
+        screen.say(("· ", QUIET) if is_all_done else ("! ", DOUBT), f"Refunded no rows.{run_words}")
+    if is_any_accepted:
+        row_words = f"{_rows(counts.accepted)} accepted by the provider, not final yet"
+        screen.say(("✓ ", GOOD), f"{row_words}{_sums(report.accepted_totals)}.{run_words}")
+
+
 def _sums(totals: Mapping[str, Money]) -> str:
     return ": " + ", ".join(str(total) for _, total in sorted(totals.items())) if totals else ""
 
@@ -150,7 +163,7 @@ def _progress_of(open_run: UnfinishedRun) -> str:
     return f"{', '.join(state_words)} of {_rows(open_run.rows)}" if state_words else _rows(open_run.rows)
 
 
-def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done: bool) -> None:
+def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done: bool, dry_run: bool = False) -> None:
     sum_words = ", ".join(str(total) for _, total in sorted(undone.sums.items()))
     # One record is named by its own id.
     record_words = f"{undone.records:,} {'record' if undone.records == 1 else 'records'} of {run_or_record_id}"
@@ -165,7 +178,10 @@ def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done:
         )
     else:
         become = "becomes" if undone.records == 1 else "become"
-        screen.say(f"Undo {record_words}: {sum_words}. {note_words} {become} void; no money moves.")
+        undo_words, outcome_words = "Undo", f"{become} void; no money moves"
+        if dry_run:
+            undo_words, outcome_words = "Would undo", "would become void; no money would move"
+        screen.say(f"{undo_words} {record_words}: {sum_words}. {note_words} {outcome_words}.")
     if undone.unchanged:
         screen.say(
             ("! ", DOUBT), f"Not undone, because the provider made the refund: {undone.unchanged:,} of the records."

@@ -44,8 +44,8 @@ def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
 
 
 def owed_words(invoice: Invoice) -> str:
-    """`40.00 EUR owed of 100.00 EUR`, or the total where nothing of it was paid."""
-    return f"{invoice.owed} of {invoice.total} still owed" if invoice.paid else str(invoice.total)
+    """`40.00 EUR still owed (of 100.00 EUR)`, or the total where nothing of it was paid."""
+    return f"{invoice.owed} still owed (of {invoice.total})" if invoice.paid else str(invoice.total)
 
 
 def closing_row(closing: Closing) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ class NotARecord(Refused):
 
     def __init__(self, refund: Refund) -> None:
         if refund.kind is RefundKind.RECORD:
-            reason = f"already undone: {refund.failure}" if refund.failure else "already undone"
+            reason = f"already undone (memo: {refund.failure})" if refund.failure else "already undone"
         else:
             reason = f"not a record, but a refund made at the provider ({refund.state})"
         super().__init__(

@@ -13,6 +13,8 @@ from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal
 
 # The code of a row that was refunded in part: money moved, so it does not count as refused.
 PARTLY_REFUNDED = "partly-refunded"
+# The code of a provider that could not be reached; any other error of its settings affects every row.
+UNREACHABLE = "provider-unreachable"
 # The failure text of a refund that was reserved and not sent begins with this.
 NEVER_SENT = "never sent: "
 
@@ -89,6 +91,10 @@ class RefundNotSent(NotSent):
             hint=_repeat(refund, is_only_refund=is_only_refund),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
+
+
+# The codes of rows that may be run again as they are.
+MAY_BE_RUN_AGAIN = frozenset({UNREACHABLE, RefundNotSent.code})
 
 
 class NeverSent(Refused):

@@ -6,6 +6,7 @@ import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.prompts import ask_yes_no, require_a_way_to_ask
+from refundcli.domain.eligibility import is_voidable
 from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
@@ -21,10 +22,6 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.system.interrupts import Interrupted
 
 _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
-_CONSEQUENCES = {
-    InvoiceStatus.VOID: "This cannot be undone.",
-    InvoiceStatus.UNCOLLECTIBLE: "It can still be voided, or paid later.",
-}
 
 
 def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool, dry_run: bool) -> None:
@@ -41,7 +38,7 @@ def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool,
 
         where_words = f", here and at {invoice.managed_by.label}" if invoice.managed_by else ""
         undone_action = "sent" if invoice.managed_by else "recorded"
-        question = f"{_VERBS[target]} {number}, {owed_words(invoice)}{where_words}? {_CONSEQUENCES[target]}"
+        question = f"{_VERBS[target]} {number}, {owed_words(invoice)}{where_words}? {_consequence(invoice, target)}"
         ask_yes_no(app, question, undone_action=undone_action)
     request = ClosingRequest(number, target, memo, services.settings.operator.name)
     try:
@@ -52,6 +49,12 @@ def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool,
         _show_interrupted(app, number)
         raise
     show_closed(app, closed)
+
+
+def _consequence(invoice: Invoice, target: InvoiceStatus) -> str:
+    if target is InvoiceStatus.VOID:
+        return "This cannot be undone."
+    return f"It can still be {'voided, or ' if is_voidable(invoice) else ''}paid later."
 
 
 def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:

@@ -138,7 +138,7 @@ def checked_file(
             if options.plan:
                 _plan(app, options, opened_file, report, spool, source)
                 rejected_path = rejection_file.publish()
-                show_checked(app, source.name, options.kind, report, rejected_file=rejected_path)
+                show_checked(app, source.name, options.kind, report, rejected_file=rejected_path, is_for_plan=True)
                 yield None
                 return
             is_live = bool(report.requested) and connect(report)
@@ -149,29 +149,55 @@ def checked_file(
 
 
 def show_checked(
-    app: App, file_name: str, kind: RunKind, report: BulkReport, *, rejected_file: Path | None, dry_run: bool = True
+    app: App,
+    file_name: str,
+    kind: RunKind,
+    report: BulkReport,
+    *,
+    rejected_file: Path | None,
+    dry_run: bool = True,
+    is_for_plan: bool = False,
 ) -> None:
-    """The outcome of a check that no run follows. `rejected_file`: where its refused rows were written, if anywhere."""
+    """The outcome of a check that no run follows. `rejected_file`: where its refused rows were written, if anywhere.
+
+    `is_for_plan`: what became of the plan was already said.
+    """
     rejected_path = str(rejected_file) if rejected_file else None
     if not app.for_people:
         app.show_object(
             checked_file_shape(file_name, kind, report, dry_run=dry_run, run_id=None, rejected_file=rejected_path)
         )
-    elif dry_run:
-        app.out.say("Dry run: every rule was checked; nothing was changed.")
-    elif not report.rows:
-        app.out.say(f"{file_name} has no rows: nothing to do.")
-    else:
-        app.out.say(f"Nothing to do. Rows already done: {report.done_before:,} of {report.rows:,}.")
+    elif not is_for_plan:
+        app.out.say(_outcome_of_check(file_name, report, dry_run=dry_run))
     note_rejected_rows(app, kind, report.refused_count, report.rows, rejected_path)
     if report.refused_count or report.partly_count:
         raise typer.Exit(ExitCode.PARTLY)
 
 
-def note_rejected_rows(app: App, kind: RunKind, refused_count: int, row_count: int, rejected_path: str | None) -> None:
+def _outcome_of_check(file_name: str, report: BulkReport, *, dry_run: bool) -> str:
+    if dry_run:
+        return "Dry run: every rule was checked; nothing was changed."
+    if not report.rows:
+        return f"{file_name} has no rows: nothing to do."
+    return f"Nothing to do. Rows already done: {report.done_before:,} of {report.rows:,}."
+
+
+def note_rejected_rows(
+    app: App,
+    kind: RunKind,
+    refused_count: int,
+    row_count: int,
+    rejected_path: str | None,
+    *,
+    are_correct: bool = False,
+) -> None:
+    """`are_correct`: the rows only did not reach the provider, so there is nothing to correct in them."""
     if rejected_path and refused_count and not app.wants_json:
         app.err.say(("! ", "yellow"), f"Rows left out: {refused_count:,} of {row_count:,}, saved to {rejected_path}")
-        app.err.say(f"Correct them in that file, then: refundcli {kind} --from {shlex.quote(rejected_path)}", indent=3)
+        step_words = "Correct them in that file, then"
+        if are_correct:
+            step_words = "No refund was made for them, and there is nothing to correct. Run that file again"
+        app.err.say(f"{step_words}: refundcli {kind} --from {shlex.quote(rejected_path)}", indent=3)
 
 
 def note_afterwards(app: App, run: BulkRun, *, is_record: bool) -> None:

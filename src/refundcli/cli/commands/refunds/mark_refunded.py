@@ -45,13 +45,6 @@ class UndoAlone(UsageProblem):
         )
 
 
-class MemoNeeded(UsageProblem):
-    code = "memo-needed"
-
-    def __init__(self) -> None:
-        super().__init__("--undo needs a reason: --memo.", hint='Add --memo "wrong file, see ticket 4711"')
-
-
 @group.command(
     "mark-refunded",
     epilog="Examples:  refundcli mark-refunded INV-7 --full --reason returned-goods --method 'bank transfer'   ·   "
@@ -254,6 +247,4 @@ def _undo(
 
     if conflicts:
         raise UndoAlone(conflicts)
-    if not memo.strip():
-        raise MemoNeeded
     undo_records(app, run_or_record_id, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

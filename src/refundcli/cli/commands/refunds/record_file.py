@@ -18,7 +18,7 @@ from refundcli.cli.context import App
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.prompts import ask_yes_no, check_confirm, require_a_way_to_ask
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
-from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused
+from refundcli.domain.errors import OutcomeUnknown, RefundcliError, Refused, UsageProblem
 from refundcli.domain.reasons import RefundReason
 from refundcli.output.progress import progress
 from refundcli.output.serializers.bulk import recorded_file
@@ -50,6 +50,13 @@ class FileNeeded(Refused):
             hint="Give the same file again: refundcli mark-refunded --from FILE   (no row is recorded twice)",
             context={"run": run.id, "file": run.source},
         )
+
+
+class MemoNeeded(UsageProblem):
+    code = "memo-needed"
+
+    def __init__(self) -> None:
+        super().__init__("--undo needs a reason: --memo.", hint='Add --memo "wrong file, see ticket 4711"')
 
 
 def record_file(app: App, options: BulkOptions) -> None:
@@ -196,10 +203,12 @@ def undo_records(app: App, run_or_record_id: str, *, memo: str, yes: bool, confi
 
     Exit 9 where some stay: they are refunds that the provider has made.
     """
-    how_to_answer = "Add --yes, or --confirm with the number of records."
-    require_a_way_to_ask(app, is_answered=yes or bool(confirm) or dry_run, how_to_answer=how_to_answer)
     books = app.services.books
     preview = preview_undo(run_or_record_id, books=books)
+    if not memo.strip():
+        raise MemoNeeded
+    how_to_answer = "Add --yes, or --confirm with the number of records."
+    require_a_way_to_ask(app, is_answered=yes or bool(confirm) or dry_run, how_to_answer=how_to_answer)
     if dry_run:
         _show_undo(app, run_or_record_id, preview, dry_run=True)
         return
@@ -220,7 +229,7 @@ def _show_undo(app: App, run_or_record_id: str, undone: Undone, *, dry_run: bool
     if app.for_people:
         if dry_run:
             app.out.say("Dry run: every rule was checked; nothing was changed.")
-        show_undo(run_or_record_id, undone, app.out, is_done=not dry_run)
+        show_undo(run_or_record_id, undone, app.out, is_done=not dry_run, dry_run=dry_run)
     else:
         app.show_object(undo_shape(run_or_record_id, undone, dry_run=dry_run))
     if undone.unchanged:

@@ -37,7 +37,7 @@ from refundcli.services.bulk.refund_run import run_refunds
 from refundcli.services.bulk.report import RowCounts, RunLimits, RunReport, Stopped, row_counts
 from refundcli.services.bulk.runs import resume_command, unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun, unfinished_run
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
+from refundcli.services.dispatch.outcome_errors import MAY_BE_RUN_AGAIN, PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Reading
 from refundcli.system.interrupts import stop_on_signal
@@ -243,7 +243,9 @@ def _show(
     if counts.refunded or counts.accepted:
         note_afterwards(app, run, is_record=False)
     _note_next_step(app, run, report)
-    note_rejected_rows(app, _KIND, count_by_code.total() - count_by_code[PARTLY_REFUNDED], counts.rows, rejected_path)
+    refused_by_code = count_by_code - Counter({PARTLY_REFUNDED: count_by_code[PARTLY_REFUNDED]})
+    are_correct = refused_by_code.keys() <= MAY_BE_RUN_AGAIN
+    note_rejected_rows(app, _KIND, refused_by_code.total(), counts.rows, rejected_path, are_correct=are_correct)
     _end(app, report, counts, rejections.problem)
 
 

@@ -21,5 +21,8 @@ def uncollectible(
     yes: Yes = False,
     output_format: Output = None,
 ) -> None:
-    """Write off an unpaid invoice as bad debt. No money moves. The invoice can still be voided, or paid later."""
+    """Write off what is owed on an invoice as bad debt. No money moves.
+
+    The invoice can still be paid later, or voided if nothing was paid on it.
+    """
     close(ctx.obj, number, InvoiceStatus.UNCOLLECTIBLE, memo=memo, yes=yes, dry_run=dry_run)

@@ -23,6 +23,7 @@ from refundcli.services.dispatch.first_send import (
     snapshot_of,
 )
 from refundcli.services.dispatch.leases import is_live
+from refundcli.services.dispatch.outcome_errors import UNREACHABLE
 from refundcli.services.dispatch.outcomes import TOO_MANY, Signal
 from refundcli.services.dispatch.send_refund import (
     call,
@@ -38,8 +39,6 @@ _MOST_ROUNDS = 15
 # How long a thread retries a request that provably did nothing; then the refund waits for another commit, where it can
 # be stopped. A rate-limited request waits there at once, and is checked before it is sent again.
 _PATIENCE_SECONDS = 10.0
-# The code of a provider that could not be reached; any other error of its settings affects every row.
-UNREACHABLE = "provider-unreachable"
 
 
 class RefundSending(WorkerState, ABC):

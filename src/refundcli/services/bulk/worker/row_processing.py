@@ -9,8 +9,9 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.bulk.report import Stopped
 from refundcli.services.bulk.row_outcomes import ended, refused, waiting_again
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row
-from refundcli.services.bulk.worker.refund_sending import UNREACHABLE, RefundSending
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.bulk.worker.request_pool import Job
+from refundcli.services.dispatch.outcome_errors import UNREACHABLE
 from refundcli.services.dispatch.send_refund import (
     is_first_send,
 )
