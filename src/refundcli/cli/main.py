@@ -222,9 +222,7 @@ class Usage(UsageProblem):
 def _usage(problem: TyperException) -> Usage:
     context = getattr(problem, "ctx", None)
     command = context.command_path if context else "refundcli"
-    # Typer lets the prefix of its value parser through.
-    message = problem.format_message().replace(": Value error, ", ": ", 1)
-    return Usage(message, hint=f"{command} --help")
+    return Usage(problem.format_message(), hint=f"{command} --help")
 
 
 def _report(problem: RefundcliError, argv: Sequence[str]) -> int:
