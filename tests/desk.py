@@ -87,7 +87,8 @@ class Desk:
             "REFUNDCLI_ADYEN_API_KEY": "env:ADYEN_API_KEY",
             "REFUNDCLI_ADYEN_API_BASE": self.sandbox.url,
             "REFUNDCLI_ADYEN_MERCHANT_ACCOUNT": MERCHANT,
-            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "2",
+            # No test waits so long; a machine that is busy may pause a provider for seconds.
+            "REFUNDCLI_REFUNDS_READ_TIMEOUT": "15",
             "STRIPE_API_KEY": "sk_test_desk",
             "ADYEN_API_KEY": "desk",
             "XDG_CONFIG_HOME": str(self.folder / "config"),
