@@ -56,10 +56,13 @@ def test_the_same_amount_is_refused_however_long_the_first_has_no_outcome(sqlite
         connection.commit()
     error = desk.refused("refund T-1 --amount 40 --reason other --yes", "possible-duplicate")
     assert "its outcome is unknown" in error["message"]
-    assert error["hint"].startswith(f"First finish that one: refundcli resume {first_id}\n")
+    find_out = f"First find out what became of that one: refundcli resume {first_id}\n"
+    assert error["hint"].startswith(find_out)
     answer = desk.json(f"refund --from {rows(desk, 'T-1,40,other,,')} --yes", exit_code=9)
     assert answer["refused_by_code"] == {"possible-duplicate": 1}
-    assert answer["refused"][0]["hint"] == f"First finish that one: refundcli resume {first_id}"
+    assert (
+        answer["refused"][0]["hint"] == f"{find_out}To repeat it, give the row its own key, or add --allow-duplicate."
+    )
     desk.json(f"resume {first_id}")
     desk.json("refund T-1 --amount 40 --reason other --yes")
     assert desk.refunded_at_provider(reference) == [4000, 4000]

@@ -331,7 +331,7 @@ class PossibleDuplicate(RuleRefusal):
         past_verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
         repeat_words = f"To {repeat_verb} it again, add --allow-duplicate or another --request-key."
         doubt = _WITHOUT_OUTCOME.get(earlier.state, "")
-        self.finish_words = f"First finish that one: refundcli resume {earlier.id}" if doubt else ""
+        self.finish_words = how_to_finish(earlier)
         super().__init__(
             invoice,
             (
@@ -343,6 +343,17 @@ class PossibleDuplicate(RuleRefusal):
             hint="\n".join(filter(None, [self.finish_words, repeat_words])),
         )
         self.context["refund"] = earlier.id
+
+
+def how_to_finish(refund: "Refund") -> str:
+    """The next step for a refund that has no outcome yet; empty for any other."""
+    resume_command = f"refundcli resume {refund.id}"
+    return {
+        RefundState.READY: f"First send that one or drop it: {resume_command}   or   "
+        f"refundcli resolve {refund.id} --not-executed --evidence TEXT",
+        RefundState.SUBMITTED: f"First find out what became of that one: {resume_command}",
+        RefundState.AWAITING_APPROVAL: f"First approve or reject that one at the provider, then: {resume_command}",
+    }.get(refund.state, "")
 
 
 _WITHOUT_OUTCOME = {

@@ -5,6 +5,7 @@ from refundcli.domain.errors import RefundcliError, Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
+from refundcli.domain.refusals import how_to_finish
 from refundcli.domain.statuses import RefundKind
 from refundcli.services.bulk.rows import BulkRow, Planned
 from refundcli.services.ports.bad_rows import BadRow, Problem
@@ -55,7 +56,7 @@ class RepeatsEarlierRefund(NeedsOwnKey):
             f"{earlier_refund.amount} of the same payment of {earlier_refund.invoice_number} was already {verb} on "
             f"{earlier_refund.created_at:%Y-%m-%d at %H:%M} UTC by {run_or_operator} "
             f"({earlier_refund.id}, {earlier_refund.state}).",
-            hint=_TO_REPEAT if has_outcome else f"First finish that one: refundcli resume {earlier_refund.id}",
+            hint="\n".join(filter(None, [how_to_finish(earlier_refund), _TO_REPEAT])),
             context={"refund": earlier_refund.id, "invoice": earlier_refund.invoice_number},
         )
 
