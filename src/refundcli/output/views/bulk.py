@@ -156,11 +156,24 @@ def show_unfinished_runs(open_runs: Sequence[UnfinishedRun], screen: Screen) -> 
 
 def _progress_of(open_run: UnfinishedRun) -> str:
     """Its rows by state; of a run of records, whose rows are in its file, how many those are."""
+    state_words = progress_words(open_run)
+    return f"{state_words} of {_rows(open_run.rows)}" if state_words else _rows(open_run.rows)
+
+
+def progress_words(open_run: UnfinishedRun) -> str:
+    """`20 done, 34 being processed, 6 waiting`; empty if no state has a row."""
+    word_by_state = {
+        ItemState.DONE: "done",
+        ItemState.REFUSED: "refused",
+        ItemState.UNKNOWN: "not confirmed",
+        ItemState.LEASED: "being processed",
+        ItemState.WAITING: "waiting",
+    }
     count_by_state = {**open_run.counts, ItemState.REFUSED: open_run.refused}
-    state_words = [f"{count:,} {state}" for state, count in sorted(count_by_state.items()) if count]
-    if open_run.partly:
-        state_words.append(f"{open_run.partly:,} partly refunded")
-    return f"{', '.join(state_words)} of {_rows(open_run.rows)}" if state_words else _rows(open_run.rows)
+    state_words = [
+        f"{count_by_state[state]:,} {word}" for state, word in word_by_state.items() if count_by_state.get(state)
+    ]
+    return ", ".join([*state_words, f"{open_run.partly:,} partly refunded"] if open_run.partly else state_words)
 
 
 def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done: bool, dry_run: bool = False) -> None:

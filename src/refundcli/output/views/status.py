@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from refundcli.domain.bulk_run import ItemState, RunKind
+from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.dispute import review_command
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import RefundState
 from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_step
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
+from refundcli.output.views.bulk import progress_words
 from refundcli.output.views.closing import verdict
 from refundcli.services.bulk.unfinished_runs import RunHolder
 from refundcli.services.ports.provider_updates import StoredEvent
@@ -149,22 +150,9 @@ def _run(open_run: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
 
 
 def _progress(open_run: OpenRun) -> str:
-    """`20 done, 6 waiting, 34 with workers`; the rows of a run of records are not in the store."""
+    """The rows of a run of records are not in the store."""
     unfinished = open_run.run
-    if unfinished.run.kind is not RunKind.REFUND:
-        return unfinished.run.kind
-    word_by_state = {
-        ItemState.DONE: "done",
-        ItemState.REFUSED: "refused",
-        ItemState.UNKNOWN: "not confirmed",
-        ItemState.LEASED: "being processed",
-        ItemState.WAITING: "waiting",
-    }
-    count_by_state = {**unfinished.counts, ItemState.REFUSED: unfinished.refused}
-    state_words = [
-        f"{count_by_state[state]:,} {word}" for state, word in word_by_state.items() if count_by_state.get(state)
-    ]
-    return ", ".join([*state_words, f"{unfinished.partly:,} partly refunded"] if unfinished.partly else state_words)
+    return progress_words(unfinished) if unfinished.run.kind is RunKind.REFUND else unfinished.run.kind
 
 
 def _lease(holder: RunHolder, zone: ZoneInfo) -> str:
