@@ -60,12 +60,13 @@ _KNOWN: set[str] = set()
 _REDACTIONS = (
     r"((?:sk|rk)_(?:org_)?(?:live|test)_)[A-Za-z0-9_]+",
     r"(whsec_)[A-Za-z0-9+/=_-]+",
-    r"(AQE)\S{12,}",  # Adyen API keys; they may end with any character
     r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s]+(?=@)",
     r"((?i:\b(?:password|passwd|pwd|sslpassword)\s?=\s?))[^\s&]+",
     r"((?i:\bx-api-key[\s:='\"]{1,4}))\S+",
     r"((?i:\bauthorization[\s:='\"]{1,4}(?:(?:bearer|basic)\s+)?))\S+",
 )
+# Adyen API keys; they may end with any character. An id of ours may contain AQE and must stay, to be copied.
+_ADYEN_KEY = re.compile(r"(\b(?:rf|cl|cn|run)_[0-9A-Z]{26}\b)|(AQE)\S{12,}")
 
 
 class Secret:
@@ -253,7 +254,7 @@ def redact(text: str) -> str:
 def _without_patterns(text: str) -> str:
     for pattern in _REDACTIONS:
         text = re.sub(pattern, rf"\g<1>{MASK}", text)
-    return text
+    return _ADYEN_KEY.sub(lambda match: match[1] or f"{match[2]}{MASK}", text)
 
 
 def remember_secret(text: str) -> None:

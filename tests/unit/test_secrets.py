@@ -174,6 +174,10 @@ def test_every_problem_here_is_one_of_settings() -> None:
         ("Authorization: Bearer abc", "Authorization: Bearer •••"),
         ("authorization: Basic abc=", "authorization: Basic •••"),
         ("AQEyhmfxK4vPaBFGw0m/n3Q5qf3V-xsd=-{4(7&:?<", "AQE•••"),
+        (
+            "resume cl_01M8P39D6ZAAQETM037VWW397V with AQEyhmfxK4vPaBFG",
+            "resume cl_01M8P39D6ZAAQETM037VWW397V with AQE•••",
+        ),
     ],
 )
 def test_what_looks_like_a_secret_is_masked(text: str, masked: str) -> None:
