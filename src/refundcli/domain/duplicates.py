@@ -7,12 +7,10 @@ from datetime import datetime, timedelta
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import RefundState
+from refundcli.domain.statuses import WITHOUT_OUTCOME, RefundState
 
 # The same amount of the same payment within this time needs a confirmation, unless the caller gave a request key.
 DUPLICATE_WITHIN = timedelta(minutes=10)
-# So it does as long as the outcome of the earlier one is unknown, however old it is.
-WITHOUT_OUTCOME = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +45,7 @@ class Candidate:
             return False
         # Equal rows of two files need a confirmation, however long ago the first was done.
         repeats_file_row = self.is_row and refund.run_id and facts_of_refund(refund) in self.facts
+        # One without an outcome may have been made, however old it is.
         is_recent = now - refund.created_at < DUPLICATE_WITHIN
         return bool(repeats_file_row) or is_recent or refund.state in WITHOUT_OUTCOME
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 from refundcli.domain.dispute import review_command
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
+from refundcli.domain.next_steps import how_to_finish, what_is_not_known
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.statuses import InvoiceStatus, RefundKind, RefundState
+from refundcli.domain.statuses import InvoiceStatus, RefundKind
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
@@ -330,37 +331,18 @@ class PossibleDuplicate(RuleRefusal):
     def __init__(self, invoice: "Invoice", earlier: "Refund", *, repeat_verb: str = "refund") -> None:
         past_verb = "recorded" if earlier.kind is RefundKind.RECORD else "requested"
         repeat_words = f"To {repeat_verb} it again, add --allow-duplicate or another --request-key."
-        doubt = _WITHOUT_OUTCOME.get(earlier.state, "")
         self.finish_words = how_to_finish(earlier)
         super().__init__(
             invoice,
             (
                 f"{earlier.amount} of the same payment on {invoice.number} was already {past_verb} on "
                 f"{earlier.created_at:%Y-%m-%d at %H:%M:%S} UTC by {earlier.operator} ({earlier.id}, {earlier.state})"
-                f"{doubt}."
+                f"{what_is_not_known(earlier)}."
             ),
             why=f"the same amount was {past_verb} before",
             hint="\n".join(filter(None, [self.finish_words, repeat_words])),
         )
         self.context["refund"] = earlier.id
-
-
-def how_to_finish(refund: "Refund") -> str:
-    """The next step for a refund that has no outcome yet; empty for any other."""
-    resume_command = f"refundcli resume {refund.id}"
-    return {
-        RefundState.READY: f"First send that one or drop it: {resume_command}   or   "
-        f"refundcli resolve {refund.id} --not-executed --evidence TEXT",
-        RefundState.SUBMITTED: f"First find out what became of that one: {resume_command}",
-        RefundState.AWAITING_APPROVAL: f"First approve or reject that one at the provider, then: {resume_command}",
-    }.get(refund.state, "")
-
-
-_WITHOUT_OUTCOME = {
-    RefundState.READY: ", and was not sent yet",
-    RefundState.SUBMITTED: "; its outcome is unknown, so the money may already be on its way",
-    RefundState.AWAITING_APPROVAL: ", and awaits approval at the provider",
-}
 
 
 def _command(command: str, invoice: "Invoice", amount: Money | None, reason: RefundReason | None) -> str:

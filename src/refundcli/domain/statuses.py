@@ -55,7 +55,9 @@ class RefundState(StrEnum):
         return self in (RefundState.READY, RefundState.SUBMITTED)
 
 
-_RESERVED = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING})
+# Refunds of which the provider has neither accepted nor refused the request.
+WITHOUT_OUTCOME = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+_RESERVED = frozenset({*WITHOUT_OUTCOME, RefundState.PENDING})
 
 _R = RefundState
 TRANSITIONS: dict[RefundState, frozenset[RefundState]] = {

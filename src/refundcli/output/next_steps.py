@@ -30,14 +30,17 @@ def next_command(entry: OpenRefund | OpenClosing | OpenRun) -> str | None:
     if isinstance(entry, OpenClosing):
         return f"refundcli {entry.next} {entry.closing.id}{_TO_ADD.get(entry.next, '')}"
     if entry.next is Next.RECONCILE:
-        # Only Stripe can be asked how a refund stands.
-        can_look_up = entry.refund.provider in CAN_LOOK_UP
-        return f"refundcli reconcile {f'--provider {entry.refund.provider}' if can_look_up else '--report FILE'}"
+        return _reconcile_command(entry.refund.provider)
     return f"refundcli {entry.next} {entry.refund.id}{_TO_ADD.get(entry.next, '')}"
 
 
 def next_step(entry: OpenRefund | OpenClosing | OpenRun) -> str:
     return next_command(entry) or "wait"
+
+
+def _reconcile_command(provider: Provider | None) -> str:
+    """Only a provider with look-ups can be asked."""
+    return f"refundcli reconcile {f'--provider {provider}' if provider in CAN_LOOK_UP else '--report FILE'}"
 
 
 def compare_again(provider: Provider, last_comparison: LastComparison) -> str:
@@ -46,4 +49,4 @@ def compare_again(provider: Provider, last_comparison: LastComparison) -> str:
     if scope and scope.report:
         return f"refundcli reconcile --report {shlex.quote(scope.report)}"
     since_option = f" --since {scope.since}" if scope and scope.since else ""
-    return f"refundcli reconcile --provider {provider}{since_option}"
+    return f"{_reconcile_command(provider)}{since_option}"

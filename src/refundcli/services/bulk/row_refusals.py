@@ -1,12 +1,11 @@
 """Why a row of a bulk file is refused, and the rejected row that reports it."""
 
-from refundcli.domain.duplicates import WITHOUT_OUTCOME
 from refundcli.domain.errors import RefundcliError, Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
+from refundcli.domain.next_steps import how_to_finish
 from refundcli.domain.refund import Refund
-from refundcli.domain.refusals import how_to_finish
-from refundcli.domain.statuses import RefundKind
+from refundcli.domain.statuses import WITHOUT_OUTCOME, RefundKind
 from refundcli.services.bulk.rows import BulkRow, Planned
 from refundcli.services.ports.bad_rows import BadRow, Problem
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import WITHOUT_OUTCOME, Provider
 from refundcli.services.ports.books import Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
@@ -25,8 +25,6 @@ from refundcli.services.preflight.unreviewed import store_doubt
 from refundcli.services.provider_updates.apply_dispute import apply_dispute, close_placeholders
 from refundcli.services.provider_updates.apply_update import apply_update
 from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
-
-WITHOUT_OUTCOME = frozenset({RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.domain.statuses import WITHOUT_OUTCOME, ClosingState, Provider, RefundState
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun, unfinished_runs
 from refundcli.services.dispatch import leases
 from refundcli.services.ports.books import Reading
@@ -199,7 +199,7 @@ def current_status(
 
 
 def _unfinished(reading: Reading, now: datetime) -> Listed[OpenRefund]:
-    refunds = reading.refunds_in(RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+    refunds = reading.refunds_in(*WITHOUT_OUTCOME)
     return _listed(
         [
             OpenRefund(refund, now - refund.created_at, _next_of(refund, now), _holder(refund.sending, now))

@@ -9,7 +9,7 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import WITHOUT_OUTCOME, Provider, RefundState
 from refundcli.services.chunks import chunked
 from refundcli.services.dispatch.leases import is_live
 from refundcli.services.invoices.lookup import invoice_named
@@ -312,7 +312,7 @@ def count_unsettled(
 
     A pending one is overdue after `pending_days`.
     """
-    states = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
+    states = (*WITHOUT_OUTCOME, RefundState.PENDING)
     refunds = books.read(lambda tx: tx.refunds_in(*states))
     provider_refunds = [refund for refund in refunds if refund.provider is provider]
     summary.count_unsettled(provider_refunds, now=now, overdue_before=now - timedelta(days=pending_days))

@@ -14,7 +14,6 @@ from refundcli.services.reconciliation.report_sums import refund_state
 RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 MADE = (RefundState.SUCCEEDED,)
 NOT_MADE = (RefundState.FAILED, RefundState.REVERSED)
-_UNDER_WAY = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL, RefundState.PENDING)
 
 
 def refund_in_books(payment_line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
@@ -71,7 +70,7 @@ def is_expected(refund: RefundLine | None, state: RefundState) -> bool:
     """Is the state no difference: the success of an accepted refund, or the failure of an unknown one?"""
     if refund is None:
         return not state.is_accepted
-    return refund.state in _UNDER_WAY and state.is_accepted
+    return refund.state.holds_reservation and state.is_accepted
 
 
 def refund_difference(payment_line: PaymentLine, refund: RefundLine | None, update: RefundUpdate) -> Difference:

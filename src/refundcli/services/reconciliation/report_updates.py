@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import WITHOUT_OUTCOME
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.provider_updates import (
     DisputeUpdate,
@@ -11,7 +12,6 @@ from refundcli.services.ports.provider_updates import (
 )
 from refundcli.services.preflight.difference import Difference
 from refundcli.services.provider_updates.outcome import payment_of_dispute
-from refundcli.services.provider_updates.sync_payment import WITHOUT_OUTCOME
 from refundcli.services.reconciliation.report_rows import ReportRow
 
 

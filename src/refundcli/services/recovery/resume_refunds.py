@@ -9,7 +9,7 @@ from typing import TypeVar
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import OutcomeUnknown, RefundcliError
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.statuses import Provider, RefundState
+from refundcli.domain.statuses import WITHOUT_OUTCOME, Provider, RefundState
 from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.first_send import send
 from refundcli.services.dispatch.outcomes import outcome_of
@@ -42,9 +42,6 @@ class Step(StrEnum):
     OTHER_ACCOUNT = "other-account"
 
 
-_UNFINISHED = (RefundState.READY, RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
-
-
 @dataclass(frozen=True, slots=True)
 class Resumed:
     """The outcome for one refund, and why; `problem` is the error that stopped it, if any."""
@@ -58,7 +55,7 @@ class Resumed:
 def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
     """The refunds to finish. Raises RefundNotFound."""
     if refund_id is None:
-        return books.read(lambda tx: tx.refunds_in(*_UNFINISHED))
+        return books.read(lambda tx: tx.refunds_in(*WITHOUT_OUTCOME))
     refund = books.read(lambda tx: tx.refund(refund_id))
     if refund is None:
         raise RefundNotFound(refund_id)
