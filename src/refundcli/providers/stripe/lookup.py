@@ -28,7 +28,7 @@ from refundcli.services.ports.provider_updates import (
     RefundUpdate,
     UnreadablePayment,
 )
-from refundcli.services.ports.providers import STRIPE_INVOICE, ProviderInvoice, SkippedInvoice
+from refundcli.services.ports.providers import ProviderInvoice, SkippedInvoice
 from refundcli.settings import RefundSettings, StripeSettings
 
 
