@@ -20,7 +20,7 @@ from sqlmodel import Session
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.records import InvoiceFilter
 from refundcli.store.engine import CACHE_KIB, store_engine
-from refundcli.store.repositories.reading import SqlReading
+from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
 
 Statements = Sequence[tuple[str, Any]]
 
@@ -91,7 +91,7 @@ def _statements(path: Path, after: str) -> Statements:
     event.listen(engine, "before_cursor_execute", note)
     with Session(engine) as session:
         wanted = InvoiceFilter(status=InvoiceStatus.PAID, after=after, limit=50)
-        found = SqlReading(session).invoices(wanted)
+        found = SqlInvoiceReads(session).matching(wanted)
     engine.dispose()
     assert found
     assert all(invoice.status is InvoiceStatus.PAID for invoice in found)

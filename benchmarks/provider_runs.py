@@ -133,9 +133,9 @@ def desk_of(folder: Path, url: str, sandbox: str, in_flight: int, rate: float) -
 
 def fill(url: str, rows: int) -> None:
     def write(tx: Writing) -> None:
-        tx.pin_livemode(False)
-        tx.remember_account(Provider.STRIPE, fingerprint(KEY), "acct_benchmark", livemode=False)
-        tx.import_invoices([_invoice(n) for n in range(rows)], source="benchmark.csv")
+        tx.store.pin_livemode(False)
+        tx.accounts.remember(Provider.STRIPE, fingerprint(KEY), "acct_benchmark", livemode=False)
+        tx.imports.add_invoices([_invoice(n) for n in range(rows)], source="benchmark.csv")
 
     books = SqlBooks(store_engine(url), SystemClock(UTC), "Ada Lovelace")
     books.write(write)

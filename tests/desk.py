@@ -136,7 +136,7 @@ class Desk:
         return self.books.read(lambda tx: invoice_named(tx, number))
 
     def bring_in(self, *invoices: NewInvoice) -> None:
-        self.books.write(lambda tx: tx.import_invoices(invoices, source="test.csv"))
+        self.books.write(lambda tx: tx.imports.add_invoices(invoices, source="test.csv"))
 
     def paid_by_card(
         self, number: str = "INV-1", amount: str = "100.00 EUR", *, provider: str = "stripe", **changes: Any

@@ -197,7 +197,7 @@ def invoice_file(desk: Desk, invoices: Iterable[tuple[str, str]], **more: str) -
 
 def event_counts(desk: Desk) -> dict[str, int]:
     """The number of events in each state."""
-    return dict(desk.books.read(lambda tx: tx.event_counts()))
+    return dict(desk.books.read(lambda tx: tx.events.counts()))
 
 
 def check(desk: Desk, invoices: Mapping[Any, tuple[str, str]], outcomes: Mapping[Any, Outcome]) -> None:

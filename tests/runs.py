@@ -63,8 +63,8 @@ def stage(books: Books, clock: Clock, rows: Sequence[RequestedRow], *, fingerpri
     )
 
     def write(tx: Writing) -> None:
-        tx.begin_run(run)
-        tx.stage_items([row.item(run.id, n) for n, row in enumerate(rows, 1)])
+        tx.runs.begin(run)
+        tx.runs.stage_items([row.item(run.id, n) for n, row in enumerate(rows, 1)])
 
     books.write(write)
     return run
@@ -124,13 +124,13 @@ class Runner:
         timer.start()
 
     def items(self, run: BulkRun) -> list[RunItem]:
-        return self.desk.books.read(lambda tx: tx.items(run.id, *ItemState, after=0, limit=10_000))
+        return self.desk.books.read(lambda tx: tx.runs.items(run.id, *ItemState, after=0, limit=10_000))
 
     def states(self, run: BulkRun) -> list[str]:
         return [item.code or item.state for item in self.items(run)]
 
     def run_state(self, run: BulkRun) -> RunState:
-        stored = self.desk.books.read(lambda tx: tx.run(run.id))
+        stored = self.desk.books.read(lambda tx: tx.runs.get(run.id))
         assert stored
         return stored.state
 

@@ -118,7 +118,7 @@ class Services:
 
         Raises ZonePinned if another zone is pinned, unless `force`, and DayTooEarly.
         """
-        self.books.write(lambda tx: tx.pin_timezone(timezone, force=force))
+        self.books.write(lambda tx: tx.store.pin_timezone(timezone, force=force))
 
     def describe_store(self) -> dict[str, Any]:
         """The store's address without its password, its schema and time zone.
@@ -342,9 +342,9 @@ class ConnectedProviders:
 
 def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
     """Pin the store's mode on first use, unless `pin` is false. Raises WrongMode for a key of the other mode (I12)."""
-    pinned_livemode = books.read(lambda tx: tx.livemode())
+    pinned_livemode = books.read(lambda tx: tx.store.livemode())
     if pinned_livemode is None:
-        pinned_livemode = books.write(lambda tx: tx.pin_livemode(livemode)) if pin else livemode
+        pinned_livemode = books.write(lambda tx: tx.store.pin_livemode(livemode)) if pin else livemode
     if pinned_livemode != livemode:
         raise WrongMode(pinned_livemode, provider)
 
@@ -357,7 +357,7 @@ class AccountsInBooks:
         self._account_by_key: dict[tuple[Provider, str], str] = {}
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
-        account = self._books.read(lambda tx: tx.account(provider, fingerprint))
+        account = self._books.read(lambda tx: tx.accounts.of_key(provider, fingerprint))
         self._account_by_key[provider, fingerprint] = account or ""
         return account
 
@@ -365,7 +365,7 @@ class AccountsInBooks:
         agree_on_mode(self._books, provider, livemode=livemode, pin=not self._dry_run)
         if self._dry_run:
             return
-        self._books.write(lambda tx: tx.remember_account(provider, fingerprint, account, livemode=livemode))
+        self._books.write(lambda tx: tx.accounts.remember(provider, fingerprint, account, livemode=livemode))
         self._account_by_key[provider, fingerprint] = account
 
     def known(self, provider: Provider, fingerprint: str) -> str:

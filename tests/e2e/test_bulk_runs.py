@@ -433,7 +433,7 @@ def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.M
         patched.setattr(worker, step, go_or_die)
         patched.setattr(worker, "leave", lambda self: self.pool.close())
         assert desk(command).exit_code == 1
-    (run,) = desk.books.read(lambda tx: tx.runs(limit=1))
+    (run,) = desk.books.read(lambda tx: tx.runs.newest(limit=1))
     forget_the_worker(desk)
     return run.id
 
@@ -477,7 +477,7 @@ def test_a_resumed_run_lists_rows_that_another_worker_refused(desk: Desk, half_d
 def test_a_resumed_run_says_where_real_money_moves(desk: Desk, half_done: tuple[Path, str]) -> None:
     _, run = half_done
     assert "LIVE" not in desk(f"refund --resume {run} --dry-run").err
-    desk.books.write(lambda tx: tx.remember_account(Provider.STRIPE, "another key", "acct_live", livemode=True))
+    desk.books.write(lambda tx: tx.accounts.remember(Provider.STRIPE, "another key", "acct_live", livemode=True))
     for words, code in (("--yes", "confirmation-required"), ("--confirm 3", "not-confirmed")):
         assert f"[{code}]" in desk(f"refund --resume {run} {words}").err
     answer = desk(f"refund --resume {run} --confirm 4")
@@ -500,11 +500,13 @@ def test_a_run_killed_after_its_last_row_is_finished_by_the_next(
     with monkeypatch.context() as patched:
         patched.setattr("refundcli.cli.commands.refunds.record_file.end", kill)
         assert desk(f"mark-refunded --from {three} --yes").exit_code == 130
-    (run,) = desk.books.read(lambda tx: tx.runs(limit=2))
+    (run,) = desk.books.read(lambda tx: tx.runs.newest(limit=2))
     assert (run.state, desk.count("refund")) == (RunState.RUNNING, 3)
     again = desk.json(f"mark-refunded {how.format(file=three, run=run.id)} --yes")
     assert (again["run"], again["recorded"], again["done_before"]) == (run.id, 0, 3)
-    assert [stored_run.state for stored_run in desk.books.read(lambda tx: tx.runs(limit=2))] == [RunState.FINISHED]
+    assert [stored_run.state for stored_run in desk.books.read(lambda tx: tx.runs.newest(limit=2))] == [
+        RunState.FINISHED
+    ]
     assert desk.count("refund") == 3
 
 
@@ -515,7 +517,7 @@ def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
     stage = begin_staged
 
     def late(*args: Any, **more: Any) -> BulkRun:
-        begun = desk.books.read(lambda tx: tx.run(run))
+        begun = desk.books.read(lambda tx: tx.runs.get(run))
         assert begun
         Runner(desk).work(begun)
         return stage(*args, **more)

@@ -121,7 +121,7 @@ def test_the_key_and_the_address_are_written_down_before_they_are_used(desk: Des
     reference = pulled(desk)
     closing = lose_the_answer(desk, "drop_before")
     (request,) = sent(desk)
-    stored = desk.books.read(lambda tx: tx.closing(closing))
+    stored = desk.books.read(lambda tx: tx.closings.get(closing))
     assert stored
     wire = stored.sending.request
     assert request.idempotency_key == stored.sending.idempotency_key

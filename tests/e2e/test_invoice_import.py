@@ -55,7 +55,7 @@ class Shop:
         return self("invoice", "import", name, *options)
 
     def total(self, number: str) -> Money | None:
-        invoice = self.books.read(lambda tx: tx.invoice(number))
+        invoice = self.books.read(lambda tx: tx.invoices.get(number))
         return invoice.total if invoice else None
 
     def status(self, number: str) -> InvoiceStatus:
@@ -259,7 +259,7 @@ def test_an_import_that_was_killed_between_chunks_is_finished_by_the_same_file(s
 
 
 def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
-    as_of = shop.books.write(lambda tx: tx.newest_entry())
+    as_of = shop.books.write(lambda tx: tx.audit.newest_entry())
     shop.bring_in(GOOD)
     row = NewInvoice(2, "INV-1", "c", "USD", 100, InvoiceStatus.OPEN, SystemClock(UTC).today())
     with InvoiceSpool() as shelf:
@@ -272,7 +272,7 @@ def test_books_that_change_after_the_check_stop_the_import(shop: Shop) -> None:
 
 
 def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop: Shop) -> None:
-    as_of = shop.books.write(lambda tx: tx.newest_entry())
+    as_of = shop.books.write(lambda tx: tx.audit.newest_entry())
     shop.bring_in(GOOD)
     fresh = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.PAID, date(2026, 9, 1), customer_name="Late")
     with InvoiceSpool() as shelf:
@@ -283,14 +283,14 @@ def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop
 
 
 def test_an_invoice_imported_meanwhile_is_known_in_later_chunks(shop: Shop, short_chunks: None) -> None:
-    as_of = shop.books.write(lambda tx: tx.newest_entry())
+    as_of = shop.books.write(lambda tx: tx.audit.newest_entry())
     first = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
     rows = [first, *(replace(first, line=line, number=f"INV-{line}") for line in (3, 4))]
     concurrent = iter([[replace(rows[2], customer_name="Ada")]])
 
     def advance(_: int) -> None:
         for theirs in concurrent:
-            shop.books.write(lambda tx, theirs=theirs: tx.import_invoices(theirs, source="theirs.csv"))  # type: ignore[misc]
+            shop.books.write(lambda tx, theirs=theirs: tx.imports.add_invoices(theirs, source="theirs.csv"))  # type: ignore[misc]
 
     with InvoiceSpool() as shelf:
         for row in rows:

@@ -192,7 +192,7 @@ def test_a_resumed_pull_includes_invoices_made_since(desk: Desk) -> None:
 def test_a_pull_whose_place_is_gone_begins_anew(desk: Desk) -> None:
     for number in range(3):
         desk.sandbox.invoice("10.00 EUR", number=f"INV-{number}")
-    desk.books.write(lambda tx: tx.set_sync_state("pull:stripe:all", "in_deletedDraft 2026-09-01"))
+    desk.books.write(lambda tx: tx.store.set_sync_state("pull:stripe:all", "in_deletedDraft 2026-09-01"))
     assert desk.json("invoice pull stripe")["new"] == 3
 
 

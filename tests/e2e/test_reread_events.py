@@ -106,7 +106,7 @@ def test_an_event_that_waited_for_the_new_version_is_found_by_its_payment(
     desk.paid_by_card()
     paid = desk.sandbox.charge("100.00 EUR", provider="adyen").reference
     oracle.ingest(desk, *delivered(item("OFFER_CLOSED", originalReference=paid, pspReference="DISPUTE1")))
-    desk.books.write(lambda tx: tx.mark_event(event_numbered(tx, 1), EventState.WAITING, ""))
+    desk.books.write(lambda tx: tx.events.mark(event_numbered(tx, 1), EventState.WAITING, ""))
     lists(monkeypatch, "OFFER_CLOSED", _DISPUTED)
     desk.json("events apply")
     desk.json(f"invoice import {oracle.invoice_file(desk, [('INV-2', paid)])}")
@@ -157,7 +157,7 @@ def test_an_acknowledgement_during_the_reading_is_kept(desk: Desk, monkeypatch: 
     now = vocabulary_of(Provider.ADYEN)
 
     def acknowledged_meanwhile(word: str) -> bool:
-        desk.books.write(lambda tx: tx.acknowledge_event(event_numbered(tx, 1), memo="seen"))
+        desk.books.write(lambda tx: tx.events.acknowledge(event_numbered(tx, 1), memo="seen"))
         return now.is_listed(word)
 
     assert reread_events(replace(now, is_listed=acknowledged_meanwhile), books=desk.books) == 0

@@ -393,7 +393,7 @@ def test_resume_and_status_agree_whether_a_run_of_records_is_at_work(
 ) -> None:
     begun = datetime.now(UTC) - timedelta(minutes=minutes_ago)
     run = BulkRun("run_1", RunKind.MARK_REFUNDED, RunState.RUNNING, "x.csv", "f", 1, "Ada", begun)
-    desk.books.write(lambda tx: tx.begin_run(run))
+    desk.books.write(lambda tx: tx.runs.begin(run))
     (outcome,) = desk.json("resume", exit_code=exit_code)
     assert outcome["leased"] is (next_step == "wait")
     status = desk("status -o json")

@@ -284,7 +284,7 @@ def test_all_shares_together_give_no_more_than_was_captured(desk: Desk) -> None:
 
     def reserve(number: str, amount: str) -> bool:
         payment = desk.invoice(number).payments[0]
-        return desk.books.write(lambda tx: tx.reserve(payment, parse_money(amount)))
+        return desk.books.write(lambda tx: tx.payments.reserve(payment, parse_money(amount)))
 
     assert desk.invoice("INV-B").refundable.number == "50.00"
     assert reserve("INV-A", "100.00 EUR")

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from desk import Desk
 from refundcli.store.errors import StoreCorrupt
-from refundcli.store.repositories.reading import SqlReading
+from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
 
 REFUND = ("refund", "INV-1", "--full", "--reason", "other", "--yes")
 BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -199,15 +199,15 @@ def test_a_store_failure_after_the_refund_is_reported(desk: Desk, monkeypatch: p
 
 
 def _unreadable_once_refunded(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = SqlReading.invoice
+    real = SqlInvoiceReads.get
 
-    def invoice(reading: SqlReading, number: str) -> Any:
-        stored = real(reading, number)
+    def invoice(reads: SqlInvoiceReads, number: str) -> Any:
+        stored = real(reads, number)
         if stored and stored.refunds and not any(refund.state == "ready" for refund in stored.refunds):
             raise StoreCorrupt("malformed")
         return stored
 
-    monkeypatch.setattr(SqlReading, "invoice", invoice)
+    monkeypatch.setattr(SqlInvoiceReads, "get", invoice)
 
 
 @pytest.fixture

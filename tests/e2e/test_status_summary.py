@@ -159,7 +159,7 @@ def kill_a_run(desk: Desk, rows: int = 4) -> str:
     environ = {"PATH": "", "PYTHONPATH": ":".join(sys.path), "REFUNDCLI_REFUNDS_IN_FLIGHT": "1"} | desk.environ
     killed = subprocess.run([sys.executable, "-c", script], env=environ, check=False, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
-    (run,) = desk.books.read(lambda tx: tx.runs(limit=1))
+    (run,) = desk.books.read(lambda tx: tx.runs.newest(limit=1))
     return run.id
 
 
@@ -301,7 +301,7 @@ def test_updates_about_payments_that_are_not_in_the_books_ask_for_nothing(desk: 
 
 
 def _begin(run: BulkRun, tx: Writing) -> None:
-    tx.begin_run(run)
+    tx.runs.begin(run)
 
 
 def test_counts_beside_lists_count_what_is_not_listed_too(desk: Desk) -> None:
@@ -445,7 +445,7 @@ def test_status_loads_no_sdk(desk: Desk) -> None:
 
 
 def test_a_comparison_stored_by_an_older_version_is_shown_by_its_time(desk: Desk, tmp_path: Path) -> None:
-    desk.books.write(lambda tx: tx.set_sync_state("reconcile:stripe", "3"))
+    desk.books.write(lambda tx: tx.store.set_sync_state("reconcile:stripe", "3"))
     stripe_status = desk.json("status")["providers"]["stripe"]
     assert (stripe_status["result"], stripe_status["differences_left"], bool(stripe_status["last_reconcile"])) == (
         None,

@@ -144,8 +144,8 @@ class Siege:
         engine.dispose()
 
         def pin(tx: Writing) -> None:
-            tx.pin_livemode(False)
-            tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_kills", livemode=False)
+            tx.store.pin_livemode(False)
+            tx.accounts.remember(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_kills", livemode=False)
 
         self._write(pin)
         self.sandbox.register_webhooks("adyen")
@@ -157,7 +157,7 @@ class Siege:
         world = _World(f"{self.files}", self.rows, with_refusals=self.files % 2 == 0)
         marks = self.kind is RunKind.MARK_REFUNDED
         invoices = world.of_records() if marks else world.of_refunds(self.sandbox, self.rng)
-        self._write(lambda tx: tx.import_invoices(invoices, source="kills.csv"))
+        self._write(lambda tx: tx.imports.add_invoices(invoices, source="kills.csv"))
         self.requested = world.requested
         lines = (f"{row.invoice},{row.amount},other,{row.key}" for row in self.requested)
         self.file.write_text("\n".join(["invoice,amount,reason,key", *lines]) + "\n")

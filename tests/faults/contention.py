@@ -78,9 +78,9 @@ class Arena:
 
     def fill(self) -> None:
         def write(tx: Writing) -> None:
-            tx.pin_livemode(False)
-            tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_contention", livemode=False)
-            tx.import_invoices([self._invoice(number) for number in range(self.payments)], source="contention.csv")
+            tx.store.pin_livemode(False)
+            tx.accounts.remember(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_contention", livemode=False)
+            tx.imports.add_invoices([self._invoice(number) for number in range(self.payments)], source="contention.csv")
 
         books = self.books
         books.write(write)

@@ -374,7 +374,7 @@ class Refunding(RuleBasedStateMachine):
 
     @rule()
     def acknowledge(self) -> None:
-        for refund in self.books.read(lambda tx: tx.refunds_to_acknowledge()):
+        for refund in self.books.read(lambda tx: tx.refunds.to_acknowledge()):
             self._try("acknowledge", partial(acknowledging.acknowledge, refund.id, memo="", books=self.books))
 
     @rule()
@@ -384,7 +384,7 @@ class Refunding(RuleBasedStateMachine):
             "clock": self.clock,
             "credit_note_format": self.policy.credit_note_format,
         }
-        for refund in self.books.read(lambda tx: tx.external_refunds(adopted=False)):
+        for refund in self.books.read(lambda tx: tx.external_refunds.listed(adopted=False)):
             self._try("adopt", partial(adopt, refund.id, RefundReason.DUPLICATE, memo="", **tools))
 
     @rule()
@@ -528,7 +528,7 @@ class Refunding(RuleBasedStateMachine):
     def _check_before_sending(self, request: WireRequest, key: str) -> None:
         """Just before the request is sent."""
         (row,) = [entry for entry in self._rows().refunds if entry["idempotency_key"] == key]
-        refund = self.books.read(lambda tx: tx.refund(row["id"]))
+        refund = self.books.read(lambda tx: tx.refunds.get(row["id"]))
         assert refund is not None, f"I2: {key} is not in the books"
         assert refund.sending is not None, f"I2: {key} is not in the books"
         assert refund.state is RefundState.SUBMITTED, f"I2: {refund.id} is sent while it is {refund.state}"
@@ -578,7 +578,7 @@ class Refunding(RuleBasedStateMachine):
     def _check_reported(self, refunds: Any) -> None:
         """A command reports what the books hold (I11)."""
         for refund in refunds or ():
-            stored = self.books.read(lambda tx, r=refund: tx.refund(r.id))  # type: ignore[misc]
+            stored = self.books.read(lambda tx, r=refund: tx.refunds.get(r.id))  # type: ignore[misc]
             assert stored is not None, f"I11: {refund.id} was reported and is not stored"
             assert stored.state is refund.state, (
                 f"I11: {refund.id} was reported as {refund.state} and is {stored.state}"

@@ -18,7 +18,7 @@ from refundcli.services.dispatch.outcomes import Outcome, Signal
 from refundcli.services.dispatch.outcomes import outcome_of as real_outcome_of
 from refundcli.services.ports.providers import RefundAnswer
 from refundcli.services.recovery import resume_refunds
-from refundcli.store.repositories import refund_writing
+from refundcli.store.repositories import payment_writing, refund_writing
 from refundcli.store.schema import PaymentRow
 
 
@@ -74,7 +74,7 @@ def _no_guard_against_over_refunds() -> None:
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
 
-    patch.object(refund_writing.SqlWriting, "reserve", reserve).start()
+    patch.object(payment_writing.SqlPayments, "reserve", reserve).start()
     event.listen(Engine, "connect", unchecked)
     patch.object(Payment, "refundable", property(lambda payment: payment.captured)).start()
 

@@ -59,9 +59,9 @@ def _template(provider: str, currency: str, payments: int) -> str:
 
 def _fill(books: SqlBooks, invoice: NewInvoice) -> None:
     def write(tx: Writing) -> None:
-        tx.pin_livemode(False)
-        tx.remember_account(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_sweep", livemode=False)
-        tx.import_invoices([invoice], source="sweep.csv")
+        tx.store.pin_livemode(False)
+        tx.accounts.remember(Provider.STRIPE, fingerprint(STRIPE_KEY), "acct_sweep", livemode=False)
+        tx.imports.add_invoices([invoice], source="sweep.csv")
 
     books.write(write)
 

@@ -45,7 +45,8 @@ from refundcli.services.provider_updates import apply_dispute, apply_update
 from refundcli.services.provider_updates.outcome import UpdateOutcome
 from refundcli.services.refunds import issue
 from refundcli.store.repositories import credit_note_numbers, record_writing
-from refundcli.store.repositories.refund_writing import SqlWriting
+from refundcli.store.repositories.payment_writing import SqlPayments
+from refundcli.store.repositories.refund_writing import SqlRefunds
 from refundcli.store.schema import PaymentRow
 from refundcli.system import processes
 
@@ -140,12 +141,12 @@ def _made_up_ids(around: ExitStack) -> None:
 
 
 def _claim_forgets_the_first_send(around: ExitStack) -> None:
-    claim = SqlWriting.claim
+    claim = SqlRefunds.claim
 
     def wrong(tx: Any, refund: Any, **lease: Any) -> Any:
         return claim(tx, replace(refund, sending=replace(refund.sending, first_sent_at=None)), **lease)
 
-    _instead(SqlWriting, "claim", wrong)(around)
+    _instead(SqlRefunds, "claim", wrong)(around)
 
 
 # --- what an answer proves -------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ _external_is_counted_beside_records = _instead(apply_update, "_unmatched_records
 
 
 def _undo_takes_matched_records(around: ExitStack) -> None:
-    _instead(undo_records, "_one", lambda refund_id, reading: reading.refund(refund_id))(around)
+    _instead(undo_records, "_one", lambda refund_id, reading: reading.refunds.get(refund_id))(around)
 
 
 _released_is_refunded = _instead(payments, "releases_in", lambda refunds, charge: [])
@@ -195,7 +196,7 @@ def _share_is_all_that_was_captured(around: ExitStack) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
 
     _instead(Payment, "captured", property(captured))(around)
-    _instead(SqlWriting, "reserve", reserve)(around)
+    _instead(SqlPayments, "reserve", reserve)(around)
     event.listen(Engine, "connect", unchecked)
     around.callback(event.remove, Engine, "connect", unchecked)
 

@@ -231,7 +231,7 @@ def test_a_writer_behind_a_pooler_of_one_connection_does_not_wait_for_itself(new
     steady, machine = Steady(), Machine()
     ours = DatabaseTime(engine, machine, steady=steady)
     books = SqlBooks(engine, BooksClock(ours, lambda: UTC), "Ada")
-    books.read(lambda tx: tx.livemode())
+    books.read(lambda tx: tx.store.livemode())
     steady.seconds += 61
     machine.ahead += timedelta(seconds=61)
     checked_out: list[int] = []

@@ -122,15 +122,15 @@ def test_what_only_looks_is_a_command() -> None:
 def test_a_program_that_was_started_before_an_upgrade_stops(store_url: str) -> None:
     """It stops at its next transaction."""
     books = SqlBooks(store_engine(store_url), SystemClock(UTC), "Ada")
-    books.read(lambda tx: tx.livemode())
+    books.read(lambda tx: tx.store.livemode())
     with store_engine(store_url).connect() as connection:
         connection = connection.execution_options(writes=True)
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         connection.commit()
     with pytest.raises(StoreNewer):
-        books.read(lambda tx: tx.livemode())
+        books.read(lambda tx: tx.store.livemode())
     with pytest.raises(StoreNewer):
-        books.write(lambda tx: tx.pin_livemode(False))
+        books.write(lambda tx: tx.store.pin_livemode(False))
     books.engine.dispose()
 
 
@@ -204,4 +204,4 @@ def test_an_upgrade_names_the_run_that_is_leased(
 
 
 def _take(run_id: str, now: datetime, tx: Writing) -> None:
-    tx.lease_items(run_id, worker="shop-2|77|1", until=now + timedelta(minutes=10), at=now, limit=1)
+    tx.runs.lease_items(run_id, worker="shop-2|77|1", until=now + timedelta(minutes=10), at=now, limit=1)

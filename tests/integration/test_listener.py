@@ -46,7 +46,7 @@ def books_now(desk: Desk) -> tuple[int, ...]:
 
 
 def rejected_so_far(desk: Desk) -> dict[str, int]:
-    return count_by_reason(desk.books.read(lambda tx: tx.delivery_counts()), stored=False)
+    return count_by_reason(desk.books.read(lambda tx: tx.deliveries.counts()), stored=False)
 
 
 REJECTED: dict[str, tuple[Callable[[], Post], int, str]] = {
@@ -103,7 +103,7 @@ def test_a_delivery_that_is_not_verified_changes_nothing_and_is_counted(desk: De
     assert books_now(desk) == before
     assert rejected_so_far(desk) == expected
     assert desk.json("status")["rejected_webhooks"] == expected
-    counts = desk.books.read(lambda tx: tx.delivery_counts())
+    counts = desk.books.read(lambda tx: tx.deliveries.counts())
     assert {(count.provider, count.is_stored) for count in counts} == {
         (Provider.ADYEN, False),
         (Provider.STRIPE, False),
@@ -197,7 +197,7 @@ def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: 
             expected[reason] = expected.get(reason, 0) + 1
         until(lambda: {event["state"] for event in desk.json("events list")} == {"noted"})
         assert listener.stop() == 0
-    counts = desk.books.read(lambda tx: tx.delivery_counts())
+    counts = desk.books.read(lambda tx: tx.deliveries.counts())
     assert count_by_reason(counts, stored=True) == expected
     assert count_by_reason(counts, stored=False) == {}
     assert books_now(desk)[1:] == before, desk.books.inspect(

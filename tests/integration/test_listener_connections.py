@@ -133,7 +133,7 @@ def test_malformed_requests_are_rejected_and_end_their_connection(sqlite_desk: D
         assert listener.post(numbered(2))[0] == 200
         assert listener.stop() == 0
     assert [event["about"] for event in sqlite_desk.json("events list")] == ["EVENT00000000002"]
-    counts = count_by_reason(sqlite_desk.books.read(lambda tx: tx.delivery_counts()), stored=False)
+    counts = count_by_reason(sqlite_desk.books.read(lambda tx: tx.deliveries.counts()), stored=False)
     assert sum(counts.values()) == len(MALFORMED)
     assert set(counts) == {"unreadable", "too-large"}
     assert "Traceback" not in listener.output
@@ -205,5 +205,5 @@ def test_a_client_that_goes_away_at_any_byte_leaves_nothing_behind(sqlite_desk: 
         until(lambda: listener.health()["ok"])
         assert listener.stop() == 0
     assert sqlite_desk.count("provider_event") == 1
-    assert count_by_reason(sqlite_desk.books.read(lambda tx: tx.delivery_counts()), stored=False) == {}
+    assert count_by_reason(sqlite_desk.books.read(lambda tx: tx.deliveries.counts()), stored=False) == {}
     assert "Traceback" not in listener.output

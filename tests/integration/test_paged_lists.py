@@ -31,7 +31,7 @@ from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter, Ne
 from refundcli.store import migrate
 from refundcli.store.engine import store_engine
 from refundcli.store.queries import lists
-from refundcli.store.repositories.reading import SqlReading
+from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
 from refundcli.store.unit_of_work import SqlBooks
 
 ISSUED = "2026-10-%02d"
@@ -50,7 +50,7 @@ WAITING = [InvoiceFilter(disputed=True), InvoiceFilter(processing=True), Invoice
 def books(store_url: str) -> SqlBooks:
     """Forty invoices of every kind, mixed."""
     books = SqlBooks(store_engine(store_url), SystemClock(UTC), "Ada")
-    books.write(lambda tx: tx.import_invoices([_invoice(n) for n in range(40)], source="test.csv"))
+    books.write(lambda tx: tx.imports.add_invoices([_invoice(n) for n in range(40)], source="test.csv"))
     return books
 
 
@@ -98,7 +98,7 @@ def test_every_filter_finds_its_invoices_once_whichever_way_leads_to_them(
     unknown = "UPDATE payment SET dispute = 'unknown' WHERE id = (SELECT max(id) FROM payment WHERE dispute = 'open')"
     with books.engine.begin() as line:
         line.execution_options(writes=True).execute(text(unknown))
-    everything = books.read(lambda tx: tx.invoices(InvoiceFilter(limit=100)))
+    everything = books.read(lambda tx: tx.invoices.matching(InvoiceFilter(limit=100)))
     assert [invoice.number for invoice in everything] == [f"INV-{n:04}" for n in range(40)]
     for criteria in (*FILTERS, *WAITING):
         listed = [invoice for page in invoice_pages(books, criteria) for invoice in page]
@@ -158,7 +158,7 @@ def test_no_filter_looks_through_the_whole_store(
     monkeypatch.setattr(lists, "_FEW", few)
     url = new_sqlite()
     for criteria in (*FILTERS, *WAITING):
-        plan = _plan(url, partial(SqlReading.invoices, filters=replace(criteria, after="INV-0003")))
+        plan = _plan(url, partial(SqlInvoiceReads.matching, filters=replace(criteria, after="INV-0003")))
         # A scan of a partial index with only matching rows is fine.
         looked_at = [step for step in plan if step.startswith(("SCAN invoice", "SCAN payment")) and "INDEX" not in step]
         assert looked_at == [], criteria
@@ -166,25 +166,25 @@ def test_no_filter_looks_through_the_whole_store(
 
 def test_a_page_of_one_status_is_read_in_order(new_sqlite: NewStore) -> None:
     criteria = InvoiceFilter(status=InvoiceStatus.PAID, after="INV-0003")
-    plan = _plan(new_sqlite(), lambda reading: reading.invoices(criteria))
+    plan = _plan(new_sqlite(), lambda reads: reads.matching(criteria))
     assert plan[0] == "SEARCH invoice USING INDEX ix_invoice_status_number (status=? AND number>?)"
     assert not any("TEMP B-TREE" in step for step in plan)
 
 
 def test_one_customers_invoices_lead_whatever_else_is_wanted(new_sqlite: NewStore) -> None:
     criteria = InvoiceFilter(status=InvoiceStatus.PAID, customer="cus_1", provider=Provider.STRIPE, refundable=True)
-    plan = _plan(new_sqlite(), lambda reading: reading.invoices(criteria))
+    plan = _plan(new_sqlite(), lambda reads: reads.matching(criteria))
     assert plan[0] == "SEARCH invoice USING INDEX ix_invoice_customer_number (customer=? AND number>?)"
 
 
-def _plan(url: str, ask: Callable[[SqlReading], object]) -> list[str]:
+def _plan(url: str, ask: Callable[[SqlInvoiceReads], object]) -> list[str]:
     engine = store_engine(url)
     said: list[tuple[str, Any]] = []
     event.listen(
         engine, "before_cursor_execute", lambda _line, _cursor, words, values, *_: said.append((words, values))
     )
     with Session(engine) as session:
-        ask(SqlReading(session))
+        ask(SqlInvoiceReads(session))
     assert not any("OFFSET" in words.partition("LIMIT")[2] and values[-1] for words, values in said)
     with engine.connect() as line:
         return [

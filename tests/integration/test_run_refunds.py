@@ -513,7 +513,7 @@ def test_a_suspended_worker_does_not_lease_its_own_rows_again(runner: Runner, de
 
     def leased_by(worker: str, at: datetime) -> list[int]:
         took = desk.books.write(
-            lambda tx: tx.lease_items(run.id, worker=worker, until=at + timedelta(minutes=2), at=at, limit=9)
+            lambda tx: tx.runs.lease_items(run.id, worker=worker, until=at + timedelta(minutes=2), at=at, limit=9)
         )
         return [item.n for item in took]
 

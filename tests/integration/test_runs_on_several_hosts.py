@@ -48,7 +48,7 @@ def start(desk: Desk, run: BulkRun, *machines: Machine) -> list[Worker]:
 
 
 def rows_done(desk: Desk, run: BulkRun) -> int:
-    return desk.books.read(lambda tx: tx.item_counts(run.id)).get("done", 0)  # type: ignore[call-overload,no-any-return]
+    return desk.books.read(lambda tx: tx.runs.item_counts(run.id)).get("done", 0)  # type: ignore[call-overload,no-any-return]
 
 
 def check(desk: Desk, run: BulkRun, references: Sequence[str], reports: Sequence[Report]) -> None:
@@ -167,7 +167,7 @@ def test_a_machine_waits_for_rows_leased_by_a_live_one_and_reports_it(
 ) -> None:
     """The wait ends after a lease without progress: exit 9, with the holders and the next command."""
     desk.books.write(
-        lambda tx: tx.lease_items(run.id, worker="db-7|x/1|42|1", until=tomorrow(desk), at=now(desk), limit=3)
+        lambda tx: tx.runs.lease_items(run.id, worker="db-7|x/1|42|1", until=tomorrow(desk), at=now(desk), limit=3)
     )
     report = Machine("web").start(desk, "refund", "--resume", run.id).ended()
     assert report.code == 9, report

@@ -81,21 +81,21 @@ def test_a_new_store_is_readable_by_its_owner_only(tmp_path: Path) -> None:
 def test_reading_never_makes_a_store(tmp_path: Path) -> None:
     path = tmp_path / "none.db"
     with pytest.raises(NoStore):
-        books_at(f"sqlite:///{path}").read(lambda tx: tx.livemode())
+        books_at(f"sqlite:///{path}").read(lambda tx: tx.store.livemode())
     assert not path.exists()
 
 
 def test_a_newer_store_is_refused_before_anything_is_written(store_url: str) -> None:
     run_sql(store_url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreNewer):
-        books_at(store_url).write(lambda tx: tx.pin_livemode(False))
+        books_at(store_url).write(lambda tx: tx.store.pin_livemode(False))
     assert run_sql(store_url, "SELECT livemode FROM store_info") == [(None,)]
 
 
 def test_an_older_store_is_not_read_as_if_it_were_new(store_url: str) -> None:
     run_sql(store_url, "UPDATE alembic_version SET version_num = '0000'")
     with pytest.raises(StoreOlder):
-        books_at(store_url).read(lambda tx: tx.livemode())
+        books_at(store_url).read(lambda tx: tx.store.livemode())
 
 
 def test_a_postgresql_store_is_upgraded_only_on_request(new_postgres: NewStore) -> None:
@@ -129,7 +129,7 @@ def test_a_text_file_is_no_store(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.write_text("buy milk\n" * 200)
     with pytest.raises(NotAStore):
-        books_at(f"sqlite:///{path}").read(lambda tx: tx.livemode())
+        books_at(f"sqlite:///{path}").read(lambda tx: tx.store.livemode())
 
 
 def test_committed_sqlite_writes_survive_a_power_cut(new_sqlite: NewStore) -> None:
@@ -253,22 +253,22 @@ def test_an_engine_never_shows_a_password() -> None:
 def test_an_account_that_two_processes_learn_at_once_is_written_once(store_url: str) -> None:
     books = books_at(store_url)
     for _ in range(2):
-        books.write(lambda tx: tx.remember_account(Provider.STRIPE, "f00", "acct_1", livemode=False))
+        books.write(lambda tx: tx.accounts.remember(Provider.STRIPE, "f00", "acct_1", livemode=False))
     assert run_sql(store_url, "SELECT count(*) FROM audit_entry") == [(1,)]
-    assert books.read(lambda tx: tx.account(Provider.STRIPE, "f00")) == "acct_1"
+    assert books.read(lambda tx: tx.accounts.of_key(Provider.STRIPE, "f00")) == "acct_1"
 
 
 def test_the_first_mode_stays_whoever_comes_second(store_url: str) -> None:
     books = books_at(store_url)
-    assert books.write(lambda tx: tx.pin_livemode(False)) is False
-    assert books.write(lambda tx: tx.pin_livemode(True)) is False
+    assert books.write(lambda tx: tx.store.pin_livemode(False)) is False
+    assert books.write(lambda tx: tx.store.pin_livemode(True)) is False
     with pytest.raises(WrongMode):
         agree_on_mode(books, Provider.STRIPE, livemode=True)
 
 
 def test_a_key_of_the_other_mode_leaves_no_trace(store_url: str) -> None:
     books = books_at(store_url)
-    books.write(lambda tx: tx.pin_livemode(True))
+    books.write(lambda tx: tx.store.pin_livemode(True))
     with pytest.raises(WrongMode):
         AccountsInBooks(books).put(Provider.STRIPE, "f00", "acct_1", False)
     assert run_sql(store_url, "SELECT count(*) FROM provider_account") == [(0,)]

@@ -194,7 +194,7 @@ def test_a_backup_beside_a_writer_is_whole(sqlite_desk: Desk, tmp_path: Path, mo
     def change(self: Any, status: int, remaining: int, total: int) -> None:
         if remaining and len(changed) < 30:
             changed.append(remaining)
-            sqlite_desk.books.write(lambda tx: tx.change_number_format(f"N{len(changed)}-{{seq}}"))
+            sqlite_desk.books.write(lambda tx: tx.credit_notes.change_number_format(f"N{len(changed)}-{{seq}}"))
         real(self, status, remaining, total)
 
     monkeypatch.setattr(copying._Progress, "__call__", change)

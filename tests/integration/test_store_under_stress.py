@@ -40,7 +40,7 @@ from refundcli.store.errors import (
 )
 from refundcli.store.integrity import findings
 from refundcli.store.migrate import ensure_schema
-from refundcli.store.repositories.refund_writing import SqlWriting
+from refundcli.store.repositories.refund_writing import SqlRefunds
 from refundcli.store.unit_of_work import SqlBooks
 
 
@@ -75,14 +75,14 @@ def test_a_full_disk_is_reported_and_nothing_is_stored(new_sqlite: NewStore) -> 
 def test_a_read_only_store_is_reported(new_sqlite: NewStore) -> None:
     books = with_pragma(books_at(new_sqlite()), "query_only=ON")
     with pytest.raises(StoreReadOnly):
-        books.write(lambda tx: tx.pin_livemode(False))
+        books.write(lambda tx: tx.store.pin_livemode(False))
 
 
 def test_a_read_only_server_is_reported(new_postgres: NewStore) -> None:
     url = new_postgres()
     books = books_at(f"{url}&options=-c%20default_transaction_read_only%3Don")
     with pytest.raises(StoreReadOnly):
-        books.write(lambda tx: tx.pin_livemode(False))
+        books.write(lambda tx: tx.store.pin_livemode(False))
 
 
 def test_a_corrupt_store_is_reported_and_left_unchanged(new_sqlite: NewStore) -> None:
@@ -93,7 +93,7 @@ def test_a_corrupt_store_is_reported_and_left_unchanged(new_sqlite: NewStore) ->
         file.write(b"\xff" * (path.stat().st_size - 4096))
     before = path.read_bytes()
     with pytest.raises(StoreCorrupt):
-        books_at(url).write(lambda tx: tx.pin_livemode(False))
+        books_at(url).write(lambda tx: tx.store.pin_livemode(False))
     assert path.read_bytes() == before
 
 
@@ -105,15 +105,15 @@ def test_a_store_locked_by_another_program_is_reported_as_busy(
     holder = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreBusy):
-        books_at(url).write(lambda tx: tx.pin_livemode(False))
+        books_at(url).write(lambda tx: tx.store.pin_livemode(False))
     holder.execute("ROLLBACK")
     holder.close()
-    assert books_at(url).write(lambda tx: tx.pin_livemode(False)) is False
+    assert books_at(url).write(lambda tx: tx.store.pin_livemode(False)) is False
 
 
 def test_an_unreachable_server_is_reported() -> None:
     with pytest.raises(StoreUnreachable):
-        books_at("postgresql://nobody@127.0.0.1:9/none").read(lambda tx: tx.livemode())
+        books_at("postgresql://nobody@127.0.0.1:9/none").read(lambda tx: tx.store.livemode())
 
 
 class Said(Exception):
@@ -145,7 +145,7 @@ def test_a_backend_that_dies_in_the_middle_of_a_change_is_out_of_reach(new_postg
     books = books_at(new_postgres())
 
     def die(tx: Any) -> None:
-        tx._session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     with pytest.raises(StoreUnreachable):
         books.write(die)
@@ -167,7 +167,7 @@ def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore)
     assert path.with_name(path.name + "-journal").exists()
     books = books_at(url)
     assert books.inspect(lambda session: session.execute(text("SELECT count(*) FROM counter")).scalar()) == 1
-    assert books.write(lambda tx: tx.pin_livemode(False)) is False
+    assert books.write(lambda tx: tx.store.pin_livemode(False)) is False
 
 
 @pytest.fixture
@@ -188,18 +188,18 @@ def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_commit_that_raised_but_succeeded_is_read_again(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
-    books.read(lambda tx: tx.livemode())
+    books.read(lambda tx: tx.store.livemode())
     failing_commit(commits=True)
-    assert books.write(lambda tx: tx.pin_livemode(False)) is False
+    assert books.write(lambda tx: tx.store.pin_livemode(False)) is False
     assert audit_entries(store_url) == 1
 
 
 def test_a_commit_that_raised_and_failed_is_an_error(store_url: str, failing_commit: Any) -> None:
     books = books_at(store_url)
-    books.read(lambda tx: tx.livemode())
+    books.read(lambda tx: tx.store.livemode())
     failing_commit(commits=False)
     with pytest.raises(Exception, match="Nothing was changed"):
-        books.write(lambda tx: tx.pin_livemode(False))
+        books.write(lambda tx: tx.store.pin_livemode(False))
     assert audit_entries(store_url) == 0
 
 
@@ -207,7 +207,7 @@ def test_a_commit_that_cannot_be_read_again_is_reported_as_unknown(
     store_url: str, failing_commit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     books = books_at(store_url)
-    books.read(lambda tx: tx.livemode())
+    books.read(lambda tx: tx.store.livemode())
     failing_commit(commits=True)
 
     def away(*_: Any, **__: Any) -> Any:
@@ -215,7 +215,7 @@ def test_a_commit_that_cannot_be_read_again_is_reported_as_unknown(
 
     monkeypatch.setattr(SqlBooks, "_was_committed", away)
     with pytest.raises(CommitUnknown):
-        books.write(lambda tx: tx.pin_livemode(False))
+        books.write(lambda tx: tx.store.pin_livemode(False))
 
 
 def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
@@ -228,7 +228,7 @@ def test_an_outcome_that_cannot_be_written_is_printed_and_found_again(
         raise StoreFull("database or disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(SqlWriting, "settle", full)
+        broken.setattr(SqlRefunds, "settle", full)
         answer = desk("refund INV-1 --amount 60 --reason other --yes -o json")
     (stripe_refund,) = desk.sandbox.refunds_of(reference)
     assert (answer.exit_code, answer.error["code"]) == (8, "outcome-not-written")
@@ -243,7 +243,7 @@ def _fill(books: SqlBooks) -> None:
 
 
 def _one_more(number: int, tx: Writing) -> None:
-    tx.remember_account(Provider.STRIPE, f"f{number}", "a" * 900, livemode=False)
+    tx.accounts.remember(Provider.STRIPE, f"f{number}", "a" * 900, livemode=False)
 
 
 def _run_and_expect_a_kill(script: str) -> None:

@@ -478,7 +478,7 @@ def test_deliveries_that_an_older_program_rejected_are_still_counted(
     path = desk.folder / "forged.jsonl"
     path.write_text(f"{adyen(signed(item(), 'ab' * 16)).as_line}\n")
     assert desk(f"events ingest {path}").exit_code == 3
-    counts = desk.books.read(lambda tx: tx.delivery_counts())
+    counts = desk.books.read(lambda tx: tx.deliveries.counts())
     assert [(count.provider, count.reason, count.count) for count in counts] == [
         (None, "forged", 7),
         (Provider.ADYEN, "forged", 1),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,10 @@ class StoreDown(SettingsProblem):
 
 @dataclass
 class Memory:
-    """Books in memory; `gate` delays every transaction, `fails` returns the error of a batch."""
+    """Books whose events and deliveries are in memory.
+
+    `gate` delays every transaction, `fails` returns the error of a batch.
+    """
 
     stored: list[str] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
@@ -47,26 +51,26 @@ class Memory:
         self.gate.set()
 
     def read(self, work: Callable[[Any], Any]) -> Any:
-        return work(self)
+        return work(SimpleNamespace(events=self, deliveries=self))
 
     def write(self, work: Callable[[Any], Any]) -> Any:
         self.entered.set()
         assert self.gate.wait(20)
-        return work(self)
+        return work(SimpleNamespace(events=self, deliveries=self))
 
-    def store_events(self, events: Sequence[NewEvent]) -> int:
+    def store(self, events: Sequence[NewEvent]) -> int:
         if failure := self.fails(events):
             raise failure
         self.stored += [event.key for event in events]
         self.batches.append(len(events))
         return len(events)
 
-    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
+    def count_rejected(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         if failure := self.fails([]):
             raise failure
         self.rejected.append({reason.value: count for (_, reason), count in counts.items()})
 
-    def events(self, criteria: EventFilter) -> list[StoredEvent]:
+    def matching(self, criteria: EventFilter) -> list[StoredEvent]:
         assert criteria.limit == 1
         return [StoredEvent(7, event(), EventState.WAITING, "", datetime.now(UTC))]
 

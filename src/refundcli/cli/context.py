@@ -139,7 +139,7 @@ class App:
         """After an import: note events that are still about unknown payments."""
         from refundcli.services.ports.provider_updates import EventState
 
-        count = self.services.books.read(lambda tx: tx.event_counts()).get(EventState.UNMATCHED)
+        count = self.services.books.read(lambda tx: tx.events.counts()).get(EventState.UNMATCHED)
         if count:
             event_words = "1 event is about a payment" if count == 1 else f"{count} events are about payments"
             self.note(f"{event_words} not in the books. To try again: refundcli events apply")

@@ -74,7 +74,7 @@ class EventWorker:
     def _apply_new(self) -> None:
         if self._last_applied_id is None:
             # Older events are retried with the waiting ones.
-            newest_events = self.books.read(lambda tx: tx.events(EventFilter(limit=1)))
+            newest_events = self.books.read(lambda tx: tx.events.matching(EventFilter(limit=1)))
             self._last_applied_id = newest_events[0].id if newest_events else 0
         outcomes = self.apply(
             books=self.books, after=self._last_applied_id, may_continue=self._may_continue, at_once=_AT_ONCE

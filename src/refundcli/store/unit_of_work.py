@@ -16,7 +16,7 @@ from refundcli.store import migrate
 from refundcli.store.database_time import in_transaction
 from refundcli.store.db_errors import reason, store_error, translated_errors
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
-from refundcli.store.repositories.reading import SqlReading
+from refundcli.store.repositories.snapshot import SqlReading
 
 if TYPE_CHECKING:
     from refundcli.services.ports.books import Reading, Writing
@@ -115,7 +115,7 @@ class SqlBooks:
     def _write_once(self, work: "Callable[[Writing], T]") -> T:
         # Imported late: commands that only read do not need it.
         from refundcli.store.audit import AuditTrail
-        from refundcli.store.repositories.run_writing import SqlRunWriting
+        from refundcli.store.repositories.transaction import SqlWriting
 
         # It may query the database, so do it before other writers wait for this transaction.
         self.clock.now()
@@ -126,7 +126,7 @@ class SqlBooks:
                 self._read_store_info(session)
                 host = self.host or socket.gethostname()
                 audit_trail = AuditTrail(session, self.clock.now(), self.operator, host, zone=self.zone)
-                outcome = work(SqlRunWriting(session, audit_trail))
+                outcome = work(SqlWriting(session, audit_trail))
                 audit_trail.flush()
                 session.flush()
                 self._commit(session, connection, audit_trail.head)

@@ -155,7 +155,7 @@ class RecordRun:
                 on_rows_done(len(chunk))
             if report.refused_count:
                 raise NotAllRows(report)
-            tx.change_run(self.run.id, RunState.FINISHED)
+            tx.runs.change(self.run.id, RunState.FINISHED)
             return report
 
         with held_until_written(self.on_interrupt):
@@ -170,7 +170,9 @@ class RecordRun:
         `audit_position`: the audit trail's entry up to which no one else wrote, or _OTHERS_WROTE. Refusals come before
         anything is changed; a row that the store itself refuses is rolled back alone.
         """
-        changed_by_others = audit_position == _OTHERS_WROTE or tx.changed_since(audit_position, apart_from=self.run.id)
+        changed_by_others = audit_position == _OTHERS_WROTE or tx.audit.changed_since(
+            audit_position, apart_from=self.run.id
+        )
         recheck = self._recheck(chunk, spool, tx) if changed_by_others else None
         recorded_at, outcomes, records_by_index = self.rules.clock.now(), list[_Done](), dict[int, list[Record]]()
         for row_index, checked_row in enumerate(chunk):
@@ -188,7 +190,7 @@ class RecordRun:
             outcomes.append(checked_row if isinstance(parts, tuple) else parts)
         for row_index, refusal in self._write(records_by_index, tx).items():
             outcomes[row_index] = rejected(chunk[row_index].row, chunk[row_index].key, refusal)
-        return outcomes, _OTHERS_WROTE if changed_by_others else tx.newest_entry()
+        return outcomes, _OTHERS_WROTE if changed_by_others else tx.audit.newest_entry()
 
     def _write(self, records_by_index: Mapping[int, Sequence[Record]], tx: Writing) -> dict[int, WouldContradict]:
         """Write the records of each row; returns the rows that the store refuses. The others are written."""
@@ -207,19 +209,19 @@ class RecordRun:
     def _write_at_once(self, records: Sequence[Record], tx: Writing) -> None:
         """All of them, or none and WouldContradict."""
         with tx.all_or_nothing():
-            tx.record(records, on=self.rules.clock.today(), credit_note_format=self.credit_note_format)
+            tx.records.add(records, on=self.rules.clock.today(), credit_note_format=self.credit_note_format)
 
     def _recheck(self, chunk: Sequence[CheckedRow], spool: RowSpool, tx: Writing) -> "_Recheck":
         """Find the rows whose facts changed since the check; for the others its answer is still valid."""
-        facts_by_number = tx.facts_by_number(list(dict.fromkeys(checked_row.row.invoice for checked_row in chunk)))
-        refunds_by_key = tx.refunds_by_keys([checked_row.key for checked_row in chunk])
+        facts_by_number = tx.invoices.facts(list(dict.fromkeys(checked_row.row.invoice for checked_row in chunk)))
+        refunds_by_key = tx.refunds.by_keys([checked_row.key for checked_row in chunk])
         changed_numbers = {
             checked_row.row.invoice
             for checked_row in chunk
             if facts_by_number.get(checked_row.row.invoice) != checked_row.facts or checked_row.key in refunds_by_key
         }
         return _Recheck(
-            self.rules, spool, changed_numbers, tx.invoices_by_number(list(changed_numbers)), refunds_by_key
+            self.rules, spool, changed_numbers, tx.invoices.by_number(list(changed_numbers)), refunds_by_key
         )
 
 

@@ -59,17 +59,19 @@ def begin_staged(run: BulkRun, spool: RowSpool, *, checked_run_id: str, books: B
     """
 
     def work(tx: Writing) -> BulkRun:
-        existing_run = tx.run(checked_run_id) if checked_run_id else tx.unfinished_run(run.fingerprint)
+        existing_run = tx.runs.get(checked_run_id) if checked_run_id else tx.runs.unfinished_of(run.fingerprint)
         if existing_run is None:
-            tx.begin_run(run)
+            tx.runs.begin(run)
         staged_run = existing_run or run
-        row_count = sum(tx.item_counts(staged_run.id).values())
+        row_count = sum(tx.runs.item_counts(staged_run.id).values())
         for chunk in spool.chunks():
             lines = [checked_row.row.line for checked_row in chunk]
-            staged_by_line = tx.items_on_lines(staged_run.id, lines) if existing_run else {}
+            staged_by_line = tx.runs.items_on_lines(staged_run.id, lines) if existing_run else {}
             new_rows = [checked_row for checked_row in chunk if checked_row.row.line not in staged_by_line]
             numbered_rows = enumerate(new_rows, row_count + 1)
-            tx.stage_items([_item(staged_run.id, row_number, checked_row) for row_number, checked_row in numbered_rows])
+            tx.runs.stage_items(
+                [_item(staged_run.id, row_number, checked_row) for row_number, checked_row in numbered_rows]
+            )
             row_count += len(new_rows)
         return staged_run
 

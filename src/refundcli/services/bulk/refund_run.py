@@ -115,9 +115,9 @@ class _Worker(RowProcessing):
 
     def _begin(self, tx: Writing) -> None:
         """Rows with an unknown outcome are tried again: they may be settled by now, or can be."""
-        tx.requeue_unknown(self.run.id)
-        if _open_rows(tx.item_counts(self.run.id)):
-            tx.change_run(self.run.id, RunState.RUNNING)
+        tx.runs.requeue_unknown(self.run.id)
+        if _open_rows(tx.runs.item_counts(self.run.id)):
+            tx.runs.change(self.run.id, RunState.RUNNING)
 
     def _others_have_rows(self) -> bool:
         """Wait a moment while other workers have the last rows; false when there is nothing to wait for."""
@@ -362,15 +362,15 @@ class _Worker(RowProcessing):
 
     def _close(self, tx: Writing, row_outcomes: Sequence[RunItem]) -> tuple[set[int], UnfinishedRun]:
         """The numbers of the rows that this worker still had leased, and the run in its new state."""
-        own_row_numbers = tx.finish_items(row_outcomes)
+        own_row_numbers = tx.runs.finish_items(row_outcomes)
         for flight in self.next.to_release:
-            tx.release_lease(flight.refund)
-        counts_by_state = tx.item_counts(self.run.id)
+            tx.refunds.release_lease(flight.refund)
+        counts_by_state = tx.runs.item_counts(self.run.id)
         if not _open_rows(counts_by_state):
-            tx.change_run(self.run.id, RunState.FINISHED)
+            tx.runs.change(self.run.id, RunState.FINISHED)
         elif not counts_by_state.get(ItemState.LEASED):
-            tx.change_run(self.run.id, RunState.STOPPED, note=self.stop_policy.stopped or "")
-        run = tx.run(self.run.id)
+            tx.runs.change(self.run.id, RunState.STOPPED, note=self.stop_policy.stopped or "")
+        run = tx.runs.get(self.run.id)
         assert run
         return own_row_numbers, unfinished_run(tx, run, now=self.clock.now())
 

@@ -64,18 +64,18 @@ def begin(run: BulkRun, *, checked_run_id: str, books: Books) -> BulkRun:
     """
 
     def work(tx: Writing) -> BulkRun:
-        existing_run = tx.run(checked_run_id) if checked_run_id else tx.unfinished_run(run.fingerprint)
+        existing_run = tx.runs.get(checked_run_id) if checked_run_id else tx.runs.unfinished_of(run.fingerprint)
         if existing_run is None:
-            tx.begin_run(run)
+            tx.runs.begin(run)
             return run
-        tx.change_run(existing_run.id, RunState.RUNNING, note="resumed")
+        tx.runs.change(existing_run.id, RunState.RUNNING, note="resumed")
         return existing_run
 
     return books.write(work)
 
 
 def end(run: BulkRun, state: RunState, *, books: Books, note: str = "") -> None:
-    books.write(lambda tx: tx.change_run(run.id, state, note=note))
+    books.write(lambda tx: tx.runs.change(run.id, state, note=note))
 
 
 def new_run(
@@ -116,9 +116,9 @@ def resume_command(run: BulkRun) -> str:
 
 def run_named(reading: Reading, run_id: str, kind: RunKind, *, to_resume: bool) -> BulkRun:
     """The run. Raises RunNotFound, which lists the newest runs. `to_resume`: it is named to be resumed."""
-    run = reading.run(run_id)
+    run = reading.runs.get(run_id)
     if run is None or run.kind is not kind:
-        newest_ids = [candidate.id for candidate in reading.runs(limit=4 * _SHOWN) if candidate.kind is kind]
+        newest_ids = [candidate.id for candidate in reading.runs.newest(limit=4 * _SHOWN) if candidate.kind is kind]
         raise RunNotFound(run_id, kind, newest_ids[:_SHOWN], to_resume=to_resume)
     return run
 
@@ -133,7 +133,7 @@ def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRu
 
 def _is_undone(reading: Reading, run: BulkRun) -> bool:
     """Were its records undone? The first ones tell, because an undo takes all of them in turn."""
-    first_refunds = reading.refunds_of_run(run.id, after="", limit=_FIRST)
+    first_refunds = reading.runs.refunds(run.id, after="", limit=_FIRST)
     return (
         run.kind is RunKind.MARK_REFUNDED
         and bool(first_refunds)

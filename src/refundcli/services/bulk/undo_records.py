@@ -160,7 +160,7 @@ def undo(
             summary.add(books.write(partial(_undo_one, run_or_record_id, memo)))
         return summary
     # Running the same file again must not resume a run that was a mistake.
-    books.write(lambda tx: tx.change_run(run_or_record_id, RunState.FINISHED, note="undone"))
+    books.write(lambda tx: tx.runs.change(run_or_record_id, RunState.FINISHED, note="undone"))
     last_id = ""
     while True:
         with held_until_written(on_interrupt):
@@ -178,7 +178,7 @@ def undo(
 
 def _refuse_other_run(run_id: str, reading: Reading) -> None:
     """Raises RunNotFound, and NotARunOfRecords for a run of refunds."""
-    run = reading.run(run_id)
+    run = reading.runs.get(run_id)
     if run and run.kind is RunKind.REFUND:
         raise NotARunOfRecords(run_id)
     run_named(reading, run_id, RunKind.MARK_REFUNDED, to_resume=False)
@@ -192,7 +192,7 @@ def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
 
 def _undo_page(run_id: str, last_id: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
     """The refunds of the page after `last_id`, those that were undone now, and how many stay."""
-    refund_page = tx.refunds_of_run(run_id, after=last_id, limit=_CHUNK)
+    refund_page = tx.runs.refunds(run_id, after=last_id, limit=_CHUNK)
     standing_records = list(filter(_stands, refund_page))
     provider_made_ids = _made_at_provider(standing_records, tx)
     undone_refunds = [refund for refund in standing_records if refund.id not in provider_made_ids]
@@ -201,7 +201,7 @@ def _undo_page(run_id: str, last_id: str, memo: str, tx: Writing) -> tuple[list[
 
 
 def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
-    tx.undo_recorded(_records(refunds), memo=memo)
+    tx.records.undo(_records(refunds), memo=memo)
     for refund in refunds:
         if refund.provider_reference:
             _acknowledge_failure(tx, refund, memo)
@@ -210,10 +210,10 @@ def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
 def _acknowledge_failure(tx: Writing, refund: Refund, memo: str) -> None:
     """Undoing the record also acknowledges that the provider's refund failed, which then blocks nothing (R13)."""
     event_filter = EventFilter(state=EventState.UNREVIEWED, about=refund.provider_reference)
-    for stored_event in tx.events(event_filter):
+    for stored_event in tx.events.matching(event_filter):
         # Other events about the refund, such as another amount or an unlisted code, still wait for a person.
         if f"is recorded as {refund.id}, but " in stored_event.note:
-            tx.acknowledge_event(stored_event, memo=f"{refund.id} undone: {memo}")
+            tx.events.acknowledge(stored_event, memo=f"{refund.id} undone: {memo}")
 
 
 def _one(refund_id: str, reading: Reading) -> Refund:
@@ -237,7 +237,7 @@ def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
     failure_note = f"is recorded as {record.id}, but is "
     failure_events = (
         stored_event
-        for stored_event in reading.events(EventFilter(about=record.provider_reference))
+        for stored_event in reading.events.matching(EventFilter(about=record.provider_reference))
         if failure_note in stored_event.note
     )
     return any(
@@ -248,10 +248,10 @@ def _was_reported_as_failed(record: Refund, reading: Reading) -> bool:
 
 def _named(id_or_number: str, reading: Reading) -> Refund:
     """The refund, by its id or its credit note's number. Raises RecordNotFound."""
-    credit_note = reading.credit_note(id_or_number)
-    refund = reading.refund(credit_note.refund_id if credit_note else id_or_number)
+    credit_note = reading.credit_notes.get(id_or_number)
+    refund = reading.refunds.get(credit_note.refund_id if credit_note else id_or_number)
     if refund is None:
-        raise RecordNotFound(id_or_number, reading.invoice(id_or_number))
+        raise RecordNotFound(id_or_number, reading.invoices.get(id_or_number))
     return refund
 
 
@@ -267,7 +267,7 @@ def _chunks(run_id: str, books: Books) -> Iterator[list[Refund]]:
 
 
 def _page(run_id: str, last_id: str, reading: Reading) -> list[Refund]:
-    return reading.refunds_of_run(run_id, after=last_id, limit=_CHUNK)
+    return reading.runs.refunds(run_id, after=last_id, limit=_CHUNK)
 
 
 def _records(refunds: list[Refund]) -> list[Record]:

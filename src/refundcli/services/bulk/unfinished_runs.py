@@ -66,19 +66,21 @@ class UnfinishedRun:
 
 def unfinished_runs(reading: Reading, *, now: datetime) -> list[UnfinishedRun]:
     """All unfinished runs, newest first. `now` is the time of the books' clock, which leases use too."""
-    return [unfinished_run(reading, run, now=now) for run in reading.unfinished_runs()]
+    return [unfinished_run(reading, run, now=now) for run in reading.runs.unfinished()]
 
 
 def unfinished_run(reading: Reading, run: BulkRun, *, now: datetime) -> UnfinishedRun:
     if run.kind is not RunKind.REFUND:
-        last_record_at = reading.newest_refund_of_run(run.id)
+        last_record_at = reading.runs.newest_refund(run.id)
         is_recording = run.state is RunState.RUNNING and now - (last_record_at or run.created_at) < _RECORDS_WITHIN
         return UnfinishedRun(run, {}, (), last_record_at=last_record_at, is_recording=is_recording)
-    counts_by_state = reading.item_counts(run.id)
+    counts_by_state = reading.runs.item_counts(run.id)
     partly_refunded_count = (
-        reading.item_count_with_code(run.id, PARTLY_REFUNDED) if counts_by_state.get(ItemState.REFUSED) else 0
+        reading.runs.item_count_with_code(run.id, PARTLY_REFUNDED) if counts_by_state.get(ItemState.REFUSED) else 0
     )
-    return UnfinishedRun(run, counts_by_state, holders_of(reading.row_leases(run.id), now=now), partly_refunded_count)
+    return UnfinishedRun(
+        run, counts_by_state, holders_of(reading.runs.row_leases(run.id), now=now), partly_refunded_count
+    )
 
 
 def holders_of(row_leases: Sequence[RowLease], *, now: datetime) -> list[RunHolder]:

@@ -56,7 +56,7 @@ class BulkCheck:
     report: BulkReport = field(default_factory=BulkReport)
 
     def check(self, rows: Rows, *, on_rows_done: Advance, on_row_rejected: Reject) -> BulkReport:
-        self.report.checked_at = self.books.read(lambda tx: tx.newest_entry())
+        self.report.checked_at = self.books.read(lambda tx: tx.audit.newest_entry())
         for chunk in chunked(rows(), CHUNK):
             refused_before = self.report.refused_count
             keyed_rows = self._keyed(chunk)
@@ -86,11 +86,11 @@ class BulkCheck:
         """Check the rows, put those that may be done into the spool, and return the others."""
         numbers_of_rows = [keyed_row.row.invoice for keyed_row in chunk if isinstance(keyed_row.row, BulkRow)]
         invoice_numbers = list(dict.fromkeys(numbers_of_rows))
-        invoices_and_facts = tx.invoices_with_facts(invoice_numbers)
-        refunds_by_key = tx.refunds_by_keys([keyed_row.key for keyed_row in chunk])
+        invoices_and_facts = tx.invoices.with_facts(invoice_numbers)
+        refunds_by_key = tx.refunds.by_keys([keyed_row.key for keyed_row in chunk])
         self._find_run(tx)
         lines = [keyed_row.row.line for keyed_row in chunk]
-        staged_by_line = tx.items_on_lines(self.staged, lines) if self.staged else {}
+        staged_by_line = tx.runs.items_on_lines(self.staged, lines) if self.staged else {}
         payments = [payment for invoice, _ in invoices_and_facts.values() for payment in invoice.payments]
         payment_ids = dict.fromkeys(payment_id for payment in payments for payment_id in payment.ids_of_shares)
         earlier_rows = EarlierRows(self.spool.taken(list(payment_ids)))
@@ -154,7 +154,7 @@ class BulkCheck:
 
     def _find_run(self, tx: Reading) -> None:
         """Use the run that another worker may have started for this file since the check began."""
-        if self.fingerprint and not self.staged and (started_run := tx.unfinished_run(self.fingerprint)):
+        if self.fingerprint and not self.staged and (started_run := tx.runs.unfinished_of(self.fingerprint)):
             self.staged = self.rules.run_id = started_run.id
 
     def _remaining_shares(

@@ -132,7 +132,7 @@ def _close_here(request: ClosingRequest, checked_invoice: Invoice, tx: Writing) 
     """Close it in the books only: no provider has it, or the provider has closed it already."""
     invoice = _recheck(tx, request, checked_invoice)
     evidence = f"already in this status at {invoice.managed_by.label}" if invoice.managed_by else ""
-    tx.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
+    tx.invoices.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
     return invoice_named(tx, request.number)
 
 
@@ -150,7 +150,9 @@ def _reserve_closing(
     lease = new_lease(now, policy.sending_seconds)
     attempt = 1 + sum(closing.target is request.target for closing in invoice.closings)
     # The key includes the number, because two invoices may share a reference by mistake.
-    closing_key = idempotency_key(tx.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, attempt)
+    closing_key = idempotency_key(
+        tx.store.secret(), f"{request.target} {invoice.number}", invoice.invoice_reference, attempt
+    )
     provider_request = closer.prepare(invoice.invoice_reference, request.target)
     closing = Closing(
         id=new_id(CLOSING_PREFIX, now),
@@ -164,7 +166,7 @@ def _reserve_closing(
         sending=Sending(closing_key, provider_request, lease_owner=lease.owner, lease_until=lease.until),
         memo=request.memo,
     )
-    tx.add_closing(closing)
+    tx.closings.add(closing)
     return closing
 
 
@@ -178,6 +180,6 @@ def _recheck(tx: Writing, request: ClosingRequest, checked_invoice: Invoice) -> 
 
 def _drop_unsent_closing(closing: Closing, tx: Writing) -> None:
     """The operator interrupted: a closing that was not sent fails."""
-    stored_closing = tx.closing(closing.id)
+    stored_closing = tx.closings.get(closing.id)
     if stored_closing and stored_closing.state is ClosingState.READY:
         settle_closing(tx, stored_closing, ClosingState.FAILED, failure="never sent: interrupted")

@@ -138,7 +138,7 @@ def fail_unsent_in(
     """
     answer = RefundAnswer(Signal.NOT_SENT, message=f"{NEVER_SENT}{reason}" if is_refused else reason)
     settle(tx, refund, RefundState.FAILED, answer, clock=clock, policy=policy)
-    stored_refund = tx.refund(refund.id)
+    stored_refund = tx.refunds.get(refund.id)
     return stored_refund if stored_refund and stored_refund.state is RefundState.FAILED else None
 
 
@@ -164,7 +164,7 @@ def claim(
         sent_at = snapshot.sent_at(refund, now) if snapshot else now
         if is_listed:
             # It will not be sent, so it is recorded whatever the clock says.
-            return tx.claim(refund, owner="", until=now, at=sent_at)
+            return tx.refunds.claim(refund, owner="", until=now, at=sent_at)
         if snapshot and not snapshot.is_fresh(now):
             raise StaleSnapshot(refund)
         apply_due_updates_in(tx, refund.invoice_number, policy=policy, clock=clock)
@@ -174,7 +174,7 @@ def claim(
             fail_unsent_in(tx, refund, refusal.message, clock=clock, policy=policy)
             return None
         lease = new_lease(now, policy.sending_seconds)
-        return tx.claim(refund, owner=lease.owner, until=lease.until, at=sent_at)
+        return tx.refunds.claim(refund, owner=lease.owner, until=lease.until, at=sent_at)
 
     return books.write(write)
 
@@ -249,7 +249,7 @@ class _FirstSend:
                 policy=self.policy,
             )
             if claimed_refund is None:
-                return self.books.read(lambda tx: tx.refund(self.refund.id)) or self.refund
+                return self.books.read(lambda tx: tx.refunds.get(self.refund.id)) or self.refund
             if self.is_listed:
                 return self._record(claimed_refund)
             return self._call(claimed_refund)

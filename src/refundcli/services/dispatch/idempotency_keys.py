@@ -106,7 +106,7 @@ def existing_refunds(reading: RefundReading, request_key: str, content: str) -> 
 
     `content`: the request in one canonical text. Raises RequestKeyReused if the key was used for another request.
     """
-    return existing_among(reading.refunds_by_key(request_key), request_key, content)
+    return existing_among(reading.refunds.by_key(request_key), request_key, content)
 
 
 def existing_among(refunds: Sequence[Refund], request_key: str, content: str) -> list[Refund]:

@@ -34,4 +34,4 @@ def apply_due_updates_in(tx: Writing, invoice_number: str, *, policy: SendingPol
     invoice = invoice_named(tx, invoice_number)
     if is_due(invoice, clock.now()):
         policy.apply_updates(tx, invoice)
-        tx.release_lapsed_holds(invoice_named(tx, invoice_number))
+        tx.refunds.release_lapsed_holds(invoice_named(tx, invoice_number))

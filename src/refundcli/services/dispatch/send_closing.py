@@ -26,7 +26,7 @@ def send_closing(
     with held_until_written(policy.on_interrupt):
         claimed_closing = claim_closing(closing, books=books, clock=clock, seconds_to_send=policy.sending_seconds)
         if claimed_closing is None:
-            return books.read(lambda tx: tx.closing(closing.id)) or closing
+            return books.read(lambda tx: tx.closings.get(closing.id)) or closing
         request, idempotency_key = claimed_closing.sending.request, claimed_closing.sending.idempotency_key
         sending = claimed_closing.sending
         answer = ask(
@@ -41,7 +41,7 @@ def claim_closing(closing: Closing, *, books: Books, clock: Clock, seconds_to_se
     """T2: claim it for this process. None if another process claimed it first."""
     now = clock.now()
     lease = leases.new_lease(now, seconds_to_send)
-    return books.write(lambda tx: tx.claim_closing(closing, owner=lease.owner, until=lease.until, at=now))
+    return books.write(lambda tx: tx.closings.claim(closing, owner=lease.owner, until=lease.until, at=now))
 
 
 def record_closing_outcome(
@@ -55,10 +55,10 @@ def record_closing_outcome(
 
     def write(tx: Writing) -> Closing:
         if state is None:
-            tx.release_closing_lease(closing)
+            tx.closings.release_lease(closing)
         else:
             settle_closing(tx, closing, state, failure=answer.message)
-        return tx.closing(closing.id) or closing
+        return tx.closings.get(closing.id) or closing
 
     stored_closing = write_outcome(closing, answer, closing.reference, write, books=books, policy=policy)
     if state is None:
@@ -75,11 +75,11 @@ def settle_closing(
     `evidence`: what proves the outcome, where it is not the answer to the request.
     """
     failure_text = failure if state is ClosingState.FAILED else ""
-    settled_closing = tx.settle_closing(closing, state, failure=failure_text, evidence=evidence)
+    settled_closing = tx.closings.settle(closing, state, failure=failure_text, evidence=evidence)
     if settled_closing is None or state is not ClosingState.DONE:
         return settled_closing
     invoice = invoice_named(tx, closing.invoice_number)
     status = status_once_closed(invoice, closing.target)
     if status is not invoice.status:
-        tx.change_status(invoice, status, memo=closing.memo, evidence=closing.id)
+        tx.invoices.change_status(invoice, status, memo=closing.memo, evidence=closing.id)
     return settled_closing

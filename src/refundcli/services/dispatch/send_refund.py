@@ -98,7 +98,7 @@ def claim(refund: Refund, *, books: Books, clock: Clock, policy: SendingPolicy) 
     def write(tx: Writing) -> Refund | None:
         now = clock.now()
         lease = leases.new_lease(now, policy.sending_seconds)
-        return tx.claim(refund, owner=lease.owner, until=lease.until, at=now)
+        return tx.refunds.claim(refund, owner=lease.owner, until=lease.until, at=now)
 
     return books.write(write)
 
@@ -119,7 +119,7 @@ def record_outcome(
 
     def write(tx: Writing) -> Refund:
         record_outcome_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
-        return tx.refund(refund.id) or refund
+        return tx.refunds.get(refund.id) or refund
 
     stored_refund = write_outcome(refund, answer, answer.reference, write, books=books, policy=policy)
     return with_provider_message(stored_refund, answer)
@@ -164,7 +164,7 @@ def record_outcome_in(
     """
     outcome = outcome_of(answer, first_send=first_send)
     if outcome.state is None:
-        tx.release_lease(refund)
+        tx.refunds.release_lease(refund)
     else:
         settle(tx, refund, outcome.state, answer, clock=clock, policy=policy)
 
@@ -209,18 +209,18 @@ def write_settlement(
 ) -> Refund | None:
     """Store the state and what follows from it; None if the change is not allowed, or it was changed meanwhile."""
     is_settled = _end(tx, refund, settlement, clock=clock, credit_note_format=credit_note_format)
-    return tx.refund(refund.id) if is_settled else None
+    return tx.refunds.get(refund.id) if is_settled else None
 
 
 def _end(tx: Writing, refund: Refund, settlement: Settlement, *, clock: Clock, credit_note_format: str) -> bool:
-    settled_refund = tx.settle(refund, settlement)
+    settled_refund = tx.refunds.settle(refund, settlement)
     if settled_refund is None:
         return False
     # An external refund that is not adopted has no credit note to issue or void.
     if settlement.state.is_accepted:
-        tx.issue_credit_note(settled_refund, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
+        tx.credit_notes.issue(settled_refund, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
     elif settlement.state in (RefundState.FAILED, RefundState.REVERSED):
-        tx.void_credit_note(settled_refund, at=clock.now())
+        tx.credit_notes.void(settled_refund, at=clock.now())
     return True
 
 
@@ -279,4 +279,4 @@ def ask(
 
 
 def _as_it_stands(refund: Refund, books: Books) -> Refund:
-    return books.read(lambda tx: tx.refund(refund.id)) or refund
+    return books.read(lambda tx: tx.refunds.get(refund.id)) or refund

@@ -171,7 +171,7 @@ def _write_chunk(
     `source` is the file's name, `summary` what the earlier chunks wrote.
     """
     # Every change has an audit entry (I10): without a new one, the check is still valid.
-    books_unchanged = previous.as_of is not None and tx.newest_entry() == previous.as_of
+    books_unchanged = previous.as_of is not None and tx.audit.newest_entry() == previous.as_of
     outcome = _ChunkOutcome(as_of=None, after=previous.after, is_last=True)
 
     def blocks() -> Iterator[InvoiceBlock]:
@@ -179,7 +179,7 @@ def _write_chunk(
         for position_after, block in spool.blocks(previous.after):
             if not books_unchanged:
                 _refuse_late(
-                    tx.import_conflicts(block).problems, block, source=source, invoices_written=summary.written
+                    tx.imports.conflicts(block).problems, block, source=source, invoices_written=summary.written
                 )
             yield block
             outcome.after = position_after
@@ -188,14 +188,14 @@ def _write_chunk(
                 outcome.is_last = False
                 return
 
-    outcome.counts = tx.import_blocks(blocks(), source=source, all_new=books_unchanged and not checked.existing)
+    outcome.counts = tx.imports.add_blocks(blocks(), source=source, all_new=books_unchanged and not checked.existing)
     if books_unchanged:
-        outcome.as_of = tx.newest_entry()
+        outcome.as_of = tx.audit.newest_entry()
     return outcome
 
 
 def _conflicts(tx: Reading, *, block: InvoiceBlock) -> ImportConflicts:
-    return tx.import_conflicts(block)
+    return tx.imports.conflicts(block)
 
 
 def _without_conflicts(batch: RowBatch, problems: Sequence[Problem]) -> tuple[InvoiceBlock, list[BadRow]]:

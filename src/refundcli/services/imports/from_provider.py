@@ -61,7 +61,7 @@ def pull(
     `credit_note_format`: of new credit notes' numbers. `advance` gets the number of invoices of each chunk.
     """
     sync_name = f"pull:{records.name}:{since or 'all'}"
-    stored_state = books.read(lambda tx: tx.sync_state(sync_name))
+    stored_state = books.read(lambda tx: tx.store.sync_state(sync_name))
     last_reference, _, began_on = (stored_state[0] if stored_state else "").partition(" ")
     summary, began_on = PullSummary(resumed_after=last_reference), began_on or str(clock.today())
 
@@ -85,7 +85,7 @@ def pull(
         # The list is newest first: invoices created since the stopped pull began come before its position.
         write_pages(records.invoices(since=max(date.fromisoformat(began_on), since or date.min), after=""), "")
     # The next pull starts at the newest again.
-    books.write(lambda tx: tx.set_sync_state(sync_name, ""))
+    books.write(lambda tx: tx.store.set_sync_state(sync_name, ""))
     return summary
 
 
@@ -131,7 +131,7 @@ def _write(
     valid_invoices = [invoice for invoice in numbered_invoices if invoice.line not in reasons_by_line]
     source = f"pulled from {records.name.label}"
     unshared_invoices, sharing_invoices = _split_shared(tx, valid_invoices)
-    counts = tx.import_invoices(unshared_invoices, source=source) if unshared_invoices else ImportCounts()
+    counts = tx.imports.add_invoices(unshared_invoices, source=source) if unshared_invoices else ImportCounts()
     changes = sum(_note_shares(tx, invoice) for invoice in unshared_invoices)
     captured_by_reference = {
         reference: snapshot.captured
@@ -152,12 +152,12 @@ def _write(
             counts.unchanged.append((0, listed.number or listed.reference, f"{listed.why} It was left out."))
     changes += _sync_payments(tx, records.name, readable_invoices, clock, credit_note_format)
     for readable, numbered in zip(readable_invoices, numbered_invoices, strict=True):
-        stored_invoice = tx.invoice(numbered.number)
+        stored_invoice = tx.invoices.get(numbered.number)
         if stored_invoice and readable.invoice.currency == stored_invoice.currency.code:
             changes += note_credit(tx, stored_invoice, readable.credited, update_source=f"asked {records.name.label}")
     if sync_position:
         sync_name, began_on = sync_position.split()
-        tx.set_sync_state(sync_name, f"{listed_invoices[-1].reference} {began_on}")
+        tx.store.set_sync_state(sync_name, f"{listed_invoices[-1].reference} {began_on}")
     return counts, changes
 
 
@@ -169,7 +169,7 @@ def _sync_payments(
     change_count = 0
     for snapshot, invoice, payment in list(match_snapshots(tx, provider, snapshots)):
         if invoice and payment:
-            current_invoice = tx.invoice(invoice.number) or invoice
+            current_invoice = tx.invoices.get(invoice.number) or invoice
             payment = next(p for p in current_invoice.payments if p.id == payment.id)
             change_count += sync_payment(
                 tx, current_invoice, payment, snapshot, clock=clock, credit_note_format=credit_note_format
@@ -203,7 +203,7 @@ def _sum_of(first: ImportCounts, second: ImportCounts) -> ImportCounts:
 
 def _note_shares(tx: Writing, invoice: NewInvoice) -> int:
     """Lower shares that an older version counted as the whole of a shared payment. Returns how many."""
-    stored_invoice = tx.invoice(invoice.number)
+    stored_invoice = tx.invoices.get(invoice.number)
     if stored_invoice is None or stored_invoice.currency.code != invoice.currency:
         return 0
     changed_shares = 0
@@ -218,17 +218,17 @@ def _note_shares(tx: Writing, invoice: NewInvoice) -> int:
             None,
         )
         if payment and share < payment.allocated and payment.reserved + payment.refunded <= share:
-            tx.note_share(stored_invoice, payment, share)
+            tx.shares.note(stored_invoice, payment, share)
             changed_shares += 1
     return changed_shares
 
 
 def _why_not(tx: Writing, invoices: Sequence[NewInvoice]) -> dict[int, str]:
     """By line, why an invoice conflicts with the books or with another of the list."""
-    problems = tx.import_conflicts(block_of(invoices)).problems
+    problems = tx.imports.conflicts(block_of(invoices)).problems
     # One payment may pay several invoices: the provider reports the share of each.
     reasons_by_line = {problem.line: problem.message for problem in problems if problem.code != "duplicate-payment"}
-    stored_invoices = tx.invoices_by_number([invoice.number for invoice in invoices])
+    stored_invoices = tx.invoices.by_number([invoice.number for invoice in invoices])
     reference_by_number = {number: invoice.invoice_reference for number, invoice in stored_invoices.items()}
     for invoice in invoices:
         stored_reference = reference_by_number.get(invoice.number) or invoice.invoice_reference
@@ -247,9 +247,11 @@ def _numbered_as_stored(tx: Writing, provider_invoice: ProviderInvoice) -> NewIn
     A draft has no number and is stored under its id until it gets one.
     """
     stored_numbers = [
-        number for number in tx.numbers_behind(provider_invoice.reference) if number != provider_invoice.invoice.number
+        number
+        for number in tx.invoices.numbers_behind(provider_invoice.reference)
+        if number != provider_invoice.invoice.number
     ]
-    if stored_numbers == [provider_invoice.reference] and tx.invoice(provider_invoice.invoice.number) is None:
-        tx.number_invoice(provider_invoice.reference, provider_invoice.invoice.number)
+    if stored_numbers == [provider_invoice.reference] and tx.invoices.get(provider_invoice.invoice.number) is None:
+        tx.invoices.change_number(provider_invoice.reference, provider_invoice.invoice.number)
         return provider_invoice.invoice
     return replace(provider_invoice.invoice, number=stored_numbers[0]) if stored_numbers else provider_invoice.invoice

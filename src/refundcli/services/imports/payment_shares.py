@@ -26,7 +26,7 @@ def references_of(payment: NewPayment) -> list[str]:
 
 def shares_a_payment(reading: Reading, invoice: NewInvoice) -> bool:
     """Is it paid with a payment that belongs to another invoice in the books?"""
-    return any(_sharing(reading, invoice, reading.invoice(invoice.number)))
+    return any(_sharing(reading, invoice, reading.invoices.get(invoice.number)))
 
 
 def import_shares(
@@ -37,7 +37,7 @@ def import_shares(
     `captured_by_reference`: the whole amount of each payment. `source`: where the invoice comes from, for the audit
     trail. Returns the counts, and why it was left out if it was.
     """
-    stored_invoice = tx.invoice(invoice.number)
+    stored_invoice = tx.invoices.get(invoice.number)
     shared_payments = _sharing(tx, invoice, stored_invoice)
     for shared_payment in shared_payments:
         why_left_out = _why_not(tx, invoice, shared_payment, captured_by_reference)
@@ -52,19 +52,19 @@ def import_shares(
             for payment in invoice.payments
             if all(payment is not shared_payment.reported for shared_payment in new_shares)
         ]
-        counts = tx.import_invoices([replace(invoice, payments=tuple(unshared_payments))], source=source)
+        counts = tx.imports.add_invoices([replace(invoice, payments=tuple(unshared_payments))], source=source)
         _add(tx, invoice, new_shares, update_source=source)
         return counts, ""
     _add(tx, invoice, new_shares, update_source=source)
-    return tx.import_invoices([invoice], source=source), ""
+    return tx.imports.add_invoices([invoice], source=source), ""
 
 
 def _add(tx: Writing, invoice: NewInvoice, new_shares: Sequence[_Sharing], *, update_source: str) -> None:
     for shared_payment in new_shares:
-        stored_invoice = tx.invoice(invoice.number)
+        stored_invoice = tx.invoices.get(invoice.number)
         _, first_share = _owners(tx, shared_payment.reported)[0]
         assert stored_invoice
-        tx.add_share(
+        tx.shares.add(
             stored_invoice, first_share, shared_payment.reported, reported=invoice.payments, update_source=update_source
         )
 
@@ -92,7 +92,7 @@ def _owners(reading: Reading, reported_payment: NewPayment) -> list[tuple[Invoic
     """Payments of the books with its ids, each with its invoice; of a shared one the first share."""
     references = references_of(reported_payment)
     invoices_by_reference = (
-        reading.invoices_of_payments(reported_payment.provider, references)
+        reading.invoices.of_payments(reported_payment.provider, references)
         if reported_payment.provider and references
         else {}
     )
@@ -110,7 +110,7 @@ def _why_not(
     """Why the share is invalid, or "". Shares above the captured amount mean a duplicate invoice or a wrong amount."""
     sharing_invoices = _others(reading, invoice, shared_payment)
     numbers = ", ".join(sharing_invoice.number for sharing_invoice in sharing_invoices)
-    problems = reading.import_conflicts(block_of([invoice])).problems
+    problems = reading.imports.conflicts(block_of([invoice])).problems
     conflict = next((problem.message for problem in problems if problem.code != "duplicate-payment"), "")
     if conflict:
         return conflict
@@ -150,7 +150,7 @@ def _others(reading: Reading, invoice: NewInvoice, shared_payment: _Sharing) -> 
         for owner, payment in _owners(reading, shared_payment.reported)
         for number in (owner.number, *(share.invoice_number for share in payment.other_shares))
     }
-    invoices = reading.invoices_by_number(sorted(numbers - {invoice.number}))
+    invoices = reading.invoices.by_number(sorted(numbers - {invoice.number}))
     return [invoices[number] for number in sorted(invoices)]
 
 
@@ -159,4 +159,4 @@ def _join(tx: Writing, shared_payment: _Sharing, *, update_source: str) -> None:
     payments = [*([shared_payment.own] if shared_payment.own else []), *shared_payment.matches]
     first_payment, *duplicates = sorted(payments, key=lambda payment: payment.home_id)
     for duplicate in duplicates:
-        tx.join_payments(first_payment, duplicate, update_source=update_source)
+        tx.shares.join(first_payment, duplicate, update_source=update_source)

@@ -1,6 +1,6 @@
 """Allocate a refund to the invoice's payments: the same for preview, refund and record.
 
-The limit of each payment (I1) is enforced in store/repositories/refund_writing.py (`reserve`) and
+The limit of each payment (I1) is enforced in store/repositories/payment_writing.py (`reserve`) and
 store/repositories/record_writing.py.
 """
 

@@ -9,4 +9,4 @@ from refundcli.services.ports.records import AuditEntry
 def history_of(reading: Reading, number_or_id: str) -> tuple[Invoice, list[AuditEntry]]:
     """The invoice, its import first, then each audited change of it and of its refunds (I10)."""
     invoice = invoice_behind(reading, number_or_id)
-    return invoice, [reading.imported(invoice), *reading.history(invoice)]
+    return invoice, [reading.audit.import_of(invoice), *reading.audit.history(invoice)]

@@ -56,18 +56,18 @@ class RefundNotFound(NotFound):
 
 def invoice_named(reading: "RefundReading", number: str) -> Invoice:
     """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
-    invoice = reading.invoice(number)
+    invoice = reading.invoices.get(number)
     if invoice is None:
-        raise InvoiceNotFound(number, did_you_mean_number(number, reading.numbers_near(number)))
+        raise InvoiceNotFound(number, did_you_mean_number(number, reading.invoices.numbers_near(number)))
     return invoice
 
 
 def invoice_behind(reading: "Reading", number_or_id: str) -> Invoice:
     """The invoice with this number, or with this provider id, refund id or credit note number."""
-    invoice = reading.invoice(number_or_id)
+    invoice = reading.invoices.get(number_or_id)
     if invoice:
         return invoice
-    numbers = reading.numbers_behind(number_or_id)
+    numbers = reading.invoices.numbers_behind(number_or_id)
     if len(numbers) > 1:
         raise SeveralInvoices(number_or_id, numbers)
     return invoice_named(reading, numbers[0] if numbers else number_or_id)
@@ -75,8 +75,8 @@ def invoice_behind(reading: "Reading", number_or_id: str) -> Invoice:
 
 def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refund]:
     """The credit note with this number, and its refund. Raises CreditNoteNotFound with the nearest ones."""
-    credit_note = reading.credit_note(number)
-    refund = reading.refund(credit_note.refund_id) if credit_note else None
+    credit_note = reading.credit_notes.get(number)
+    refund = reading.refunds.get(credit_note.refund_id) if credit_note else None
     if credit_note is None or refund is None:
-        raise CreditNoteNotFound(number, did_you_mean_number(number, reading.credit_note_numbers_near(number)))
+        raise CreditNoteNotFound(number, did_you_mean_number(number, reading.credit_notes.numbers_near(number)))
     return credit_note, refund

@@ -32,8 +32,8 @@ def credit_note_pages(books: Books, criteria: CreditNoteFilter) -> Iterator[list
 
 
 def _invoices(books: Books, criteria: InvoiceFilter) -> list[Invoice]:
-    return books.read(lambda tx: tx.invoices(criteria))
+    return books.read(lambda tx: tx.invoices.matching(criteria))
 
 
 def _credit_notes(books: Books, criteria: CreditNoteFilter) -> list[CreditNote]:
-    return books.read(lambda tx: tx.credit_notes(criteria))
+    return books.read(lambda tx: tx.credit_notes.matching(criteria))

@@ -307,7 +307,7 @@ def claimed_twice(
     if snapshot is None or not unknown_references:
         return []
     differences = []
-    for reference, (other_number, other_payment_id) in reading.payments_known_as(
+    for reference, (other_number, other_payment_id) in reading.payments.known_as(
         snapshot.provider, unknown_references
     ).items():
         if other_payment_id != payment.home_id:

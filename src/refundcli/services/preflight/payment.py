@@ -193,7 +193,7 @@ def store_findings(tx: Writing, invoice: Invoice, snapshots: Snapshots) -> None:
     for payment in invoice.payments:
         snapshot = snapshots.get(payment.id)
         if snapshot:
-            tx.note_unsupported(payment, snapshot.unsupported)
+            tx.payments.note_unsupported(payment, snapshot.unsupported)
             for doubt in snapshot.doubts:
                 store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
 

@@ -30,13 +30,13 @@ def store_doubt(
         kind=doubt.word,
         about=doubt.object_id,
         account=doubt.account,
-        livemode=bool(tx.livemode()),
+        livemode=bool(tx.store.livemode()),
         occurred_at=reported_at.astimezone(UTC),
         payload=json.dumps(payload | amount_fields, sort_keys=True),
         payments=doubt.payment_references,
         source=source,
     )
-    return tx.store_unreviewed(event, why)
+    return tx.events.store_unreviewed(event, why)
 
 
 def amount_of_doubt(payload: Mapping[str, Any]) -> Money | None:

@@ -25,10 +25,10 @@ def apply_capture(tx: Writing, update: CaptureUpdate, *, update_source: str) -> 
         )
     if not update.amount and update.change is not CaptureChange.ADDED:
         return UpdateOutcome(EventState.UNREVIEWED, f"{update.status} has no amount")
-    why_ambiguous = _doubt(payment, tx.captures(payment), update)
+    why_ambiguous = _doubt(payment, tx.payments.captures(payment), update)
     if why_ambiguous and update.change is not CaptureChange.ADDED:
         return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous)
-    is_changed = tx.record_capture(invoice, payment, update, update_source=update_source)
+    is_changed = tx.payments.record_capture(invoice, payment, update, update_source=update_source)
     if why_ambiguous:
         return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous, is_changed)
     return UpdateOutcome(EventState.APPLIED, f"{update.status} of {update.amount} on {invoice.number}", is_changed)

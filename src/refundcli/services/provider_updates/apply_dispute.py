@@ -33,7 +33,9 @@ def apply_dispute(
     if update.reference in payment.references:
         # An Adyen account may be set up to send disputes with the payment's own reference.
         update = replace(update, reference="")
-    known_match = tx.payment_of_dispute(update.provider, update.account, update.reference) if update.reference else None
+    known_match = (
+        tx.disputes.payment_of(update.provider, update.account, update.reference) if update.reference else None
+    )
     if known_match and known_match[1].id != payment.id:
         note = (
             f"{update.reference} is in the books as a dispute on {known_match[0].number}, but was reported "
@@ -84,7 +86,7 @@ def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, updat
     ]
     for placeholder in open_placeholders:
         closed_record = replace(placeholder, state=DisputeState.CLOSED, status="not at the provider")
-        tx.record_dispute(invoice, payment, closed_record, update_source=update_source)
+        tx.disputes.record(invoice, payment, closed_record, update_source=update_source)
     return len(open_placeholders)
 
 
@@ -171,7 +173,7 @@ def _write(
     note = f"dispute of {invoice.number}: {update.status}"
     if record == stored_record:
         return UpdateOutcome(EventState.APPLIED, note)
-    tx.record_dispute(invoice, payment, record, update_source=update_source)
+    tx.disputes.record(invoice, payment, record, update_source=update_source)
     if (
         payment.recorded_of_disputes
         and stored_record

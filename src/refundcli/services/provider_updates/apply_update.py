@@ -53,7 +53,7 @@ def _apply_unsupported(tx: Writing, update: UnsupportedUpdate) -> UpdateOutcome:
         return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
     invoice, payment = match
     changed = payment.unsupported != update.why
-    tx.note_unsupported(payment, update.why)
+    tx.payments.note_unsupported(payment, update.why)
     return UpdateOutcome(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {update.why}", changed)
 
 
@@ -81,7 +81,7 @@ def is_about_ours(tx: Writing, doubt: Doubt) -> bool:
     if payment_referenced(tx, doubt.provider, doubt.payment_references):
         return True
     return any(
-        tx.payment_of_dispute(doubt.provider, doubt.account, payment_reference)
+        tx.disputes.payment_of(doubt.provider, doubt.account, payment_reference)
         for payment_reference in doubt.payment_references
     )
 
@@ -91,10 +91,10 @@ def is_about_ours(tx: Writing, doubt: Doubt) -> bool:
 
 def _refund_of(tx: Writing, update: RefundUpdate) -> Refund | None:
     """The refund with the provider's id, else with our id, which was sent along."""
-    matches = tx.refunds_by_provider_references(update.provider, [update.reference])
+    matches = tx.refunds.by_provider_references(update.provider, [update.reference])
     if matches:
         return matches[0]
-    refund_by_id = tx.refund(update.refund_id) if update.refund_id else None
+    refund_by_id = tx.refunds.get(update.refund_id) if update.refund_id else None
     # If the provider made two refunds from one request of ours, the second one counts as an external refund.
     if refund_by_id is None or refund_by_id.provider is not update.provider or refund_by_id.provider_reference:
         return None
@@ -132,10 +132,10 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
     if not update.state.is_accepted:
-        changed = tx.note_record_failed(record, update, update_source=update_source)
+        changed = tx.records.note_failed(record, update, update_source=update_source)
     elif update.may_outweigh_failure or (record.failed_at and update.state is RefundState.SUCCEEDED):
-        changed = tx.note_success(record, at=update.reported_at, update_source=update_source)
-    current_record = tx.refund(record.id) or record
+        changed = tx.refunds.note_success(record, at=update.reported_at, update_source=update_source)
+    current_record = tx.refunds.get(record.id) or record
     if current_record.is_made_at_provider:
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, current_record)
     undo_command = f"refundcli mark-refunded --undo {record.id} --memo TEXT"
@@ -145,7 +145,7 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
 
 def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, ignores_amount: bool) -> list[str]:
     request = refund.sending.request if refund.sending else None
-    invoice = tx.invoice(refund.invoice_number)
+    invoice = tx.invoices.get(refund.invoice_number)
     assert invoice
     payment = next(p for p in invoice.payments if p.id == refund.payment_id)
     same_by_field = {
@@ -177,12 +177,12 @@ def _settle(
         tx, accepted_refund, settlement, clock=clock, credit_note_format=credit_note_format
     )
     changed = settled_refund is not None and settled_refund.state is not refund.state
-    if settled_refund is None and tx.note_report(accepted_refund, settlement):
+    if settled_refund is None and tx.refunds.note_report(accepted_refund, settlement):
         # A repeated state may report why the refund is pending, and until when.
-        settled_refund, changed = tx.refund(accepted_refund.id), True
+        settled_refund, changed = tx.refunds.get(accepted_refund.id), True
     if accepted_refund.state is RefundState.SUCCEEDED and update.may_outweigh_failure and update.reported_at:
         # A failure that arrives later and is dated before the newest success is older (I7).
-        tx.note_success(accepted_refund, at=update.reported_at, update_source=update_source)
+        tx.refunds.note_success(accepted_refund, at=update.reported_at, update_source=update_source)
     current_refund = settled_refund or accepted_refund
     if current_refund.succeeded_after_failure and not current_refund.needs_acknowledgement_after_all:
         return _hold_again(tx, current_refund, update_source=update_source)
@@ -200,7 +200,7 @@ def _as_accepted(
     """
     current_refund = refund
     if current_refund.state is RefundState.READY:
-        current_refund = tx.claim(current_refund, owner="", until=clock.now(), at=clock.now()) or current_refund
+        current_refund = tx.refunds.claim(current_refund, owner="", until=clock.now(), at=clock.now()) or current_refund
     unfinished_states = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
     if current_refund.state in unfinished_states and settlement.state is not RefundState.PENDING:
         acceptance = replace(settlement, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
@@ -216,20 +216,20 @@ def _apply_success_after_failure(
 ) -> UpdateOutcome:
     """A success before the failure is old. After a later one the customer may have the money: reserve it (R14)."""
     is_later = not (update.reported_at and refund.failed_at) or update.reported_at > refund.failed_at
-    if not tx.note_success(refund, at=update.reported_at, update_source=update_source):
+    if not tx.refunds.note_success(refund, at=update.reported_at, update_source=update_source):
         return UpdateOutcome(EventState.APPLIED, f"{refund.id} has the status {refund.state}", refund=refund)
-    current_refund = tx.refund(refund.id) or refund
+    current_refund = tx.refunds.get(refund.id) or refund
     if is_later:
         return _hold_again(tx, current_refund, update_source=update_source)
     # It failed after it succeeded, so its amount stays reserved until acknowledged, whatever the order of the reports.
-    tx.hold_failed(current_refund, update_source=update_source)
-    return UpdateOutcome(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refund(refund.id))
+    tx.refunds.hold_failed(current_refund, update_source=update_source)
+    return UpdateOutcome(EventState.APPLIED, f"{refund.id} succeeded before it failed", True, tx.refunds.get(refund.id))
 
 
 def _hold_again(tx: Writing, refund: Refund, *, update_source: str) -> UpdateOutcome:
-    if tx.hold_failed(refund, update_source=update_source):
+    if tx.refunds.hold_failed(refund, update_source=update_source):
         note = f"{refund.id} failed, but was later reported as successful"
-        return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
+        return UpdateOutcome(EventState.APPLIED, note, True, tx.refunds.get(refund.id))
     note = (
         f"{refund.id} failed and its amount has since been refunded again; now it is reported as successful, so "
         "the customer may be paid twice"
@@ -246,8 +246,8 @@ def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *
         return UpdateOutcome(
             EventState.UNREVIEWED, f"{note}, but that refund has the status {refund.state}", refund=refund
         )
-    tx.reverse_part(refund, update.amount, update_source=update_source)
-    return UpdateOutcome(EventState.APPLIED, note, True, tx.refund(refund.id))
+    tx.refunds.reverse_part(refund, update.amount, update_source=update_source)
+    return UpdateOutcome(EventState.APPLIED, note, True, tx.refunds.get(refund.id))
 
 
 # --- external refunds -----------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def _apply_external(tx: Writing, update: RefundUpdate, *, update_source: str) ->
         return UpdateOutcome(EventState.UNREVIEWED, note)
     if not update.amount:
         return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
-    named_refund = tx.refund(update.refund_id) if update.refund_id and not update.state.is_accepted else None
+    named_refund = tx.refunds.get(update.refund_id) if update.refund_id and not update.state.is_accepted else None
     if named_refund and named_refund.provider_reference:
         note = (
             f"the update reports {named_refund.id} as {update.state}, but not under its reference "
@@ -274,10 +274,10 @@ def _apply_external(tx: Writing, update: RefundUpdate, *, update_source: str) ->
     unmatched_records = _unmatched_records(invoice, payment) if update.state.is_accepted else []
     record = _record_of_it(unmatched_records, update)
     if record:
-        tx.match_record(record, update, update_source=update_source)
+        tx.records.match(record, update, update_source=update_source)
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", True, record)
     # It may be the same as a refund recorded by hand: its amount is reserved until a person decides.
-    external_refund = tx.record_external(
+    external_refund = tx.external_refunds.record(
         invoice, payment, update, undecided=bool(unmatched_records), update_source=update_source
     )
     return UpdateOutcome(

@@ -31,14 +31,14 @@ def decide_dispute(tx: Writing, stored_event: StoredEvent, state: DisputeState, 
             reported_at=event.occurred_at,
         )
         decided_record = replace(record, state=state)
-        tx.record_dispute(
+        tx.disputes.record(
             invoice, payment, decided_record, update_source=f"event {stored_event.id}, decided by a person"
         )
 
 
 def _payments_of(tx: Reading, stored_event: StoredEvent) -> list[tuple[Invoice, Payment]]:
-    references = tx.payments_of_event(stored_event.id)
-    invoices_by_reference = tx.invoices_of_payments(stored_event.event.provider, references)
+    references = tx.events.payments_of(stored_event.id)
+    invoices_by_reference = tx.invoices.of_payments(stored_event.event.provider, references)
     matches_by_payment_id: dict[int, tuple[Invoice, Payment]] = {}
     for invoice in invoices_by_reference.values():
         for payment in invoice.payments:

@@ -24,7 +24,7 @@ class UpdateOutcome:
 
 def payment_referenced(tx: Reading, provider: Provider, references: tuple[str, ...]) -> tuple[Invoice, Payment] | None:
     """The payment in the books with one of these references, tried in their order; None without one."""
-    invoices_by_reference = tx.invoices_of_payments(provider, [reference for reference in references if reference])
+    invoices_by_reference = tx.invoices.of_payments(provider, [reference for reference in references if reference])
     for reference in references:
         invoice = invoices_by_reference.get(reference)
         payment = next((p for p in invoice.payments if reference in p.references), None) if invoice else None
@@ -38,4 +38,4 @@ def payment_of_dispute(tx: Reading, update: DisputeUpdate) -> tuple[Invoice, Pay
     named_match = payment_referenced(tx, update.provider, update.payment_references)
     if named_match or not update.reference:
         return named_match
-    return tx.payment_of_dispute(update.provider, update.account, update.reference)
+    return tx.disputes.payment_of(update.provider, update.account, update.reference)

@@ -59,15 +59,15 @@ def sync_payment(
         return PaymentSync(differences, differences)
     update_source = f"asked {snapshot.provider.label}"
     change_count = int(
-        tx.note_payment(
+        tx.payments.note_captured(
             invoice, payment, captured=snapshot.captured, processing=snapshot.processing, update_source=update_source
         )
     )
-    tx.note_unsupported(payment, snapshot.unsupported)
+    tx.payments.note_unsupported(payment, snapshot.unsupported)
     if snapshot.credited is not None and snapshot.credited.currency == invoice.currency:
         change_count += note_credit(tx, invoice, snapshot.credited, update_source=update_source)
     change_count += _apply(tx, invoice, payment, snapshot, update_source, clock, credit_note_format)
-    current_invoice = tx.invoice(invoice.number)
+    current_invoice = tx.invoices.get(invoice.number)
     assert current_invoice
     current_payment = next(p for p in current_invoice.payments if p.id == payment.id)
     remaining_differences = differences
@@ -101,7 +101,7 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, update_source
         payment_credit = min(remaining_credit, payment.captured)
         remaining_credit -= payment_credit
         changed_payments += payment.credited != payment_credit
-        tx.note_credited(payment, payment_credit, update_source=update_source)
+        tx.payments.note_credited(payment, payment_credit, update_source=update_source)
     return changed_payments
 
 
@@ -156,7 +156,7 @@ def _apply(
     if any(not dispute.reference for dispute in snapshot.disputes):
         # The charge is disputed but no dispute is listed, so the placeholder may be for it.
         return change_count
-    current_invoice = tx.invoice(invoice.number)
+    current_invoice = tx.invoices.get(invoice.number)
     assert current_invoice
     current_payment = next(p for p in current_invoice.payments if p.id == payment.id)
     return change_count + close_placeholders(tx, current_invoice, current_payment, update_source=update_source)
@@ -178,7 +178,7 @@ def match_snapshots(
     reading: Reading, provider: Provider, snapshots: Sequence[PaymentSnapshot]
 ) -> Iterator[tuple[PaymentSnapshot, Invoice | None, Payment | None]]:
     """Each snapshot with its invoice and payment in the books, if any."""
-    invoices_by_reference = reading.invoices_of_payments(
+    invoices_by_reference = reading.invoices.of_payments(
         provider, [reference for snapshot in snapshots for reference in snapshot.references]
     )
     for snapshot in snapshots:

@@ -168,28 +168,28 @@ def current_status(
 
     `unread_providers`: providers whose stored events must be read again.
     """
-    event_counts = reading.event_counts()
+    event_counts = reading.events.counts()
     return Status(
         unfinished=_unfinished(reading, now),
         runs=_runs(reading, now),
         closings=_closings(reading, now),
-        came_back=_listed([_failed_late(refund, now) for refund in reading.refunds_to_acknowledge()]),
+        came_back=_listed([_failed_late(refund, now) for refund in reading.refunds.to_acknowledge()]),
         pending=_pending(reading, now, now - timedelta(days=pending_days)),
         elsewhere=_external(reading, now),
         unreviewed=_all_need_attention(
-            reading.unreviewed_events(limit=_SHOWN), event_counts.get(EventState.UNREVIEWED, 0)
+            reading.events.unreviewed(limit=_SHOWN), event_counts.get(EventState.UNREVIEWED, 0)
         ),
-        losses=_all_need_attention(losses := reading.losses(), len(losses)),
-        failed_captures=_first(captures := reading.failed_captures(), len(captures)),
+        losses=_all_need_attention(losses := reading.invoices.losses(), len(losses)),
+        failed_captures=_first(captures := reading.payments.failed_captures(), len(captures)),
         disputed=_invoices(reading, InvoiceFilter(disputed=True, limit=_SHOWN)),
         processing=_invoices(reading, InvoiceFilter(processing=True, limit=_SHOWN)),
         unapplied=_unapplied(reading, now, event_counts, unread_providers),
-        accounts=reading.accounts(),
-        livemode=reading.livemode(),
+        accounts=reading.accounts.known(),
+        livemode=reading.store.livemode(),
         events={state.value: event_counts.get(state, 0) for state in EventState},
         deliveries=_deliveries(reading),
         freshness={
-            provider: Freshness(last_comparison(reading, provider), reading.last_delivery(provider))
+            provider: Freshness(last_comparison(reading, provider), reading.deliveries.newest(provider))
             for provider in Provider
         },
     )
@@ -199,7 +199,7 @@ def current_status(
 
 
 def _unfinished(reading: Reading, now: datetime) -> Listed[OpenRefund]:
-    refunds = reading.refunds_in(*WITHOUT_OUTCOME)
+    refunds = reading.refunds.in_states(*WITHOUT_OUTCOME)
     return _listed(
         [
             OpenRefund(refund, now - refund.created_at, _next_of(refund, now), _holder(refund.sending, now))
@@ -209,7 +209,7 @@ def _unfinished(reading: Reading, now: datetime) -> Listed[OpenRefund]:
 
 
 def _closings(reading: Reading, now: datetime) -> Listed[OpenClosing]:
-    closings = reading.closings_in(ClosingState.READY, ClosingState.SUBMITTED)
+    closings = reading.closings.in_states(ClosingState.READY, ClosingState.SUBMITTED)
     return _listed(
         [
             OpenClosing(closing, now - closing.created_at, _next(closing.sending, now), _holder(closing.sending, now))
@@ -235,7 +235,7 @@ def _failed_late(refund: Refund, now: datetime) -> OpenRefund:
 
 
 def _pending(reading: Reading, now: datetime, overdue_before: datetime) -> Listed[OpenRefund]:
-    pending_refunds = reading.pending_refunds(overdue=overdue_before, stuck=_NO_FUNDS, limit=_SHOWN)
+    pending_refunds = reading.refunds.pending(overdue=overdue_before, stuck=_NO_FUNDS, limit=_SHOWN)
     open_refunds = [
         OpenRefund(refund, now - refund.created_at, _next_of_pending(refund, overdue_before))
         for refund in pending_refunds.first
@@ -244,7 +244,7 @@ def _pending(reading: Reading, now: datetime, overdue_before: datetime) -> Liste
 
 
 def _external(reading: Reading, now: datetime) -> Listed[OpenRefund]:
-    refunds = [refund for refund in reading.external_refunds(adopted=False) if refund.state.is_accepted]
+    refunds = [refund for refund in reading.external_refunds.listed(adopted=False) if refund.state.is_accepted]
     return _listed(
         [
             OpenRefund(refund, now - refund.created_at, Next.MATCH if refund.undecided else Next.ADOPT)
@@ -286,9 +286,9 @@ def _unapplied(
     """Waiting events need attention once the listener should have applied them (R13)."""
     waiting_count, oldest_received_at = (
         event_counts.get(EventState.WAITING, 0),
-        reading.oldest_event(EventState.WAITING),
+        reading.events.oldest(EventState.WAITING),
     )
-    known_payment_counts = reading.event_counts_of_known_payments()
+    known_payment_counts = reading.events.counts_of_known_payments()
     # A noted event may have been stored without being applied; its payment was imported since.
     blocking_count = known_payment_counts.get(EventState.UNMATCHED, 0) + known_payment_counts.get(EventState.NOTED, 0)
     unmatched_count = event_counts.get(EventState.UNMATCHED, 0) - known_payment_counts.get(EventState.UNMATCHED, 0)
@@ -300,12 +300,12 @@ def _unapplied(
 
 
 def _deliveries(reading: Reading) -> Deliveries:
-    counts = reading.delivery_counts()
+    counts = reading.deliveries.counts()
     return Deliveries(count_by_reason(counts, stored=False), count_by_reason(counts, stored=True))
 
 
 def _invoices(reading: Reading, criteria: InvoiceFilter) -> Listed[Invoice]:
-    return Listed(reading.invoices(criteria), reading.count_invoices(criteria))
+    return Listed(reading.invoices.matching(criteria), reading.invoices.count(criteria))
 
 
 # --- lists ------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ class ComparisonSummary:
 
     def record(self, tx: Writing, provider: Provider, *, account: str, report: str = "", since: str = "") -> None:
         """Store the result and the scope. `report`: the report's name; `since`: the first day, as `2026-10-01`."""
-        scope = ComparisonScope(account, self.compared, tx.payment_count(provider), report, since)
+        scope = ComparisonScope(account, self.compared, tx.payments.count(provider), report, since)
         record_comparison(tx, provider, scope, self.result, remaining=self.remaining, not_compared=self.not_compared)
 
     def add(self, difference: Difference, *, repaired: bool) -> None:
@@ -161,7 +161,7 @@ class Comparison:
             self.advance(1)
         if provider_invoices.exist:
             self._compare_credits(summary, provider_invoices)
-        summary.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.records.name))
+        summary.unreviewed = self.books.read(lambda tx: tx.events.unreviewed_count(self.records.name))
         count_unsettled(summary, self.books, self.records.name, now=self.clock.now(), pending_days=self.pending_days)
         self.books.write(
             lambda tx: summary.record(
@@ -185,7 +185,7 @@ class Comparison:
                     self._look_up_credit(summary, invoice)
 
     def _stored_invoices(self, references: Sequence[str]) -> dict[str, Invoice]:
-        return self.books.read(lambda tx: tx.invoices_by_reference(references))
+        return self.books.read(lambda tx: tx.invoices.by_reference(references))
 
     def _look_up_credit(self, summary: ComparisonSummary, invoice: Invoice) -> None:
         """Look up the invoice's total credit: the list may have changed while it was read."""
@@ -244,7 +244,7 @@ class Comparison:
         """Report payments that cannot be read; change nothing."""
         references = [reference for payment in payments for reference in payment.references]
         invoices_by_reference = (
-            self.books.read(lambda tx: tx.invoices_of_payments(self.records.name, references)) if payments else {}
+            self.books.read(lambda tx: tx.invoices.of_payments(self.records.name, references)) if payments else {}
         )
         for payment in payments:
             summary.unreadable += 1
@@ -313,7 +313,7 @@ def count_unsettled(
     A pending one is overdue after `pending_days`.
     """
     states = (*WITHOUT_OUTCOME, RefundState.PENDING)
-    refunds = books.read(lambda tx: tx.refunds_in(*states))
+    refunds = books.read(lambda tx: tx.refunds.in_states(*states))
     provider_refunds = [refund for refund in refunds if refund.provider is provider]
     summary.count_unsettled(provider_refunds, now=now, overdue_before=now - timedelta(days=pending_days))
 
@@ -324,7 +324,7 @@ def payments_not_asked(reading: Reading, asked: Provider, invoice_number: str | 
         payments = invoice_named(reading, invoice_number).payments
         count_by_provider = Counter(payment.provider for payment in payments if payment.provider and payment.reference)
     else:
-        count_by_provider = Counter({provider: reading.payment_count(provider) for provider in Provider})
+        count_by_provider = Counter({provider: reading.payments.count(provider) for provider in Provider})
     return {
         provider: count
         for provider, count in sorted(count_by_provider.items())

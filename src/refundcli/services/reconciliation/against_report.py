@@ -81,7 +81,7 @@ class ReportComparison:
             self._report_difference(
                 Difference(DifferenceKind.MISSING_THERE, self.provider, *difference_fields), repaired=False
             )
-        self.summary.unreviewed = self.books.read(lambda tx: tx.unreviewed_count(self.provider))
+        self.summary.unreviewed = self.books.read(lambda tx: tx.events.unreviewed_count(self.provider))
         count_unsettled(self.summary, self.books, self.provider, now=self.clock.now(), pending_days=self.pending_days)
         if self.report.rows:
             self.books.write(
@@ -93,7 +93,7 @@ class ReportComparison:
 
     def _compare(self, payment_groups: Sequence[tuple[str, list[ReportRow]]]) -> None:
         references = [payment_reference for payment_reference, _ in payment_groups]
-        lines_by_reference = self.books.read(lambda tx: tx.payment_lines(self.provider, references))
+        lines_by_reference = self.books.read(lambda tx: tx.payments.lines(self.provider, references))
         updates: list[RowUpdate] = []
         for payment_reference, rows in payment_groups:
             payment_line = lines_by_reference.get(payment_reference)
@@ -108,7 +108,7 @@ class ReportComparison:
 
     def _apply_updates(self, updates: Sequence[RowUpdate]) -> None:
         def write(tx: Writing) -> list[tuple[RowUpdate, UpdateOutcome]]:
-            effect_by_word = tx.decided_words(self.provider)
+            effect_by_word = tx.words.decided(self.provider)
             return [(row_update, self._outcome_of(tx, row_update, effect_by_word)) for row_update in updates]
 
         for row_update, outcome in self.books.write(write):
@@ -192,7 +192,7 @@ class ReportComparison:
 
     def _refund_page(self, covered_period: tuple[datetime, datetime], last_refund_id: str) -> list[SucceededRefund]:
         return self.books.read(
-            lambda tx: tx.refunds_succeeded(self.provider, *covered_period, after=last_refund_id, limit=_AT_ONCE)
+            lambda tx: tx.refunds.succeeded(self.provider, *covered_period, after=last_refund_id, limit=_AT_ONCE)
         )
 
     def _report_missing_refunds(self, refunds: Sequence[SucceededRefund]) -> None:
@@ -213,7 +213,7 @@ class ReportComparison:
                 )
 
     def _page(self, last_payment_id: int) -> list[PaymentLine]:
-        return self.books.read(lambda tx: tx.payment_lines_after(self.provider, last_payment_id, limit=_AT_ONCE))
+        return self.books.read(lambda tx: tx.payments.lines_after(self.provider, last_payment_id, limit=_AT_ONCE))
 
     def _report_missing_payments(self, payment_lines: Sequence[PaymentLine]) -> None:
         reported_references = self.report.has([payment_line.reference for payment_line in payment_lines])

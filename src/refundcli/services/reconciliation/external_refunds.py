@@ -28,10 +28,10 @@ class NotToAdopt(Refused):
 
 def to_adopt(reading: Reading, id_or_reference: str) -> Refund:
     """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
-    refund = reading.refund(id_or_reference)
+    refund = reading.refunds.get(id_or_reference)
     if refund is None:
         matches = [
-            r for provider in Provider for r in reading.refunds_by_provider_references(provider, [id_or_reference])
+            r for provider in Provider for r in reading.refunds.by_provider_references(provider, [id_or_reference])
         ]
         refund = next(iter(matches), None)
     if refund is None:
@@ -93,10 +93,10 @@ def adopt(
         if shares and not of_invoice:
             raise InvoiceNeeded(external_refund, _sharers(external_refund, shares), reason)
         if of_invoice and of_invoice != external_refund.invoice_number:
-            external_refund = tx.assign_external(external_refund, share_named(tx, external_refund, of_invoice))
-        adopted_refund = tx.adopt(external_refund, reason=reason, memo=memo)
-        tx.issue_credit_note(adopted_refund, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
-        return tx.refund(adopted_refund.id) or adopted_refund
+            external_refund = tx.external_refunds.assign(external_refund, share_named(tx, external_refund, of_invoice))
+        adopted_refund = tx.external_refunds.adopt(external_refund, reason=reason, memo=memo)
+        tx.credit_notes.issue(adopted_refund, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
+        return tx.refunds.get(adopted_refund.id) or adopted_refund
 
     return books.write(write)
 
@@ -149,7 +149,7 @@ class CannotMatch(Refused):
 def to_match(reading: Reading, id_or_reference: str, record_id: str) -> tuple[Refund, Refund]:
     """The external refund and its record. Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
     external_refund = to_adopt(reading, id_or_reference)
-    record = reading.refund(record_id) or _with_note(reading, record_id)
+    record = reading.refunds.get(record_id) or _with_note(reading, record_id)
     sharing_payment_ids = {share.payment_id for share in _other_shares(reading, external_refund)}
     is_related = record is not None and (
         record.invoice_id == external_refund.invoice_id or record.payment_id in sharing_payment_ids
@@ -169,8 +169,8 @@ def to_match(reading: Reading, id_or_reference: str, record_id: str) -> tuple[Re
 
 def _with_note(reading: Reading, credit_note_number: str) -> Refund | None:
     """The record whose credit note has this number."""
-    credit_note = reading.credit_note(credit_note_number)
-    return reading.refund(credit_note.refund_id) if credit_note else None
+    credit_note = reading.credit_notes.get(credit_note_number)
+    return reading.refunds.get(credit_note.refund_id) if credit_note else None
 
 
 def match(id_or_reference: str, record_id: str, *, books: Books) -> Refund:
@@ -178,7 +178,7 @@ def match(id_or_reference: str, record_id: str, *, books: Books) -> Refund:
 
     def write(tx: Writing) -> Refund:
         external_refund, record = to_match(tx, id_or_reference, record_id)
-        tx.match_external(external_refund, record)
-        return tx.refund(record.id) or record
+        tx.external_refunds.match(external_refund, record)
+        return tx.refunds.get(record.id) or record
 
     return books.write(write)

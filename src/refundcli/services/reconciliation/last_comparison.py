@@ -105,7 +105,7 @@ def record_comparison(
         "not_compared": not_compared,
         "scope": asdict(scope),
     }
-    tx.set_sync_state(_name(provider), json.dumps([newest_fields, *map(_value, earlier_comparisons)]))
+    tx.store.set_sync_state(_name(provider), json.dumps([newest_fields, *map(_value, earlier_comparisons)]))
 
 
 def last_comparison(reading: Reading, provider: Provider) -> LastComparison | None:
@@ -117,7 +117,7 @@ def last_comparison(reading: Reading, provider: Provider) -> LastComparison | No
     widest_comparison = _main(stored_comparisons)
     if widest_comparison is None or widest_comparison.scope is None:
         return widest_comparison
-    payments_in_books = reading.payment_count(provider)
+    payments_in_books = reading.payments.count(provider)
     other_comparisons = [
         _with_count(comparison, payments_in_books)
         for comparison in stored_comparisons
@@ -156,7 +156,7 @@ def _with_count(comparison: LastComparison, payment_count: int) -> LastCompariso
 
 def _stored(reading: Reading, provider: Provider) -> list[LastComparison]:
     """The newest first."""
-    sync_state = reading.sync_state(_name(provider))
+    sync_state = reading.store.sync_state(_name(provider))
     if sync_state is None:
         return []
     comparisons_json, stored_at = sync_state

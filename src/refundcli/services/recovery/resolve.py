@@ -95,7 +95,7 @@ def _kind_of(operation: Refund | Closing) -> str:
 
 def check(reading: Reading, resolution: Resolution, *, clock: Clock) -> Refund:
     """The refund, if it may be resolved by hand. Raises the first refusal."""
-    refund = reading.refund(resolution.operation_id)
+    refund = reading.refunds.get(resolution.operation_id)
     if refund is None:
         raise RefundNotFound(resolution.operation_id)
     if not resolution.evidence.strip():
@@ -122,7 +122,7 @@ def _check_reference(reading: Reading, refund: Refund, reference: str) -> None:
     assert refund.provider
     if not _REFERENCES[refund.provider].fullmatch(reference):
         raise NoReference(refund.provider, reference)
-    invoice_numbers = reading.numbers_behind(reference)
+    invoice_numbers = reading.invoices.numbers_behind(reference)
     if invoice_numbers:
         raise ReferenceTaken(reference, invoice_numbers)
 
@@ -153,7 +153,7 @@ def resolve(resolution: Resolution, *, books: Books, clock: Clock, policy: Sendi
         message = "" if resolution.provider_reference else f"resolved by hand: {resolution.evidence}"
         answer = RefundAnswer(Signal.OTHER, state, resolution.provider_reference, "", message)
         settle(tx, refund, state, answer, clock=clock, policy=policy, evidence=resolution.evidence)
-        return tx.refund(refund.id) or refund
+        return tx.refunds.get(refund.id) or refund
 
     return books.write(end)
 

@@ -73,12 +73,12 @@ def is_closing(operation_id: str) -> bool:
 def unfinished_closings(books: Books, closing_id: str | None) -> list[Closing]:
     """The closings to finish. Raises ClosingNotFound."""
     if closing_id is None:
-        return books.read(lambda tx: tx.closings_in(ClosingState.READY, ClosingState.SUBMITTED))
+        return books.read(lambda tx: tx.closings.in_states(ClosingState.READY, ClosingState.SUBMITTED))
     return [books.read(lambda tx: _closing_named(tx, closing_id))]
 
 
 def _closing_named(reading: Reading, closing_id: str) -> Closing:
-    closing = reading.closing(closing_id)
+    closing = reading.closings.get(closing_id)
     if closing is None:
         raise ClosingNotFound(closing_id)
     return closing
@@ -108,7 +108,7 @@ def resume_closings(
 
 def closings_as_interrupted(closings: Sequence[Closing], *, books: Books) -> list[ResumedClosing]:
     """The closings after Ctrl-C: the current one may be settled, the others were not checked."""
-    current_closings = books.read(lambda tx: [tx.closing(closing.id) or closing for closing in closings])
+    current_closings = books.read(lambda tx: [tx.closings.get(closing.id) or closing for closing in closings])
     return [
         ResumedClosing(closing, Step.NOT_ASKED, "interrupted")
         if closing.state.unfinished
@@ -121,7 +121,7 @@ def resume_closing(
     closing: Closing, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy
 ) -> ResumedClosing:
     """Look up the invoice's status; send again with the same key only if it may still be closed (I8)."""
-    closing = wait_until_free(closing, lambda tx: tx.closing(closing.id), books=books, clock=clock, policy=policy)
+    closing = wait_until_free(closing, lambda tx: tx.closings.get(closing.id), books=books, clock=clock, policy=policy)
     if not closing.state.unfinished:
         return ResumedClosing(closing, Step.FINISHED)
     try:
@@ -177,7 +177,7 @@ class _Resuming:
 
         def write(tx: Writing) -> Closing:
             settle_closing(tx, self.closing, state, failure=failure, evidence=evidence)
-            return tx.closing(self.closing.id) or self.closing
+            return tx.closings.get(self.closing.id) or self.closing
 
         stored_closing = self.books.write(write)
         step = Step.STILL_UNKNOWN if stored_closing.state.unfinished else Step.SETTLED
@@ -260,6 +260,6 @@ def resolve_closing(resolution: Resolution, *, books: Books, clock: Clock) -> Cl
         state = ClosingState.DONE if resolution.provider_reference else ClosingState.FAILED
         failure = f"resolved by hand: {resolution.evidence}"
         settle_closing(tx, closing, state, failure=failure, evidence=resolution.evidence)
-        return tx.closing(closing.id) or closing
+        return tx.closings.get(closing.id) or closing
 
     return books.write(end)

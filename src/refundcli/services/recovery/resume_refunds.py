@@ -55,8 +55,8 @@ class Resumed:
 def unfinished(books: Books, refund_id: str | None) -> list[Refund]:
     """The refunds to finish. Raises RefundNotFound."""
     if refund_id is None:
-        return books.read(lambda tx: tx.refunds_in(*WITHOUT_OUTCOME))
-    refund = books.read(lambda tx: tx.refund(refund_id))
+        return books.read(lambda tx: tx.refunds.in_states(*WITHOUT_OUTCOME))
+    refund = books.read(lambda tx: tx.refunds.get(refund_id))
     if refund is None:
         raise RefundNotFound(refund_id)
     return [refund]
@@ -88,7 +88,7 @@ def resume(
 
 def as_interrupted(refunds: Sequence[Refund], *, books: Books) -> list[Resumed]:
     """The refunds after Ctrl-C: the current one may be settled, the others were not checked."""
-    refunds_by_id = books.read(lambda tx: tx.refunds_by_id([refund.id for refund in refunds]))
+    refunds_by_id = books.read(lambda tx: tx.refunds.by_id([refund.id for refund in refunds]))
     current_refunds = [refunds_by_id.get(refund.id, refund) for refund in refunds]
     return [
         _settled(refund) if not refund.state.unfinished else Resumed(refund, Step.NOT_ASKED, "interrupted")
@@ -104,7 +104,7 @@ def step_of(problem: RefundcliError) -> Step:
 
 
 def resume_one(refund: Refund, *, books: Books, providers: Providers, clock: Clock, policy: SendingPolicy) -> Resumed:
-    refund = wait_until_free(refund, lambda tx: tx.refund(refund.id), books=books, clock=clock, policy=policy)
+    refund = wait_until_free(refund, lambda tx: tx.refunds.get(refund.id), books=books, clock=clock, policy=policy)
     awaits_approval = refund.state is RefundState.AWAITING_APPROVAL
     if not (refund.state.unfinished or awaits_approval) or refund.sending is None:
         return Resumed(refund, Step.FINISHED)

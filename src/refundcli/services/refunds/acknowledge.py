@@ -70,7 +70,7 @@ def acknowledge_loss(invoice_number: str, *, memo: str, books: Books) -> Invoice
             for payment, acknowledged_loss in zip(invoice.payments, acknowledged_losses, strict=True)
         ):
             raise NoLoss(invoice)
-        tx.acknowledge_loss(invoice, memo=memo)
+        tx.invoices.acknowledge_loss(invoice, memo=memo)
         return invoice_named(tx, invoice_number)
 
     return books.write(write)
@@ -81,7 +81,7 @@ def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Re
 
     `not_refunded`: a person confirms that the customer does not have the money.
     """
-    refund = reading.refund(refund_id)
+    refund = reading.refunds.get(refund_id)
     if refund is None:
         raise RefundNotFound(refund_id)
     if not refund.needs_acknowledgement:
@@ -98,6 +98,6 @@ def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool =
     """
 
     def write(tx: Writing) -> Refund:
-        return tx.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)
+        return tx.refunds.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)
 
     return books.write(write)

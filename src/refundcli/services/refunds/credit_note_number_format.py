@@ -19,7 +19,7 @@ class NumberFormatChanged(SettingsProblem):
 
 def refuse_changed_format(reading: Reading, configured_format: str) -> None:
     """Raises NumberFormatChanged if the settings differ from the stored format."""
-    stored_format = reading.number_format()
+    stored_format = reading.credit_notes.number_format()
     if stored_format and stored_format != configured_format:
         raise NumberFormatChanged(stored_format, configured_format)
 
@@ -28,8 +28,8 @@ def change_format(credit_note_format: str, *, books: Books) -> str:
     """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
 
     def write(tx: Writing) -> str:
-        previous_format = tx.number_format()
-        tx.change_number_format(credit_note_format)
+        previous_format = tx.credit_notes.number_format()
+        tx.credit_notes.change_number_format(credit_note_format)
         return previous_format
 
     return books.write(write)

@@ -96,7 +96,7 @@ class UnsettledRefund(Refused):
 
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
     """Check every rule, change nothing. The key is looked up before any rule is checked."""
-    attempts = reading.refunds_by_key(request.request_key)
+    attempts = reading.refunds.by_key(request.request_key)
     existing_refunds = existing_among(attempts, request.request_key, request.content)
     invoice = invoice_named(reading, request.number)
     if existing_refunds:
@@ -172,7 +172,7 @@ def issue_refund(
         if plan.existing:
             return list(plan.existing), False
         lease = new_lease(clock.now(), policy.sending_seconds)
-        planned_refund_by_payment = planned_refunds(tx.secret(), request, plan)
+        planned_refund_by_payment = planned_refunds(tx.store.secret(), request, plan)
         refunds = reserve_in(
             tx,
             request,
@@ -202,7 +202,7 @@ def issue_refund(
 
 def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, PlannedRefunds]:
     plan = preview(reading, request, now=now)
-    return plan, planned_refunds(reading.secret(), request, plan)
+    return plan, planned_refunds(reading.store.secret(), request, plan)
 
 
 def planned_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> PlannedRefunds:
@@ -263,7 +263,7 @@ def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy
 def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, policy: SendingPolicy) -> None:
     """The operator interrupted: refunds that were not sent fail, and their amounts are released."""
     for reserved_refund in refunds:
-        refund = tx.refund(reserved_refund.id)
+        refund = tx.refunds.get(reserved_refund.id)
         if refund and refund.state is RefundState.READY:
             fail_unsent_in(tx, refund, "interrupted", clock=clock, policy=policy)
 
@@ -304,14 +304,14 @@ def reserve_in(
     ]
     for share, refund in zip(plan.shares, refunds, strict=True):
         payment = share.payment
-        if not tx.reserve(payment, share.amount):
+        if not tx.payments.reserve(payment, share.amount):
             refundable_amount = payment.refundable
             if not refundable_amount:
                 raise NothingToRefund(plan.invoice)
             raise OverRefund(
                 plan.invoice, share.amount, refundable_amount, reason=request.reason, payment=request.payment
             )
-        tx.add_refund(replace(refund, run_id=run_id))
+        tx.refunds.add(replace(refund, run_id=run_id))
     return [replace(refund, run_id=run_id) for refund in refunds]
 
 

@@ -283,14 +283,14 @@ def record_in(
         return list(plan.existing)
     if plan.total != confirmed:
         raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
-    failed_refund = tx.refund(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
+    failed_refund = tx.refunds.get(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
     if failed_refund and failed_refund.needs_acknowledgement:
         # Recording the return also acknowledges the failure and releases its amount.
-        tx.acknowledge(failed_refund, memo=f"refunded by other means: {request.out_of_band.evidence}")
+        tx.refunds.acknowledge(failed_refund, memo=f"refunded by other means: {request.out_of_band.evidence}")
     payment_parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
     records = records_of(request, plan.invoice.id, payment_parts, recorded_at=clock.now())
-    tx.record(records, on=clock.today(), credit_note_format=credit_note_format)
-    return [tx.refund(record.refund.id) or record.refund for record in records]
+    tx.records.add(records, on=clock.today(), credit_note_format=credit_note_format)
+    return [tx.refunds.get(record.refund.id) or record.refund for record in records]
 
 
 def records_of(

@@ -94,7 +94,7 @@ def apply_stored(
     outcomes = EventOutcomes(last_id=after)
     update_reader = _UpdateReader(readers, outcomes, pause or ProviderPause())
     while may_continue():
-        batch = books.read(lambda tx: tx.events_to_apply(after=outcomes.last_id, limit=at_once))
+        batch = books.read(lambda tx: tx.events.to_apply(after=outcomes.last_id, limit=at_once))
         if not batch:
             break
         events_with_updates = [(event, update_reader.updates_in(event)) for event in batch if selects(event)]
@@ -126,7 +126,7 @@ def apply_known(
     while outcomes.changed > changed_before:
         changed_before, outcomes.last_id = outcomes.changed, 0
         while batch := books.read(
-            lambda tx: tx.events_of_known_payments(provider, after=outcomes.last_id, limit=_BATCH)
+            lambda tx: tx.events.of_known_payments(provider, after=outcomes.last_id, limit=_BATCH)
         ):
             events_with_updates = [
                 (stored_event, update_reader.updates_in(stored_event))
@@ -169,7 +169,7 @@ def apply_waiting_in(tx: Writing, invoice: Invoice, *, readers: Readers, clock: 
         updates = None if stored_event.event.not_applied else readers(Provider.ADYEN).updates_in(stored_event.event)
         outcome = _outcome_of(tx, stored_event, updates, clock, credit_note_format)
         if (outcome.state, outcome.note) != (stored_event.state, stored_event.note):
-            tx.mark_event(stored_event, outcome.state, outcome.note)
+            tx.events.mark(stored_event, outcome.state, outcome.note)
     return bool(event_numbers)
 
 
@@ -263,7 +263,7 @@ def _apply_batch(
             return
         ((stored_event, _),) = batch
         outcome = UpdateOutcome(EventState.WAITING, f"could not be applied ({type(error).__name__})")
-        books.write(lambda tx: tx.mark_event(stored_event, outcome.state, outcome.note))
+        books.write(lambda tx: tx.events.mark(stored_event, outcome.state, outcome.note))
         event_outcomes = [(stored_event, outcome)]
         outcomes.failed.append((stored_event, outcome.note))
     for stored_event, outcome in event_outcomes:
@@ -277,7 +277,7 @@ def _apply(
     for stored_event, updates in batch:
         outcome = _outcome_of(tx, stored_event, updates, clock, credit_note_format)
         if (outcome.state, outcome.note) != (stored_event.state, stored_event.note):
-            tx.mark_event(stored_event, outcome.state, outcome.note)
+            tx.events.mark(stored_event, outcome.state, outcome.note)
         event_outcomes.append((stored_event, outcome))
     return event_outcomes
 
@@ -292,7 +292,7 @@ def _outcome_of(
     if updates is None:
         return UpdateOutcome(EventState.NOTED, "does not concern refunds or disputes")
     effect_by_word = (
-        tx.decided_words(stored_event.event.provider) if any(isinstance(update, Doubt) for update in updates) else {}
+        tx.words.decided(stored_event.event.provider) if any(isinstance(update, Doubt) for update in updates) else {}
     )
     if updates and all(isinstance(update, Doubt) and update.word in effect_by_word for update in updates):
         return UpdateOutcome(
@@ -324,7 +324,7 @@ def outcome_of_not_applied(tx: Writing, stored_event: StoredEvent) -> UpdateOutc
     }.get(
         delivered_event.not_applied or RejectionReason.UNREADABLE, "the event has a format that refundcli does not know"
     )
-    payment_references = tuple(tx.payments_of_event(stored_event.id))
+    payment_references = tuple(tx.events.payments_of(stored_event.id))
     doubt = Doubt(
         delivered_event.provider,
         payment_references,

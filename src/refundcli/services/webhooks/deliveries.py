@@ -53,10 +53,10 @@ def _clean(text: str) -> str:
 
 def store_events(events: Sequence[NewEvent], *, books: Books) -> int:
     """Store events; the delivery may be acknowledged only afterwards. Returns how many were new."""
-    return books.write(lambda tx: tx.store_events(events))
+    return books.write(lambda tx: tx.events.store(events))
 
 
 def count_rejected(counts: Mapping[tuple[Provider | None, RejectionReason], int], *, books: Books) -> None:
     """Add to the counts of rejected deliveries."""
     if counts:
-        books.write(lambda tx: tx.count_rejected_deliveries(counts))
+        books.write(lambda tx: tx.deliveries.count_rejected(counts))

@@ -37,7 +37,7 @@ class UnknownEventState(UsageProblem):
 
 def event_numbered(reading: Reading, number: int) -> StoredEvent:
     """The event with this number. Raises NoSuchEvent."""
-    event = reading.event(number) if number <= LARGEST_NUMBER else None
+    event = reading.events.get(number) if number <= LARGEST_NUMBER else None
     if event is None:
         raise NoSuchEvent(number)
     return event
@@ -46,11 +46,11 @@ def event_numbered(reading: Reading, number: int) -> StoredEvent:
 def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[StoredEvent, Refund | None]]:
     """Matching events, as `with_refunds`. `about` may be our refund id. Raises RefundNotFound."""
     if criteria.about.startswith("rf_"):
-        refund = reading.refund(criteria.about)
+        refund = reading.refunds.get(criteria.about)
         if refund is None:
             raise RefundNotFound(criteria.about)
         criteria = replace(criteria, about=refund.provider_reference or refund.id)
-    return with_refunds(reading, reading.events(criteria))
+    return with_refunds(reading, reading.events.matching(criteria))
 
 
 def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
@@ -62,7 +62,7 @@ def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[
             for stored_event in events
             if stored_event.event.provider is provider and stored_event.event.about
         ]
-        refunds = reading.refunds_by_provider_references(provider, object_ids) if object_ids else []
+        refunds = reading.refunds.by_provider_references(provider, object_ids) if object_ids else []
         refund_by_reference |= {(provider, refund.provider_reference): refund for refund in refunds}
     return [
         (stored_event, refund_by_reference.get((stored_event.event.provider, stored_event.event.about)))

@@ -64,7 +64,7 @@ def ingest(
     """
     summary, events = IngestSummary(), list[NewEvent]()
     rejection_counts = Counter[tuple[Provider | None, RejectionReason]]()
-    newest_events = books.read(lambda tx: tx.events(EventFilter(limit=1)))
+    newest_events = books.read(lambda tx: tx.events.matching(EventFilter(limit=1)))
     for delivery in deliveries:
         provider = _provider_of(delivery)
         verified_delivery = _verified(delivery, provider, readers)

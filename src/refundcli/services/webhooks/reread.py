@@ -49,10 +49,10 @@ def unread_providers(version_of: Callable[[Provider], str], reading: Reading) ->
 
 
 def _is_unread(provider: Provider, version_of: Callable[[Provider], str], reading: Reading) -> bool:
-    stored_version = reading.sync_state(_name(provider))
+    stored_version = reading.store.sync_state(_name(provider))
     if stored_version and stored_version[0] == version_of(provider):
         return False
-    return bool(reading.events_to_reread(provider, after=0, limit=1))
+    return bool(reading.events.to_reread(provider, after=0, limit=1))
 
 
 def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
@@ -64,7 +64,7 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
     if _known_version(vocabulary, books) == vocabulary.version:
         return 0
     books.write(partial(_end_decisions, vocabulary))
-    decided_words = books.read(lambda tx: tx.decided_words(vocabulary.provider))
+    decided_words = books.read(lambda tx: tx.words.decided(vocabulary.provider))
     reread_count, last_number = 0, 0
     while page := books.read(partial(_page, vocabulary.provider, last_number)):
         last_number = page[-1].id
@@ -78,17 +78,17 @@ def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
         events_to_link = [stored for stored in page if stored.state in _OPEN or stored.event.not_applied]
         if events_to_apply or events_to_link:
             reread_count += books.write(partial(_wait, vocabulary, events_to_apply, events_to_link))
-    books.write(lambda tx: tx.set_sync_state(_name(vocabulary.provider), vocabulary.version))
+    books.write(lambda tx: tx.store.set_sync_state(_name(vocabulary.provider), vocabulary.version))
     return reread_count
 
 
 def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    stored_version = books.read(lambda tx: tx.sync_state(_name(vocabulary.provider)))
+    stored_version = books.read(lambda tx: tx.store.sync_state(_name(vocabulary.provider)))
     return stored_version[0] if stored_version else ""
 
 
 def _page(provider: Provider, last_number: int, reading: Reading) -> list[StoredEvent]:
-    return reading.events_to_reread(provider, after=last_number, limit=_AT_ONCE)
+    return reading.events.to_reread(provider, after=last_number, limit=_AT_ONCE)
 
 
 def _is_ignored_by_its_word(stored_event: StoredEvent) -> bool:
@@ -114,9 +114,9 @@ def _may_concern_refunds(vocabulary: Vocabulary, event: NewEvent) -> bool:
 
 
 def _end_decisions(vocabulary: Vocabulary, tx: Writing) -> None:
-    for word in tx.decided_words(vocabulary.provider):
+    for word in tx.words.decided(vocabulary.provider):
         if vocabulary.is_listed(word):
-            tx.end_decision(vocabulary.provider, word)
+            tx.words.end_decision(vocabulary.provider, word)
 
 
 def _payments_of(vocabulary: Vocabulary, event: NewEvent) -> tuple[str, ...]:
@@ -136,13 +136,13 @@ def _wait(
     """
     note = "will be read again: refundcli now reads this provider's events differently"
     all_events = (*events_to_apply, *events_to_link)
-    tx.link_payments(
+    tx.events.link_payments(
         {
             stored_event.id: replace(stored_event.event, payments=_payments_of(vocabulary, stored_event.event))
             for stored_event in all_events
         }
     )
-    return sum(tx.mark_event_unchanged(stored_event, EventState.WAITING, note) for stored_event in events_to_apply)
+    return sum(tx.events.mark_unchanged(stored_event, EventState.WAITING, note) for stored_event in events_to_apply)
 
 
 def _name(provider: Provider) -> str:

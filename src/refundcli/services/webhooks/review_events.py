@@ -115,7 +115,7 @@ def acknowledge_event(
             raise DecisionNeeded(event_kind, event_number)
         if decision:
             decide_dispute(tx, stored_event, DISPUTE_DECISIONS[decision], readers(stored_event.event.provider))
-        tx.acknowledge_event(stored_event, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
+        tx.events.acknowledge(stored_event, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
         return event_numbered(tx, event_number)
 
     return books.write(write)
@@ -132,7 +132,7 @@ def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[
             raise DecisionNeeded(word)
         events = [
             stored_event
-            for stored_event in tx.unreviewed_events(limit=LARGEST_NUMBER)
+            for stored_event in tx.events.unreviewed(limit=LARGEST_NUMBER)
             if stored_event.event.kind == word
         ]
         if not events:
@@ -141,7 +141,7 @@ def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[
             if word == UNREADABLE_KIND or is_listed(stored_event.event.provider, word):
                 raise WordNotToDecide(stored_event)
         return sum(
-            tx.decide_word(provider, word, effect)
+            tx.words.decide(provider, word, effect)
             for provider in {stored_event.event.provider for stored_event in events}
         )
 

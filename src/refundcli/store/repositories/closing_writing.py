@@ -8,21 +8,22 @@ from sqlmodel import col
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.statuses import ClosingState
-from refundcli.store.repositories.event_writing import SqlProviderWriting
+from refundcli.store.repositories.refund_reading import SqlClosingReads
 from refundcli.store.repositories.rows import closing_row
+from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import ClosingRow
 
 
-class SqlClosingWriting(SqlProviderWriting):
-    """A transaction that also writes closings at a provider."""
+class SqlClosings(Writes, SqlClosingReads):
+    """Closings in a transaction that changes the books."""
 
-    def add_closing(self, closing: Closing) -> None:
+    def add(self, closing: Closing) -> None:
         self._audit.check_clock()
         self._session.add(closing_row(closing))
         self._session.flush()
         self._audit.write(f"closing {closing.state}", closing.id, {}, _facts(closing))
 
-    def claim_closing(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
+    def claim(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
         """`owner`: who holds the lease until `until`; `at`: when it is sent."""
         if owner:
             self._audit.check_clock()
@@ -39,14 +40,14 @@ class SqlClosingWriting(SqlProviderWriting):
             return None
         facts_after = {"state": ClosingState.SUBMITTED, "fence": sending.fence + 1, "lease_owner": owner}
         self._audit.write("closing submitted", closing.id, _state(closing), facts_after)
-        return self.closing(closing.id)
+        return self.get(closing.id)
 
-    def release_closing_lease(self, closing: Closing) -> None:
+    def release_lease(self, closing: Closing) -> None:
         statement = update(ClosingRow).where(*_as_it_was(closing)).values(lease_owner="", lease_until=None)
         if self._hits(statement):
             self._audit.write("closing outcome not known", closing.id, _state(closing), _state(closing))
 
-    def settle_closing(self, closing: Closing, state: ClosingState, *, failure: str, evidence: str) -> Closing | None:
+    def settle(self, closing: Closing, state: ClosingState, *, failure: str, evidence: str) -> Closing | None:
         if not closing.state.unfinished:
             return None
         columns: dict[str, Any] = {
@@ -62,7 +63,7 @@ class SqlClosingWriting(SqlProviderWriting):
         self._audit.write(
             f"closing {state}", closing.id, _state(closing), {name: fact for name, fact in facts_after.items() if fact}
         )
-        return self.closing(closing.id)
+        return self.get(closing.id)
 
 
 def _as_it_was(closing: Closing) -> tuple[Any, ...]:

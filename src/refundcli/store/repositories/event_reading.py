@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 _PAYMENT = SQLModel.metadata.tables["payment"]
 
 
-class SqlEventReading:
-    """Reads what providers reported."""
+class SqlEventReads:
+    """Reads the events that providers reported."""
 
-    _session: Session
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
-    def unreviewed_events(self, *, limit: int) -> "list[StoredEvent]":
+    def unreviewed(self, *, limit: int) -> "list[StoredEvent]":
         from refundcli.services.ports.provider_updates import EventState
 
         query = select(ProviderEventRow).where(ProviderEventRow.state == EventState.UNREVIEWED)
         rows = self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))
         return [event_of(row) for row in rows]
 
-    def payments_of_event(self, event_id: int) -> list[str]:
+    def payments_of(self, event_id: int) -> list[str]:
         query = select(EventPaymentRow.reference).where(EventPaymentRow.event_id == event_id)
         return sorted(self._session.exec(query).all())
 
@@ -44,11 +45,7 @@ class SqlEventReading:
         )
         return self._session.exec(query).one()
 
-    def decided_words(self, provider: Provider) -> dict[str, str]:
-        rows = self._session.exec(select(WordDecisionRow).where(WordDecisionRow.provider == provider))
-        return {row.word: row.effect for row in rows}
-
-    def events(self, filters: "EventFilter") -> "list[StoredEvent]":
+    def matching(self, filters: "EventFilter") -> "list[StoredEvent]":
         query = select(ProviderEventRow).order_by(col(ProviderEventRow.id).desc()).limit(filters.limit)
         if filters.state:
             query = query.where(ProviderEventRow.state == filters.state)
@@ -58,11 +55,11 @@ class SqlEventReading:
             query = query.where(ProviderEventRow.about == filters.about)
         return [event_of(row) for row in self._session.exec(query)]
 
-    def event(self, event_id: int) -> "StoredEvent | None":
+    def get(self, event_id: int) -> "StoredEvent | None":
         row = self._session.get(ProviderEventRow, event_id)
         return event_of(row) if row else None
 
-    def events_to_apply(self, *, after: int, limit: int) -> "list[StoredEvent]":
+    def to_apply(self, *, after: int, limit: int) -> "list[StoredEvent]":
         """`after`: the number of the last event that was read."""
         from refundcli.services.ports.provider_updates import EventState
 
@@ -70,7 +67,7 @@ class SqlEventReading:
         query = select(ProviderEventRow).where(is_open, col(ProviderEventRow.id) > after)
         return [event_of(row) for row in self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(limit))]
 
-    def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+    def of_known_payments(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
         """`after`: the number of the last event that was read."""
         query = (
             select(ProviderEventRow)
@@ -81,7 +78,7 @@ class SqlEventReading:
         )
         return list({row.id: event_of(row) for row in self._session.exec(query)}.values())
 
-    def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
+    def to_reread(self, provider: Provider, *, after: int, limit: int) -> "list[StoredEvent]":
         """`after`: the number of the last event that was read."""
         from refundcli.services.ports.provider_updates import (
             ACKNOWLEDGED,
@@ -112,7 +109,7 @@ class SqlEventReading:
         )
         return [event_of(row) for row in self._session.exec(query)]
 
-    def event_counts_of_known_payments(self) -> dict[str, int]:
+    def counts_of_known_payments(self) -> dict[str, int]:
         counts = Counter[str]()
         for provider in Provider:
             query = (
@@ -124,23 +121,41 @@ class SqlEventReading:
             counts.update(dict(self._session.exec(query).all()))
         return counts
 
-    def oldest_event(self, state: "EventState") -> datetime | None:
+    def oldest(self, state: "EventState") -> datetime | None:
         query = select(ProviderEventRow.received_at).where(ProviderEventRow.state == state)
         return self._session.exec(query.order_by(col(ProviderEventRow.id)).limit(1)).first()
 
-    def last_delivery(self, provider: Provider) -> datetime | None:
+    def counts(self) -> dict[str, int]:
+        query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))
+        return dict(self._session.exec(query).all())
+
+
+class SqlDeliveryReads:
+    """Reads the newest delivery, and the counts of those that were not applied."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def newest(self, provider: Provider) -> datetime | None:
         from refundcli.store.queries import totals
 
         return totals.last_delivery(self._session, provider)
 
-    def event_counts(self) -> dict[str, int]:
-        query = select(ProviderEventRow.state, func.count()).group_by(col(ProviderEventRow.state))
-        return dict(self._session.exec(query).all())
-
-    def delivery_counts(self) -> "list[DeliveryCount]":
+    def counts(self) -> "list[DeliveryCount]":
         from refundcli.store.repositories.delivery_counts import delivery_counts
 
         return delivery_counts(self._session)
+
+
+class SqlWordReads:
+    """Reads what people decided about unlisted words."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def decided(self, provider: Provider) -> dict[str, str]:
+        rows = self._session.exec(select(WordDecisionRow).where(WordDecisionRow.provider == provider))
+        return {row.word: row.effect for row in rows}
 
 
 def _not_applied_to_known_payment(provider: Provider) -> tuple[ColumnElement[bool], ...]:

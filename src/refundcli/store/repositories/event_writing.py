@@ -1,6 +1,5 @@
 """Write the events of providers, and what was decided about them."""
 
-import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -19,30 +18,27 @@ from refundcli.services.ports.provider_updates import (
 )
 from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.store.repositories.delivery_counts import count_rejected
+from refundcli.store.repositories.event_reading import SqlDeliveryReads, SqlEventReads, SqlWordReads
 from refundcli.store.repositories.event_rows import event_of
-from refundcli.store.repositories.external_refund_writing import SqlExternalRefundWriting
+from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import (
     DisputeRow,
     EventPaymentRow,
     PaymentRow,
     ProviderEventRow,
     RefundRow,
-    SyncStateRow,
     WordDecisionRow,
 )
 
 _EVENT_KEY = ("id", "provider", "account", "event_key")
 # One of the payment's ids at its provider.
 _PAYMENT_ID: Any = func.coalesce(PaymentRow.payment_intent, PaymentRow.charge, PaymentRow.psp_reference)
-_REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
 
-class SqlProviderWriting(SqlExternalRefundWriting):
-    """A transaction that also writes what a provider reports."""
+class SqlEvents(Writes, SqlEventReads):
+    """Events in a transaction that changes the books."""
 
-    # --- events --------------------------------------------------------------------------------------------
-
-    def store_events(self, events: Sequence[NewEvent]) -> int:
+    def store(self, events: Sequence[NewEvent]) -> int:
         if not events:
             return 0
         event_rows = [
@@ -132,17 +128,17 @@ class SqlProviderWriting(SqlExternalRefundWriting):
             col(ProviderEventRow.account) == event.account,
             col(ProviderEventRow.event_key) == event.key,
         )
-        if not self.store_events([event]):
+        if not self.store([event]):
             return EventState(self._session.exec(select(ProviderEventRow.state).where(*conditions)).one())
         self._hits(update(ProviderEventRow).where(*conditions).values(state=EventState.UNREVIEWED, note=reason))
         self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": reason})
         return EventState.UNREVIEWED
 
-    def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None:
+    def mark(self, event: StoredEvent, state: EventState, note: str) -> None:
         statement = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
         self._hits(statement.values(state=state, note=note))
 
-    def mark_event_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
+    def mark_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
         conditions = (
             col(ProviderEventRow.id) == event.id,
             col(ProviderEventRow.state) == event.state,
@@ -150,14 +146,18 @@ class SqlProviderWriting(SqlExternalRefundWriting):
         )
         return self._hits(update(ProviderEventRow).where(*conditions).values(state=state, note=note))
 
-    def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
+    def acknowledge(self, event: StoredEvent, *, memo: str) -> None:
         memo_in_parentheses = f" ({memo})" if memo else ""
         note = f"{ACKNOWLEDGED} {self._audit.operator}{memo_in_parentheses}; {event.note}"
-        self.mark_event(event, EventState.APPLIED, note)
+        self.mark(event, EventState.APPLIED, note)
         facts_after = {"state": EventState.APPLIED, "note": note}
         self._audit.write("event acknowledged", f"event {event.id}", {"state": event.state}, facts_after)
 
-    def decide_word(self, provider: Provider, word: str, effect: str) -> int:
+
+class SqlWords(Writes, SqlWordReads):
+    """Decided words in a transaction that changes the books."""
+
+    def decide(self, provider: Provider, word: str, effect: str) -> int:
         """Store what an unlisted word of the provider means, and acknowledge its events. Returns how many."""
         word_conditions = (ProviderEventRow.provider == provider, ProviderEventRow.kind == word)
         unreviewed_query = select(ProviderEventRow).where(
@@ -166,8 +166,9 @@ class SqlProviderWriting(SqlExternalRefundWriting):
         events = [
             event_of(event_row) for event_row in self._session.exec(unreviewed_query.order_by(col(ProviderEventRow.id)))
         ]
+        stored_events = SqlEvents(self._session, self._audit)
         for event in events:
-            self.acknowledge_event(event, memo=f"{word} {WORD_DECIDED} {effect}")
+            stored_events.acknowledge(event, memo=f"{word} {WORD_DECIDED} {effect}")
         stored_decision = self._session.get(WordDecisionRow, (provider.value, word))
         decision_row = stored_decision or WordDecisionRow(provider=provider.value, word=word)
         decision_row.effect, decision_row.operator, decision_row.decided_at = (
@@ -189,21 +190,10 @@ class SqlProviderWriting(SqlExternalRefundWriting):
             self._session.flush()
             self._audit.write("word decision ended", f"{provider}:{word}", facts_before, {"why": "the word is listed"})
 
-    def change_number_format(self, credit_note_format: str) -> None:
-        previous_format = self.number_format()
-        store_info = self._info()
-        store_info.number_format = credit_note_format
-        self._session.add(store_info)
-        self._session.flush()
-        self._audit.write("number format changed", "store", {"format": previous_format}, {"format": credit_note_format})
 
-    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
+class SqlDeliveries(Writes, SqlDeliveryReads):
+    """Deliveries in a transaction that changes the books."""
+
+    def count_rejected(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         """Changes no state, so it writes no audit entry."""
         count_rejected(self._session, counts, at=self._audit.at)
-
-    def set_sync_state(self, name: str, value: str) -> None:
-        """`name`: what is pulled or compared; `value`: how far it has come."""
-        sync_row = self._session.get(SyncStateRow, name) or SyncStateRow(name=name)
-        sync_row.value, sync_row.at = value, self._audit.at
-        self._session.add(sync_row)
-        self._session.flush()

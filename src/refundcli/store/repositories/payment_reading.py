@@ -1,21 +1,27 @@
 """Read the disputes, other shares and blocking provider updates of payments."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.dispute import DisputeRecord
-from refundcli.domain.invoice import OtherShare, Unreviewed
+from refundcli.domain.invoice import OtherShare, Payment, Unreviewed
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.provider_updates import EventSource, EventState
+from refundcli.services.ports.vocabulary import CaptureChange
 from refundcli.store import schema  # noqa: F401 (it fills the metadata)
+from refundcli.store.imports.payment_matching import id_column
 from refundcli.store.repositories.rows import PAYMENT_COLUMNS, dispute_of
+from refundcli.store.schema import CaptureRow, InvoiceRow, PaymentRow
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.records import Capture, FailedCapture, PaymentLine
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _DISPUTE = (_TABLES[name] for name in ("invoice", "payment", "dispute"))
@@ -182,3 +188,54 @@ def _unreviewed(event_row: Any) -> Unreviewed:
         needs_a_person=event_row.state in (EventState.UNREVIEWED, EventState.NOTED),
         is_from_webhook=event_row.source == EventSource.WEBHOOK,
     )
+
+
+class SqlPaymentReads:
+    """Reads payments and their captures."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def captures(self, payment: Payment) -> "dict[str, Capture]":
+        from refundcli.services.ports.records import Capture
+
+        unit = payment.allocated.currency
+        capture_rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
+        return {
+            capture_row.reference: Capture(
+                CaptureChange(capture_row.state), Money(capture_row.amount, unit), capture_row.reported_at
+            )
+            for capture_row in capture_rows
+        }
+
+    def failed_captures(self) -> "list[FailedCapture]":
+        from refundcli.store.queries import totals
+
+        return totals.failed_captures(self._session)
+
+    def known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
+        payment_of_reference: dict[str, tuple[str, int]] = {}
+        for reference in references:
+            column = col(getattr(PaymentRow, id_column(provider, reference)))
+            query = select(InvoiceRow.number, PaymentRow.id).where(column == reference)
+            number_and_id = self._session.exec(
+                query.join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
+            ).first()
+            if number_and_id:
+                payment_of_reference[reference] = (number_and_id[0], number_and_id[1] or 0)
+        return payment_of_reference
+
+    def lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
+        from refundcli.store.queries import summaries
+
+        return summaries.payment_lines(self._session, provider, references)
+
+    def count(self, provider: Provider) -> int:
+        from refundcli.store.queries import summaries
+
+        return summaries.payment_count(self._session, provider)
+
+    def lines_after(self, provider: Provider, after: int, *, limit: int) -> "list[PaymentLine]":
+        from refundcli.store.queries import summaries
+
+        return summaries.payment_lines_after(self._session, provider, after, limit)

@@ -1,93 +1,33 @@
-"""Write what providers report about payments: disputes, captures, credits, and the sums that follow from them."""
+"""Write what providers report about payments: captures and credits."""
 
 from dataclasses import replace
-from typing import Any
 
-import sqlalchemy as sql
 from sqlalchemy import insert, update
-from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 
-from refundcli.domain.dispute import DisputeRecord, DisputeState, most_severe
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.provider_updates import CaptureUpdate
 from refundcli.services.ports.vocabulary import CaptureChange
-from refundcli.store.repositories.payment_reading import disputes_by_payment
-from refundcli.store.repositories.refund_writing import SqlWriting
-from refundcli.store.schema import CaptureRow, DisputeRow, EventPaymentRow, InvoiceRow, PaymentRow, ProviderEventRow
+from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
+from refundcli.store.repositories.payment_reading import SqlPaymentReads
+from refundcli.store.repositories.sums import RESERVE, RESERVE_SHARE, SummingWrites, number_of_payment
+from refundcli.store.schema import (
+    CaptureRow,
+    InvoiceRow,
+    PaymentRow,
+)
 
 
-class SqlPaymentWriting(SqlWriting):
-    """A transaction that also writes what a provider reports about a payment."""
+class SqlPayments(SummingWrites, SqlPaymentReads):
+    """Payments in a transaction that changes the books."""
 
-    # --- disputes ------------------------------------------------------------------------------------------
-
-    def record_dispute(self, invoice: Invoice, payment: Payment, record: DisputeRecord, *, update_source: str) -> None:
-        columns: dict[str, Any] = {
-            "payment_id": payment.home_id,
-            "provider": record.provider or "",
-            "account": record.account,
-            "reference": record.reference or None,
-            "stage": record.stage.value,
-            "state": record.state.value,
-            "status": record.status,
-            "amount": record.amount.minor if record.amount else None,
-            "reported_at": record.reported_at,
-        }
-        if record.id:
-            stored_dispute = next(dispute for dispute in payment.disputes if dispute.id == record.id)
-            self._hits(update(DisputeRow).where(col(DisputeRow.id) == record.id).values(**columns))
-            facts_before: dict[str, object] = {
-                "dispute": stored_dispute.state,
-                "amount": str(stored_dispute.amount or ""),
-            }
-        else:
-            self._session.execute(insert(DisputeRow).values(**columns))
-            facts_before = {}
-        facts_after = {"dispute": record.state, "amount": str(record.amount or ""), "status": record.status}
-        facts_after |= {"reference": record.reference, "evidence": update_source}
-        self._audit.write(
-            f"dispute {record.state}",
-            invoice.number,
-            facts_before,
-            {name: fact for name, fact in facts_after.items() if fact},
-        )
-        self._count_disputes(payment.home_id)
-        if record.reference and all(dispute.reference != record.reference for dispute in payment.disputes):
-            self._link_events(payment, record)
-
-    def _link_events(self, payment: Payment, record: DisputeRecord) -> None:
-        """Link earlier events that name only this dispute to its payment, so that they block it (R13)."""
-        link_table, existing_link = EventPaymentRow, aliased(EventPaymentRow)
-        links_query = (
-            sql.select(col(link_table.event_id), sql.literal(payment.reference))
-            .join(ProviderEventRow, col(ProviderEventRow.id) == col(link_table.event_id))
-            .where(col(ProviderEventRow.provider) == record.provider, col(link_table.reference) == record.reference)
-            .where(
-                ~sql.exists().where(
-                    col(existing_link.event_id) == col(link_table.event_id),
-                    col(existing_link.reference) == payment.reference,
-                )
-            )
-        )
-        self._session.execute(insert(EventPaymentRow).from_select(["event_id", "reference"], links_query))
-
-    def _count_disputes(self, payment_id: int) -> None:
-        """Update the payment's dispute state, and the loss that is not recorded yet (R11)."""
-        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
-        assert payment_row
-        if payment_row.share_of is not None:
-            self._count_shares(payment_row.share_of)
-            return
-        disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
-        lost_amounts = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
-        lost_minor = sum(payment_row.allocated if amount is None else amount.minor for amount in lost_amounts)
-        columns = {"dispute": most_severe(disputes).value, "lost": max(0, lost_minor - payment_row.dispute_recorded)}
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**columns))
-
-    # --- captures ------------------------------------------------------------------------------------------
+    def reserve(self, payment: Payment, amount: Money) -> bool:
+        """Reserve an amount. The statement prevents over-refunding whatever other programs do (I1)."""
+        if payment.share_of is None:
+            return self._changes(RESERVE, of_id=payment.id, amount=amount.minor)
+        return self._changes(RESERVE_SHARE, of_id=payment.id, of_first=payment.share_of, amount=amount.minor)
 
     def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureUpdate, *, update_source: str) -> bool:
         stored_capture = self._session.exec(
@@ -114,7 +54,7 @@ class SqlPaymentWriting(SqlWriting):
             )
         return True
 
-    def note_payment(
+    def note_captured(
         self, invoice: Invoice, payment: Payment, *, captured: Money, processing: bool, update_source: str
     ) -> bool:
         """`captured`, `processing`: of the whole payment, as the provider reported it in `update_source`."""
@@ -154,13 +94,13 @@ class SqlPaymentWriting(SqlWriting):
         }
         facts_after |= {"payment": payment.reference, "evidence": update_source}
         self._audit.write("payment corrected", invoice.number, facts_before, facts_after)
-        self._update_invoice(invoice.id)
+        self._sums.update_invoice(invoice.id)
         self._reopen_or_pay(invoice)
         for other_share in payment.other_shares:
-            other_invoice = self.invoice(other_share.invoice_number)
+            other_invoice = SqlInvoiceReads(self._session).get(other_share.invoice_number)
             if other_invoice and other_invoice.id != invoice.id:
                 self._audit.write("payment corrected", other_invoice.number, facts_before, facts_after)
-                self._update_invoice(other_invoice.id)
+                self._sums.update_invoice(other_invoice.id)
                 self._reopen_or_pay(_as_before(other_invoice, payment))
 
     def _update_shares(self, payment: Payment, **columns: int | None) -> None:
@@ -189,17 +129,6 @@ class SqlPaymentWriting(SqlWriting):
         )
         self._audit.write(f"invoice {status}", invoice_number, {"status": status_before}, {"status": status})
 
-    # --- allocation, credit and loss -----------------------------------------------------------------------
-
-    def note_share(self, invoice: Invoice, payment: Payment, allocated: Money) -> None:
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=allocated.minor))
-        facts_before = {"allocated": str(payment.allocated)}
-        facts_after = {"allocated": str(allocated), "payment": payment.reference}
-        self._audit.write("payment corrected", invoice.number, facts_before, facts_after)
-        # A dispute without an amount is about the whole share.
-        self._count_disputes(payment.home_id)
-        self._update_invoice(invoice.id)
-
     def note_unsupported(self, payment: Payment, reason: str) -> None:
         if payment.unsupported != reason:
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(unsupported=reason))
@@ -209,23 +138,9 @@ class SqlPaymentWriting(SqlWriting):
             return
         statement = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
         self._hits(statement.values(credited=credited_amount.minor))
-        invoice_number = self._number_of_payment(payment.id)
+        invoice_number = number_of_payment(self._session, payment.id)
         facts_after = {"credited": str(credited_amount), "payment": payment.reference, "evidence": update_source}
         self._audit.write("credit at the provider", invoice_number, {"credited": str(payment.credited)}, facts_after)
-
-    def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
-        for payment in invoice.payments:
-            if payment.loss:
-                statement = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
-                self._hits(statement.values(loss_acknowledged=payment.loss.minor))
-                facts_after = {"loss": str(payment.loss), "payment": payment.reference, "memo": memo}
-                self._audit.write(
-                    "loss acknowledged", invoice.number, {}, {name: fact for name, fact in facts_after.items() if fact}
-                )
-
-    def _number_of_payment(self, payment_id: int) -> str:
-        query = select(InvoiceRow.number).join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
-        return self._session.exec(query.where(PaymentRow.id == payment_id)).one()
 
 
 def _as_before(invoice: Invoice, reported_payment: Payment) -> Invoice:

@@ -6,21 +6,27 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlmodel import Session, SQLModel
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, SQLModel, col
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundState
+from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundKind, RefundState
+from refundcli.services.ports.books import WouldContradict
+from refundcli.services.ports.key_windows import CAN_LOOK_UP
+from refundcli.services.ports.provider_updates import RefundUpdate
 from refundcli.services.ports.records import Record
 from refundcli.store.audit import AuditTrail
-from refundcli.store.bulk_sql import insert_many, stored, update_many
+from refundcli.store.bulk_sql import NotMatched, insert_many, stored, update_many
+from refundcli.store.db_errors import reason
 from refundcli.store.repositories.credit_note_numbers import next_numbers
 from refundcli.store.repositories.rows import facts_of, refund_values
-from refundcli.store.schema import CAPTURED, CAPTURED_SHARE, TAKEN_BY_DISPUTES
+from refundcli.store.repositories.sums import SummingWrites
+from refundcli.store.schema import CAPTURED, CAPTURED_SHARE, TAKEN_BY_DISPUTES, RefundRow
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 _TABLES = SQLModel.metadata.tables
@@ -202,3 +208,59 @@ def _sums() -> Any:
         .where(among(_INVOICE.c.id))
         .group_by(*invoice_columns)
     )
+
+
+class SqlRecords(SummingWrites):
+    """Records in a transaction that changes the books."""
+
+    def add(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
+        """`on`: the day of their credit notes; `credit_note_format` applies if the store has no numbers yet."""
+        try:
+            Recording(self._session, self._audit).record(records, issue_date=on, credit_note_format=credit_note_format)
+        except NotMatched as error:
+            raise WouldContradict("more than is left of a payment would be recorded") from error
+        except IntegrityError as error:
+            raise WouldContradict(reason(error)) from error
+        self._sums.count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
+
+    def undo(self, records: Sequence[Record], *, memo: str) -> None:
+        Recording(self._session, self._audit).undo(records, memo=memo)
+        self._session.expire_all()
+        payment_ids = [record.refund.payment_id for record in records]
+        self._sums.count_shares_of(payment_ids)
+        external_query = select(col(RefundRow.payment_id)).where(
+            col(RefundRow.payment_id).in_(payment_ids), col(RefundRow.kind) == RefundKind.EXTERNAL
+        )
+        for payment_id in self._session.execute(external_query.distinct()).scalars().all():
+            self._sums.reserve_external(payment_id)
+
+    def match(self, record: Refund, report: RefundUpdate, *, update_source: str) -> None:
+        statement = (
+            update(RefundRow)
+            .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
+            .values(
+                provider_reference=report.reference,
+                provider_status=report.status,
+                succeeded_at=report.reported_at if report.may_outweigh_failure else None,
+                updated_at=self._audit.at,
+            )
+        )
+        if self._hits(statement):
+            facts_after = {"provider_reference": report.reference, "evidence": update_source}
+            self._audit.write("record matched at the provider", record.id, {}, facts_after)
+
+    def note_failed(self, record: Refund, report: RefundUpdate, *, update_source: str) -> bool:
+        failed_at = report.reported_at or self._audit.at
+        if record.failed_at and (report.reported_at is None or record.failed_at >= failed_at):
+            return False
+        failure = report.failure or f"{report.state} at {report.provider.label}"
+        is_same_failure = (record.provider_status, record.failure) == (report.status, failure)
+        if is_same_failure and record.has_failed_at_provider and report.provider in CAN_LOOK_UP:
+            # Each lookup has a new date, but reports the same.
+            return False
+        statement = update(RefundRow).where(col(RefundRow.id) == record.id)
+        columns: dict[str, Any] = {"failed_at": failed_at, "failure": failure, "provider_status": report.status}
+        self._hits(statement.values(**columns, updated_at=self._audit.at))
+        facts_after = {"provider_status": report.status, "failure": failure, "evidence": update_source}
+        self._audit.write("recorded refund failed at the provider", record.id, {}, facts_after)
+        return True

@@ -1,31 +1,38 @@
 """Read bulk runs and their rows."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunKind, RunState
 from refundcli.domain.reasons import RefundReason
-from refundcli.store.schema import BulkItemRow, BulkRunRow
+from refundcli.domain.refund import Refund
+from refundcli.store.repositories.refund_reading import refunds_where
+from refundcli.store.schema import BulkItemRow, BulkRunRow, RefundRow
+from refundcli.store.value_lists import among
+
+_REFUND = SQLModel.metadata.tables["refund"]
 
 _NEWEST = (col(BulkRunRow.created_at).desc(), col(BulkRunRow.id).desc())
 
 
-class SqlRunReading:
-    """Reads the bulk runs of a store."""
+class SqlRunReads:
+    """Reads bulk runs and their rows."""
 
-    _session: Session
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
-    def run(self, run_id: str) -> BulkRun | None:
+    def get(self, run_id: str) -> BulkRun | None:
         row = self._session.get(BulkRunRow, run_id, populate_existing=True)
         return run_of(row) if row else None
 
-    def runs(self, *, limit: int) -> list[BulkRun]:
+    def newest(self, *, limit: int) -> list[BulkRun]:
         return [run_of(row) for row in self._session.exec(select(BulkRunRow).order_by(*_NEWEST).limit(limit))]
 
-    def unfinished_runs(self) -> list[BulkRun]:
+    def unfinished(self) -> list[BulkRun]:
         query = select(BulkRunRow).where(BulkRunRow.state != RunState.FINISHED).order_by(*_NEWEST)
         return [run_of(row) for row in self._session.exec(query)]
 
@@ -39,7 +46,7 @@ class SqlRunReading:
             for row in self._session.exec(query.group_by(worker_column).order_by(last_lease_end, worker_column))
         ]
 
-    def unfinished_run(self, fingerprint: str) -> BulkRun | None:
+    def unfinished_of(self, fingerprint: str) -> BulkRun | None:
         conditions = (BulkRunRow.fingerprint == fingerprint, BulkRunRow.state != RunState.FINISHED)
         row = self._session.exec(select(BulkRunRow).where(*conditions)).first()
         return run_of(row) if row else None
@@ -67,6 +74,18 @@ class SqlRunReading:
     def items_on_lines(self, run_id: str, lines: Sequence[int]) -> dict[int, RunItem]:
         query = select(BulkItemRow).where(BulkItemRow.run_id == run_id, col(BulkItemRow.line).in_(lines))
         return {row.line: item_of(row) for row in self._session.exec(query)}
+
+    def refunds(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+        """`after`: the id of the last refund that was read."""
+        query = select(RefundRow.id).where(RefundRow.run_id == run_id, RefundRow.id > after)
+        refund_ids = list(self._session.exec(query.order_by(col(RefundRow.id)).limit(limit)))
+        return sorted(refunds_where(self._session, among(_REFUND.c.id), refund_ids), key=lambda refund: refund.id)
+
+    def newest_refund(self, run_id: str) -> datetime | None:
+        newest: datetime | None = self._session.exec(
+            select(func.max(RefundRow.created_at)).where(RefundRow.run_id == run_id)
+        ).one()
+        return newest
 
 
 def run_of(row: BulkRunRow) -> BulkRun:

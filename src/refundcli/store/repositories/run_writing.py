@@ -1,64 +1,35 @@
 """Write bulk runs and their rows."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, bindparam, insert, or_, update
-from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
-from refundcli.domain.statuses import RefundKind
-from refundcli.services.ports.books import WouldContradict
-from refundcli.services.ports.records import Record
-from refundcli.store.bulk_sql import NotMatched
-from refundcli.store.db_errors import reason
-from refundcli.store.repositories.closing_writing import SqlClosingWriting
-from refundcli.store.repositories.record_writing import Recording
-from refundcli.store.repositories.run_reading import item_of, item_values
-from refundcli.store.schema import BulkItemRow, BulkRunRow, RefundRow
+from refundcli.store.repositories.run_reading import SqlRunReads, item_of, item_values
+from refundcli.store.repositories.writes import Writes
+from refundcli.store.schema import BulkItemRow, BulkRunRow
 from refundcli.system.processes import is_gone
 
 # The session holds no rows after they are read, so these statements need not update it.
 _PLAINLY = {"synchronize_session": False}
 
 
-class SqlRunWriting(SqlClosingWriting):
-    """A transaction that also writes bulk runs, and many records at once."""
+class SqlRuns(Writes, SqlRunReads):
+    """Bulk runs in a transaction that changes the books."""
 
-    def record(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
-        """`on`: the day of their credit notes; `credit_note_format` applies if the store has no numbers yet."""
-        try:
-            Recording(self._session, self._audit).record(records, issue_date=on, credit_note_format=credit_note_format)
-        except NotMatched as error:
-            raise WouldContradict("more than is left of a payment would be recorded") from error
-        except IntegrityError as error:
-            raise WouldContradict(reason(error)) from error
-        self._count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
-
-    def undo_recorded(self, records: Sequence[Record], *, memo: str) -> None:
-        Recording(self._session, self._audit).undo(records, memo=memo)
-        self._session.expire_all()
-        payment_ids = [record.refund.payment_id for record in records]
-        self._count_shares_of(payment_ids)
-        external_query = select(RefundRow.payment_id).where(
-            col(RefundRow.payment_id).in_(payment_ids), RefundRow.kind == RefundKind.EXTERNAL
-        )
-        for payment_id in self._session.exec(external_query.distinct()).all():
-            self._reserve_external(payment_id)
-
-    def begin_run(self, run: BulkRun) -> None:
+    def begin(self, run: BulkRun) -> None:
         columns = {field: getattr(run, field) for field in BulkRun.__dataclass_fields__}
         self._session.execute(insert(BulkRunRow).values(**columns, updated_at=run.created_at))
         facts = {"kind": run.kind, "source": run.source, "rows": run.rows, "fingerprint": run.fingerprint}
         facts |= {"planned_by": run.planned_by, "plan_hash": run.plan_hash}
         self._audit.write("run begun", run.id, {}, {field: fact for field, fact in facts.items() if fact})
 
-    def change_run(self, run_id: str, state: RunState, *, note: str = "") -> None:
-        run = self.run(run_id)
+    def change(self, run_id: str, state: RunState, *, note: str = "") -> None:
+        run = self.get(run_id)
         assert run
         statement = update(BulkRunRow).where(col(BulkRunRow.id) == run_id, col(BulkRunRow.state) != state)
         if self._hits(statement.values(state=state, updated_at=self._audit.at)):
@@ -150,20 +121,13 @@ class SqlRunWriting(SqlClosingWriting):
         assert isinstance(cursor, CursorResult)
         return cursor.rowcount
 
-    @contextmanager
-    def all_or_nothing(self) -> Iterator[None]:
-        audit_mark, savepoint = self._audit.mark(), self._session.begin_nested()
-        try:
-            yield
-        except BaseException:
-            savepoint.rollback()
-            self._audit.back_to(audit_mark)
-            raise
-        savepoint.commit()
-
 
 _ITEM: Any = BulkItemRow.__table__  # type: ignore[attr-defined]
+
+
 _HELD = (_ITEM.c.run_id == bindparam("of_run"), _ITEM.c.n == bindparam("of_n"))
+
+
 _FINISH = (
     update(_ITEM)
     .where(*_HELD, _ITEM.c.state == ItemState.LEASED, _ITEM.c.worker == bindparam("of_worker"))

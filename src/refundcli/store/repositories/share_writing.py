@@ -8,24 +8,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import insert, update
-from sqlmodel import col, select
+from sqlmodel import col
 
-from refundcli.domain.invoice import Invoice, OtherShare, Payment
+from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
-from refundcli.domain.refund import Refund
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.imports.payment_matching import ID_COLUMNS, identity_of, match_payments
 from refundcli.store.imports.payment_updates import payment_values
 from refundcli.store.imports.upsert import stored_invoices_by_number
-from refundcli.store.repositories.payment_writing import SqlPaymentWriting
-from refundcli.store.schema import CaptureRow, DisputeRow, PaymentRow, RefundRow
+from refundcli.store.repositories.sums import SummingWrites, number_of_payment
+from refundcli.store.schema import (
+    CaptureRow,
+    DisputeRow,
+    PaymentRow,
+)
 from refundcli.store.share_counting import share_rows
 
 
-class SqlShareWriting(SqlPaymentWriting):
-    """A transaction that also writes the shares of a payment."""
+class SqlShares(SummingWrites):
+    """Shares in a transaction that changes the books."""
 
-    def add_share(
+    def add(
         self,
         invoice: Invoice,
         first_share: Payment,
@@ -43,7 +46,7 @@ class SqlShareWriting(SqlPaymentWriting):
             }
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == stored_payment.id).values(**columns))
             self._learn(first_share.home_id, identity_of(new_share))
-            self.join_payments(first_share, stored_payment, update_source=update_source)
+            self.join(first_share, stored_payment, update_source=update_source)
             return
         home_id = first_share.home_id
         self._begin_sharing(first_share)
@@ -62,8 +65,8 @@ class SqlShareWriting(SqlPaymentWriting):
         self._session.execute(insert(PaymentRow).values(**share_columns))
         facts_after = {"payment": first_share.reference, "allocated": str(Money(new_share.captured, invoice.currency))}
         self._audit.write("payment shared", invoice.number, {}, facts_after)
-        self._count_shares(home_id)
-        self._update_invoice(invoice.id)
+        self._sums.count_shares(home_id)
+        self._sums.update_invoice(invoice.id)
 
     def _known_without_its_id(
         self, invoice: Invoice, new_share: NewPayment, reported_payments: Sequence[NewPayment]
@@ -76,7 +79,7 @@ class SqlShareWriting(SqlPaymentWriting):
         }
         return next((payment for payment in invoice.payments if payment.id in payment_ids), None)
 
-    def join_payments(self, home_payment: Payment, joined_payment: Payment, *, update_source: str) -> None:
+    def join(self, home_payment: Payment, joined_payment: Payment, *, update_source: str) -> None:
         home_id, joined_id = home_payment.home_id, joined_payment.home_id
         self._begin_sharing(home_payment)
         joined_row = self._session.get(PaymentRow, joined_id, populate_existing=True)
@@ -99,25 +102,22 @@ class SqlShareWriting(SqlPaymentWriting):
         }
         self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home_id).values(**columns))
         facts_after = {"payment": home_payment.reference, "also": joined_payment.reference, "evidence": update_source}
-        for invoice_number in {self._number_of_payment(payment.id) for payment in (home_payment, joined_payment)}:
+        for invoice_number in {
+            number_of_payment(self._session, payment.id) for payment in (home_payment, joined_payment)
+        }:
             self._audit.write("payments joined", invoice_number, {}, facts_after)
-        self._count_shares(home_id)
+        self._sums.count_shares(home_id)
         for share in share_rows(self._session, home_id):
-            self._update_invoice(share.invoice_id)
+            self._sums.update_invoice(share.invoice_id)
 
-    def assign_external(self, refund: Refund, share: OtherShare) -> Refund:
-        invoice_id_query = select(PaymentRow.invoice_id).where(PaymentRow.id == share.payment_id)
-        columns: dict[str, Any] = {
-            "payment_id": share.payment_id,
-            "invoice_id": self._session.exec(invoice_id_query).one(),
-        }
-        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
-        self._hits(statement.values(**columns, updated_at=self._audit.at))
-        facts_before, facts_after = {"invoice": refund.invoice_number}, {"invoice": share.invoice_number}
-        self._audit.write("external refund assigned", refund.id, facts_before, facts_after)
-        assigned_refund = self.refund(refund.id)
-        assert assigned_refund
-        return assigned_refund
+    def note(self, invoice: Invoice, payment: Payment, allocated: Money) -> None:
+        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=allocated.minor))
+        facts_before = {"allocated": str(payment.allocated)}
+        facts_after = {"allocated": str(allocated), "payment": payment.reference}
+        self._audit.write("payment corrected", invoice.number, facts_before, facts_after)
+        # A dispute without an amount is about the whole share.
+        self._sums.count_disputes(payment.home_id)
+        self._sums.update_invoice(invoice.id)
 
     def _begin_sharing(self, first_share: Payment) -> None:
         conditions = (col(PaymentRow.id) == first_share.id, col(PaymentRow.share_of).is_(None))

@@ -99,7 +99,7 @@ def list_(
     if everything:
         _show_pages(app, invoice_pages(app.services.books, filters), filter_words)
         return
-    invoices = app.services.books.read(lambda tx: tx.invoices(filters))
+    invoices = app.services.books.read(lambda tx: tx.invoices.matching(filters))
     _show_pages(app, [invoices] if invoices else [], filter_words)
     if len(invoices) == limit and app.format is Format.TABLE:
         app.note(f"More: add --after {invoices[-1].number}")
@@ -150,7 +150,7 @@ def show(
         from refundcli.cli.commands.books.invoice_pull import refresh_invoice
 
         refresh_invoice(app, name)
-    invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.livemode()))
+    invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.store.livemode()))
     invoice = without_lapsed_holds(invoice, app.services.clock.now())
     if app.for_people:
         mode = {None: "", True: "live mode", False: "test mode"}[livemode]

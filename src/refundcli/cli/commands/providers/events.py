@@ -111,7 +111,7 @@ def list_(
     app: App = ctx.obj
     filters = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
     events, delivery_counts = app.services.books.read(
-        lambda tx: (events_with_refunds(tx, filters), tx.delivery_counts())
+        lambda tx: (events_with_refunds(tx, filters), tx.deliveries.counts())
     )
     if app.wants_json:
         app.show_list(starmap(listed_event, events))

@@ -51,7 +51,7 @@ def apply_and_show(app: App) -> None:
         show_applied(summary, app.out)
     else:
         app.show_object(applied(summary))
-    unreviewed = services.books.read(lambda tx: tx.event_counts().get(EventState.UNREVIEWED, 0))
+    unreviewed = services.books.read(lambda tx: tx.events.counts().get(EventState.UNREVIEWED, 0))
     _end(app, summary, unreviewed=unreviewed)
 
 

@@ -116,7 +116,7 @@ def checked_file(
         # A file without rows needs no confirmation.
         require_a_way_to_ask(app, is_answered=is_answered or not _has_rows(opened_file), how_to_answer=how_to_answer)
         run = _run_of(app, options, source, opened_file)
-        earlier_run = services.books.read(lambda tx: tx.unfinished_run(run.fingerprint))
+        earlier_run = services.books.read(lambda tx: tx.runs.unfinished_of(run.fingerprint))
         # A plan keeps the --allow-duplicate that it was made with.
         allow_duplicate = opened_file.allow_duplicate if isinstance(opened_file, PlanFile) else options.allow_duplicate
         rules = RowRules(requested_rows, services.clock, earlier_run.id if earlier_run else "", allow_duplicate)
@@ -221,7 +221,7 @@ def _has_rows(opened_file: Opened) -> bool:
 
 def _opened(app: App, options: BulkOptions, source: Source) -> Opened:
     if options.apply:
-        return PlanFile(source, options.kind, app.services.books.read(lambda tx: tx.secret()))
+        return PlanFile(source, options.kind, app.services.books.read(lambda tx: tx.store.secret()))
     return BulkFile(source, options.kind, default_reason=options.reason, today=app.services.clock.today())
 
 
@@ -259,7 +259,7 @@ def _plan(
         "rows_planned": report.requested,
         **options.meaning,
     }
-    secret = services.books.read(lambda tx: tx.secret())
+    secret = services.books.read(lambda tx: tx.store.secret())
     write_plan(Path(options.plan), header, spool.chunks(), secret)
     app.note(
         ("✓ ", "green"), f"Plan saved (rows: {report.requested:,}) to {options.plan}. Nothing was sent or recorded."

@@ -123,7 +123,7 @@ def refund(
     with before_sending():
         is_live = refunding.connect(app, preview)
     if dry_run:
-        planned_refund_by_payment = services.books.read(lambda tx: planned_refunds(tx.secret(), request, preview))
+        planned_refund_by_payment = services.books.read(lambda tx: planned_refunds(tx.store.secret(), request, preview))
         with before_sending():
             snapshots = preflight(
                 preview.invoice,

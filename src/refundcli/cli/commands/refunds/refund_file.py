@@ -95,7 +95,7 @@ def _resume_run(app: App, options: BulkOptions) -> None:
     if options.dry_run:
         _show_dry_run(app, open_run)
         return
-    if request.announce_live_accounts(app, app.services.books.read(lambda tx: tx.accounts())):
+    if request.announce_live_accounts(app, app.services.books.read(lambda tx: tx.accounts.known())):
         confirm(app, run.rows, options, is_live=True, resumed_run_id=run.id)
     rows_left = sum(
         row_count
@@ -161,7 +161,7 @@ def _refused(app: App, run: BulkRun) -> Iterator[RunItem]:
 
 
 def _refused_page(run_id: str, after_row_number: int, reading: Reading) -> list[RunItem]:
-    return reading.items(run_id, ItemState.REFUSED, after=after_row_number, limit=_PAGE)
+    return reading.runs.items(run_id, ItemState.REFUSED, after=after_row_number, limit=_PAGE)
 
 
 def _do(app: App, options: BulkOptions, run: BulkRun, row_count: int) -> RunReport:

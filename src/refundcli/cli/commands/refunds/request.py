@@ -271,7 +271,7 @@ def _read_again(app: App, invoice_number: str) -> Invoice | None:
 def show_interrupted(app: App, request: RefundRequest) -> None:
     """After Ctrl-C: the stored state of the refunds (exit 130)."""
     with suppress(typer.Exit, RefundcliError):
-        refunds = app.services.books.read(lambda tx: tx.refunds_by_key(request.request_key))
+        refunds = app.services.books.read(lambda tx: tx.refunds.by_key(request.request_key))
         if refunds:
             show_answer(app, refunds, request.number, replayed=False)
 

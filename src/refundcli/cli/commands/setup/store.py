@@ -114,7 +114,7 @@ def clock(
     """
     app: App = ctx.obj
     if accept:
-        app.services.books.write(lambda tx: tx.accept_clock())
+        app.services.books.write(lambda tx: tx.audit.accept_clock())
     now, zone = app.services.clock.now(), app.services.books.zone
     words = (
         f"The time in the books is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone}).{' Accepted.' if accept else ''}"

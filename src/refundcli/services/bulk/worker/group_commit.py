@@ -97,14 +97,14 @@ def write_group(tx: Writing, group: Group, context: WorkerContext) -> Written:
     _record_outcomes(tx, group, context, written)
     _claim(tx, group, context, written)
     _look_and_reserve(tx, group, context, written)
-    written.ended = tx.finish_items(group.ended)
+    written.ended = tx.runs.finish_items(group.ended)
     row_lease = new_lease(context.clock.now(), context.row_lease_seconds, owner=context.worker)
     if group.take:
-        written.leased = tx.lease_items(
+        written.leased = tx.runs.lease_items(
             context.run.id, worker=context.worker, until=row_lease.until, at=context.clock.now(), limit=group.take
         )
     if group.hold:
-        tx.extend_leases(context.run.id, worker=context.worker, until=row_lease.until)
+        tx.runs.extend_leases(context.run.id, worker=context.worker, until=row_lease.until)
     return written
 
 
@@ -124,7 +124,7 @@ def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written:
     for flight, reason in group.to_fail:
         fail_unsent_in(tx, flight.refund, reason, clock=clock, policy=policy, is_refused=False)
     for flight in group.to_release:
-        tx.release_lease(flight.refund)
+        tx.refunds.release_lease(flight.refund)
     flights = (
         [flight for flight, _, _ in answers_to_store]
         + group.to_drop
@@ -132,7 +132,7 @@ def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written:
         + group.to_release
     )
     refunds_by_id = (
-        tx.refunds_by_id([flight.refund.id for flight in flights + group.to_read]) if flights or group.to_read else {}
+        tx.refunds.by_id([flight.refund.id for flight in flights + group.to_read]) if flights or group.to_read else {}
     )
     answer_by_flight = {flight: answer for flight, answer, _ in answers_to_store}
     for flight in flights:
@@ -148,7 +148,7 @@ def _as_sent(tx: Writing, flight: InFlightRefund, context: WorkerContext) -> Ref
         return refund
     sent_at = flight.snapshot.sent_at(refund, now) if flight.snapshot else now
     # It will not be sent, so it is recorded whatever the clock says.
-    return tx.claim(refund, owner="", until=now, at=sent_at) or refund
+    return tx.refunds.claim(refund, owner="", until=now, at=sent_at) or refund
 
 
 def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
@@ -194,7 +194,7 @@ def _claim_first(
     if not flight.first_send:
         refusal = why_not_any_more(read_ahead, flight.refund)
         if refusal:
-            tx.release_lease(flight.refund)
+            tx.refunds.release_lease(flight.refund)
             _stays(tx, flight, f"not sent again: {refusal.message}", written)
             return
     elif flight.needs_snapshot(context.clock.now()):
@@ -208,14 +208,14 @@ def _claim_first(
         )
         # If another process claimed it, nothing was settled here.
         outcomes = written.settled if failed_refund else written.elsewhere
-        outcomes.append((flight, failed_refund or tx.refund(flight.refund.id) or flight.refund))
+        outcomes.append((flight, failed_refund or tx.refunds.get(flight.refund.id) or flight.refund))
         return
     _claim_one(tx, flight, context, written)
 
 
 def _stays(tx: Writing, flight: InFlightRefund, reason: str, written: Written) -> None:
     """Leave it as it is: its outcome is unknown, and it is not sent again now."""
-    stored_refund = tx.refund(flight.refund.id) or flight.refund
+    stored_refund = tx.refunds.get(flight.refund.id) or flight.refund
     written.settled.append(
         (flight, replace(stored_refund, failure=reason) if stored_refund.state.unfinished else stored_refund)
     )
@@ -223,11 +223,11 @@ def _stays(tx: Writing, flight: InFlightRefund, reason: str, written: Written) -
 
 def _claim_one(tx: Writing, flight: InFlightRefund, context: WorkerContext, written: Written) -> None:
     lease = context.lease(flight.provider.name)
-    claimed_refund = tx.claim(flight.refund, owner=lease.owner, until=lease.until, at=context.clock.now())
+    claimed_refund = tx.refunds.claim(flight.refund, owner=lease.owner, until=lease.until, at=context.clock.now())
     if claimed_refund:
         written.claimed.append((flight, claimed_refund))
     else:
-        written.elsewhere.append((flight, tx.refund(flight.refund.id) or flight.refund))
+        written.elsewhere.append((flight, tx.refunds.get(flight.refund.id) or flight.refund))
 
 
 def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
@@ -235,7 +235,7 @@ def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written
     if not rows:
         return
     # A wrong clock stops the whole run, not a single row.
-    tx.check_clock()
+    tx.audit.check_clock()
     read_ahead = _ReadAhead(tx, context, [row.stored.invoice for row in rows], [row.stored.request_key for row in rows])
     for row in group.to_look_at:
         try:
@@ -267,7 +267,7 @@ def _reserve(tx: Writing, read_ahead: "_ReadAhead", row: Row, context: WorkerCon
         written.existing.append((row, plan.existing))
         return
     store_findings(tx, plan.invoice, row.snapshots)
-    planned_refund_by_payment = planned_refunds(tx.secret(), request, plan)
+    planned_refund_by_payment = planned_refunds(tx.store.secret(), request, plan)
     refuse_differences(
         plan.invoice,
         row.snapshots,
@@ -300,24 +300,31 @@ class _ReadAhead:
     def __init__(
         self, tx: Writing, context: WorkerContext, invoice_numbers: Sequence[str], request_keys: Sequence[str] = ()
     ) -> None:
-        self.tx = tx
-        self._invoices_by_number = tx.invoices_by_number(list(dict.fromkeys(invoice_numbers)))
-        due_numbers = [
-            number for number, invoice in self._invoices_by_number.items() if is_due(invoice, context.clock.now())
-        ]
+        invoices_by_number = tx.invoices.by_number(list(dict.fromkeys(invoice_numbers)))
+        due_numbers = [number for number, invoice in invoices_by_number.items() if is_due(invoice, context.clock.now())]
         for number in due_numbers:
             apply_due_updates_in(tx, number, policy=context.policy, clock=context.clock)
-        self._invoices_by_number |= tx.invoices_by_number(due_numbers) if due_numbers else {}
-        self._refunds_by_key = tx.refunds_by_keys(request_keys) if request_keys else {}
+        invoices_by_number |= tx.invoices.by_number(due_numbers) if due_numbers else {}
+        self.invoices = _InvoicesReadAhead(tx, invoices_by_number)
+        self.refunds = _RefundsReadAhead(tx.refunds.by_keys(request_keys) if request_keys else {})
+        self.payments = tx.payments
 
-    def invoice(self, number: str) -> Invoice | None:
-        return self._invoices_by_number.get(number)
+
+@dataclass(frozen=True, slots=True)
+class _InvoicesReadAhead:
+    tx: Writing
+    by_number: Mapping[str, Invoice]
+
+    def get(self, number: str) -> Invoice | None:
+        return self.by_number.get(number)
 
     def numbers_near(self, number: str) -> list[str]:
-        return self.tx.numbers_near(number)
+        return self.tx.invoices.numbers_near(number)
 
-    def refunds_by_key(self, request_key: str) -> list[Refund]:
-        return self._refunds_by_key.get(request_key, [])
 
-    def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
-        return self.tx.payments_known_as(provider, references)
+@dataclass(frozen=True, slots=True)
+class _RefundsReadAhead:
+    refunds_by_key: Mapping[str, list[Refund]]
+
+    def by_key(self, request_key: str) -> list[Refund]:
+        return self.refunds_by_key.get(request_key, [])

@@ -110,7 +110,7 @@ def request_of(row: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
 
 def plan_of(reading: RefundReading, row: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:
     """What a row would do now. Raises the refusal of a rule, or the failure of its own refund in this run."""
-    failed_refund = failed_in_run(row, reading.refunds_by_key(row.request_key))
+    failed_refund = failed_in_run(row, reading.refunds.by_key(row.request_key))
     if failed_refund:
         raise failure_of(failed_refund)
     confirmed_amount = Money(row.expected, invoice.currency)

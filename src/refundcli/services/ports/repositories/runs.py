@@ -1,7 +1,6 @@
-"""Reads and writes of bulk runs."""
+"""Bulk runs and their rows."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
@@ -9,13 +8,17 @@ from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, Run
 from refundcli.domain.refund import Refund
 
 
-class RunReading(Protocol):
-    def run(self, run_id: str) -> BulkRun | None: ...
-    def runs(self, *, limit: int) -> list[BulkRun]:
+class RunReads(Protocol):
+    def newest_refund(self, run_id: str) -> datetime | None:
+        """When the run created its newest refund or record; None before the first."""
+        ...
+
+    def get(self, run_id: str) -> BulkRun | None: ...
+    def newest(self, *, limit: int) -> list[BulkRun]:
         """Newest first."""
         ...
 
-    def unfinished_runs(self) -> list[BulkRun]:
+    def unfinished(self) -> list[BulkRun]:
         """Running and stopped runs, newest first."""
         ...
 
@@ -23,7 +26,7 @@ class RunReading(Protocol):
         """The leases on rows of a run, ordered by their end."""
         ...
 
-    def unfinished_run(self, fingerprint: str) -> BulkRun | None:
+    def unfinished_of(self, fingerprint: str) -> BulkRun | None:
         """The unfinished run of this file or plan."""
         ...
 
@@ -37,14 +40,14 @@ class RunReading(Protocol):
         """Rows of a run by their line in its file."""
         ...
 
-    def refunds_of_run(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
+    def refunds(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
         """Refunds and records of a run, in order, after the one with the id `after`."""
         ...
 
 
-class RunWriting(RunReading, Protocol):
-    def begin_run(self, run: BulkRun) -> None: ...
-    def change_run(self, run_id: str, state: RunState, *, note: str = "") -> None:
+class Runs(RunReads, Protocol):
+    def begin(self, run: BulkRun) -> None: ...
+    def change(self, run_id: str, state: RunState, *, note: str = "") -> None:
         """Change the state, with an audit entry; nothing happens if the run has it already."""
         ...
 
@@ -69,8 +72,4 @@ class RunWriting(RunReading, Protocol):
 
     def requeue_unknown(self, run_id: str) -> int:
         """Let rows with an unknown outcome wait again. Returns how many."""
-        ...
-
-    def all_or_nothing(self) -> AbstractContextManager[None]:
-        """A savepoint: an exception inside undoes what was changed inside, and nothing else of the transaction."""
         ...

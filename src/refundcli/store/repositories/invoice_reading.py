@@ -1,21 +1,18 @@
-"""Read the books: invoices and payments here, the other subjects from their own modules."""
+"""Read invoices with their payments, refunds and closings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sql
 from sqlalchemy import or_
-from sqlalchemy.orm import Mapped
 from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.invoice import Invoice, OtherShare, Payment
-from refundcli.domain.money import Money, zero
+from refundcli.domain.invoice import Invoice, OtherShare
+from refundcli.domain.money import zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports.vocabulary import CaptureChange
-from refundcli.store.imports.payment_matching import id_column
-from refundcli.store.repositories.event_reading import SqlEventReading
+from refundcli.store.repositories.near_numbers import numbers_near
 from refundcli.store.repositories.payment_reading import (
     disputes_of,
     has_provider,
@@ -26,16 +23,12 @@ from refundcli.store.repositories.payment_reading import (
     shares_by_payment,
     unreviewed_of,
 )
-from refundcli.store.repositories.refund_reading import SqlRefundReading
+from refundcli.store.repositories.refund_reading import closings_where, refunds_where
 from refundcli.store.repositories.rows import INVOICE_COLUMNS, PAYMENT_COLUMNS, invoice_of
-from refundcli.store.repositories.run_reading import SqlRunReading
-from refundcli.store.repositories.store_reading import SqlStoreReading
 from refundcli.store.schema import (
     LOSS,
-    CaptureRow,
     ClosingRow,
     CreditNoteRow,
-    DisputeRow,
     InvoiceRow,
     PaymentRow,
     RefundRow,
@@ -43,12 +36,10 @@ from refundcli.store.schema import (
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.bulk_invoices import InvoiceBlock
-    from refundcli.services.ports.records import Capture, FailedCapture, ImportConflicts, InvoiceFilter, PaymentLine
+    from refundcli.services.ports.records import InvoiceFilter
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _CLOSING = (_TABLES[name] for name in ("invoice", "payment", "refund", "closing"))
-_NEAR_ENOUGH = 2_000
 _INVOICES_NUMBERED = sql.select(*INVOICE_COLUMNS).where(among(_INVOICE.c.number))
 _PAYMENTS_OF = (
     sql.select(*PAYMENT_COLUMNS)
@@ -58,19 +49,19 @@ _PAYMENTS_OF = (
 _Record = TypeVar("_Record", Refund, Closing)
 
 
-class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReading):
-    """Reads one consistent snapshot of the books."""
+class SqlInvoiceReads:
+    """Reads invoices from one snapshot of the books."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def invoice(self, number: str) -> Invoice | None:
-        return self.invoices_by_number([number]).get(number)
+    def get(self, number: str) -> Invoice | None:
+        return self.by_number([number]).get(number)
 
-    def invoices_by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]:
-        return {number: invoice for number, (invoice, _) in self.invoices_with_facts(numbers).items()}
+    def by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]:
+        return {number: invoice for number, (invoice, _) in self.with_facts(numbers).items()}
 
-    def invoices_with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]:
+    def with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]:
         """By number, each with the hash of its facts."""
         invoices: dict[str, tuple[Invoice, int]] = {}
         for invoice_rows, payments in self._numbered(numbers):
@@ -81,8 +72,8 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
             disputes = disputes_of(self._session, list(filter(may_be_disputed, payment_rows)))
             unreviewed = unreviewed_of(self._session, through_provider)
             other_shares = self._other_shares(invoice_rows, payments)
-            refunds = _by_invoice(self._refunds(among(_REFUND.c.invoice_id), invoice_ids))
-            closings = _by_invoice(self._closings(among(_CLOSING.c.invoice_id), invoice_ids))
+            refunds = _by_invoice(refunds_where(self._session, among(_REFUND.c.invoice_id), invoice_ids))
+            closings = _by_invoice(closings_where(self._session, among(_CLOSING.c.invoice_id), invoice_ids))
             for invoice_row in invoice_rows:
                 invoice_id, number = invoice_row[:2]
                 rows = payments.get(invoice_id, ())
@@ -110,7 +101,7 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         shares_by_first = shares_by_payment(self._session, first_share_ids)
         share_ids = [share_row[1] for share_rows in shares_by_first.values() for share_row in share_rows]
         refunds_by_payment: dict[int, list[Refund]] = {}
-        for refund in self._refunds(among(_REFUND.c.payment_id), share_ids):
+        for refund in refunds_where(self._session, among(_REFUND.c.payment_id), share_ids):
             refunds_by_payment.setdefault(refund.payment_id, []).append(refund)
         currency_of_invoice = {invoice_row[0]: invoice_row[4] for invoice_row in invoice_rows}
         return {
@@ -119,45 +110,16 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
             for payment in payment_rows
         }
 
-    def payment_of_dispute(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
-        query = (
-            select(InvoiceRow.number, DisputeRow.payment_id)
-            .join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
-            .join(DisputeRow, col(DisputeRow.payment_id) == col(PaymentRow.id))
-            .where(DisputeRow.provider == provider, DisputeRow.reference == reference)
-            .where(col(DisputeRow.account).in_((account, "")))
-        )
-        number_and_payment = self._session.exec(query).first()
-        invoice = self.invoice(number_and_payment[0]) if number_and_payment else None
-        payments = (
-            [payment for payment in invoice.payments if number_and_payment and payment.id == number_and_payment[1]]
-            if invoice
-            else []
-        )
-        return (invoice, payments[0]) if invoice and payments else None
-
-    def captures(self, payment: Payment) -> "dict[str, Capture]":
-        from refundcli.services.ports.records import Capture
-
-        unit = payment.allocated.currency
-        capture_rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id))
-        return {
-            capture_row.reference: Capture(
-                CaptureChange(capture_row.state), Money(capture_row.amount, unit), capture_row.reported_at
-            )
-            for capture_row in capture_rows
-        }
-
     def losses(self) -> list[Invoice]:
         query = select(InvoiceRow.number).where(col(InvoiceRow.id).in_(sql.select(_PAYMENT.c.invoice_id).where(LOSS)))
-        invoices = self.invoices_by_number(sorted(self._session.exec(query).all()))
+        invoices = self.by_number(sorted(self._session.exec(query).all()))
         return [
             invoice
             for invoice in invoices.values()
             if any(payment.loss > (payment.loss_acknowledged or zero(invoice.currency)) for payment in invoice.payments)
         ]
 
-    def facts_by_number(self, numbers: Sequence[str]) -> dict[str, int]:
+    def facts(self, numbers: Sequence[str]) -> dict[str, int]:
         return {
             invoice_row[1]: _facts(invoice_row, payments_by_invoice.get(invoice_row[0], ()))
             for invoice_rows, payments_by_invoice in self._numbered(numbers)
@@ -170,7 +132,7 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
             invoice_rows = self._session.execute(_INVOICES_NUMBERED, {AMONG: numbers[start : start + AT_ONCE]}).all()
             yield invoice_rows, self._payments([invoice_row[0] for invoice_row in invoice_rows])
 
-    def invoices(self, filters: "InvoiceFilter") -> list[Invoice]:
+    def matching(self, filters: "InvoiceFilter") -> list[Invoice]:
         from refundcli.store.queries import lists
 
         invoice_rows = lists.invoice_rows(self._session, filters)
@@ -202,31 +164,14 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
         return sorted(self._session.exec(query).all())
 
     def numbers_near(self, number: str) -> list[str]:
-        return self._near(col(InvoiceRow.number), number)
+        return numbers_near(self._session, col(InvoiceRow.number), number)
 
-    def credit_note_numbers_near(self, number: str) -> list[str]:
-        return [near for near in self._near(col(CreditNoteRow.number), number) if near]
-
-    def _near(self, column: Mapped[Any], number: str) -> list[str]:
-        """Numbers close to this one, enough to find a typo. Those with the same beginning come first."""
-        query = select(column).order_by(column).limit(_NEAR_ENOUGH)
-        numbers: dict[str, None] = {}
-        for prefix_length in (len(number) - 1, len(number) - 2, len(number) // 2):
-            prefix = number[: max(2, prefix_length)]
-            numbers |= dict.fromkeys(self._session.exec(query.where(column.startswith(prefix, autoescape=True))))
-        return list(numbers) or list(self._session.exec(query).all())
-
-    def failed_captures(self) -> "list[FailedCapture]":
-        from refundcli.store.queries import totals
-
-        return totals.failed_captures(self._session)
-
-    def count_invoices(self, filters: "InvoiceFilter") -> int:
+    def count(self, filters: "InvoiceFilter") -> int:
         from refundcli.store.queries import lists
 
         return lists.count_invoices(self._session, filters)
 
-    def invoices_of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
+    def of_payments(self, provider: Provider, references: Sequence[str]) -> dict[str, Invoice]:
         number_of_reference: dict[str, str] = {}
         for id_column_of_payment in (PaymentRow.payment_intent, PaymentRow.charge, PaymentRow.psp_reference):
             query = (
@@ -240,49 +185,17 @@ class SqlReading(SqlRunReading, SqlEventReading, SqlRefundReading, SqlStoreReadi
                     query.where(among(col(id_column_of_payment))), params=parameters
                 )
                 number_of_reference |= {str(reference): number for reference, number in references_and_numbers}
-        invoices = self.invoices_by_number(sorted(set(number_of_reference.values())))
+        invoices = self.by_number(sorted(set(number_of_reference.values())))
         return {reference: invoices[number] for reference, number in number_of_reference.items()}
 
-    def payments_known_as(self, provider: Provider, references: Sequence[str]) -> dict[str, tuple[str, int]]:
-        payment_of_reference: dict[str, tuple[str, int]] = {}
-        for reference in references:
-            column = col(getattr(PaymentRow, id_column(provider, reference)))
-            query = select(InvoiceRow.number, PaymentRow.id).where(column == reference)
-            number_and_id = self._session.exec(
-                query.join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
-            ).first()
-            if number_and_id:
-                payment_of_reference[reference] = (number_and_id[0], number_and_id[1] or 0)
-        return payment_of_reference
-
-    def invoices_by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
+    def by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
         query = select(col(InvoiceRow.invoice_reference), InvoiceRow.number)
         references_and_numbers = self._session.exec(
             query.where(among(col(InvoiceRow.invoice_reference))), params={AMONG: references}
         )
         number_of_reference = {str(reference): number for reference, number in references_and_numbers}
-        invoices = self.invoices_by_number(sorted(number_of_reference.values()))
+        invoices = self.by_number(sorted(number_of_reference.values()))
         return {reference: invoices[number] for reference, number in number_of_reference.items()}
-
-    def payment_lines(self, provider: Provider, references: Sequence[str]) -> "dict[str, PaymentLine]":
-        from refundcli.store.queries import summaries
-
-        return summaries.payment_lines(self._session, provider, references)
-
-    def payment_count(self, provider: Provider) -> int:
-        from refundcli.store.queries import summaries
-
-        return summaries.payment_count(self._session, provider)
-
-    def payment_lines_after(self, provider: Provider, after: int, *, limit: int) -> "list[PaymentLine]":
-        from refundcli.store.queries import summaries
-
-        return summaries.payment_lines_after(self._session, provider, after, limit)
-
-    def import_conflicts(self, block: "InvoiceBlock") -> "ImportConflicts":
-        from refundcli.store.imports.conflicts import import_conflicts
-
-        return import_conflicts(self._session, block)
 
     def _payments(self, invoice_ids: Sequence[int]) -> dict[int, list[Any]]:
         """Rows of PAYMENT_COLUMNS by invoice, in order."""

@@ -1,21 +1,25 @@
-"""Reads and writes of stored events and rejected deliveries."""
+"""Stored events, deliveries, and decided words."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
+from refundcli.services.ports.provider_updates import (
+    EventState,
+    NewEvent,
+    StoredEvent,
+)
 from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejection_reasons import DeliveryCount, RejectionReason
 
 
-class EventReading(Protocol):
-    def unreviewed_events(self, *, limit: int) -> list[StoredEvent]:
+class EventReads(Protocol):
+    def unreviewed(self, *, limit: int) -> list[StoredEvent]:
         """Events that block a refund until a person acknowledges them, oldest first."""
         ...
 
-    def payments_of_event(self, number: int) -> list[str]:
+    def payments_of(self, number: int) -> list[str]:
         """The references of the payments that an event is about."""
         ...
 
@@ -23,55 +27,41 @@ class EventReading(Protocol):
         """The number of the provider's unreviewed updates."""
         ...
 
-    def decided_words(self, provider: Provider) -> dict[str, str]:
-        """The decided effect of each unlisted code."""
-        ...
-
-    def events(self, criteria: EventFilter) -> list[StoredEvent]:
+    def matching(self, criteria: EventFilter) -> list[StoredEvent]:
         """Newest first."""
         ...
 
-    def event(self, number: int) -> StoredEvent | None: ...
-    def events_to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
+    def get(self, number: int) -> StoredEvent | None: ...
+    def to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
         """Waiting and unmatched events, oldest first."""
         ...
 
-    def events_of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
+    def of_known_payments(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
         """Waiting, unmatched or not applied events whose payment is now in the books, oldest first."""
         ...
 
-    def events_to_reread(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
+    def to_reread(self, provider: Provider, *, after: int, limit: int) -> list[StoredEvent]:
         """Delivered events without an effect, by the vocabulary or by a person's decision about their code.
 
         Also those that are still to be applied, unreviewed because of their code, or for another account or mode.
         """
         ...
 
-    def event_counts_of_known_payments(self) -> dict[str, int]:
+    def counts_of_known_payments(self) -> dict[str, int]:
         """By state, the number of events as in `events_of_known_payments`, of all providers."""
         ...
 
-    def oldest_event(self, state: EventState) -> datetime | None:
+    def oldest(self, state: EventState) -> datetime | None:
         """When the oldest event in this state was received; None without one."""
         ...
 
-    def last_delivery(self, provider: Provider) -> datetime | None:
-        """When the newest webhook event was received, live or from a file; None without one."""
-        ...
-
-    def event_counts(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """The number of events by state."""
         ...
 
-    def delivery_counts(self) -> list[DeliveryCount]:
-        """Rejected deliveries and events stored without being applied, by provider and reason."""
-        ...
 
-    def sync_state(self, name: str) -> tuple[str, datetime] | None: ...
-
-
-class EventWriting(EventReading, Protocol):
-    def store_events(self, events: Sequence[NewEvent]) -> int:
+class Events(EventReads, Protocol):
+    def store(self, events: Sequence[NewEvent]) -> int:
         """Store new events; an event with a stored key stays unchanged. Returns how many were new."""
         ...
 
@@ -86,22 +76,41 @@ class EventWriting(EventReading, Protocol):
         """
         ...
 
-    def mark_event(self, event: StoredEvent, state: EventState, note: str) -> None: ...
-    def mark_event_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
+    def mark(self, event: StoredEvent, state: EventState, note: str) -> None: ...
+    def mark_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
         """Compare and set: only while its state and its note are still those of `event`; false if they are not."""
         ...
 
-    def acknowledge_event(self, event: StoredEvent, *, memo: str) -> None:
+    def acknowledge(self, event: StoredEvent, *, memo: str) -> None:
         """Record that a person resolved an event that contradicts the books; its note is kept."""
         ...
 
-    def decide_word(self, provider: Provider, word: str, effect: str) -> int:
+
+class DeliveryReads(Protocol):
+    def newest(self, provider: Provider) -> datetime | None:
+        """When the newest webhook event was received, live or from a file; None without one."""
+        ...
+
+    def counts(self) -> list[DeliveryCount]:
+        """Rejected deliveries and events stored without being applied, by provider and reason."""
+        ...
+
+
+class Deliveries(DeliveryReads, Protocol):
+    def count_rejected(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None: ...
+
+
+class WordReads(Protocol):
+    def decided(self, provider: Provider) -> dict[str, str]:
+        """The decided effect of each unlisted code."""
+        ...
+
+
+class Words(WordReads, Protocol):
+    def decide(self, provider: Provider, word: str, effect: str) -> int:
         """Decide the effect of an unlisted code; returns how many unreviewed events that acknowledged."""
         ...
 
     def end_decision(self, provider: Provider, word: str) -> None:
         """End a person's decision about a code that is listed now."""
         ...
-
-    def count_rejected_deliveries(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None: ...
-    def set_sync_state(self, name: str, value: str) -> None: ...

@@ -1,0 +1,77 @@
+"""Write credit notes: draft, issued, void."""
+
+from datetime import date, datetime
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlmodel import SQLModel
+
+from refundcli.domain.identifiers import new_id
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import CreditNoteStatus
+from refundcli.store.repositories.credit_note_numbers import check_next_number, next_numbers
+from refundcli.store.repositories.refund_reading import SqlCreditNoteReads
+from refundcli.store.repositories.store_reading import store_info
+from refundcli.store.repositories.writes import Writes
+
+_NOTE = SQLModel.metadata.tables["credit_note"]
+
+
+class SqlCreditNotes(Writes, SqlCreditNoteReads):
+    """Credit notes in a transaction that changes the books."""
+
+    def draft(self, refund: Refund) -> None:
+        """Insert a draft, which is numbered once the provider answers. Checks now that the next number is free."""
+        assert refund.reason
+        self._audit.check_clock()
+        check_next_number(self._session, self._audit.today)
+        note_columns = {
+            "id": new_id("cn_", self._audit.at),
+            "refund_id": refund.id,
+            "invoice_id": refund.invoice_id,
+            "status": CreditNoteStatus.DRAFT.value,
+            "amount": refund.amount.minor,
+            "currency": refund.amount.currency.code,
+            "reason": refund.reason.value,
+            "memo": refund.memo,
+        }
+        self._run(insert(_NOTE), note_columns)
+
+    def issue(self, refund: Refund, *, at: datetime, on: date, credit_note_format: str) -> None:
+        """Give the draft the next number, counted in this transaction, so that no number is lost (I9)."""
+        note_status, _ = self._note_of(refund)
+        if note_status != CreditNoteStatus.DRAFT:
+            return
+        # The refund was made, so it must be dated even if the clock is wrong now: the books' time is used.
+        at, on = self._audit.dated(at, on)
+        (number,) = next_numbers(self._session, on, credit_note_format, 1)
+        issued_status = CreditNoteStatus.ISSUED.value
+        self._changes(_NOTE_OF, of_refund=refund.id, number=number, status=issued_status, issued_on=on, issued_at=at)
+        self._audit.write("credit note issued", refund.id, {}, {"number": number})
+
+    def void(self, refund: Refund, *, at: datetime) -> None:
+        """Void the note. It keeps its number, so the series has no gap and no number is used twice (I9)."""
+        note_status, note_number = self._note_of(refund)
+        if note_status in ("", CreditNoteStatus.VOID):
+            return
+        at, _ = self._audit.dated(at, at.date())
+        self._changes(_NOTE_OF, of_refund=refund.id, status=CreditNoteStatus.VOID.value, voided_at=at)
+        self._audit.write("credit note void", refund.id, {"status": note_status}, {"number": note_number})
+
+    def _note_of(self, refund: Refund) -> tuple[str, str]:
+        """Status and number; both empty for an external refund that is not adopted."""
+        note_row = self._run(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
+        return (note_row.status, note_row.number or "") if note_row else ("", "")
+
+    def change_number_format(self, credit_note_format: str) -> None:
+        previous_format = self.number_format()
+        info = store_info(self._session)
+        info.number_format = credit_note_format
+        self._session.add(info)
+        self._session.flush()
+        self._audit.write("number format changed", "store", {"format": previous_format}, {"format": credit_note_format})
+
+
+_NOTE_OF = update(_NOTE).where(_NOTE.c.refund_id == bindparam("of_refund"))
+
+
+_STATUS_OF_NOTE = select(_NOTE.c.status, _NOTE.c.number).where(_NOTE.c.refund_id == bindparam("of_refund"))

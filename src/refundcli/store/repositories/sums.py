@@ -1,0 +1,245 @@
+"""Keep sums and status of payments and invoices in step with their refunds, disputes and shares."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, func, or_, select, update
+from sqlmodel import Session, SQLModel, col
+
+from refundcli.domain.currencies import currency
+from refundcli.domain.dispute import DisputeState, most_severe
+from refundcli.domain.invoice import status_after
+from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import InvoiceStatus, RefundKind
+from refundcli.services.ports.books import WouldContradict
+from refundcli.store.audit import AuditTrail
+from refundcli.store.repositories.payment_reading import disputes_by_payment
+from refundcli.store.repositories.refund_reading import refunds_of_payments, refunds_where
+from refundcli.store.repositories.writes import Writes
+from refundcli.store.schema import (
+    CAPTURED_SHARE,
+    PaymentRow,
+    RefundRow,
+)
+from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
+from refundcli.store.value_lists import AMONG, AT_ONCE, among
+
+
+class Sums(Writes):
+    """The sums that follow from what a transaction writes."""
+
+    def update_invoice(self, invoice_id: int) -> None:
+        """Update sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
+        sums_row = self._run(_SUMS_OF_INVOICE, {"of_id": invoice_id}).one()
+        unit, status_before = currency(sums_row.currency), InvoiceStatus(sums_row.status)
+        paid, returned = int(sums_row.paid), int(sums_row.returned)
+        status = status_after(status_before, paid=Money(paid, unit), returned=Money(returned, unit))
+        self._changes(
+            _INVOICE_OF, of_id=invoice_id, paid=paid, returned=returned, status=status.value, updated_at=self._audit.at
+        )
+        if status is not status_before:
+            self._audit.write(f"invoice {status}", sums_row.number, {"status": status_before}, {"status": status})
+
+    def move(self, refund_before: Refund, refund_after: Refund) -> None:
+        """Move an amount between reserved, refunded and free: it counts in one place only (DESIGN: table of states)."""
+        if refund_after.is_external:
+            self.count_external(refund_after.payment_id)
+            self.reserve_external(refund_after.payment_id)
+            return
+        reserved_minor = (refund_after.holds_reservation - refund_before.holds_reservation) * refund_after.counted.minor
+        refunded_minor = _refunded(refund_after) - _refunded(refund_before)
+        if not (reserved_minor or refunded_minor):
+            return
+        parameters = {"of_id": refund_after.payment_id, "to_reserved": reserved_minor, "to_refunded": refunded_minor}
+        first_share_id = self._run(_MOVE_SUMS, parameters).scalar_one()
+        self._session.expire_all()
+        if first_share_id is not None:
+            self.count_shares(first_share_id)
+        elif reserved_minor + refunded_minor < 0:
+            self.reserve_external(refund_after.payment_id)
+
+    def hold(self, refund: Refund) -> bool:
+        """Reserve the amount of a failed refund; false if not enough is left."""
+        return self._changes(RESERVE, of_id=refund.payment_id, amount=refund.counted.minor)
+
+    def reserve_external(self, payment_id: int) -> None:
+        """Reserve the amounts of external refunds that failed late or are undecided, as far as money is left (R14)."""
+        condition = col(RefundRow.payment_id) == payment_id
+        external_query = select(_REFUND.c.id).where(condition, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
+        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert payment_row
+        if payment_row.share_of is not None:
+            self.count_shares(payment_row.share_of)
+            return
+        if self._session.execute(external_query).first() is None:
+            return
+        holding_refunds = [refund for refund in refunds_where(self._session, condition) if refund.holds_reservation]
+        our_minor = sum(refund.amount.minor for refund in holding_refunds if not refund.is_external)
+        external_minor = sum(refund.amount.minor for refund in holding_refunds if refund.is_external)
+        free_minor = max(payment_row.allocated - payment_row.refunded - payment_row.returned_elsewhere - our_minor, 0)
+        statement = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
+        self._hits(statement.values(reserved=our_minor + min(external_minor, free_minor)))
+
+    def count_external(self, payment_id: int) -> None:
+        """Count external refunds. One from before the payment's import is in the imported figure already."""
+        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert payment_row
+        if payment_row.share_of is not None:
+            self.count_shares(payment_row.share_of)
+            return
+        external_refunds = refunds_where(
+            self._session, (col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL)
+        )
+        accepted_refunds = [refund for refund in external_refunds if refund.state.is_accepted]
+        counted_refunds = [refund for refund in accepted_refunds if not refund.undecided]
+        earlier_minor = sum(
+            refund.counted.minor
+            for refund in counted_refunds
+            if payment_row.opening_at and refund.created_at < payment_row.opening_at
+        )
+        later_minor = sum(refund.counted.minor for refund in counted_refunds) - earlier_minor
+        returned_elsewhere = max(payment_row.opening_returned, earlier_minor) + later_minor
+        self._hits(
+            update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=returned_elsewhere)
+        )
+
+    def count_shares_of(self, payment_ids: Sequence[int], *, is_recorded: bool = False) -> None:
+        """Recount the shares of those of these payments that pay several invoices.
+
+        `is_recorded`: after `mark-refunded`. Raises WouldContradict if two rows of one file record the same loss.
+        """
+        first_share_query = select(_PAYMENT.c.share_of).where(among(_PAYMENT.c.id), _PAYMENT.c.share_of.is_not(None))
+        for start in range(0, len(payment_ids), AT_ONCE):
+            chunk_parameters = {AMONG: payment_ids[start : start + AT_ONCE]}
+            for first_share_id in self._session.execute(first_share_query.distinct(), chunk_parameters).scalars().all():
+                self.count_shares(first_share_id, is_recorded=is_recorded)
+
+    def count_shares(self, first_share_id: int, *, is_recorded: bool = False) -> None:
+        """Recount reserved, returned and lost of every share of a payment, and the sums of their invoices."""
+        shares = share_rows(self._session, first_share_id)
+        refunds = refunds_of_payments(self._session, shares)
+        disputes = disputes_by_payment(self._session, [first_share_id]).get(first_share_id, [])
+        if is_recorded and sum(share.dispute_recorded for share in shares) > taken_by_disputes(shares, disputes):
+            raise WouldContradict("more than a lost dispute took would be recorded on its shares")
+        dispute_state = most_severe(disputes).value
+        share_changes = []
+        for share, sums in zip(shares, sums_of(shares, refunds, disputes), strict=True):
+            columns_after = {
+                "reserved": sums.reserved,
+                "returned_elsewhere": sums.refunded_externally,
+                "lost": sums.lost,
+            }
+            columns_after["dispute"] = dispute_state  # type: ignore[assignment]
+            columns_before = {name: getattr(share, name) for name in columns_after}
+            if columns_before != columns_after:
+                share_changes.append((sums.payment_id, share.invoice_id, columns_before, columns_after))
+        for payment_id, invoice_id, columns_before, columns_after in share_changes:
+            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**columns_after))
+            self.update_invoice(invoice_id)
+            invoice_number = self._session.execute(
+                select(_INVOICE.c.number).where(_INVOICE.c.id == invoice_id)
+            ).scalar_one()
+            changed_columns = {
+                name: content for name, content in columns_after.items() if content != columns_before[name]
+            }
+            self._audit.write(
+                "share counted",
+                invoice_number,
+                {name: columns_before[name] for name in changed_columns},
+                changed_columns,
+            )
+
+    def count_disputes(self, payment_id: int) -> None:
+        """Update the payment's dispute state, and the loss that is not recorded yet (R11)."""
+        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
+        assert payment_row
+        if payment_row.share_of is not None:
+            self.count_shares(payment_row.share_of)
+            return
+        disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
+        lost_amounts = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
+        lost_minor = sum(payment_row.allocated if amount is None else amount.minor for amount in lost_amounts)
+        columns = {"dispute": most_severe(disputes).value, "lost": max(0, lost_minor - payment_row.dispute_recorded)}
+        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**columns))
+
+
+class SummingWrites(Writes):
+    """A repository whose changes move sums."""
+
+    def __init__(self, session: Session, audit: AuditTrail) -> None:
+        super().__init__(session, audit)
+        self._sums = Sums(session, audit)
+
+
+def number_of_payment(session: Session, payment_id: int) -> str:
+    query = select(_INVOICE.c.number).join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
+    return str(session.execute(query.where(_PAYMENT.c.id == payment_id)).scalar_one())
+
+
+def _refunded(refund: Refund) -> int:
+    """The part of it that counts as refunded, in minor units."""
+    return refund.counted.minor if refund.state.counts_as_refunded else 0
+
+
+_TABLES = SQLModel.metadata.tables
+
+
+_INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
+
+
+_USED: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
+
+
+RESERVE = (
+    update(_PAYMENT)
+    .where(
+        _PAYMENT.c.id == bindparam("of_id"),
+        _USED + _PAYMENT.c.lost + _PAYMENT.c.credited + bindparam("amount") <= CAPTURED_SHARE,
+    )
+    .values(reserved=_PAYMENT.c.reserved + bindparam("amount"))
+)
+
+
+_SHARES = _PAYMENT.alias("shares")
+
+
+_USED_IN_ALL = (
+    select(func.sum(_SHARES.c.reserved + _SHARES.c.refunded + _SHARES.c.returned_elsewhere))
+    .where(_SHARES.c.share_of == bindparam("of_first"))
+    .scalar_subquery()
+)
+
+
+# All shares together never refund more than the provider captured.
+RESERVE_SHARE = RESERVE.where(
+    or_(_PAYMENT.c.captured.is_(None), _USED_IN_ALL + bindparam("amount") <= _PAYMENT.c.captured)
+)
+
+
+_MOVE_SUMS = (
+    update(_PAYMENT)
+    .where(_PAYMENT.c.id == bindparam("of_id"))
+    .values(
+        reserved=_PAYMENT.c.reserved + bindparam("to_reserved"),
+        refunded=_PAYMENT.c.refunded + bindparam("to_refunded"),
+    )
+    .returning(_PAYMENT.c.share_of)
+)
+
+
+_RETURNED: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
+
+
+_INVOICE_OF = update(_INVOICE).where(_INVOICE.c.id == bindparam("of_id"))
+
+
+_OF_INVOICE = (_INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
+
+
+_SUMS_OF_INVOICE = (
+    select(*_OF_INVOICE, func.sum(CAPTURED_SHARE).label("paid"), func.sum(_RETURNED).label("returned"))
+    .select_from(_INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id))
+    .where(_INVOICE.c.id == bindparam("of_id"))
+    .group_by(*_OF_INVOICE)
+)

@@ -1,0 +1,107 @@
+"""The repositories of one transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from sqlmodel import Session
+
+from refundcli.store.audit import AuditTrail
+from refundcli.store.repositories.closing_writing import SqlClosings
+from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
+from refundcli.store.repositories.dispute_writing import SqlDisputes
+from refundcli.store.repositories.event_writing import SqlDeliveries, SqlEvents, SqlWords
+from refundcli.store.repositories.external_refund_writing import SqlExternalRefunds
+from refundcli.store.repositories.invoice_writing import SqlImports, SqlInvoices
+from refundcli.store.repositories.payment_writing import SqlPayments
+from refundcli.store.repositories.record_writing import SqlRecords
+from refundcli.store.repositories.refund_writing import SqlRefunds
+from refundcli.store.repositories.run_writing import SqlRuns
+from refundcli.store.repositories.share_writing import SqlShares
+from refundcli.store.repositories.store_writing import SqlAccounts, SqlAudit, SqlStore
+
+
+class SqlWriting:
+    """A transaction that changes the books. Its repositories share one session and one audit trail."""
+
+    def __init__(self, session: Session, audit_trail: AuditTrail) -> None:
+        self.session, self.audit_trail = session, audit_trail
+
+    @cached_property
+    def invoices(self) -> SqlInvoices:
+        return SqlInvoices(self.session, self.audit_trail)
+
+    @cached_property
+    def payments(self) -> SqlPayments:
+        return SqlPayments(self.session, self.audit_trail)
+
+    @cached_property
+    def shares(self) -> SqlShares:
+        return SqlShares(self.session, self.audit_trail)
+
+    @cached_property
+    def disputes(self) -> SqlDisputes:
+        return SqlDisputes(self.session, self.audit_trail)
+
+    @cached_property
+    def refunds(self) -> SqlRefunds:
+        return SqlRefunds(self.session, self.audit_trail)
+
+    @cached_property
+    def external_refunds(self) -> SqlExternalRefunds:
+        return SqlExternalRefunds(self.session, self.audit_trail)
+
+    @cached_property
+    def records(self) -> SqlRecords:
+        return SqlRecords(self.session, self.audit_trail)
+
+    @cached_property
+    def credit_notes(self) -> SqlCreditNotes:
+        return SqlCreditNotes(self.session, self.audit_trail)
+
+    @cached_property
+    def closings(self) -> SqlClosings:
+        return SqlClosings(self.session, self.audit_trail)
+
+    @cached_property
+    def events(self) -> SqlEvents:
+        return SqlEvents(self.session, self.audit_trail)
+
+    @cached_property
+    def deliveries(self) -> SqlDeliveries:
+        return SqlDeliveries(self.session, self.audit_trail)
+
+    @cached_property
+    def words(self) -> SqlWords:
+        return SqlWords(self.session, self.audit_trail)
+
+    @cached_property
+    def runs(self) -> SqlRuns:
+        return SqlRuns(self.session, self.audit_trail)
+
+    @cached_property
+    def imports(self) -> SqlImports:
+        return SqlImports(self.session, self.audit_trail)
+
+    @cached_property
+    def audit(self) -> SqlAudit:
+        return SqlAudit(self.session, self.audit_trail)
+
+    @cached_property
+    def store(self) -> SqlStore:
+        return SqlStore(self.session, self.audit_trail)
+
+    @cached_property
+    def accounts(self) -> SqlAccounts:
+        return SqlAccounts(self.session, self.audit_trail)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        audit_mark, savepoint = self.audit_trail.mark(), self.session.begin_nested()
+        try:
+            yield
+        except BaseException:
+            savepoint.rollback()
+            self.audit_trail.back_to(audit_mark)
+            raise
+        savepoint.commit()

@@ -1,0 +1,32 @@
+"""Guarded statements: what every writing repository has."""
+
+from typing import Any
+
+from sqlalchemy import CursorResult, Executable, Update
+from sqlmodel import Session
+
+from refundcli.store.audit import AuditTrail
+
+
+class Writes:
+    """A repository in a transaction that changes the books."""
+
+    def __init__(self, session: Session, audit: AuditTrail) -> None:
+        self._session, self._audit = session, audit
+
+    def _hits(self, statement: Update) -> bool:
+        """Run a guarded statement; true if it matched its row."""
+        cursor = self._session.exec(statement, execution_options={"synchronize_session": False})
+        assert isinstance(cursor, CursorResult)
+        self._session.expire_all()
+        return cursor.rowcount == 1
+
+    def _changes(self, statement: Update, **parameters: Any) -> bool:
+        """The same with one of the statements below, which are built once. Values without a parameter there are set."""
+        is_row_changed = self._run(statement, parameters).rowcount == 1
+        self._session.expire_all()
+        return is_row_changed
+
+    def _run(self, statement: Executable, parameters: dict[str, Any]) -> CursorResult[Any]:
+        self._session.flush()
+        return self._session.connection().execute(statement, parameters)
