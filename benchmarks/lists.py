@@ -20,7 +20,8 @@ from sqlmodel import Session
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.records import InvoiceFilter
 from refundcli.store.engine import CACHE_KIB, store_engine
-from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
+from refundcli.store.session_rows import SessionRows
 
 Statements = Sequence[tuple[str, Any]]
 
@@ -91,7 +92,7 @@ def _statements(path: Path, after: str) -> Statements:
     event.listen(engine, "before_cursor_execute", note)
     with Session(engine) as session:
         wanted = InvoiceFilter(status=InvoiceStatus.PAID, after=after, limit=50)
-        found = SqlInvoiceReads(session).matching(wanted)
+        found = SqlInvoiceReads(SessionRows(session)).matching(wanted)
     engine.dispose()
     assert found
     assert all(invoice.status is InvoiceStatus.PAID for invoice in found)

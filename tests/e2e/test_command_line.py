@@ -233,7 +233,7 @@ def test_the_store_is_backed_up_checked_and_upgraded(new_desk: Desk) -> None:
 
 
 def test_a_bug_is_reported_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refundcli.store.repositories.invoice_reading.SqlInvoiceReads.matching", lambda *_: 1 / 0)
+    monkeypatch.setattr("refundcli.store.queries.invoices.SqlInvoiceReads.matching", lambda *_: 1 / 0)
     answer = desk("invoice list")
     assert answer.exit_code == 1
     assert "bug in refundcli" in answer.err

@@ -31,7 +31,8 @@ from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter, Ne
 from refundcli.store import migrate
 from refundcli.store.engine import store_engine
 from refundcli.store.queries import lists
-from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
+from refundcli.store.session_rows import SessionRows
 from refundcli.store.unit_of_work import SqlBooks
 
 ISSUED = "2026-10-%02d"
@@ -184,7 +185,7 @@ def _plan(url: str, ask: Callable[[SqlInvoiceReads], object]) -> list[str]:
         engine, "before_cursor_execute", lambda _line, _cursor, words, values, *_: said.append((words, values))
     )
     with Session(engine) as session:
-        ask(SqlInvoiceReads(session))
+        ask(SqlInvoiceReads(SessionRows(session)))
     assert not any("OFFSET" in words.partition("LIMIT")[2] and values[-1] for words, values in said)
     with engine.connect() as line:
         return [

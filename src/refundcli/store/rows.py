@@ -32,6 +32,10 @@ class Rows(ABC):
         row = self.first(text, **parameters)
         return row[0] if row else None
 
+    def pairs(self, text: str, **parameters: object) -> dict[Any, Any]:
+        """The second column of each row by the first."""
+        return {row[0]: row[1] for row in self.all(text, **parameters)}
+
 
 class Reads:
     """A repository, of one snapshot or in one transaction."""
@@ -94,4 +98,3 @@ def day_or_none(stored: Any) -> date | None:
 def columns_of(table: str, names: Iterable[str]) -> str:
     """The columns of a query, named with their table."""
     return ", ".join(f"{table}.{name}" for name in names)
-

@@ -16,7 +16,8 @@ from refundcli.store import migrate
 from refundcli.store.database_time import in_transaction
 from refundcli.store.db_errors import reason, store_error, translated_errors
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
-from refundcli.store.repositories.snapshot import SqlReading
+from refundcli.store.queries.snapshot import SqlReading
+from refundcli.store.session_rows import SessionRows
 
 if TYPE_CHECKING:
     from refundcli.services.ports.books import Reading, Writing
@@ -69,7 +70,7 @@ class SqlBooks:
 
     def read(self, work: "Callable[[Reading], T]") -> T:
         """Run on one consistent snapshot. It is closed before anything is shown, because a reader blocks writers."""
-        return self.inspect(lambda session: work(SqlReading(session)))
+        return self.inspect(lambda session: work(SqlReading(SessionRows(session))))
 
     def inspect(self, read_session: Callable[[Session], T]) -> T:
         """The same for reads of the store itself, such as its integrity check."""

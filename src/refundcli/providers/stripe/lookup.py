@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage, DisputeState
+from refundcli.domain.invoice import STRIPE_INVOICE
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import RefundState
 from refundcli.providers import ProviderUnreachable

@@ -2,7 +2,7 @@
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.statuses import Provider
-from refundcli.store.queries.invoices import InvoiceReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.rows import Reads
 
 _DISPUTED = """
@@ -12,11 +12,11 @@ _DISPUTED = """
 """
 
 
-class DisputeReads(Reads):
+class SqlDisputeReads(Reads):
     """Reads which payment a dispute is about."""
 
     def payment_of(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
         found = self._rows.first(_DISPUTED, provider=provider, account=account, reference=reference)
-        invoice = InvoiceReads(self._rows).get(found[0]) if found else None
+        invoice = SqlInvoiceReads(self._rows).get(found[0]) if found else None
         payments = [payment for payment in invoice.payments if found and payment.id == found[1]] if invoice else []
         return (invoice, payments[0]) if invoice and payments else None

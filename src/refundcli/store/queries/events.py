@@ -1,6 +1,5 @@
 """Read provider events, deliveries and decided words."""
 
-import json
 from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from refundcli.store.rows import Reads, Row, Rows, columns_of, moment, moment_or
 
 if TYPE_CHECKING:
     from refundcli.services.ports.provider_updates import EventState, StoredEvent
-    from refundcli.services.ports.records import AuditEntry, EventFilter
+    from refundcli.services.ports.records import EventFilter
     from refundcli.services.ports.rejection_reasons import DeliveryCount
 
 _EVENT = (
@@ -44,7 +43,7 @@ _STORED = """
 """
 
 
-class EventReads(Reads):
+class SqlEventReads(Reads):
     """Reads the events that providers reported."""
 
     def unreviewed(self, *, limit: int) -> "list[StoredEvent]":
@@ -53,6 +52,10 @@ class EventReads(Reads):
     def payments_of(self, event_id: int) -> list[str]:
         text = "SELECT reference FROM event_payment WHERE event_id = :event"
         return sorted(row[0] for row in self._rows.all(text, event=event_id))
+
+    def unreviewed_with_word(self, provider: Provider, word: str) -> "list[StoredEvent]":
+        condition = "WHERE provider = :provider AND kind = :word AND state = 'unreviewed' ORDER BY id"
+        return self._events(condition, provider=provider, word=word)
 
     def unreviewed_count(self, provider: Provider) -> int:
         text = "SELECT count(*) FROM provider_event WHERE provider = :provider AND state = 'unreviewed'"
@@ -105,7 +108,7 @@ class EventReads(Reads):
                 f"SELECT provider_event.state, count(DISTINCT provider_event.id) {_OF_KNOWN_PAYMENTS}"
                 f" {_not_applied_to_known(provider)} GROUP BY provider_event.state"
             )
-            counts.update(dict(self._rows.all(text, provider=provider)))
+            counts.update(self._rows.pairs(text, provider=provider))
         return counts
 
     def oldest(self, state: "EventState") -> datetime | None:
@@ -113,13 +116,13 @@ class EventReads(Reads):
         return moment_or_none(self._rows.value(text, state=state))
 
     def counts(self) -> dict[str, int]:
-        return dict(self._rows.all("SELECT state, count(*) FROM provider_event GROUP BY state"))
+        return self._rows.pairs("SELECT state, count(*) FROM provider_event GROUP BY state")
 
     def _events(self, condition: str, **parameters: object) -> "list[StoredEvent]":
         return [event_of(row) for row in self._rows.all(f"{_EVENTS} {condition}", **parameters)]
 
 
-class DeliveryReads(Reads):
+class SqlDeliveryReads(Reads):
     """Reads the newest delivery, and the counts of those that were not applied."""
 
     def newest(self, provider: Provider) -> datetime | None:
@@ -132,12 +135,12 @@ class DeliveryReads(Reads):
         return [*_delivery_counts(self._rows, _REJECTED), *_delivery_counts(self._rows, _STORED, is_stored=True)]
 
 
-class WordReads(Reads):
+class SqlWordReads(Reads):
     """Reads what people decided about unlisted words."""
 
     def decided(self, provider: Provider) -> dict[str, str]:
         text = "SELECT word, effect FROM word_decision WHERE provider = :provider"
-        return dict(self._rows.all(text, provider=provider))
+        return self._rows.pairs(text, provider=provider)
 
 
 def _not_applied_to_known(provider: Provider) -> str:

@@ -32,8 +32,9 @@ PAYMENT_NAMES = (
 )  # fmt: skip
 PAYMENT_COLUMNS = columns_of("payment", PAYMENT_NAMES)
 DISPUTE_COLUMNS = columns_of(
-    "dispute", ("id", "payment_id", "provider", "account", "reference", "stage", "state", "status", "amount", "reported_at")
-)  # fmt: skip
+    "dispute",
+    ("id", "payment_id", "provider", "account", "reference", "stage", "state", "status", "amount", "reported_at"),
+)
 _PROVIDERS: dict[str, Provider | None] = {"": None, **{provider.value: provider for provider in Provider}}
 _DISPUTES = {dispute.value: dispute for dispute in Dispute}
 _STATUSES = {status.value: status for status in InvoiceStatus}

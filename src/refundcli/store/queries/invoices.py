@@ -1,7 +1,7 @@
 """Read invoices with their payments, refunds and closings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.invoice import Invoice, OtherShare
@@ -21,7 +21,7 @@ from refundcli.store.queries.payments import (
     shares_by_payment,
     unreviewed_of,
 )
-from refundcli.store.queries.refunds import closings_where, refunds_where
+from refundcli.store.queries.refunds import closings_where, refunds_of_payments, refunds_where
 from refundcli.store.rows import Reads, Row
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ _BY_REFERENCE = """
 _Record = TypeVar("_Record", Refund, Closing)
 
 
-class InvoiceReads(Reads):
+class SqlInvoiceReads(Reads):
     """Reads invoices from one snapshot of the books."""
 
     def get(self, number: str) -> Invoice | None:
@@ -92,9 +92,7 @@ class InvoiceReads(Reads):
     def facts(self, numbers: Sequence[str]) -> dict[str, int]:
         invoice_rows = self._rows.all(_NUMBERED, numbers=numbers)
         payments = self._payments([invoice_row[0] for invoice_row in invoice_rows])
-        return {
-            invoice_row[1]: _facts(invoice_row, payments.get(invoice_row[0], ())) for invoice_row in invoice_rows
-        }
+        return {invoice_row[1]: _facts(invoice_row, payments.get(invoice_row[0], ())) for invoice_row in invoice_rows}
 
     def matching(self, filters: "InvoiceFilter") -> list[Invoice]:
         from refundcli.store.queries import lists
@@ -126,11 +124,11 @@ class InvoiceReads(Reads):
         number_of_reference: dict[str, str] = {}
         for column in ("payment_intent", "charge", "psp_reference"):
             text = _OF_PAYMENTS.format(column=column)
-            number_of_reference |= dict(self._rows.all(text, provider=provider, references=references))
+            number_of_reference |= self._rows.pairs(text, provider=provider, references=references)
         return self._by_other_name(number_of_reference)
 
     def by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
-        return self._by_other_name(dict(self._rows.all(_BY_REFERENCE, references=references)))
+        return self._by_other_name(self._rows.pairs(_BY_REFERENCE, references=references))
 
     def _by_other_name(self, number_of_name: Mapping[str, str]) -> dict[str, Invoice]:
         invoices = self.by_number(sorted(set(number_of_name.values())))
@@ -155,9 +153,8 @@ class InvoiceReads(Reads):
             return {}
         shares_by_first = shares_by_payment(self._rows, first_share_ids)
         share_ids = [share_row[1] for share_rows in shares_by_first.values() for share_row in share_rows]
-        condition = "refund.payment_id IN (SELECT CAST(key AS BIGINT) FROM json_each(:payments))"
         refunds_by_payment: dict[int, list[Refund]] = {}
-        for refund in refunds_where(self._rows, condition, payments=share_ids):
+        for refund in refunds_of_payments(self._rows, share_ids):
             refunds_by_payment.setdefault(refund.payment_id, []).append(refund)
         currency_of_invoice = {invoice_row[0]: invoice_row[4] for invoice_row in invoice_rows}
         return {

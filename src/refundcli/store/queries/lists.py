@@ -34,7 +34,7 @@ def invoice_rows(rows: Rows, filters: "InvoiceFilter") -> Sequence[Row]:
             conditions.append(f"id IN (SELECT invoice_id FROM payment WHERE {condition})")
             has_leading_condition = True
     if filters.status:
-        conditions.append(f"{"coalesce(status, '')" if has_leading_condition else "status"} = :status")
+        conditions.append("coalesce(status, '') = :status" if has_leading_condition else "status = :status")
     if filters.refundable:
         conditions.append("status <> 'void'")
     text = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE {' AND '.join(conditions)} ORDER BY number LIMIT :limit"

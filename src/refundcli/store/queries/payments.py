@@ -54,7 +54,7 @@ _ALLOCATED, _OPENING_RETURNED, _OPENING_AT, _RECORDED = map(
 )
 
 
-class PaymentReads(Reads):
+class SqlPaymentReads(Reads):
     """Reads payments and their captures."""
 
     def captures(self, payment: Payment) -> "dict[str, Capture]":

@@ -28,7 +28,8 @@ _REFUND = (
     "evidence", "came_back_at", "acknowledged_at", "acknowledged_by", "run_id", "created_at",
 )  # fmt: skip
 _NOTE = (
-    "id", "refund_id", "number", "status", "amount", "currency", "reason", "memo", "issued_on", "issued_at", "voided_at",
+    "id", "refund_id", "number", "status", "amount", "currency", "reason", "memo", "issued_on", "issued_at",
+    "voided_at",
 )  # fmt: skip
 _CLOSING = (
     "id", "invoice_id", "action", "state", "memo", "operator", "provider", "account", "livemode", "idempotency_key",

@@ -41,11 +41,11 @@ _FIRST_PENDING = f"""
 """
 
 
-class RefundReads(Reads):
+class SqlRefundReads(Reads):
     """Reads refunds and records."""
 
     def get(self, refund_id: str) -> Refund | None:
-        return next(iter(refunds_where(self._rows, "refund.id = :id", id=refund_id)), None)
+        return refund_with_id(self._rows, refund_id)
 
     def by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]:
         refunds = refunds_where(self._rows, "refund.id IN (SELECT key FROM json_each(:ids))", ids=refund_ids)
@@ -94,7 +94,7 @@ class RefundReads(Reads):
         return refunds_succeeded(self._rows, provider, (since, until), after, limit)
 
 
-class ExternalRefundReads(Reads):
+class SqlExternalRefundReads(Reads):
     """Reads external refunds."""
 
     def listed(self, *, adopted: bool) -> list[Refund]:
@@ -102,7 +102,7 @@ class ExternalRefundReads(Reads):
         return refunds_where(self._rows, f"refund.kind = :external AND {has_reason}", external=RefundKind.EXTERNAL)
 
 
-class ClosingReads(Reads):
+class SqlClosingReads(Reads):
     """Reads closings."""
 
     def get(self, closing_id: str) -> Closing | None:
@@ -112,7 +112,7 @@ class ClosingReads(Reads):
         return closings_where(self._rows, "closing.state IN (SELECT key FROM json_each(:states))", states=states)
 
 
-class CreditNoteReads(Reads):
+class SqlCreditNoteReads(Reads):
     """Reads credit notes."""
 
     def matching(self, filters: "CreditNoteFilter") -> list[CreditNote]:
@@ -148,6 +148,15 @@ class CreditNoteReads(Reads):
 
     def number_format(self) -> str:
         return str(self._rows.value("SELECT number_format FROM store_info"))
+
+
+def refund_with_id(rows: Rows, refund_id: str) -> Refund | None:
+    return next(iter(refunds_where(rows, "refund.id = :id", id=refund_id)), None)
+
+
+def refunds_of_payments(rows: Rows, payment_ids: Sequence[int | None]) -> list[Refund]:
+    condition = "refund.payment_id IN (SELECT CAST(key AS BIGINT) FROM json_each(:payments))"
+    return refunds_where(rows, condition, payments=payment_ids)
 
 
 def refunds_where(rows: Rows, condition: str, **parameters: object) -> list[Refund]:

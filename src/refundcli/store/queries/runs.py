@@ -15,7 +15,7 @@ _RUN = (
 )  # fmt: skip
 ITEM_NAMES = tuple(RunItem.__dataclass_fields__)
 ITEM_COLUMNS = ", ".join(ITEM_NAMES)
-_RUNS = f"""SELECT {', '.join(f'"{name}"' for name in _RUN)} FROM bulk_run"""
+_RUNS = f"""SELECT {", ".join(f'"{name}"' for name in _RUN)} FROM bulk_run"""
 _NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
 _ITEMS = f"SELECT {ITEM_COLUMNS} FROM bulk_item WHERE run_id = :run AND"
 _ROW_LEASES = """
@@ -24,7 +24,7 @@ _ROW_LEASES = """
 """
 
 
-class RunReads(Reads):
+class SqlRunReads(Reads):
     """Reads bulk runs and their rows."""
 
     def get(self, run_id: str) -> BulkRun | None:
@@ -64,9 +64,7 @@ class RunReads(Reads):
 
     def refunds(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
         """`after`: the id of the last refund that was read."""
-        condition = (
-            "refund.id IN (SELECT id FROM refund WHERE run_id = :run AND id > :after ORDER BY id LIMIT :limit)"
-        )
+        condition = "refund.id IN (SELECT id FROM refund WHERE run_id = :run AND id > :after ORDER BY id LIMIT :limit)"
         refunds = refunds_where(self._rows, condition, run=run_id, after=after, limit=limit)
         return sorted(refunds, key=lambda refund: refund.id)
 

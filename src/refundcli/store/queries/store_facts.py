@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from refundcli.domain.invoice import Invoice
@@ -17,7 +18,7 @@ _IMPORT = f"{_ENTRIES} WHERE subject = :source AND at = :at ORDER BY seq LIMIT 1
 _CHANGED = "SELECT seq FROM audit_entry WHERE seq > :seq AND subject <> :apart_from LIMIT 1"
 
 
-class AuditReads(Reads):
+class SqlAuditReads(Reads):
     """Reads the audit trail."""
 
     def changed_since(self, entry_number: int, *, apart_from: str) -> bool:
@@ -37,19 +38,21 @@ class AuditReads(Reads):
         text = "SELECT source, created_at FROM invoice WHERE number = :number"
         ((source, created_at),) = self._rows.all(text, number=invoice.number)
         (entry_row,) = self._rows.all(_IMPORT, source=source, at=created_at)
-        return replace(
-            _entry_of(entry_row), action="invoice imported", subject=invoice.number, after={"file": source}
-        )
+        return replace(_entry_of(entry_row), action="invoice imported", subject=invoice.number, after={"file": source})
 
     def newest_entry(self) -> int:
         return int(self._rows.value("SELECT coalesce(max(seq), 0) FROM audit_entry"))
 
 
-class StoreReads(Reads):
+class SqlStoreReads(Reads):
     """Reads what is pinned in the store, and how far a comparison or pull has come."""
 
-    def secret(self) -> bytes:
+    @cached_property
+    def _secret(self) -> bytes:
         return bytes.fromhex(self._rows.value("SELECT secret FROM store_info"))
+
+    def secret(self) -> bytes:
+        return self._secret
 
     def livemode(self) -> bool | None:
         livemode = self._rows.value("SELECT livemode FROM store_info")
@@ -60,7 +63,7 @@ class StoreReads(Reads):
         return (row[0], moment(row[1])) if row else None
 
 
-class AccountReads(Reads):
+class SqlAccountReads(Reads):
     """Reads the accounts of API keys."""
 
     def known(self) -> "list[Account]":

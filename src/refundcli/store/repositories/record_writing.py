@@ -22,11 +22,12 @@ from refundcli.services.ports.provider_updates import RefundUpdate
 from refundcli.services.ports.records import Record
 from refundcli.store.audit import AuditTrail
 from refundcli.store.bulk_sql import NotMatched, insert_many, stored, update_many
+from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.db_errors import reason
 from refundcli.store.repositories.credit_note_numbers import next_numbers
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.sums import SummingWrites
-from refundcli.store.schema import CAPTURED, CAPTURED_SHARE, TAKEN_BY_DISPUTES, RefundRow
+from refundcli.store.schema import CAPTURED_SHARE, RefundRow
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 _TABLES = SQLModel.metadata.tables
