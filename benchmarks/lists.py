@@ -19,9 +19,10 @@ from sqlmodel import Session
 
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.records import InvoiceFilter
-from refundcli.store.engine import CACHE_KIB, store_engine
+from refundcli.store.engine import store_engine
 from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.session_rows import SessionRows
+from refundcli.store.sqlite_file import CACHE_KIB
 
 Statements = Sequence[tuple[str, Any]]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from refundcli.services.ports.webhooks import DeliveryReader, EventReader
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
+    from refundcli.store.read_only import ReadOnlyBooks
     from refundcli.store.unit_of_work import SqlBooks
 
 
@@ -70,7 +71,7 @@ class Services:
     @cached_property
     def database_time(self) -> "DatabaseTime | None":
         """The clock shared by all machines that use a PostgreSQL store; None for SQLite."""
-        if self._engine.dialect.name == "sqlite":
+        if self.settings.store.url.startswith("sqlite:"):
             return None
         from refundcli.store.database_time import DatabaseTime
 
@@ -101,6 +102,16 @@ class Services:
             read_only=self.dry_run,
         )
 
+    @cached_property
+    def reader(self) -> "SqlBooks | ReadOnlyBooks":
+        """The books for reading only: without an ORM, if the store is a SQLite file that needs no upgrade first."""
+        from refundcli.store.read_only import ReadOnlyBooks, plain_sqlite_path
+
+        path = plain_sqlite_path(self.settings.store.url)
+        if path is None or self.upgrades:
+            return self.books
+        return ReadOnlyBooks(path, timezone=self.timezone or self.settings.operator.timezone)
+
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """Upgrade the store. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
@@ -125,10 +136,13 @@ class Services:
 
         `clock_skew_seconds`: how far this machine's clock is ahead of the database's; absent on SQLite.
         """
-        from refundcli.store import migrate
+        from refundcli.secrets import shown_address
+        from refundcli.store.read_only import plain_sqlite_path
+        from refundcli.store.schema_check import HEAD
 
-        description: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
-        description["timezone"] = str(self.books.zone)
+        url = self.settings.store.url
+        description: dict[str, Any] = {"url": str(plain_sqlite_path(url) or shown_address(url)), "schema": HEAD}
+        description["timezone"] = str(self.reader.zone)
         if self.database_time:
             description["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
         return description
@@ -201,7 +215,7 @@ class Services:
         from refundcli.providers.registry import vocabulary_version
         from refundcli.services.webhooks.reread import unread_providers
 
-        return self.books.read(partial(unread_providers, vocabulary_version))
+        return self.reader.read(partial(unread_providers, vocabulary_version))
 
     def read_events_again(self) -> None:
         """Before a refund, so that none is decided while a stored event is ignored. Raises EventsNotRead if dry."""

@@ -1,8 +1,4 @@
-"""Opening a store: connections that are safe for money, on SQLite and PostgreSQL.
-
-SQLite runs with a rollback journal and `synchronous=EXTRA`: of the modes that survive a power cut, it is the one
-without the WAL-reset bug of SQLite 3.7.0 to 3.51.2.
-"""
+"""Opening a store: connections that are safe for money, on SQLite and PostgreSQL."""
 
 import errno
 import os
@@ -19,17 +15,13 @@ from sqlalchemy.pool import NullPool
 
 from refundcli.private_files import create, make_folder
 from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
+from refundcli.store.sqlite_file import BUSY_TIMEOUT_SECONDS, prepare_sqlite
 
-# "RfCl": marks a SQLite file as a refundcli store.
-APPLICATION_ID = 0x5266436C
-BUSY_TIMEOUT_SECONDS = 30
 # Of PostgreSQL, for each of its hosts; `connect_timeout` in the URL takes precedence.
 CONNECT_TIMEOUT_SECONDS = 10
 _RETRY_SECONDS = 0.01
 # PostgreSQL cuts an application's name there.
 LONGEST_NAME = 63
-# Large enough for a chunk of a bulk run: a transaction that spills locks readers out until its end.
-CACHE_KIB = 32_768
 
 
 def store_engine(url: str, command: str = "") -> Engine:
@@ -67,21 +59,9 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
     )
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", lambda connection, _record: prepare_sqlite(connection))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    # The driver begins transactions too late (a read would have no snapshot), so ours are explicit.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("foreign_keys=ON", "synchronous=EXTRA", "trusted_schema=OFF", f"cache_size=-{CACHE_KIB}"):
-        cursor.execute(f"PRAGMA {pragma}")
-    # Only in our own store: the mode is saved in the file, and we must not change another program's file.
-    if cursor.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-        cursor.execute("PRAGMA journal_mode=DELETE")
-    cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

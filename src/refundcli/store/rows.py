@@ -20,6 +20,8 @@ _PARAMETER = re.compile(r":([a-z_]+)")
 class Rows(ABC):
     """The rows of queries, on one snapshot of the store or in one transaction."""
 
+    is_sqlite = True
+
     @abstractmethod
     def all(self, text: str, **parameters: object) -> Sequence[Row]:
         """The rows of a query's text, with the values of its parameters."""

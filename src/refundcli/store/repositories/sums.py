@@ -12,7 +12,7 @@ from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import InvoiceStatus, RefundKind
-from refundcli.services.ports.books import WouldContradict
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.audit import AuditTrail
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.queries.refunds import refunds_of_payments, refunds_where
