@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlmodel import Session
 
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.ports.records import InvoiceFilter
+from refundcli.services.ports.reads import InvoiceFilter
 from refundcli.store.engine import store_engine
 from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.session_rows import SessionRows

@@ -22,7 +22,7 @@ from refundcli.services.ports.books import Writing
 from refundcli.store.engine import program_name, store_engine
 from refundcli.store.errors import StoreNewer
 from refundcli.store.integrity import findings
-from refundcli.store.migrate import HEAD
+from refundcli.store.schema_check import HEAD
 from refundcli.store.unit_of_work import SqlBooks
 from runs import RequestedRow, stage
 from stores.loading import Released

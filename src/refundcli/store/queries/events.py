@@ -9,7 +9,7 @@ from refundcli.store.rows import Reads, Row, Rows, columns_of, moment, moment_or
 
 if TYPE_CHECKING:
     from refundcli.services.ports.provider_updates import EventState, StoredEvent
-    from refundcli.services.ports.records import EventFilter
+    from refundcli.services.ports.reads import EventFilter
     from refundcli.services.ports.rejection_reasons import DeliveryCount
 
 _EVENT = (

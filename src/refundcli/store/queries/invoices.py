@@ -25,7 +25,7 @@ from refundcli.store.queries.refunds import closings_where, refunds_of_payments,
 from refundcli.store.rows import Reads, Row
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import InvoiceFilter
+    from refundcli.services.ports.reads import InvoiceFilter
 
 _NUMBERED = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE number IN (SELECT key FROM json_each(:numbers))"
 _PAYMENTS = f"""

@@ -8,7 +8,7 @@ from refundcli.store.queries.invoice_rows import INVOICE_COLUMNS
 from refundcli.store.rows import Row, Rows
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import InvoiceFilter
+    from refundcli.services.ports.reads import InvoiceFilter
 
 # Sorting so few payments by invoice number is faster than walking along all numbers to find them.
 _FEW = 50_000

@@ -13,7 +13,8 @@ from refundcli.store.queries.invoice_rows import DISPUTE_COLUMNS, PAYMENT_COLUMN
 from refundcli.store.rows import Reads, Row, Rows, moment, moment_or_none
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import Capture, FailedCapture, PaymentLine
+    from refundcli.services.ports.reads import FailedCapture
+    from refundcli.services.ports.records import Capture, PaymentLine
 
 _DISPUTES = f"""
     SELECT invoice.currency, {DISPUTE_COLUMNS} FROM dispute
@@ -68,7 +69,7 @@ class SqlPaymentReads(Reads):
         }
 
     def failed_captures(self) -> "list[FailedCapture]":
-        from refundcli.services.ports.records import FailedCapture
+        from refundcli.services.ports.reads import FailedCapture
 
         rows = self._rows.all(_FAILED_CAPTURES, closed=(InvoiceStatus.VOID, InvoiceStatus.UNCOLLECTIBLE))
         return [

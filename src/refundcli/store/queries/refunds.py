@@ -20,7 +20,8 @@ from refundcli.store.queries.refund_rows import (
 from refundcli.store.rows import Reads, Rows
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import CreditNoteFilter, PendingRefunds, SucceededRefund
+    from refundcli.services.ports.reads import CreditNoteFilter, PendingRefunds
+    from refundcli.services.ports.records import SucceededRefund
 
 _REFUNDS = f"""
     SELECT {REFUND_COLUMNS} FROM refund JOIN invoice ON invoice.id = refund.invoice_id
@@ -66,7 +67,7 @@ class SqlRefundReads(Reads):
 
     def pending(self, *, overdue: datetime, stuck: str, limit: int) -> "PendingRefunds":
         """`overdue`: those created before then are late; `stuck`: the reason of those that need someone."""
-        from refundcli.services.ports.records import PendingRefunds
+        from refundcli.services.ports.reads import PendingRefunds
 
         parameters: dict[str, Any] = {"overdue": overdue, "stuck": stuck, "pending": RefundState.PENDING}
         pending_count, attention_count = self._rows.all(_COUNT_PENDING, **parameters)[0]

@@ -11,7 +11,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.store.rows import Reads, Row, moment
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import Account, AuditEntry
+    from refundcli.services.ports.reads import Account, AuditEntry
 
 _ENTRIES = 'SELECT seq, at, operator, host, action, subject, "before", "after" FROM audit_entry'
 _IMPORT = f"{_ENTRIES} WHERE subject = :source AND at = :at ORDER BY seq LIMIT 1"
@@ -67,7 +67,7 @@ class SqlAccountReads(Reads):
     """Reads the accounts of API keys."""
 
     def known(self) -> "list[Account]":
-        from refundcli.services.ports.records import Account
+        from refundcli.services.ports.reads import Account
 
         rows = self._rows.all("SELECT DISTINCT provider, account, livemode FROM provider_account")
         return sorted((Account(Provider(provider), account, bool(live)) for provider, account, live in rows), key=str)
@@ -79,7 +79,7 @@ class SqlAccountReads(Reads):
 
 
 def _entry_of(row: Row) -> "AuditEntry":
-    from refundcli.services.ports.records import AuditEntry
+    from refundcli.services.ports.reads import AuditEntry
 
     seq, at, operator, host, action, subject, before, after = row
     return AuditEntry(seq, moment(at), operator, host, action, subject, json.loads(before), json.loads(after))

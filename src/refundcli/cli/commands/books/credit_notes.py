@@ -39,7 +39,7 @@ def list_(
     from refundcli.domain.reasons import parse_reason
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.invoices.pages import credit_note_pages
-    from refundcli.services.ports.records import CreditNoteFilter
+    from refundcli.services.ports.reads import CreditNoteFilter
 
     app: App = ctx.obj
     filters = CreditNoteFilter(

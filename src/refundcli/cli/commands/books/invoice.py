@@ -86,7 +86,7 @@ def list_(
     """List invoices, by number."""
     from refundcli.cli.context import App
     from refundcli.services.invoices.pages import invoice_pages
-    from refundcli.services.ports.records import InvoiceFilter
+    from refundcli.services.ports.reads import InvoiceFilter
 
     app: App = ctx.obj
     filters = InvoiceFilter(
