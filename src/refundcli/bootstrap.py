@@ -212,7 +212,7 @@ class Services:
 
     def unread_events(self) -> list[Provider]:
         """Providers whose stored events must be read again, because this version reads some differently (R13)."""
-        from refundcli.providers.registry import vocabulary_version
+        from refundcli.providers.vocabulary_version import vocabulary_version
         from refundcli.services.webhooks.reread import unread_providers
 
         return self.reader.read(partial(unread_providers, vocabulary_version))

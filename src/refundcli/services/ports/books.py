@@ -1,45 +1,57 @@
 """The store as the use cases see it: transactions, each with its repositories."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Protocol
+from __future__ import annotations
 
-from refundcli.services.ports.records import T
-from refundcli.services.ports.repositories.events import Deliveries, DeliveryReads, EventReads, Events, WordReads, Words
-from refundcli.services.ports.repositories.invoices import (
-    DisputeReads,
-    Disputes,
-    InvoiceLookup,
-    InvoiceReads,
-    Invoices,
-    PaymentNames,
-    PaymentReads,
-    Payments,
-    Shares,
-)
-from refundcli.services.ports.repositories.refunds import (
-    ClosingReads,
-    Closings,
-    CreditNoteReads,
-    CreditNotes,
-    ExternalRefundReads,
-    ExternalRefunds,
-    Records,
-    RefundLookup,
-    RefundReads,
-    Refunds,
-)
-from refundcli.services.ports.repositories.runs import RunReads, Runs
-from refundcli.services.ports.repositories.store import (
-    AccountReads,
-    Accounts,
-    Audit,
-    AuditReads,
-    ImportReads,
-    Imports,
-    Store,
-    StoreReads,
-)
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from refundcli.services.ports.repositories.events import (
+        Deliveries,
+        DeliveryReads,
+        EventReads,
+        Events,
+        WordReads,
+        Words,
+    )
+    from refundcli.services.ports.repositories.invoices import (
+        DisputeReads,
+        Disputes,
+        InvoiceLookup,
+        InvoiceReads,
+        Invoices,
+        PaymentNames,
+        PaymentReads,
+        Payments,
+        Shares,
+    )
+    from refundcli.services.ports.repositories.refunds import (
+        ClosingReads,
+        Closings,
+        CreditNoteReads,
+        CreditNotes,
+        ExternalRefundReads,
+        ExternalRefunds,
+        Records,
+        RefundLookup,
+        RefundReads,
+        Refunds,
+    )
+    from refundcli.services.ports.repositories.runs import RunReads, Runs
+    from refundcli.services.ports.repositories.store import (
+        AccountReads,
+        Accounts,
+        Audit,
+        AuditReads,
+        ImportReads,
+        Imports,
+        Store,
+        StoreReads,
+    )
+
+T = TypeVar("T")
 
 
 class RefundReading(Protocol):

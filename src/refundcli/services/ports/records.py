@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TypeVar
 
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.bad_rows import Problem
 from refundcli.services.ports.vocabulary import CaptureChange
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
