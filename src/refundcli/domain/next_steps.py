@@ -35,7 +35,7 @@ def what_is_not_known(refund: "Refund") -> str:
     }.get(refund.state, "")
 
 
-def record_command(refund: Refund) -> str:
+def record_command(refund: "Refund") -> str:
     """The command that records a refund which succeeded after its failure."""
     return (
         f"refundcli mark-refunded {shlex.quote(refund.invoice_number)} --amount {refund.amount.number} "
