@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,23 @@ from desk import ZONE, Answer, Desk
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.main import COMMANDS
 
-# Not pydantic: Typer itself reads options with it.
-HEAVY = ("sqlalchemy", "sqlmodel", "alembic", "stripe", "Adyen", "requests", "starlette", "uvicorn")
+HEAVY = (
+    *("sqlalchemy", "sqlmodel", "pydantic", "alembic", "psycopg"),
+    *("stripe", "Adyen", "requests", "httpx", "starlette", "uvicorn"),
+)
 
 
-def modules_of(*command: str) -> set[str]:
-    """The heavy modules that a command line imports."""
+def modules_of(*command: str, environ: Mapping[str, str] = {}, exit_code: int | None = None) -> set[str]:
+    """The heavy modules that a command line imports. `exit_code`: how it must end."""
     code = (
         "import sys; from refundcli.__main__ import main\n"
         f"sys.argv[1:] = {list(command)!r}\n"
         "try: main()\n"
-        "except SystemExit: pass\n"
+        f"except SystemExit as ending: assert {exit_code!r} in (None, ending.code), ending.code\n"
         f"sys.stderr.write('HEAVY ' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environ = {**os.environ, **environ}
+    process = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     return set(process.stderr.rpartition("HEAVY ")[2].split())
 
 
@@ -36,6 +40,23 @@ def modules_of(*command: str) -> set[str]:
 )
 def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: list[str]) -> None:
     assert modules_of(*command) == set()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("invoice show INV-2", "invoice show INV-2 -o json", "invoice list", "invoice list --refundable -o csv"),
+        *("invoice history INV-2", "status", "status -o json", "credit-notes list", "credit-notes show {note}"),
+    ],
+)
+def test_a_reading_command_on_sqlite_loads_neither_an_orm_nor_an_sdk(sqlite_desk: Desk, command: str) -> None:
+    sqlite_desk.paid_by_card()
+    sqlite_desk.paid_outside()
+    assert sqlite_desk("mark-refunded INV-2 --amount 1 --reason other --yes").exit_code == 0
+    refund = sqlite_desk.invoice("INV-2").refunds[0]
+    assert refund.credit_note
+    words = command.format(note=refund.credit_note.number).split()
+    assert modules_of(*words, environ=sqlite_desk.environ, exit_code=0) == set()
 
 
 def test_a_command_loads_only_the_provider_it_uses(desk: Desk) -> None:
