@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,6 +14,8 @@ from refundcli.services.clock import BooksClock, SystemClock
 from refundcli.settings import Settings
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sqlalchemy import Engine
 
     from refundcli.domain.closing import Closing
@@ -75,7 +77,15 @@ class Services:
             return None
         from refundcli.store.database_time import DatabaseTime
 
-        return DatabaseTime(self._engine, self.machine_clock, self.tell_skew)
+        return DatabaseTime(self._asking, self.machine_clock, self.tell_skew)
+
+    def _asking(self) -> "AbstractContextManager[Callable[[], datetime]]":
+        asking = getattr(self.reader, "asking", None)
+        if asking:
+            return asking()  # type: ignore[no-any-return]
+        from refundcli.store.engine import engine_clock
+
+        return engine_clock(self._engine)
 
     @cached_property
     def _engine(self) -> "Engine":
@@ -87,6 +97,8 @@ class Services:
         """Close the connections to the store."""
         if "_engine" in self.__dict__:
             self._engine.dispose()
+        if close := getattr(self.__dict__.get("reader"), "close", None):
+            close()
 
     @cached_property
     def books(self) -> "SqlBooks":
@@ -104,13 +116,21 @@ class Services:
 
     @cached_property
     def reader(self) -> "SqlBooks | ReadOnlyBooks":
-        """The books for reading only: without an ORM, if the store is a SQLite file that needs no upgrade first."""
-        from refundcli.store.read_only import ReadOnlyBooks, plain_sqlite_path
-
-        path = plain_sqlite_path(self.settings.store.url)
-        if path is None or self.upgrades:
+        """The books for reading only: through the bare driver, unless the store may need an upgrade first."""
+        if self.upgrades:
             return self.books
-        return ReadOnlyBooks(path, timezone=self.timezone or self.settings.operator.timezone)
+        url, timezone = self.settings.store.url, self.timezone or self.settings.operator.timezone
+        if url.startswith("sqlite:"):
+            from refundcli.store.read_only_sqlite import SqliteBooks, plain_sqlite_path
+
+            path = plain_sqlite_path(url)
+            return SqliteBooks(path, timezone) if path else self.books
+        try:
+            from refundcli.store.read_only_postgres import PostgresBooks, plain_postgres_address
+        except ModuleNotFoundError:
+            return self.books
+        address = plain_postgres_address(url)
+        return PostgresBooks(url, address, self.command, timezone) if address is not None else self.books
 
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """Upgrade the store. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
@@ -137,7 +157,7 @@ class Services:
         `clock_skew_seconds`: how far this machine's clock is ahead of the database's; absent on SQLite.
         """
         from refundcli.secrets import shown_address
-        from refundcli.store.read_only import plain_sqlite_path
+        from refundcli.store.read_only_sqlite import plain_sqlite_path
         from refundcli.store.schema_check import HEAD
 
         url = self.settings.store.url

@@ -22,7 +22,8 @@ from refundcli.services.ports.provider_updates import EventState
 from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.queries.snapshot import SqlReading
-from refundcli.store.read_only import ReadOnlyBooks, plain_sqlite_path
+from refundcli.store.read_only_postgres import PostgresBooks, plain_postgres_address
+from refundcli.store.read_only_sqlite import SqliteBooks, plain_sqlite_path
 from refundcli.store.rows import Row, Rows
 from refundcli.store.session_rows import SessionRows
 
@@ -172,8 +173,9 @@ def test_every_text_gives_the_same_by_the_bare_driver_and_in_a_session(filled: D
     assert in_session["invoices.numbers_behind"][2] == ["INV-1"]
     assert in_session["credit_notes.matching"][1] == [invoice.refunds[0].credit_note]
     path = plain_sqlite_path(filled.url)
-    if path:
-        assert ReadOnlyBooks(path).read(lambda tx: answers_of(tx, invoice)) == in_session
+    bare = SqliteBooks(path) if path else PostgresBooks(filled.url, plain_postgres_address(filled.url) or {}, "status")
+    assert bare.read(lambda tx: answers_of(tx, invoice)) == in_session
+    assert bare.zone == filled.books.zone
 
 
 def test_every_method_of_a_reading_repository_is_called_here(desk: Desk) -> None:
