@@ -109,12 +109,20 @@ def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
         if body["amount"]["currency"] != payment.currency:
             raise Refusal(error(422, "139", "The currency is not the payment's"))
         _refuse_what_its_method_needs(payment, body)
-        new_refund = _make(state, payment, body, call.key)
-        new_refund.success, new_refund.outcome_reason = _outcome(state, payment, new_refund.amount, fault)
+        success, outcome_reason = _outcome(state, payment, body["amount"]["value"], fault)
+        new_refund = state.add_adyen_refund(
+            payment,
+            body["amount"]["value"],
+            merchant_account=body["merchantAccount"],
+            reference=body.get("reference"),
+            merchant_refund_reason=body.get("merchantRefundReason"),
+            idempotency_key=call.key,
+            success=success,
+            outcome_reason=outcome_reason,
+        )
         payment.merchant_account = new_refund.merchant_account
-        if fault and fault.behaviour == "pending" and new_refund.success is None:
+        if fault and fault.behaviour == "pending" and success is None:
             new_refund.ending = fault.ending(state.now())
-        state.refunds[new_refund.id] = new_refund
         refund_ended(state, new_refund)
         return Answer(201, _received(new_refund, body))
 
@@ -159,22 +167,6 @@ def _outcome(
     if planned_behaviour in ("failed", "canceled"):
         return False, (fault.failure_reason if fault else None) or "Refused"
     return (None, None) if planned_behaviour else (True, None)
-
-
-def _make(
-    state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], idempotency_key: str | None
-) -> AdyenRefund:
-    return AdyenRefund(
-        id=new_psp_reference(),
-        payment=payment.psp_reference,
-        amount=body["amount"]["value"],
-        currency=payment.currency,
-        created=int(state.now()),
-        merchant_account=body["merchantAccount"],
-        reference=body.get("reference"),
-        merchant_refund_reason=body.get("merchantRefundReason"),
-        idempotency_key=idempotency_key,
-    )
 
 
 ECHOED = ("merchantAccount", "amount", "reference", "merchantRefundReason", "lineItems", "splits", "store")

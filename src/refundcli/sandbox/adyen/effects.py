@@ -121,16 +121,13 @@ def _refunded(
             or (event_code == "CANCEL_OR_REFUND" and "modification.action" not in additional_fields)
         ):
             return
-        refund = AdyenRefund(
-            own_reference,
-            payment.psp_reference,
+        refund = state.add_adyen_refund(
+            payment,
             amount,
-            payment.currency,
-            int(state.now()),
-            merchant_of(state, payment),
+            psp_reference=own_reference,
+            merchant_account=merchant_of(state, payment),
+            success=None,
         )
-        refund.success = None
-        state.refunds[own_reference] = refund
     if not isinstance(refund, AdyenRefund):
         raise ValueError(f"{own_reference} is no refund of Adyen's")
     if event_code != "POSTPONED_REFUND":

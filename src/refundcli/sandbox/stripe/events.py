@@ -50,7 +50,7 @@ def emit(
     }
     # As Stripe writes its deliveries; the signature is over these very bytes.
     body_bytes = json.dumps(body, indent=2, ensure_ascii=False).encode()
-    state.events[event_id] = Event(event_id, event_type, created, body_bytes)
+    state.events[event_id] = Event(id=event_id, type=event_type, created=created, body=body_bytes)
     state.outbox.put(Notice("stripe", event_type, body_bytes))
 
 
