@@ -116,7 +116,8 @@ def _reference(payment: AdyenPayment | None, override: str | None) -> str:
 def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:
     """A webhook of Adyen's other shape (`type`, `data`), whose HMAC is in a header: ach.notificationOfChange…"""
     body_bytes = json.dumps(dict(body), ensure_ascii=False).encode()
-    state.outbox.put(Notice("adyen", str(body.get("type", "")), body_bytes, whole=True))
+    with state.lock:
+        state.outbox.put(Notice("adyen", str(body.get("type", "")), body_bytes, whole=True))
 
 
 def payment_made(state: SandboxState, payment: AdyenPayment, additional_fields: Mapping[str, str]) -> None:

@@ -173,14 +173,15 @@ def _settle_adyen(state: SandboxState, refund: AdyenRefund, outcome: Mapping[str
         raise ValueError(f"unknown event {event_code!r}: one of {', '.join(sorted(adyen_events.LATER))}")
 
 
-def advance(state: SandboxState, seconds: float) -> None:
-    """Advances the clock and ends the refunds planned to end by then."""
+def advance(state: SandboxState, seconds: float) -> float:
+    """Advances the clock and ends the refunds planned to end by then; the new time."""
     with state.lock:
         state.advance(seconds)
         planned_endings = [(refund.ending, refund) for refund in state.refunds.values() if refund.ending is not None]
         for ending, refund in sorted(planned_endings, key=lambda planned_refund: planned_refund[0].at):
             if ending.at <= state.now():
                 _end(state, refund, ending)
+        return state.now()
 
 
 def _end(state: SandboxState, refund: Refund, ending: Ending) -> None:

@@ -35,16 +35,17 @@ def becomes(state: SandboxState, charge: Charge, status: str) -> None:
     """Sets a PaymentIntent's status; `expired` means canceled because it was not captured in time."""
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}: one of {', '.join(STATUSES)}")
-    if status == "succeeded":
-        capture(state, charge, None)
-        return
-    charge.captured, charge.processing = False, status == "processing"
-    charge.failed = status in ("failed", "requires_payment_method")
-    charge.canceled = {"canceled": "requested_by_customer", "expired": "expired"}.get(status)
-    charge.amount_captured = None
-    if charge.canceled:
-        release(state, charge, 0, EXPIRED if status == "expired" else None)
-    _tell(state, charge, status)
+    with state.lock:
+        if status == "succeeded":
+            capture(state, charge, None)
+            return
+        charge.captured, charge.processing = False, status == "processing"
+        charge.failed = status in ("failed", "requires_payment_method")
+        charge.canceled = {"canceled": "requested_by_customer", "expired": "expired"}.get(status)
+        charge.amount_captured = None
+        if charge.canceled:
+            release(state, charge, 0, EXPIRED if status == "expired" else None)
+        _tell(state, charge, status)
 
 
 EVENTS = {
