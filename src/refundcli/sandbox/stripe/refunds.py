@@ -24,7 +24,7 @@ from refundcli.sandbox.stripe.form import (
 )
 from refundcli.sandbox.stripe.methods import BY_EMAIL, NO_REFUNDS
 from refundcli.sandbox.stripe.objects import amount_text, refund_json
-from refundcli.sandbox.stripe.reads import find_refund, missing
+from refundcli.sandbox.stripe.reads import find, find_intent, find_refund
 
 CREATE: dict[str, Check] = {
     "amount": positive,
@@ -118,12 +118,8 @@ def _charge_to_refund(state: SandboxState, params: Params) -> Charge:
 
 
 def _named_charge(state: SandboxState, params: Params) -> Charge:
-    by_charge = state.charges.get(params.get("charge", ""))
-    by_intent = state.charge_of_intent(params.get("payment_intent", ""))
-    if "charge" in params and by_charge is None:
-        raise missing("charge", params["charge"], "charge")
-    if "payment_intent" in params and by_intent is None:
-        raise missing("payment_intent", params["payment_intent"], "payment_intent")
+    by_charge = find(state.charges, "charge", params["charge"], "charge") if "charge" in params else None
+    by_intent = find_intent(state, params["payment_intent"], "payment_intent") if "payment_intent" in params else None
     if by_charge and by_intent and by_charge is not by_intent:
         raise refuse("The charge does not belong to the payment_intent.", param="charge")
     charge = by_charge or by_intent
