@@ -138,10 +138,8 @@ def _refunded(
             refund.story.clear()
     if success and event_code not in ("POSTPONED_REFUND", "VOID_PENDING_REFUND"):
         refund.reached("REFUND" if event_code in OUT else event_code, int(state.now()), amount)
-    if success and event_code == "REFUNDED_REVERSED" and refund.reversed_amount + amount < refund.amount:
-        refund.reversed_amount += amount
-    elif success and event_code in ("REFUND_FAILED", "REFUNDED_REVERSED", "VOID_PENDING_REFUND"):
-        refund.success = False
+    if success and event_code in ("REFUND_FAILED", "REFUNDED_REVERSED", "VOID_PENDING_REFUND"):
+        refund.reverse(amount if event_code == "REFUNDED_REVERSED" else refund.amount)
 
 
 def _order_closed(state: SandboxState, additional_fields: Mapping[str, Any]) -> None:

@@ -64,8 +64,13 @@ def _sending(state: SandboxState) -> dict[str, Action]:
 def notify(state: SandboxState, options: dict[str, Any]) -> None:
     """Sends any of Adyen's items about a payment, as given; nothing else changes."""
     with state.lock:
-        payment = state.payments[options.pop("payment")]
-        events.notify(state, payment, options.pop("event_code"), **options)
+        events.send(
+            *(state, options.pop("event_code")),
+            payment=state.payments[options.pop("payment")],
+            merchant_reference=options.pop("reference", None),
+            additional_data=options.pop("data", None),
+            **options,
+        )
 
 
 def _moving(state: SandboxState) -> dict[str, Action]:

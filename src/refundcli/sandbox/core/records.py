@@ -276,6 +276,14 @@ class AdyenRefund(OfAdyenPayment):
     reversed_amount: int = 0
     provider: Provider = "adyen"
 
+    def reverse(self, amount: int) -> bool:
+        """Whether a part of it stands; else the refund failed."""
+        if self.reversed_amount + amount < self.amount:
+            self.reversed_amount += amount
+            return True
+        self.success = False
+        return False
+
     def reached(self, code: str, at: int, amount: int | None = None) -> None:
         """Adds a step to its story, each only once."""
         if code != "REFUND" or not self.story or self.story[-1][0] != code:
