@@ -70,9 +70,7 @@ class Listener:
             apply, shared_books, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble
         )
         app = App(readers, self.writer, self.rejections, callbacks.trouble)
-        self._server = Server(
-            app.respond, _most_connections(), bad_request=app.bad_request, trouble=callbacks.trouble
-        )
+        self._server = Server(app.respond, _most_connections(), bad_request=app.bad_request, trouble=callbacks.trouble)
 
     def serve(self, listening_socket: socket.socket, *, announce: Callable[[], None]) -> None:
         """`announce` is called once deliveries are accepted and signals are handled."""
