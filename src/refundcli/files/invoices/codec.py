@@ -1,4 +1,4 @@
-"""Blocks of invoices as bytes, for the disk or another process of this program."""
+"""Blocks of invoices as bytes, for another process of this program."""
 
 import marshal
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from refundcli.services.ports.bulk_invoices import InvoiceBlock
 
 
 def packed(block: InvoiceBlock) -> bytes:
-    columns: list[Any] = [*block[:-1], list(block.payments)]
+    columns: list[Any] = [*block.columns(), list(block.payments)]
     return marshal.dumps(columns)
 
 

@@ -49,9 +49,9 @@ class InvoiceFile:
             rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, first_lines) for row in records)
             yield from map(_batch, chunked(rows, _RECORDS))
         elif self.source.size < _LONG_BYTES or not there_are_two_cores():
-            yield from _Table(self.columns, first_lines).batches(_read_some(self.source, unread_every=0))
+            yield from _Table(self.columns, first_lines).batches(_read(self.source))
         else:
-            read_rows = read_ahead(_read_most, self.source.for_another_process())
+            read_rows = read_ahead(_read, self.source.for_another_process())
             yield from _Table(self.columns, first_lines).batches(read_rows)
 
 
@@ -66,31 +66,23 @@ class _ReadRows:
     lines: Sequence[int]
     rows: Sequence[Sequence[str]]
     plain: InvoiceBlock | None = None
-    is_read: bool = True
 
     def __reduce__(self) -> Any:
         packed_block = packed(self.plain) if self.plain else b""
-        return _unpacked_rows, (self.lines, PackedRows.of(self.rows), packed_block, self.is_read)
+        return _unpacked_rows, (self.lines, PackedRows.of(self.rows), packed_block)
 
 
-def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes, is_read: bool) -> _ReadRows:
-    return _ReadRows(lines, rows, unpacked(plain) if plain else None, is_read)
+def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes) -> _ReadRows:
+    return _ReadRows(lines, rows, unpacked(plain) if plain else None)
 
 
-def _read_most(source: Source) -> Iterator[_ReadRows | BadRow]:
-    """Two of three blocks: the main process has as much work with them."""
-    return _read_some(source, unread_every=3)
-
-
-def _read_some(source: Source, *, unread_every: int) -> Iterator[_ReadRows | BadRow]:
-    """Read rows without regard to earlier ones; leave every `unread_every`-th block unread, or none if that is 0."""
+def _read(source: Source) -> Iterator[_ReadRows | BadRow]:
+    """Read rows without regard to earlier ones."""
     table = _table_of(source)
     columns = InvoiceColumns(table.columns)
-    for block_number, block in enumerate(table.blocks(), start=1):
+    for block in table.blocks():
         if isinstance(block, BadRow):
             yield block
-        elif unread_every and block_number % unread_every == 0:
-            yield _ReadRows(block.lines, block.rows, is_read=False)
         else:
             yield from _read_rows(columns, block.lines, block.rows)
 
@@ -110,16 +102,13 @@ def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Seq
 class _Table:
     def __init__(self, columns: Sequence[str], first_lines: FirstLines) -> None:
         self._columns, self._first_lines = columns, first_lines
-        self._plain_columns = InvoiceColumns(columns)
 
     def batches(self, row_groups: Iterable[_ReadRows | BadRow]) -> Iterator[RowBatch]:
         for row_group in row_groups:
             if isinstance(row_group, BadRow):
                 yield _batch([row_group])
-            elif row_group.is_read:
-                yield self._of(row_group)
             else:
-                yield from map(self._of, _read_rows(self._plain_columns, row_group.lines, row_group.rows))
+                yield self._of(row_group)
 
     def _of(self, row_group: _ReadRows) -> RowBatch:
         if row_group.plain:
