@@ -35,7 +35,7 @@ class NoRoomForRows(UsageProblem):
     def __init__(self, error: Exception) -> None:
         folder = tempfile.tempdir or "temporary files"
         super().__init__(
-            f"{folder}: {str(error).lower()}.",
+            f"{folder}: {(getattr(error, 'strerror', None) or str(error)).lower()}.",
             hint="Make room there, or name another folder with TMPDIR. Nothing was written to the store.",
             context={"file": folder},
         )

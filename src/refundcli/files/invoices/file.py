@@ -1,12 +1,14 @@
 """Invoices from a CSV or JSON Lines file, in batches of lines, fast enough for a million."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import marshal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
-from typing import Any
+from typing import Any, TypeAlias
 
 from refundcli.files.csv_table import TableFile
-from refundcli.files.invoices.codec import PackedRows, packed, unpacked
+from refundcli.files.invoices.codec import packed, unpacked
 from refundcli.files.invoices.columns import InvoiceColumns, NotPlain
 from refundcli.files.invoices.rows import (
     COLUMNS,
@@ -23,6 +25,8 @@ from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.bulk_invoices import InvoiceBlock, RowBatch, block_of
 from refundcli.services.ports.records import NewInvoice
+
+Rows: TypeAlias = Callable[[], Sequence[Sequence[str]]]
 
 # This many rows or fewer are read cell by cell if one of them is not plain.
 _FEW = 25
@@ -61,19 +65,20 @@ def _table_of(source: Source) -> TableFile:
 
 @dataclass(slots=True)
 class _ReadRows:
-    """Consecutive rows of a table, and their invoices if all are plainly valid."""
+    """Consecutive rows of a table, unpacked when asked for, and their invoices if all are plainly valid."""
 
     lines: Sequence[int]
-    rows: Sequence[Sequence[str]]
+    rows: Rows
     plain: InvoiceBlock | None = None
 
     def __reduce__(self) -> Any:
         packed_block = packed(self.plain) if self.plain else b""
-        return _unpacked_rows, (self.lines, PackedRows.of(self.rows), packed_block)
+        return _unpacked_rows, (self.lines, marshal.dumps(list(self.rows())), packed_block)
 
 
-def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes) -> _ReadRows:
-    return _ReadRows(lines, rows, unpacked(plain) if plain else None)
+def _unpacked_rows(lines: Sequence[int], rows: bytes, plain: bytes) -> _ReadRows:
+    # From this program's own second process.
+    return _ReadRows(lines, partial(marshal.loads, rows), unpacked(plain) if plain else None)
 
 
 def _read(source: Source) -> Iterator[_ReadRows | BadRow]:
@@ -89,10 +94,10 @@ def _read(source: Source) -> Iterator[_ReadRows | BadRow]:
 
 def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Sequence[str]]) -> Iterator[_ReadRows]:
     try:
-        yield _ReadRows(lines, rows, columns.read(lines, rows))
+        yield _ReadRows(lines, lambda: rows, columns.read(lines, rows))
     except NotPlain:
         if len(rows) <= _FEW:
-            yield _ReadRows(lines, rows)
+            yield _ReadRows(lines, lambda: rows)
             return
         half = len(rows) // 2
         yield from _read_rows(columns, lines[:half], rows[:half])
@@ -114,10 +119,10 @@ class _Table:
         if row_group.plain:
             return self._without_duplicates(row_group.plain, row_group.rows)
         return _batch(
-            self._row(line, row, self._first_lines) for line, row in zip(row_group.lines, row_group.rows, strict=True)
+            self._row(line, row, self._first_lines) for line, row in zip(row_group.lines, row_group.rows(), strict=True)
         )
 
-    def _without_duplicates(self, block: InvoiceBlock, rows: Sequence[Sequence[str]]) -> RowBatch:
+    def _without_duplicates(self, block: InvoiceBlock, rows: Rows) -> RowBatch:
         """The valid rows without those that repeat an earlier number, payment or reference."""
         number_repeats = self._first_lines.numbers.lines_of(block.numbers, block.lines)
         payment_columns = block.payments
@@ -141,10 +146,10 @@ class _Table:
         is_new = [not any(line in first_line_of for first_line_of in repeats) for line in block.lines]
         checked_again = (
             self._row(line, row, EarlierLines(*(first_line_of.get(line, 0) for first_line_of in repeats)))
-            for line, row, is_row_new in zip(block.lines, rows, is_new, strict=True)
+            for line, row, is_row_new in zip(block.lines, rows(), is_new, strict=True)
             if not is_row_new
         )
-        return RowBatch(block.only(is_new), _batch(checked_again).bad, list(compress(rows, is_new)))
+        return RowBatch(block.only(is_new), _batch(checked_again).bad, lambda: list(compress(rows(), is_new)))
 
     def _row(self, line: int, row: Sequence[str], first_lines: FirstLines) -> NewInvoice | BadRow:
         return invoice_in_table(line, self._columns, row, first_lines)
@@ -158,7 +163,7 @@ def _batch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
             bad_rows.append(row)
         else:
             invoices.append(row)
-    return RowBatch(block_of(invoices), bad_rows, [row.original for row in invoices])
+    return RowBatch(block_of(invoices), bad_rows, lambda: [row.original for row in invoices])
 
 
 def _is_json_lines(source: Source) -> bool:

@@ -211,7 +211,7 @@ def _without_conflicts(batch: RowBatch, problems: Sequence[Problem]) -> tuple[In
         problems_by_line.setdefault(problem.line, []).append(problem)
     conflicting_rows = [
         BadRow(line, tuple(problems_by_line[line]), original if isinstance(original, str) else tuple(original))
-        for line, original in zip(batch.good.lines, batch.originals, strict=True)
+        for line, original in zip(batch.good.lines, batch.originals(), strict=True)
         if line in problems_by_line
     ]
     return batch.good.only([line not in problems_by_line for line in batch.good.lines]), conflicting_rows

@@ -5,7 +5,7 @@ database as it is.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from functools import lru_cache
 from itertools import compress
@@ -17,11 +17,11 @@ from refundcli.services.ports.records import NewInvoice, NewPayment
 
 
 class RowBatch(NamedTuple):
-    """Consecutive lines of a file: the valid rows, the invalid rows, and the text of each valid row."""
+    """Consecutive lines of a file: the valid rows, the invalid rows, and what gives the text of each valid row."""
 
     good: "InvoiceBlock"
     bad: Sequence[BadRow]
-    originals: Sequence[Sequence[str] | str]
+    originals: Callable[[], Sequence[Sequence[str] | str]]
 
     @property
     def rows(self) -> int:
