@@ -16,7 +16,6 @@ from refundcli.domain.errors import SettingsProblem, UsageProblem
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER_ONLY = 0o600
-_CACHE_KIB = 16_384
 
 
 class NoTemporaryFolder(SettingsProblem):
@@ -52,8 +51,8 @@ def temporary_folder() -> str:
 class ScratchDatabase:
     """A SQLite database in a private file that is deleted when closed; it need not survive the process."""
 
-    def __init__(self, schema: str) -> None:
-        """Raises NoRoomForRows."""
+    def __init__(self, schema: str, *, cache_kib: int = 2_048) -> None:
+        """Raises NoRoomForRows. Rows that are only appended need no larger cache."""
         try:
             self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
                 prefix="refundcli-rows-", dir=temporary_folder()
@@ -62,7 +61,7 @@ class ScratchDatabase:
             raise NoRoomForRows(error) from error
         self.path = self._file.name
         self.connection = sqlite3.connect(self.path, isolation_level=None)
-        for pragma in ("synchronous=OFF", "journal_mode=OFF", f"cache_size=-{_CACHE_KIB}"):
+        for pragma in ("synchronous=OFF", "journal_mode=OFF", f"cache_size=-{cache_kib}"):
             self.connection.execute(f"PRAGMA {pragma}")
         self.connection.executescript(schema)
         self.connection.execute("BEGIN")

@@ -14,13 +14,14 @@ _SCHEMA = """
     CREATE TABLE said (facts BLOB PRIMARY KEY, line INTEGER) WITHOUT ROWID;
     CREATE TABLE payment (id INTEGER PRIMARY KEY, taken INTEGER, charged_back INTEGER);
 """
+_CACHE_KIB = 16_384
 
 
 class DiskSpool(ScratchDatabase):
     """Fits `services.bulk.rows.RowSpool`. Close it when done."""
 
     def __init__(self) -> None:
-        super().__init__(_SCHEMA)
+        super().__init__(_SCHEMA, cache_kib=_CACHE_KIB)
 
     def put(self, rows: Sequence[CheckedRow]) -> None:
         if rows:
