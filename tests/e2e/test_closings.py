@@ -16,8 +16,8 @@ from desk import Desk
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.output.views.closing import owed_words
 from refundcli.sandbox.core.records import LoggedRequest
-from refundcli.services.ports.books import WouldContradict
 from refundcli.services.ports.records import NewPayment
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.integrity import findings
 
 ACTIONS = [("void", "void"), ("uncollectible", "mark_uncollectible")]

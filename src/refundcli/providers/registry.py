@@ -1,20 +1,18 @@
 """Build providers from the settings. Only the SDK of the requested provider is imported."""
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
+from refundcli.providers.vocabulary_version import vocabulary_version
 from refundcli.secrets import Secret, resolve
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
-from refundcli.services.ports.vocabulary import Meaning
 from refundcli.services.ports.webhooks import DeliveryReader, EventReader
 from refundcli.services.webhooks.reread import Vocabulary
 from refundcli.settings import Settings, variable
@@ -149,24 +147,6 @@ def vocabulary_of(provider: Provider) -> Vocabulary:
     return Vocabulary(
         provider, vocabulary_version(provider), is_listed_word, updates.concerns_refunds, updates.payments_named_by
     )
-
-
-def vocabulary_version(provider: Provider) -> str:
-    if provider is Provider.STRIPE:
-        from refundcli.providers.stripe import vocabulary as stripe_vocabulary
-
-        return _version_of(stripe_vocabulary.EVENT_TYPES)
-    from refundcli.providers.adyen import vocabulary as adyen_vocabulary
-
-    return _version_of(adyen_vocabulary.EVENTS)
-
-
-def _version_of(meaning_of_word: Mapping[Any, Meaning]) -> str:
-    """A hash of the effects of all words; notes and sources do not count, because they change no effect."""
-    words_and_effects = sorted(
-        (str(word), repr(replace(meaning, source="", note=""))) for word, meaning in meaning_of_word.items()
-    )
-    return hashlib.sha256(repr(words_and_effects).encode()).hexdigest()[:16]
 
 
 def is_listed(provider: Provider, word: str) -> bool:

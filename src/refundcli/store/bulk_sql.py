@@ -4,7 +4,7 @@ SQLAlchemy processes each value of each row, which took longer than the database
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from refundcli.services.chunks import chunked
+from refundcli.store.rows import stored_in_sqlite
 
 # SQLite rebuilds the list of words that a CHECK allows for each statement: in large batches a row costs a third less.
 _AT_ONCE = 500
@@ -110,9 +111,7 @@ def stored(connection: Connection, time_or_date: datetime | date | None) -> Any:
     """A time or a date as this database's driver stores it: on SQLite, text in the form that SQLAlchemy reads."""
     if time_or_date is None or connection.dialect.name != "sqlite":
         return time_or_date
-    if isinstance(time_or_date, datetime):
-        return time_or_date.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-    return time_or_date.isoformat()
+    return stored_in_sqlite(time_or_date)
 
 
 def _mark(connection: Connection) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage, DisputeState
+from refundcli.domain.invoice import STRIPE_INVOICE
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import RefundState
 from refundcli.providers import ProviderUnreachable
@@ -28,7 +29,7 @@ from refundcli.services.ports.provider_updates import (
     RefundUpdate,
     UnreadablePayment,
 )
-from refundcli.services.ports.providers import STRIPE_INVOICE, ProviderInvoice, SkippedInvoice
+from refundcli.services.ports.providers import ProviderInvoice, SkippedInvoice
 from refundcli.settings import RefundSettings, StripeSettings
 
 

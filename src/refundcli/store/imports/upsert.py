@@ -31,8 +31,9 @@ from refundcli.store.imports.payment_updates import (
     payment_values,
 )
 from refundcli.store.imports.staging import InvoiceSpool
-from refundcli.store.repositories.payment_reading import disputes_by_payment
+from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.schema import CAPTURED_SHARE, DisputeRow, InvoiceRow, PaymentRow
+from refundcli.store.session_rows import SessionRows
 from refundcli.store.value_lists import AMONG, among
 
 # What an import may change a status to. Refunded is never imported: it follows from the sums.
@@ -264,7 +265,7 @@ class Importer:
                 self._keep(invoice, "the disputes of a payment that pays several invoices come from the provider")
             return {}
         payment_id = pair.row.id or 0
-        stored_disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
+        stored_disputes = disputes_by_payment(SessionRows(self._session), [payment_id]).get(payment_id, [])
         allocated_minor = int(column_changes.get("allocated", pair.row.allocated))
         dispute_or_reason = dispute_change(
             pair.imported, Money(allocated_minor, currency(invoice_row.currency)), stored_disputes
@@ -282,7 +283,7 @@ class Importer:
                 dispute_or_reason.status,
                 amount,
             )
-            stored_disputes = disputes_by_payment(self._session, [payment_id])[payment_id]
+            stored_disputes = disputes_by_payment(SessionRows(self._session), [payment_id])[payment_id]
         lost_disputes = [dispute for dispute in stored_disputes if dispute.state is DisputeState.LOST]
         lost_minor = sum(
             allocated_minor if dispute.amount is None else dispute.amount.minor for dispute in lost_disputes
