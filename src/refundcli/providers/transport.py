@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -97,26 +97,23 @@ class FreshConnections:
         Raises TooSoon if a POST would have to wait for long, NeverSent if nothing was sent, and AnswerTooLarge, OSError
         or HTTPException if the answer could not be read.
         """
-        method = method.upper()
-        with self._pace.turn(_PATIENCE_SECONDS.get(method, float("inf"))) as report_sent:
-            answer = self._answer(method, url, headers, body, report_sent)
-            if answer.status == _TOO_MANY:
-                self._pace.slow_down(retry_after(answer.headers))
-            return answer
-
-    def _answer(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, report_sent: Callable[[], None]
-    ) -> Answer:
-        with closing(_Connection(url, *self._timeout)) as connection:
+        patience_seconds = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
+        with (
+            self._pace.turn(patience_seconds) as report_sent,
+            closing(_Connection(url, *self._timeout)) as connection,
+        ):
             try:
                 connection.certificates = _certificates(self._ca_bundle)
-                connection.request(method, connection.target, body, {"Accept-Encoding": "gzip", **headers})
+                connection.request(method.upper(), connection.target, body, {"Accept-Encoding": "gzip", **headers})
             except Exception as error:
                 if connection.has_sent_bytes or isinstance(error, NeverSent):
                     raise
-                raise NeverSent(str(error)) from error
+                raise NeverSent from error
             report_sent()
-            return connection.answer()
+            answer = connection.answer()
+            if answer.status == _TOO_MANY:
+                self._pace.slow_down(retry_after(answer.headers))
+            return answer
 
 
 class _Connection(HTTPConnection):
@@ -275,31 +272,17 @@ def _addresses(host: str, port: int, seconds: float) -> list[Any]:
 
 
 def network_answer(error: BaseException, provider_label: str) -> RefundAnswer:
-    """The answer for a failed connection. Only a failure before the first byte proves that nothing was sent (I5)."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, TooSoon):
-            message = f"{provider_label} asked for fewer requests: {cause}"
-            return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=cause.seconds)
-        if isinstance(cause, NoLongerAllowed):
-            return RefundAnswer(Signal.NOT_SENT, message=str(cause))
-        if isinstance(cause, AnswerTooLarge):
-            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer from {provider_label} was not read: {cause}")
-    why = safe_text(_innermost(causes[-1]))
-    if any(isinstance(cause, NeverSent) for cause in causes):
+    """What an error of `request` proves. Only a failure before the first byte proves that nothing was sent (I5)."""
+    if isinstance(error, TooSoon):
+        message = f"{provider_label} asked for fewer requests: {error}"
+        return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=error.seconds)
+    if isinstance(error, NoLongerAllowed):
+        return RefundAnswer(Signal.NOT_SENT, message=str(error))
+    if isinstance(error, AnswerTooLarge):
+        return RefundAnswer(Signal.NO_ANSWER, message=f"The answer from {provider_label} was not read: {error}")
+    cause = error.__cause__ or error
+    # The system's own message is the most precise.
+    why = safe_text(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__)
+    if isinstance(error, NeverSent):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider_label}: {why}")
     return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider_label}: {why}")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def _innermost(error: BaseException) -> str:
-    """The system's own message, which is the most precise."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -13,8 +13,8 @@ from refundcli.providers import ProviderUnreachable
 from refundcli.providers.answers import Fields, fields_in, safe_text, text_in
 from refundcli.providers.stripe import fields, invoices
 from refundcli.providers.stripe import payments as objects
-from refundcli.providers.stripe.reader import StripeReader
 from refundcli.providers.stripe.refunds import refund_id_in, why_failed
+from refundcli.providers.stripe.sdk import StripeReader, complete_list
 from refundcli.providers.stripe.vocabulary import CHARGE_STATUSES, PAYMENT_INTENT_STATUSES, refund_meaning
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.provider_updates import (
@@ -153,7 +153,7 @@ class StripeRecords(StripeReader):
         """The refunds expanded in the charge if they are complete, else the full list."""
         expanded_refunds = fields_in(charge.get("refunds"))
         if expanded_refunds.get("has_more") is False:
-            return self._complete_list(expanded_refunds)
+            return complete_list(expanded_refunds)
         return self._pages("/v1/refunds", {"charge": fields.id_of(charge)})
 
     # --- refunds -------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from refundcli.domain.provider_units import to_provider_minor
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.providers import UnusableReference
+from refundcli.providers import ProviderUnreachable, UnusableReference
 from refundcli.providers.answers import Fields, difference, fields_in, prepared_elsewhere, safe_text, text_in
 from refundcli.providers.stripe.fields import id_in
 from refundcli.providers.stripe.payments import expires_at, pending_reason
@@ -77,6 +77,8 @@ class StripeProvider(StripeAccount):
             matches = [refund for refund in refunds if refund_id_in(refund) == refund_id]
         except stripe.StripeError as error:
             return None if is_missing(error) else RefundAnswer(Signal.OTHER, message=classified(error).message)
+        except ProviderUnreachable as error:
+            return RefundAnswer(Signal.OTHER, message=error.message)
         except Exception as error:  # the SDK could not read the answer
             return RefundAnswer(Signal.OTHER, message=unreadable(error))
         if len(matches) > 1:

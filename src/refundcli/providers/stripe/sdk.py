@@ -2,8 +2,12 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, tzinfo
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import Provider
@@ -24,6 +28,8 @@ with without_http_libraries():
     from stripe import _util as stripe_logging
 
 _PAGE_SIZE = 100
+_MOST_ATTEMPTS = 4
+_LONGEST_WAIT_SECONDS = 10.0
 _INVALID = "invalid_request_error"
 _REFUSED = (400, 404)
 # The id that Stripe returns instead of an object that a second person must approve first.
@@ -87,7 +93,7 @@ def account_of(
         # A restricted key may lack the permission; a practice server may lack the endpoint, but Stripe never does.
         if error.http_status == 403 or (error.http_status == 404 and settings.api_base):
             return f"key-{fingerprint(api_key)}"
-        raise ProviderUnreachable(Provider.STRIPE, classified(error).message) from None
+        raise _unreachable(error) from None
     except Exception:  # the SDK could not read the answer
         response = {}
     account = text_in(response.get("id"))
@@ -137,17 +143,73 @@ class _HTTPClient(stripe.HTTPClient):
         return answer.body, answer.status, answer.headers
 
 
-# --- answers ---
+# --- looking up ---
 
 
-class NotAList(Exception):
-    """The answer is not a page of the requested list."""
+class StripeReader(StripeAccount):
+    """Reads from Stripe. An incomplete list is an error, so it is never taken for the whole."""
+
+    _zone: tzinfo
+
+    def _created_since(self, since: date | None) -> dict[str, Any]:
+        if since is None:
+            return {}
+        return {"created": {"gte": int(datetime(since.year, since.month, since.day, tzinfo=self._zone).timestamp())}}
+
+    def _object(self, path: str, resource_id: str, **params: Any) -> Fields | None:
+        """The object with this id; None if Stripe has none."""
+        try:
+            resource = self._request(f"{path}/{quote(resource_id, safe='')}", params)
+        except stripe.InvalidRequestError as error:
+            if error.code == "resource_missing":
+                return None
+            raise _unreachable(error) from None
+        if not has_id(resource):
+            raise _unreadable("it has no id")
+        found: Fields = resource
+        return found
+
+    def _pages(self, path: str, filters: Mapping[str, Any]) -> Iterator[Fields]:
+        try:
+            yield from pages(partial(self._request, path), filters)
+        except stripe.InvalidRequestError as error:
+            raise _unreachable(error) from None
+
+    def _request(self, path: str, params: Mapping[str, Any]) -> Any:
+        """One answer, with a few attempts after a 429. Raises InvalidRequestError for a missing resource."""
+        for attempt in range(1, _MOST_ATTEMPTS + 1):
+            try:
+                return self._get(path, params)
+            except stripe.RateLimitError as error:
+                if attempt == _MOST_ATTEMPTS:
+                    raise _unreachable(error) from None
+                time.sleep(min(retry_after(error.headers or {}) or 0.5 * 2**attempt, _LONGEST_WAIT_SECONDS))
+            except stripe.AuthenticationError:
+                raise BadCredentials(self.name, "Stripe rejected it") from None
+            except stripe.InvalidRequestError:
+                raise
+            except stripe.StripeError as error:
+                raise _unreachable(error) from None
+            except Exception as error:  # the SDK could not read the answer
+                raise _unreadable(safe_text(error)) from None
+        raise AssertionError("the loop returns")
+
+
+def _unreachable(error: stripe.StripeError) -> ProviderUnreachable:
+    return ProviderUnreachable(Provider.STRIPE, classified(error).message)
+
+
+def _unreadable(why: str) -> ProviderUnreachable:
+    return ProviderUnreachable(Provider.STRIPE, f"its answer could not be read: {why}.")
 
 
 def pages(
     get_page: Callable[[Mapping[str, Any]], object], filters: Mapping[str, Any], kind: str = ""
 ) -> Iterator[Fields]:
-    """All objects of a list; `kind` is their type, if it matters. Raises NotAList, and what `get_page` raises."""
+    """All objects of a list; `kind` is their type, if it matters.
+
+    Raises ProviderUnreachable, and what `get_page` raises.
+    """
     params = {"limit": _PAGE_SIZE, **filters}
     while True:
         page = get_page(params)
@@ -159,7 +221,7 @@ def pages(
 
 
 def complete_list(page: object, kind: str = "") -> list[Fields]:
-    """The objects of one page. An incomplete list would seem to prove that there are no more. Raises NotAList."""
+    """The objects of one page. Raises ProviderUnreachable if it is incomplete: it would seem to prove too much."""
     resources, has_more = fields_in(page).get("data"), fields_in(page).get("has_more")
     if (
         fields_in(page).get("object") != "list"
@@ -168,8 +230,11 @@ def complete_list(page: object, kind: str = "") -> list[Fields]:
         or (has_more and not resources)
         or not all(has_id(resource) and kind in ("", resource.get("object")) for resource in resources)
     ):
-        raise NotAList("a list could not be read to its end")
+        raise _unreadable("a list could not be read to its end")
     return resources
+
+
+# --- answers ---
 
 
 def is_replayed(headers: Mapping[str, str]) -> bool:
@@ -205,7 +270,7 @@ def unreadable(error: Exception) -> str:
 def classified(error: stripe.StripeError) -> RefundAnswer:
     """The outcome that an error proves for its request."""
     if isinstance(error, stripe.APIConnectionError):
-        return network_answer(error, "Stripe")
+        return network_answer(error.__cause__ or error, "Stripe")
     http_status, details, headers = error.http_status or 0, _details(error), error.headers or {}
     signal, is_replay = _signal(http_status, details), is_replayed(headers)
     message = refusal(Provider.STRIPE, http_status, details.get("message"), text_in(details.get("code")))
