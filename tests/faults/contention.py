@@ -27,7 +27,7 @@ from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.cli.main import run
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.providers.stripe.keys import fingerprint
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment

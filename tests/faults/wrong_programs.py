@@ -33,7 +33,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.providers.adyen import updates, vocabulary
 from refundcli.providers.stripe import lookup, payments
-from refundcli.providers.stripe import refunds as stripe
+from refundcli.providers.stripe import sdk as stripe
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk import undo_records
 from refundcli.services.bulk.worker import group_commit
