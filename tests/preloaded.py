@@ -5,7 +5,6 @@ What a new Python does with its streams, arguments and environment is proved whe
 """
 
 import fcntl
-import io
 import multiprocessing
 import os
 import signal
@@ -19,6 +18,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 _SECONDS = 150
 
@@ -47,7 +47,9 @@ def run_scripts(scripts: Sequence[str], environ: Mapping[str, str]) -> list[Ende
     with TemporaryDirectory() as directory:
         folders = [Path(directory) / str(number) for number in range(len(scripts))]
         processes = [start(script, environ, folder) for script, folder in zip(scripts, folders, strict=True)]
-        return [Ended(exit_code(process), *_printed(folder)) for process, folder in zip(processes, folders, strict=True)]
+        return [
+            Ended(exit_code(process), *_printed(folder)) for process, folder in zip(processes, folders, strict=True)
+        ]
 
 
 def start(script: str, environ: Mapping[str, str], output: Path) -> BaseProcess:
@@ -118,11 +120,9 @@ def _open(streams: tuple[str, str, str]) -> None:
         os.dup2(os.open(path, flag, 0o600), number)
     if os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    sys.stdin, sys.stdout, sys.stderr = _text(0, "rb"), _text(1, "wb"), _text(2, "wb")
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w", errors="backslashreplace")
 
 
-def _text(number: int, mode: str) -> io.TextIOWrapper:
-    binary = open(number, mode, closefd=False)
-    errors = "backslashreplace" if number == 2 else "strict"
-    return io.TextIOWrapper(binary, encoding="utf-8", errors=errors, line_buffering=number == 2 or os.isatty(number))
+def _text(number: int, mode: str, errors: str = "strict") -> Any:
+    by_line = number == 2 or os.isatty(number)
+    return os.fdopen(number, mode, 1 if by_line else -1, encoding="utf-8", errors=errors, closefd=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent.parent
-CASES, PARTS = 40, 4
+CASES, PARTS = 40, 2
 
 
 def sweep(*options: str) -> str:
