@@ -37,6 +37,11 @@ def script_of(*command: str) -> str:
     return f"import sys; from refundcli.__main__ import main\nsys.argv[1:] = {list(command)!r}\nmain()"
 
 
+def new_python_script_of(*command: str) -> str:
+    """`refundcli …` as a shell starts it: a new Python takes the place of the process."""
+    return f"import os, sys\nos.execv(sys.executable, [sys.executable, '-m', 'refundcli', *{list(command)!r}])"
+
+
 def run_script(script: str, environ: Mapping[str, str]) -> Ended:
     """As `python -c SCRIPT`, in this environment and nothing else, without a standard input."""
     return run_scripts([script], environ)[0]

@@ -11,13 +11,21 @@ import pexpect
 import pyte
 from pexpect.fdpexpect import fdspawn
 
-from preloaded import exit_code, script_of, start_in_terminal
+from preloaded import exit_code, new_python_script_of, script_of, start_in_terminal
 
 
 class Terminal:
-    """`refundcli …` in a terminal of `columns` columns."""
+    """`refundcli …` in a terminal of `columns` columns, forked from a loaded program or in a new Python."""
 
-    def __init__(self, command: Sequence[str], environ: dict[str, str], *, columns: int = 100, lines: int = 60) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: dict[str, str],
+        *,
+        columns: int = 100,
+        lines: int = 60,
+        new_python: bool = False,
+    ) -> None:
         # The size is the terminal's own.
         every = {**os.environ, **environ, "TERM": "xterm-256color"}
         settings = {name: value for name, value in every.items() if name not in ("COLUMNS", "LINES")}
@@ -25,7 +33,8 @@ class Terminal:
         self._stream = pyte.Stream(self._screen)
         keyboard_and_screen, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (lines, columns))
-        self._process = start_in_terminal(script_of(*command), settings, os.ttyname(terminal))
+        script = new_python_script_of(*command) if new_python else script_of(*command)
+        self._process = start_in_terminal(script, settings, os.ttyname(terminal))
         # Without a process that has it open, a terminal is at its end.
         self._wait_until_opened(os.ttyname(terminal))
         os.close(terminal)
