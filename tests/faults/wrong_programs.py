@@ -20,8 +20,8 @@ from unittest.mock import PropertyMock, patch
 from sqlalchemy import Engine, event, update
 from sqlmodel import col
 
-from compiled import share_compiled_statements
 from desk import MERCHANT, Desk
+from engines import share_engines
 from faults.databases import NewStore, stores
 from faults.short_stories import STORIES, Story, broken_promises
 from faults.verdict import summed
@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
-    share_compiled_statements()
+    share_engines()
     chosen = [program for program in WRONG_PROGRAMS if options.name in program.name]
     began = time.monotonic()
     with (
