@@ -156,6 +156,15 @@ class App:
         else:
             self.show_rows(("name", "value"), _flattened(shape), text_columns=("name",))
 
+    def show_done(self, words: str, shape: Mapping[str, Any]) -> None:
+        """What a command did: a sentence for people, an object for a program."""
+        from refundcli.output.terminal import GOOD
+
+        if self.for_people:
+            self.out.say(("✓ ", GOOD), words)
+        else:
+            self.show_object(shape)
+
     def show_list(self, shapes: Iterable[Mapping[str, Any]]) -> None:
         """A list for a program: `[]` when it is empty."""
         from refundcli.output import json

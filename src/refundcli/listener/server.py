@@ -18,7 +18,7 @@ from refundcli.listener.thread_safe_books import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
+from refundcli.services.webhooks.apply_events import ApplyEvents, EventOutcomes
 
 _STOP_SECONDS = 10
 # The limit on open files to request, and how many of them are left for the store, the log and the rest.
@@ -60,13 +60,14 @@ class Listener:
         *,
         books: Books,
         clock: Clock,
-        apply: Apply,
+        apply_events: ApplyEvents,
         callbacks: Callbacks,
         limits: Limits | None = None,
     ) -> None:
         shared_books = SerializedBooks(books)
         self.rejections = Rejections(shared_books, callbacks.rejected)
         self.writer = EventWriter(shared_books, self.rejections, stored=self._stored, trouble=callbacks.trouble)
+        apply = replace(apply_events, books=shared_books).waiting
         self._worker = EventWorker(
             apply, shared_books, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble
         )

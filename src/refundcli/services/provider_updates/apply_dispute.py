@@ -7,7 +7,7 @@ from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.provider_updates import DisputeUpdate, EventState
-from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_of_dispute
+from refundcli.services.provider_updates.outcome import UpdateOutcome
 
 # Of two updates with the same date the more severe one wins, whichever came first.
 _SEVERITY = (DisputeState.CLOSED, DisputeState.WON, DisputeState.OPEN, DisputeState.UNKNOWN, DisputeState.LOST)
@@ -20,19 +20,19 @@ MIGRATED = "migrated"
 
 
 def apply_dispute(
-    tx: Writing, update: DisputeUpdate, *, update_source: str, all_disputes_listed: bool = False
+    tx: Writing,
+    invoice: Invoice,
+    payment: Payment,
+    update: DisputeUpdate,
+    *,
+    update_source: str,
+    all_disputes_listed: bool = False,
 ) -> UpdateOutcome:
-    """Apply it in the caller's transaction; unmatched while neither its payment nor its dispute is in the books.
+    """Apply it to this payment in the caller's transaction.
 
     `all_disputes_listed`: the provider listed all disputes of the payment, so a placeholder can only be one of them.
     """
-    match = payment_of_dispute(tx, update)
-    if match is None:
-        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = match
-    if update.reference in payment.references:
-        # An Adyen account may be set up to send disputes with the payment's own reference.
-        update = replace(update, reference="")
+    update = _in_terms_of(payment, update)
     known_match = (
         tx.disputes.payment_of(update.provider, update.account, update.reference) if update.reference else None
     )
@@ -42,17 +42,31 @@ def apply_dispute(
             f"for {invoice.number}"
         )
         return UpdateOutcome(EventState.UNREVIEWED, note)
+    stored_record = _record_of(payment.disputes, update)
+    if stored_record:
+        return _write(tx, invoice, payment, stored_record, _next(stored_record, update), update, update_source)
+    if not update.reference and payment.disputes:
+        note = f"{update.status} does not say which dispute of {invoice.number} it is about"
+        return UpdateOutcome(EventState.UNREVIEWED, note)
+    # The first update about a dispute fills in its placeholder; without one it creates a record.
+    placeholders = [record for record in payment.disputes if record.is_placeholder]
+    placeholder = next((p for p in placeholders if all_disputes_listed or _is_compatible(p, update)), None)
+    if placeholders and placeholder is None:
+        stored_amount = placeholders[0].amount
+        note = f"{invoice.number} has a dispute for {stored_amount} in the books, but this one is for {update.amount}"
+        return UpdateOutcome(EventState.UNREVIEWED, note)
+    record = _filled(placeholder, payment, update) if placeholder else new_record(payment, update)
+    return _write(tx, invoice, payment, placeholder, record, update, update_source)
+
+
+def _in_terms_of(payment: Payment, update: DisputeUpdate) -> DisputeUpdate:
+    if update.reference in payment.references:
+        # An Adyen account may be set up to send disputes with the payment's own reference.
+        update = replace(update, reference="")
     if update.amount and update.amount.currency != payment.captured.currency:
         # A bank may dispute in its own currency. Without an amount in ours, the whole payment counts as disputed.
         update = replace(update, amount=None)
-    stored_record = _record_of(payment.disputes, update)
-    if stored_record is None and not update.reference:
-        return _apply_unidentified(tx, invoice, payment, update, update_source)
-    if stored_record is None:
-        return _apply_to_placeholder(
-            tx, invoice, payment, update, update_source, all_disputes_listed=all_disputes_listed
-        )
-    return _write(tx, invoice, payment, stored_record, _next(stored_record, update), update, update_source)
+    return update
 
 
 def new_record(payment: Payment, update: DisputeUpdate) -> DisputeRecord:
@@ -88,42 +102,6 @@ def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, updat
         closed_record = replace(placeholder, state=DisputeState.CLOSED, status="not at the provider")
         tx.disputes.record(invoice, payment, closed_record, update_source=update_source)
     return len(open_placeholders)
-
-
-def _apply_to_placeholder(
-    tx: Writing,
-    invoice: Invoice,
-    payment: Payment,
-    update: DisputeUpdate,
-    update_source: str,
-    *,
-    all_disputes_listed: bool,
-) -> UpdateOutcome:
-    """The first update about a dispute fills in its placeholder; without one it creates a record."""
-    placeholders = [record for record in payment.disputes if record.is_placeholder]
-    fitting_record = next(
-        (record for record in placeholders if all_disputes_listed or _is_compatible(record, update)), None
-    )
-    if fitting_record:
-        filled_record = _filled(fitting_record, payment, update)
-        return _write(tx, invoice, payment, fitting_record, filled_record, update, update_source)
-    if placeholders:
-        placeholder = placeholders[0]
-        note = (
-            f"{invoice.number} has a dispute for {placeholder.amount} in the books, but this one is for {update.amount}"
-        )
-        return UpdateOutcome(EventState.UNREVIEWED, note)
-    return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)
-
-
-def _apply_unidentified(
-    tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, update_source: str
-) -> UpdateOutcome:
-    """An update without a reference that fits no record: the first dispute of its payment, or else unreviewed."""
-    if not payment.disputes:
-        return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)
-    note = f"{update.status} does not say which dispute of {invoice.number} it is about"
-    return UpdateOutcome(EventState.UNREVIEWED, note)
 
 
 def _is_compatible(stored_record: DisputeRecord, update: DisputeUpdate) -> bool:

@@ -1,12 +1,13 @@
 """Record a person's decision about a dispute with an unlisted status (R13)."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
-from refundcli.domain.invoice import Invoice, Payment
 from refundcli.services.ports.books import Reading, Writing
 from refundcli.services.ports.provider_updates import StoredEvent
 from refundcli.services.ports.webhooks import EventReader
+from refundcli.services.provider_updates.outcome import Match
 
 
 def decide_dispute(tx: Writing, stored_event: StoredEvent, state: DisputeState, reader: EventReader) -> None:
@@ -36,12 +37,12 @@ def decide_dispute(tx: Writing, stored_event: StoredEvent, state: DisputeState, 
         )
 
 
-def _payments_of(tx: Reading, stored_event: StoredEvent) -> list[tuple[Invoice, Payment]]:
+def _payments_of(tx: Reading, stored_event: StoredEvent) -> Collection[Match]:
     references = tx.events.payments_of(stored_event.id)
-    invoices_by_reference = tx.invoices.of_payments(stored_event.event.provider, references)
-    matches_by_payment_id: dict[int, tuple[Invoice, Payment]] = {}
-    for invoice in invoices_by_reference.values():
-        for payment in invoice.payments:
-            if not set(payment.references).isdisjoint(references):
-                matches_by_payment_id[payment.id] = (invoice, payment)
-    return list(matches_by_payment_id.values())
+    invoices = tx.invoices.of_payments(stored_event.event.provider, references).values()
+    return {
+        payment.id: (invoice, payment)
+        for invoice in invoices
+        for payment in invoice.payments
+        if not set(payment.references).isdisjoint(references)
+    }.values()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from refundcli.domain.dispute import DisputeStage
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.ports.provider_updates import CaptureUpdate, DisputeUpdate, Doubt, RefundUpdate
+from refundcli.services.ports.provider_updates import CaptureUpdate, DisputeUpdate, Doubt, RefundUpdate, Update
 from refundcli.services.ports.records import PaymentLine, RefundLine
 from refundcli.services.ports.vocabulary import CaptureChange, Effect
 from refundcli.services.preflight.difference import Difference, DifferenceKind, apart
@@ -33,9 +33,17 @@ from refundcli.services.reconciliation.report_sums import (
     refund_state,
     sum_of,
 )
-from refundcli.services.reconciliation.report_updates import RowUpdate
 
-_TAKEN_OR_FAILED = (CaptureChange.ADDED, CaptureChange.FAILED)
+
+@dataclass(slots=True)
+class RowUpdate:
+    """An update that differs from the books, and its difference. `is_expected`: report it only if it is not applied."""
+
+    update: Update
+    evidence: str
+    difference: Difference
+    row: ReportRow
+    is_expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +109,19 @@ class PaymentRows:
             yield RowUpdate(update, self._evidence(row), difference, row)
 
     def _captured(self, payment_line: PaymentLine, rows: Sequence[ReportRow]) -> None:
-        currency = payment_line.captured.currency
+        captured, currency = payment_line.captured, payment_line.captured.currency
         foreign_amount = next((row.amount for row in rows if row.amount and row.amount.currency != currency), None)
         if foreign_amount:
-            self.on_difference(
-                self.differs(DifferenceKind.CURRENCY, payment_line, "captured", payment_line.captured, foreign_amount)
-            )
+            kind = DifferenceKind.CURRENCY
+            self.on_difference(self.differs(kind, payment_line, "captured", captured, foreign_amount))
             return
-        added_rows, failed_rows = (
-            [row for row in rows if capture_change(row) is change] for change in _TAKEN_OR_FAILED
-        )
-        if added_rows:
-            reported_total: Money | str = captured_total(added_rows, currency) - sum_of(failed_rows, currency)
-        else:
-            return
+        added_rows = [row for row in rows if capture_change(row) is CaptureChange.ADDED]
+        failed_sum = sum_of([row for row in rows if capture_change(row) is CaptureChange.FAILED], currency)
+        reported_total = captured_total(added_rows, currency) - failed_sum
         # A failed capture that explains the gap is reported on its own when it is applied.
-        if reported_total not in (payment_line.captured, payment_line.captured - sum_of(failed_rows, currency)):
-            self.on_difference(
-                self.differs(DifferenceKind.AMOUNT, payment_line, "captured", payment_line.captured, reported_total)
-            )
+        if added_rows and reported_total not in (captured, captured - failed_sum):
+            kind = DifferenceKind.AMOUNT
+            self.on_difference(self.differs(kind, payment_line, "captured", captured, reported_total))
 
     def _refunds(self, payment_line: PaymentLine, rows: Sequence[ReportRow]) -> Iterator[RowUpdate]:
         for reference, refund_rows in by_reference(rows).items():
@@ -140,29 +142,29 @@ class PaymentRows:
             if later_success and later_success.amount:
                 # It follows the failure: the freed amount is reserved until a person decides (R14).
                 update = self._refund_update(payment_line, reference, later_success, later_success.amount, refund)
-                difference_fields = (
-                    payment_line.invoice,
-                    reference,
+                difference = self.differs(
+                    DifferenceKind.STATUS,
+                    payment_line,
                     "refund",
                     RefundState.FAILED,
                     RefundState.SUCCEEDED,
-                    later_success.amount,
-                )
-                difference = Difference(
-                    DifferenceKind.STATUS, self.provider, *difference_fields, refund.id if refund else ""
+                    reference=reference,
+                    amount=later_success.amount,
+                    refund_id=refund.id if refund else "",
                 )
                 yield RowUpdate(update, self._evidence(later_success), difference, later_success)
             elif not row_update and refund and refund.is_unadopted and last_row.amount:
-                unadopted_fields = (
-                    payment_line.invoice,
-                    reference,
+                difference = self.differs(
+                    DifferenceKind.UNADOPTED,
+                    payment_line,
                     "refund",
                     "no credit note",
-                    str(last_row.amount),
                     last_row.amount,
-                    refund.id,
+                    reference=reference,
+                    amount=last_row.amount,
+                    refund_id=refund.id,
                 )
-                self.on_difference(Difference(DifferenceKind.UNADOPTED, self.provider, *unadopted_fields))
+                self.on_difference(difference)
 
     def _refund(
         self, payment_line: PaymentLine, reference: str, row: ReportRow, refund: RefundLine | None
@@ -229,16 +231,19 @@ class PaymentRows:
             yield RowUpdate(update, self._evidence(row), difference, row)
 
     def differs(
-        self, kind: DifferenceKind, payment_line: PaymentLine, object_name: str, in_books: object, at_provider: object
+        self,
+        kind: DifferenceKind,
+        payment_line: PaymentLine,
+        object_name: str,
+        in_books: object,
+        at_provider: object,
+        *,
+        reference: str = "",
+        amount: Money | None = None,
+        refund_id: str = "",
     ) -> Difference:
-        amount = apart(payment_line.captured, at_provider) if isinstance(at_provider, Money) else payment_line.captured
-        return Difference(
-            kind,
-            self.provider,
-            payment_line.invoice,
-            payment_line.reference,
-            object_name,
-            str(in_books),
-            str(at_provider),
-            amount,
-        )
+        """By default about the payment and its captured amount, or the gap between two amounts."""
+        captured, reference = payment_line.captured, reference or payment_line.reference
+        amount = amount or (apart(captured, at_provider) if isinstance(at_provider, Money) else captured)
+        texts = (object_name, str(in_books), str(at_provider))
+        return Difference(kind, self.provider, payment_line.invoice, reference, *texts, amount, refund_id)

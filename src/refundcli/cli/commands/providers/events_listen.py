@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import ParamSpec, TypeVar
 
 import typer
 
-from refundcli.cli.commands.providers.events_apply import apply_with
 from refundcli.cli.context import App
 from refundcli.cli.options import PortTaken, ServerMissing
 from refundcli.domain.errors import RefundcliError, SettingsProblem
@@ -46,11 +45,12 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     # Create the store, or fail, before the port is open.
     _wait_for_store(app, lambda: services.books.write(lambda tx: None))
     readers = _wait_for_store(app, lambda: _readers(app))
+    services.reread_events.all()
     listener = Listener(
         readers,
         books=services.books,
         clock=services.clock,
-        apply=apply_with(app, services.event_readers(), ProviderPause(_ASK_AGAIN_SECONDS)),
+        apply_events=replace(services.apply_events, pause=ProviderPause(_ASK_AGAIN_SECONDS)),
         callbacks=Callbacks(
             applied=_flushing(event_progress.show),
             trouble=_flushing(lambda error: _warn(app, error)),
