@@ -205,6 +205,13 @@ class Services:
 
         return ApplyEvents(self.books, self.event_readers, self.sync_payments)
 
+    def unread_events(self) -> list[Provider]:
+        """Providers whose stored events must be read again, because this version reads some differently (R13)."""
+        from refundcli.providers.registry import vocabulary_version
+        from refundcli.services.webhooks.reread import unread_providers
+
+        return self.books.read(partial(unread_providers, vocabulary_version))
+
     @cached_property
     def reread_events(self) -> "RereadEvents":
         from refundcli.providers.registry import vocabulary_of, vocabulary_version

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -158,10 +158,12 @@ class App:
 
     def show_done(self, words: str, shape: Mapping[str, Any]) -> None:
         """What a command did: a sentence for people, an object for a program."""
-        from refundcli.output.terminal import GOOD
+        self.show(shape, lambda screen: screen.say(("✓ ", "green"), words))
 
+    def show(self, shape: Mapping[str, Any], view: "Callable[[Screen], None]") -> None:
+        """A view for people, an object for a program."""
         if self.for_people:
-            self.out.say(("✓ ", GOOD), words)
+            view(self.out)
         else:
             self.show_object(shape)
 

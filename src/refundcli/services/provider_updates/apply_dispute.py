@@ -1,13 +1,14 @@
 """Apply a provider update about one dispute to its record; the order of updates does not matter (I7)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.services.ports.books import Writing
-from refundcli.services.ports.provider_updates import DisputeUpdate, EventState
-from refundcli.services.provider_updates.outcome import UpdateOutcome
+from refundcli.services.ports.books import Reading, Writing
+from refundcli.services.ports.provider_updates import DisputeUpdate, EventState, StoredEvent
+from refundcli.services.ports.webhooks import EventReader
+from refundcli.services.provider_updates.outcome import Match, UpdateOutcome, unreviewed
 
 # Of two updates with the same date the more severe one wins, whichever came first.
 _SEVERITY = (DisputeState.CLOSED, DisputeState.WON, DisputeState.OPEN, DisputeState.UNKNOWN, DisputeState.LOST)
@@ -37,24 +38,23 @@ def apply_dispute(
         tx.disputes.payment_of(update.provider, update.account, update.reference) if update.reference else None
     )
     if known_match and known_match[1].id != payment.id:
-        note = (
+        return unreviewed(
             f"{update.reference} is in the books as a dispute on {known_match[0].number}, but was reported "
             f"for {invoice.number}"
         )
-        return UpdateOutcome(EventState.UNREVIEWED, note)
     stored_record = _record_of(payment.disputes, update)
     if stored_record:
         return _write(tx, invoice, payment, stored_record, _next(stored_record, update), update, update_source)
     if not update.reference and payment.disputes:
-        note = f"{update.status} does not say which dispute of {invoice.number} it is about"
-        return UpdateOutcome(EventState.UNREVIEWED, note)
+        return unreviewed(f"{update.status} does not say which dispute of {invoice.number} it is about")
     # The first update about a dispute fills in its placeholder; without one it creates a record.
     placeholders = [record for record in payment.disputes if record.is_placeholder]
     placeholder = next((p for p in placeholders if all_disputes_listed or _is_compatible(p, update)), None)
     if placeholders and placeholder is None:
-        stored_amount = placeholders[0].amount
-        note = f"{invoice.number} has a dispute for {stored_amount} in the books, but this one is for {update.amount}"
-        return UpdateOutcome(EventState.UNREVIEWED, note)
+        return unreviewed(
+            f"{invoice.number} has a dispute for {placeholders[0].amount} in the books, but this one is for "
+            f"{update.amount}"
+        )
     record = _filled(placeholder, payment, update) if placeholder else new_record(payment, update)
     return _write(tx, invoice, payment, placeholder, record, update, update_source)
 
@@ -159,6 +159,49 @@ def _write(
         and record.state in _ENDED
     ):
         # Its record and credit note are no longer true (R14). Only a person can undo them.
-        note = f"{note}; {payment.recorded_of_disputes} is recorded as lost to it: undo that record if it is wrong"
-        return UpdateOutcome(EventState.UNREVIEWED, note, changed=True)
+        record_id = payment.recorded_of_disputes
+        return unreviewed(
+            f"{note}; {record_id} is recorded as lost to it: undo that record if it is wrong", changed=True
+        )
     return UpdateOutcome(EventState.APPLIED, note, changed=True)
+
+
+# --- decided by a person --------------------------------------------------------------------------------------
+
+
+def decide_dispute(tx: Writing, stored_event: StoredEvent, state: DisputeState, reader: EventReader) -> None:
+    """Give the event's dispute this state; a dispute without a record gets one.
+
+    A later snapshot with the same status does not change the decision.
+    """
+    event = stored_event.event
+    amount = reader.amount_in(event)
+    for invoice, payment in _payments_named_by(tx, stored_event):
+        known_record = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
+        record = known_record or DisputeRecord(
+            id=0,
+            payment_id=payment.id,
+            provider=event.provider,
+            account=event.account,
+            reference="" if event.about in payment.references else event.about,
+            stage=DisputeStage.CHARGEBACK,
+            state=state,
+            status=event.kind,
+            amount=amount if amount and amount.currency == payment.captured.currency else None,
+            reported_at=event.occurred_at,
+        )
+        decided_record = replace(record, state=state)
+        tx.disputes.record(
+            invoice, payment, decided_record, update_source=f"event {stored_event.id}, decided by a person"
+        )
+
+
+def _payments_named_by(tx: Reading, stored_event: StoredEvent) -> Collection[Match]:
+    references = tx.events.payments_of(stored_event.id)
+    invoices = tx.invoices.of_payments(stored_event.event.provider, references).values()
+    return {
+        payment.id: (invoice, payment)
+        for invoice in invoices
+        for payment in invoice.payments
+        if not set(payment.references).isdisjoint(references)
+    }.values()

@@ -24,7 +24,13 @@ from refundcli.services.ports.provider_updates import (
 from refundcli.services.ports.records import Settlement
 from refundcli.services.provider_updates.apply_capture import apply_capture
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
-from refundcli.services.provider_updates.outcome import NOT_IN_BOOKS, UpdateOutcome, payment_of, payment_referenced
+from refundcli.services.provider_updates.outcome import (
+    NOT_IN_BOOKS,
+    UpdateOutcome,
+    payment_of,
+    payment_referenced,
+    unreviewed,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +73,11 @@ class ApplyUpdates:
         is_partial_reversal = is_reversal and update.amount < refund.amount
         differing_fields = _what_differs(tx, refund, update, ignores_amount=is_partial_reversal)
         if differing_fields:
-            note = (
+            return unreviewed(
                 f"the update reports a different {' and '.join(differing_fields)} from that of refund {refund.id}; "
-                "nothing was changed"
+                "nothing was changed",
+                refund,
             )
-            return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
         if refund.kind is RefundKind.RECORD:
             return _apply_to_record(tx, refund, update, update_source=update_source)
         if is_partial_reversal:
@@ -170,9 +176,7 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
     if record.state is RefundState.REVERSED:
         note = f"the refund was recorded as {record.id}, which was undone"
         if update.state.is_accepted:
-            return UpdateOutcome(
-                EventState.UNREVIEWED, f"{note}; it has the status {update.state} at the provider", refund=record
-            )
+            return unreviewed(f"{note}; it has the status {update.state} at the provider", record)
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
     if not update.state.is_accepted:
@@ -183,8 +187,10 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
     if current_record.is_made_at_provider:
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, current_record)
     undo_command = f"refundcli mark-refunded --undo {record.id} --memo TEXT"
-    note = f"the refund is recorded as {record.id}, but has failed at the provider; to undo the record: {undo_command}"
-    return UpdateOutcome(EventState.UNREVIEWED, note, refund=current_record)
+    return unreviewed(
+        f"the refund is recorded as {record.id}, but has failed at the provider; to undo the record: {undo_command}",
+        current_record,
+    )
 
 
 def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, ignores_amount: bool) -> list[str]:
@@ -220,11 +226,11 @@ def _hold_again(tx: Writing, refund: Refund, *, update_source: str) -> UpdateOut
     if tx.refunds.hold_failed(refund, update_source=update_source):
         note = f"{refund.id} failed, but was later reported as successful"
         return UpdateOutcome(EventState.APPLIED, note, True, tx.refunds.get(refund.id))
-    note = (
+    return unreviewed(
         f"{refund.id} failed and its amount has since been refunded again; now it is reported as successful, so "
-        "the customer may be paid twice"
+        "the customer may be paid twice",
+        refund,
     )
-    return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
 
 
 def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
@@ -233,9 +239,7 @@ def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *
     if refund.reversed_amount == update.amount:
         return UpdateOutcome(EventState.APPLIED, note, refund=refund)
     if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:
-        return UpdateOutcome(
-            EventState.UNREVIEWED, f"{note}, but that refund has the status {refund.state}", refund=refund
-        )
+        return unreviewed(f"{note}, but that refund has the status {refund.state}", refund)
     tx.refunds.reverse_part(refund, update.amount, update_source=update_source)
     return UpdateOutcome(EventState.APPLIED, note, True, tx.refunds.get(refund.id))
 
@@ -248,17 +252,16 @@ def _apply_external(
 ) -> UpdateOutcome:
     """Count a refund that was not sent from here; a person adopts it."""
     if update.amount.currency != payment.captured.currency:
-        note = f"{update.amount} is not in the currency of {invoice.number}, {payment.captured.currency}"
-        return UpdateOutcome(EventState.UNREVIEWED, note)
+        return unreviewed(f"{update.amount} is not in the currency of {invoice.number}, {payment.captured.currency}")
     if not update.amount:
-        return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
+        return unreviewed(f"the refund of {invoice.number} has no amount")
     named_refund = tx.refunds.get(update.refund_id) if update.refund_id and not update.state.is_accepted else None
     if named_refund and named_refund.provider_reference:
-        note = (
+        return unreviewed(
             f"the update reports {named_refund.id} as {update.state}, but not under its reference "
-            f"{named_refund.provider_reference}"
+            f"{named_refund.provider_reference}",
+            named_refund,
         )
-        return UpdateOutcome(EventState.UNREVIEWED, note, refund=named_refund)
     unmatched_records = _unmatched_records(invoice, payment) if update.state.is_accepted else []
     record = _record_of_it(unmatched_records, update)
     if record:

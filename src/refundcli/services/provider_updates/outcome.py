@@ -26,6 +26,10 @@ class UpdateOutcome:
     refund: Refund | None = None
 
 
+def unreviewed(note: str, refund: Refund | None = None, *, changed: bool = False) -> UpdateOutcome:
+    return UpdateOutcome(EventState.UNREVIEWED, note, changed, refund)
+
+
 NOT_IN_BOOKS = UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
 
 

@@ -270,8 +270,8 @@ class _Comparison:
                 self.summary.compared += 1
                 self._report_sync(sync)
             elif snapshot.captured:  # otherwise authorised or processing: no money that an invoice should have
-                fields = ("", snapshot.references[0], "payment", "", str(snapshot.captured), snapshot.captured)
-                self.summary.report(Difference(DifferenceKind.MISSING_HERE, self.records.name, *fields))
+                reference, captured = snapshot.references[0], snapshot.captured
+                self._report(DifferenceKind.MISSING_HERE, "", reference, "payment", str(captured), captured)
 
     def _report_unreadable(self, references: Sequence[str], why: str) -> None:
         """Report a payment that cannot be read; change nothing."""
@@ -281,8 +281,12 @@ class _Comparison:
 
     def _report_status(self, invoice_number: str, reference: str, object_name: str, why: str) -> None:
         self.summary.unreadable += 1
-        fields = (invoice_number, reference, object_name, "", why)
-        self.summary.report(Difference(DifferenceKind.STATUS, self.records.name, *fields))
+        self._report(DifferenceKind.STATUS, invoice_number, reference, object_name, why)
+
+    def _report(
+        self, kind: DifferenceKind, number: str, reference: str, what: str, there: str, amount: Money | None = None
+    ) -> None:
+        self.summary.report(Difference(kind, self.records.name, number, reference, what, "", there, amount))
 
     def _sync_one(self, invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None) -> None:
         self.summary.compared += 1

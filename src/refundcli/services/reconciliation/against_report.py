@@ -28,7 +28,6 @@ from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_o
 from refundcli.services.reconciliation.against_provider import Advance, ComparisonSummary, ReconcileProvider
 from refundcli.services.reconciliation.report_payment import PaymentRows, RowUpdate
 from refundcli.services.reconciliation.report_rows import Report, ReportRow
-from refundcli.services.reconciliation.report_sums import row_key
 
 _AT_ONCE = 2_000
 _WRITTEN_AT_ONCE = 200
@@ -127,7 +126,7 @@ class ReportComparison:
         row, reference = row_update.row, row_update.difference.reference
         doubt = self._payment_rows.doubt(row.payment_reference or reference, row, why)
         why = f"{why} ({row_update.evidence})"
-        return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row_key(row))
+        return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row.key)
 
     # --- missing rows ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import OtherShare
@@ -133,12 +134,8 @@ class ExternalRefunds:
 
 def to_adopt(reading: Reading, id_or_reference: str) -> Refund:
     """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
-    refund = reading.refunds.get(id_or_reference)
-    if refund is None:
-        matches = [
-            r for provider in Provider for r in reading.refunds.by_provider_references(provider, [id_or_reference])
-        ]
-        refund = next(iter(matches), None)
+    at_providers = (reading.refunds.by_provider_references(provider, [id_or_reference]) for provider in Provider)
+    refund = reading.refunds.get(id_or_reference) or next(chain.from_iterable(at_providers), None)
     if refund is None:
         raise RefundNotFound(id_or_reference)
     if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):

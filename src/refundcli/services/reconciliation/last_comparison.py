@@ -93,18 +93,14 @@ def record_comparison(
         if comparison.scope and not _replaces(scope, result, comparison)
     ]
     widest_comparison = _main(earlier_comparisons)
-    earlier_comparisons = [
-        comparison
-        for index, comparison in enumerate(earlier_comparisons)
-        if index < _STORED or comparison.remaining or comparison is widest_comparison
-    ]
     # Without a time: that of the entry in the store.
-    newest_value = _value(result, remaining, not_compared, scope)
-    earlier_values = [
+    values = [_value(result, remaining, not_compared, scope)]
+    values += [
         {"at": earlier.at.isoformat(), **_value(earlier.result, earlier.remaining, earlier.not_compared, earlier.scope)}
-        for earlier in earlier_comparisons
+        for index, earlier in enumerate(earlier_comparisons)
+        if index < _STORED or earlier.remaining or earlier is widest_comparison
     ]
-    tx.store.set_sync_state(_name(provider), json.dumps([newest_value, *earlier_values]))
+    tx.store.set_sync_state(_name(provider), json.dumps(values))
 
 
 def last_comparison(reading: Reading, provider: Provider) -> LastComparison | None:

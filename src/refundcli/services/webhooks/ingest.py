@@ -11,7 +11,7 @@ from refundcli.services.ports.records import EventFilter
 from refundcli.services.ports.rejection_reasons import DeliveryRejected, Rejection, RejectionReason
 from refundcli.services.ports.webhooks import VerifiedDelivery
 from refundcli.services.webhooks.apply_events import ApplyEvents, EventOutcomes
-from refundcli.services.webhooks.deliveries import DeliveryReaders, count_rejected, store_events, verify
+from refundcli.services.webhooks.deliveries import DeliveryReaders, store_events, verify
 
 _AT_ONCE = 500
 
@@ -84,7 +84,8 @@ class IngestDeliveries:
                 self._store(events, summary)
                 events = []
         self._store(events, summary)
-        count_rejected(rejection_counts, books=self.books)
+        if rejection_counts:
+            self.books.write(lambda tx: tx.deliveries.count_rejected(rejection_counts))
         # Also apply waiting events from before: an earlier run may have been killed after it stored them.
         last_number_before = newest_events[0].id if newest_events else 0
         summary.applied = self.apply_events.waiting(

@@ -44,6 +44,15 @@ class EventsNotRead(Refused):
         )
 
 
+def unread_providers(version_of: Callable[[Provider], str], reading: Reading) -> list[Provider]:
+    """Providers with stored events that were last read with another vocabulary than this version's."""
+    return [
+        provider
+        for provider in Provider
+        if not _knows(reading, provider, version_of(provider)) and reading.events.to_reread(provider, after=0, limit=1)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class RereadEvents:
     """Reads stored events again that were last read with another vocabulary than this version's.
@@ -56,20 +65,9 @@ class RereadEvents:
     version_of: Callable[[Provider], str]
     dry_run: bool = False
 
-    def unread(self) -> list[Provider]:
-        """Providers with stored events that were last read with another vocabulary."""
-        return self.books.read(
-            lambda tx: [
-                provider
-                for provider in Provider
-                if not _knows(tx, provider, self.version_of(provider))
-                and tx.events.to_reread(provider, after=0, limit=1)
-            ]
-        )
-
     def unread_first(self) -> None:
         """Before a refund, so that none is decided while a stored event is ignored. Raises EventsNotRead if dry."""
-        providers = self.unread()
+        providers = self.books.read(partial(unread_providers, self.version_of))
         if providers and self.dry_run:
             raise EventsNotRead(providers)
         for provider in providers:

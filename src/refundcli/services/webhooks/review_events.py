@@ -14,7 +14,7 @@ from refundcli.services.ports.provider_updates import (
 )
 from refundcli.services.ports.rejection_reasons import UNREADABLE_KIND
 from refundcli.services.ports.vocabulary import Effect
-from refundcli.services.provider_updates.decide_dispute import decide_dispute
+from refundcli.services.provider_updates.apply_dispute import decide_dispute
 from refundcli.services.webhooks.apply_events import Readers, outcome_of_not_applied
 from refundcli.services.webhooks.event_lookup import LARGEST_NUMBER, event_numbered
 

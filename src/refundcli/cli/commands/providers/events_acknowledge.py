@@ -1,5 +1,7 @@
 """`events acknowledge`: acknowledge one unreviewed event, or decide what a code means for the whole store."""
 
+from functools import partial
+
 from refundcli.cli.context import App
 from refundcli.domain.errors import UsageProblem, did_you_mean
 from refundcli.output.serializers.events import acknowledged_code
@@ -45,7 +47,4 @@ def acknowledge_and_show(app: App, event_id: int | None, *, code: str, decision:
         app.show_done(words, acknowledged_code(code, decision, event_count))
         return
     stored_event = services.review_events.acknowledge(event_id, memo=memo, decision=decision)
-    if app.for_people:
-        show_event(stored_event, app.out, zone=app.settings.operator.zone)
-    else:
-        app.show_object(event_shape(stored_event))
+    app.show(event_shape(stored_event), partial(show_event, stored_event, zone=app.settings.operator.zone))

@@ -1,6 +1,7 @@
 """What `events apply` and `events ingest` do."""
 
 import sys
+from functools import partial
 
 import typer
 
@@ -22,10 +23,7 @@ def apply_and_show(app: App) -> None:
     services.books.write(lambda tx: None)
     services.reread_events.all()
     summary = services.apply_events.everything()
-    if app.for_people:
-        show_applied(summary, app.out)
-    else:
-        app.show_object(applied(summary))
+    app.show(applied(summary), partial(show_applied, summary))
     unreviewed = services.books.read(lambda tx: tx.events.counts().get(EventState.UNREVIEWED, 0))
     _end(app, summary, unreviewed=unreviewed)
 
@@ -42,10 +40,7 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
         deliveries = DeliveryFile(source, provider).deliveries()
         services.reread_events.all()
         summary = services.ingest_deliveries.ingest(deliveries)
-    if app.for_people:
-        show_ingested(summary, app.out)
-    else:
-        app.show_object(ingested(summary))
+    app.show(ingested(summary), partial(show_ingested, summary))
     if not app.wants_json:
         show_rejected(summary, app.err)
     _end(app, summary.applied, ExitCode.REFUSED if summary.rejected else ExitCode.DONE)
