@@ -159,9 +159,9 @@ def _write(
         and record.state in _ENDED
     ):
         # Its record and credit note are no longer true (R14). Only a person can undo them.
-        record_id = payment.recorded_of_disputes
+        recorded_amount = payment.recorded_of_disputes
         return unreviewed(
-            f"{note}; {record_id} is recorded as lost to it: undo that record if it is wrong", changed=True
+            f"{note}; {recorded_amount} is recorded as lost to it: undo that record if it is wrong", changed=True
         )
     return UpdateOutcome(EventState.APPLIED, note, changed=True)
 

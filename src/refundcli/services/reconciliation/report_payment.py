@@ -245,12 +245,12 @@ class PaymentRows:
         in_books: object,
         at_provider: object,
         *,
-        reference: str = "",
+        reference: str | None = None,
         amount: Money | None = None,
         refund_id: str = "",
     ) -> Difference:
         """By default about the payment and its captured amount, or the gap between two amounts."""
-        captured, reference = payment_line.captured, reference or payment_line.reference
+        captured, reference = payment_line.captured, payment_line.reference if reference is None else reference
         amount = amount or (apart(captured, at_provider) if isinstance(at_provider, Money) else captured)
         texts = (object_name, str(in_books), str(at_provider))
         return Difference(kind, self.provider, payment_line.invoice, reference, *texts, amount, refund_id)
