@@ -34,7 +34,7 @@ STEPS = {
     "claim": "T2",
     "record_outcome": "T4",
     "store_events": "keep",
-    "_apply_batch": "apply",
+    "_Application": "apply",
     "_reserve_closing": "T1",
     "claim_closing": "T2",
     "record_closing_outcome": "T4",
