@@ -27,8 +27,8 @@ began = time.perf_counter()
 process = os.posix_spawnp(command[0], command, os.environ, file_actions=files)
 _, status, used = os.wait4(process, 0)
 seconds = time.perf_counter() - began
-cpu = used.ru_utime + used.ru_stime
-print(json.dumps([seconds, os.waitstatus_to_exitcode(status), used.ru_maxrss, cpu]))
+used_seconds = used.ru_utime + used.ru_stime
+print(json.dumps([seconds, os.waitstatus_to_exitcode(status), used.ru_maxrss, used_seconds]))
 """
 HEADS = ("What", "Ours", "Against", "Theirs", "Ratio", "Target", "Held")
 
@@ -96,7 +96,7 @@ def spread(values: Sequence[float], unit: str = "", *, digits: int = 0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A process from its start to its end, the most memory that it had, and its user plus system CPU time."""
+    """A process from its start to its end, the most memory that it had, and the processor time that it used."""
 
     seconds: float
     memory_mb: float
@@ -116,8 +116,12 @@ def run(
 
 
 def environ(folder: Path, **more: str) -> dict[str, str]:
-    """Of a desk whose store is books.db in this folder, and whose settings are nobody's own."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("REFUNDCLI_")}
+    """Of a desk whose store is books.db in this folder, and whose settings are nobody's own.
+
+    Modules are compiled once, as pip does for an installed program, whatever the caller's environment says.
+    """
+    dropped = ("REFUNDCLI_", "PYTHONDONTWRITEBYTECODE")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     ours = {
         "HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),

@@ -23,7 +23,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
 from refundcli.providers.registry import PracticeAddressWhenLive, ProviderNotConfigured, connect
-from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.providers.stripe.keys import fingerprint
 from refundcli.sandbox.core.faults import LOOKUP_BEHAVIOURS
 from refundcli.sandbox.core.state import StripeRefund
 from refundcli.sandbox.testing import RunningSandbox

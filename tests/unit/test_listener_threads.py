@@ -194,7 +194,7 @@ def test_the_applier_continues_after_a_failure_with_new_events_first(monkeypatch
     idle = threading.Event()
     idle.set()
     applier = EventWorker(
-        apply,  # type: ignore[arg-type]
+        apply,
         Memory(),
         SystemClock(UTC),
         idle,

@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refundcli.domain.statuses import Provider
 from refundcli.listener.app import App
@@ -18,7 +18,7 @@ from refundcli.listener.thread_safe_books import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
+from refundcli.services.webhooks.apply_events import ApplyEvents, EventOutcomes
 
 _STOP_SECONDS = 10
 _MOST_CONNECTIONS = 512
@@ -60,12 +60,13 @@ class Listener:
         *,
         books: Books,
         clock: Clock,
-        apply: Apply,
+        apply_events: ApplyEvents,
         callbacks: Callbacks,
     ) -> None:
         shared_books = SerializedBooks(books)
         self.rejections = Rejections(shared_books, callbacks.rejected)
         self.writer = EventWriter(shared_books, self.rejections, stored=self._stored, trouble=callbacks.trouble)
+        apply = replace(apply_events, books=shared_books).waiting
         self._worker = EventWorker(
             apply, shared_books, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble
         )

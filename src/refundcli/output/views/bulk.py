@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind
-from refundcli.domain.money import Money
+from refundcli.domain.money import Money, add_to
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.output.views.imports import show_problems
@@ -209,9 +209,7 @@ def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done:
 def _by_currency(report: BulkReport) -> dict[str, Money]:
     sum_by_currency: dict[str, Money] = {}
     for (currency_code, _), total in report.sums.items():
-        sum_by_currency[currency_code] = (
-            sum_by_currency[currency_code] + total if currency_code in sum_by_currency else total
-        )
+        add_to(sum_by_currency, currency_code, total)
     return sum_by_currency
 
 

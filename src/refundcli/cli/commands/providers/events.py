@@ -1,5 +1,6 @@
 """events: listen, ingest, apply, list, show, acknowledge."""
 
+from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,10 +143,8 @@ def show(
 
     app: App = ctx.obj
     ((stored_event, refund),) = app.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
-    if app.for_people:
-        show_event(stored_event, app.out, zone=app.settings.operator.zone, refund=refund)
-    else:
-        app.show_object(event_details(stored_event, refund, json.loads(stored_event.event.payload)))
+    shape = event_details(stored_event, refund, json.loads(stored_event.event.payload))
+    app.show(shape, partial(show_event, stored_event, zone=app.settings.operator.zone, refund=refund))
 
 
 @group.command(
