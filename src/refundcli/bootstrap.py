@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,6 +14,8 @@ from refundcli.services.clock import BooksClock, SystemClock
 from refundcli.settings import Settings
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sqlalchemy import Engine
 
     from refundcli.domain.closing import Closing
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
+    from refundcli.store.read_only import ReadOnlyBooks
     from refundcli.store.unit_of_work import SqlBooks
     from refundcli.update_services import UpdateServices
 
@@ -72,11 +75,19 @@ class Services:
     @cached_property
     def database_time(self) -> "DatabaseTime | None":
         """The clock shared by all machines that use a PostgreSQL store; None for SQLite."""
-        if self._engine.dialect.name == "sqlite":
+        if self.settings.store.url.startswith("sqlite:"):
             return None
         from refundcli.store.database_time import DatabaseTime
 
-        return DatabaseTime(self._engine, self.machine_clock, self.tell_skew)
+        return DatabaseTime(self._asking, self.machine_clock, self.tell_skew)
+
+    def _asking(self) -> "AbstractContextManager[Callable[[], datetime]]":
+        asking = getattr(self.reader, "asking", None)
+        if asking:
+            return asking()  # type: ignore[no-any-return]
+        from refundcli.store.engine import engine_clock
+
+        return engine_clock(self._engine)
 
     @cached_property
     def _engine(self) -> "Engine":
@@ -88,6 +99,8 @@ class Services:
         """Close the connections to the store."""
         if "_engine" in self.__dict__:
             self._engine.dispose()
+        if close := getattr(self.__dict__.get("reader"), "close", None):
+            close()
 
     @cached_property
     def books(self) -> "SqlBooks":
@@ -102,6 +115,24 @@ class Services:
             tell_upgraded=self.tell_upgraded,
             read_only=self.dry_run,
         )
+
+    @cached_property
+    def reader(self) -> "SqlBooks | ReadOnlyBooks":
+        """The books for reading only: through the bare driver, unless the store may need an upgrade first."""
+        if self.upgrades:
+            return self.books
+        url, timezone = self.settings.store.url, self.timezone or self.settings.operator.timezone
+        if url.startswith("sqlite:"):
+            from refundcli.store.read_only_sqlite import SqliteBooks, plain_sqlite_path
+
+            path = plain_sqlite_path(url)
+            return SqliteBooks(path, timezone) if path else self.books
+        try:
+            from refundcli.store.read_only_postgres import PostgresBooks, plain_postgres_address
+        except ModuleNotFoundError:
+            return self.books
+        address = plain_postgres_address(url)
+        return PostgresBooks(url, address, self.command, timezone) if address is not None else self.books
 
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """Upgrade the store. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
@@ -127,10 +158,13 @@ class Services:
 
         `clock_skew_seconds`: how far this machine's clock is ahead of the database's; absent on SQLite.
         """
-        from refundcli.store import migrate
+        from refundcli.secrets import shown_address
+        from refundcli.store.read_only_sqlite import plain_sqlite_path
+        from refundcli.store.schema_check import HEAD
 
-        description: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
-        description["timezone"] = str(self.books.zone)
+        url = self.settings.store.url
+        description: dict[str, Any] = {"url": str(plain_sqlite_path(url) or shown_address(url)), "schema": HEAD}
+        description["timezone"] = str(self.reader.zone)
         if self.database_time:
             description["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
         return description
@@ -187,10 +221,10 @@ class Services:
 
     def unread_events(self) -> list[Provider]:
         """Providers whose stored events must be read again, because this version reads some differently (R13)."""
-        from refundcli.providers.registry import vocabulary_version
+        from refundcli.providers.vocabulary_version import vocabulary_version
         from refundcli.services.webhooks.reread import unread_providers
 
-        return self.books.read(partial(unread_providers, vocabulary_version))
+        return self.reader.read(partial(unread_providers, vocabulary_version))
 
     @cached_property
     def acknowledge(self) -> "Acknowledge":

@@ -8,7 +8,8 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from refundcli.domain.statuses import Provider
-from refundcli.providers.registry import event_reader, is_listed, vocabulary_of, vocabulary_version
+from refundcli.providers.registry import event_reader, is_listed, vocabulary_of
+from refundcli.providers.vocabulary_version import vocabulary_version
 from refundcli.services.ports.webhooks import EventReader
 from refundcli.services.provider_updates.apply_update import ApplyUpdates
 from refundcli.services.provider_updates.sync_payment import SyncPayments

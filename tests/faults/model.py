@@ -33,8 +33,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from compiled import share_compiled_statements
 from desk import MERCHANT, Desk, new_invoice
+from engines import share_engines
 from faults.databases import DATABASES, NewStore, stores
 from faults.invariants import broken_audit_trail, doubled, not_committed_first, released_without_proof, was_looked_at
 from faults.rows import AtProvider, Books, gave_money, name_of, read_books, share_of
@@ -792,7 +792,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
-    share_compiled_statements()
+    share_engines()
     for database in options.database or DATABASES:
         began = time.monotonic()
         with (

@@ -19,7 +19,7 @@ from refundcli.listener.event_writer import EventWriter, TooManyWaiting
 from refundcli.listener.rejection_counter import Rejections
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.services.webhooks.apply_events import EventOutcomes
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 from refundcli.services.webhooks.apply_events import EventOutcomes, waits_or_is_young
 
 # Waiting and unmatched events are retried this often.

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
-from refundcli.domain.bulk_run import ItemState, RunItem, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money, add_to
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.dispatch.send_refund import OutcomeNotWritten
 
 

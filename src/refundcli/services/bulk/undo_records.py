@@ -15,7 +15,8 @@ from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.bulk.runs import run_named
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.provider_updates import EventState
-from refundcli.services.ports.records import EventFilter, Record
+from refundcli.services.ports.reads import EventFilter
+from refundcli.services.ports.records import Record
 from refundcli.system.interrupts import held_until_written
 
 _CHUNK = 1000

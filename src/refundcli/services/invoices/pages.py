@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote
 from refundcli.services.chunks import paged
-from refundcli.services.ports.books import Books
-from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter
+from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.books import BooksToRead
 
 PAGE = 1_000
 
 
-def invoice_pages(books: Books, criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
+def invoice_pages(books: "BooksToRead", criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
     """All matching invoices, ignoring the limit; no page is empty."""
     return paged(
         lambda after: books.read(lambda tx: tx.invoices.matching(replace(criteria, after=after, limit=PAGE))),
@@ -22,7 +25,7 @@ def invoice_pages(books: Books, criteria: InvoiceFilter) -> Iterator[list[Invoic
     )
 
 
-def credit_note_pages(books: Books, criteria: CreditNoteFilter) -> Iterator[list[CreditNote]]:
+def credit_note_pages(books: "BooksToRead", criteria: CreditNoteFilter) -> Iterator[list[CreditNote]]:
     """As `invoice_pages`. Notes issued meanwhile come at the end."""
     return paged(
         lambda after: books.read(lambda tx: tx.credit_notes.matching(replace(criteria, after=after, limit=PAGE))),

@@ -21,7 +21,7 @@ from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentSnapshot, UnreadablePayment
 from refundcli.services.ports.providers import ProviderRecords, Providers
-from refundcli.services.ports.records import InvoiceFilter
+from refundcli.services.ports.reads import InvoiceFilter
 from refundcli.services.preflight.comparison import credit_differences
 from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.provider_updates.outcome import Match, reloaded

@@ -1,11 +1,11 @@
 """A person acknowledges a refund that failed or was reversed after it was accepted, or a loss (R14, I13)."""
 
-import shlex
 from dataclasses import dataclass
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import zero
+from refundcli.domain.next_steps import record_command
 from refundcli.domain.refund import Refund
 from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
 from refundcli.services.ports.books import Books, Reading, Writing
@@ -39,14 +39,6 @@ class SucceededAfterFailure(Refused):
             ),
             context={"refund": refund.id, "invoice": refund.invoice_number},
         )
-
-
-def record_command(refund: Refund) -> str:
-    """The command that records a refund which succeeded after its failure."""
-    return (
-        f"refundcli mark-refunded {shlex.quote(refund.invoice_number)} --amount {refund.amount.number} "
-        f"--reason {refund.reason or 'REASON'} --after-failed {refund.id} --evidence TEXT"
-    )
 
 
 class NoLoss(Refused):

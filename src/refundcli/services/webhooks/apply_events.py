@@ -10,7 +10,7 @@ from typing import TypeAlias
 from refundcli.domain.errors import NotUsable, RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports.books import Books, Reading, WouldContradict, Writing
+from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.provider_updates import (
     CannotBeHeld,
     Doubt,
@@ -20,6 +20,7 @@ from refundcli.services.ports.provider_updates import (
     StoredEvent,
 )
 from refundcli.services.ports.rejection_reasons import RejectionReason
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.services.ports.webhooks import EventReader
 from refundcli.services.provider_updates.apply_update import is_about_ours, worst_of
 from refundcli.services.provider_updates.outcome import UpdateOutcome

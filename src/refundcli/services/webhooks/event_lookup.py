@@ -12,7 +12,7 @@ from refundcli.services.ports.provider_updates import (
     EventState,
     StoredEvent,
 )
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 
 # The largest integer that a database stores.
 LARGEST_NUMBER = 2**63 - 1

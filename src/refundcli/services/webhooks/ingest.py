@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import EventState, NewEvent
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 from refundcli.services.ports.rejection_reasons import DeliveryRejected, Rejection, RejectionReason
 from refundcli.services.ports.webhooks import VerifiedDelivery
 from refundcli.services.webhooks.apply_events import ApplyEvents, EventOutcomes

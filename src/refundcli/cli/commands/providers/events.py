@@ -105,7 +105,7 @@ def list_(
     """List events, newest first."""
     from refundcli.output.serializers.events import listed_event
     from refundcli.output.views.events import EVENT_COLUMNS, event_row, show_events
-    from refundcli.services.ports.records import EventFilter
+    from refundcli.services.ports.reads import EventFilter
     from refundcli.services.ports.rejection_reasons import count_by_reason, counts_text
     from refundcli.services.webhooks.event_lookup import event_state, events_with_refunds
 
