@@ -1,6 +1,6 @@
 """Wire the services from the settings: the only place that names a concrete store or provider."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta, tzinfo
 from functools import cached_property, partial
@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
     from refundcli.domain.closing import Closing
     from refundcli.domain.invoice import Invoice
+    from refundcli.services.closings.close import CloseInvoices
+    from refundcli.services.dispatch.policy import SendingPolicy
     from refundcli.services.dispatch.rate_limit import Pace
-    from refundcli.services.dispatch.send_refund import SendingPolicy
-    from refundcli.services.ports.books import Books, Writing
+    from refundcli.services.dispatch.send_closing import ClosingDispatch
+    from refundcli.services.dispatch.send_refund import RefundDispatch
+    from refundcli.services.ports.books import Books, Reading, Writing
     from refundcli.services.ports.clock import Clock
     from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
     from refundcli.services.ports.webhooks import DeliveryReader, EventReader
+    from refundcli.services.recovery.resolve import Resolve
+    from refundcli.services.recovery.resume import Resume
+    from refundcli.services.refunds.issue import IssueRefunds
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
     from refundcli.store.unit_of_work import SqlBooks
@@ -167,7 +173,7 @@ class Services:
             reader = delivery_reader(
                 provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
             )
-            agree_on_mode(self.books, provider, livemode=reader.livemode)
+            cache.agree_on_mode(provider, livemode=reader.livemode)
             return reader
 
         return cache_by_provider(make)
@@ -198,14 +204,19 @@ class Services:
 
     def unread_events(self) -> list[Provider]:
         """Providers whose stored events must be read again, because this version reads some differently (R13)."""
+        return self.books.read(self._unread_events_in)
+
+    def _unread_events_in(self, reading: "Reading") -> list[Provider]:
         from refundcli.providers.registry import vocabulary_version
         from refundcli.services.webhooks.reread import unread_providers
 
-        return self.books.read(partial(unread_providers, vocabulary_version))
+        return unread_providers(vocabulary_version, reading)
 
     def read_events_again(self) -> None:
         """Before a refund, so that none is decided while a stored event is ignored. Raises EventsNotRead if dry."""
-        unread = self.unread_events()
+        self._read_events_of(self.unread_events())
+
+    def _read_events_of(self, unread: "Sequence[Provider]") -> None:
         if not unread:
             return
         from refundcli.providers.registry import vocabulary_of
@@ -234,7 +245,7 @@ class Services:
 
     @cached_property
     def policy(self) -> "SendingPolicy":
-        from refundcli.services.dispatch.send_refund import SendingPolicy
+        from refundcli.services.dispatch.policy import SendingPolicy
 
         refunds = self.settings.refunds
         return SendingPolicy(
@@ -245,6 +256,46 @@ class Services:
             on_unwritten=self.on_unwritten,
             apply_updates=self.apply_waiting,
         )
+
+    # --- services/dispatch, closings, recovery, refunds/issue ---
+
+    @cached_property
+    def refund_dispatch(self) -> "RefundDispatch":
+        from refundcli.services.dispatch.send_refund import RefundDispatch
+
+        return RefundDispatch(self.books, self.providers, self.clock, self.policy)
+
+    @cached_property
+    def closing_dispatch(self) -> "ClosingDispatch":
+        from refundcli.services.dispatch.send_closing import ClosingDispatch
+
+        return ClosingDispatch(self.books, self.providers, self.clock, self.policy)
+
+    @cached_property
+    def issue_refunds(self) -> "IssueRefunds":
+        from refundcli.services.refunds.issue import IssueRefunds
+
+        return IssueRefunds(
+            self.books, self.providers, self.refund_dispatch, self._unread_events_in, self._read_events_of
+        )
+
+    @cached_property
+    def close_invoices(self) -> "CloseInvoices":
+        from refundcli.services.closings.close import CloseInvoices
+
+        return CloseInvoices(self.books, self.providers, self.closing_dispatch)
+
+    @cached_property
+    def resume(self) -> "Resume":
+        from refundcli.services.recovery.resume import Resume
+
+        return Resume(self.refund_dispatch, self.closing_dispatch)
+
+    @cached_property
+    def resolve(self) -> "Resolve":
+        from refundcli.services.recovery.resolve import Resolve
+
+        return Resolve(self.resume)
 
 
 def books_clock(services: Services) -> "Clock":
@@ -292,7 +343,7 @@ class ConnectedProviders:
         dry_run: bool = False,
     ) -> None:
         self._settings, self._environ, self._books = settings, environ, books
-        self._zone, self._dry_run = zone, dry_run
+        self._zone = zone
         self.accounts = AccountsInBooks(books, dry_run=dry_run)
         self._providers: dict[Provider, PaymentProvider] = {}
         self._records: dict[Provider, ProviderRecords] = {}
@@ -335,34 +386,38 @@ class ConnectedProviders:
                 account_cache=self.accounts,
                 pace=self._paces[provider],
             )
-            agree_on_mode(self._books, connection.name, livemode=connection.livemode, pin=not self._dry_run)
+            self.accounts.agree_on_mode(connection.name, livemode=connection.livemode)
             connections[provider] = connection
         return connections[provider]
 
 
 def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
     """Pin the store's mode on first use, unless `pin` is false. Raises WrongMode for a key of the other mode (I12)."""
-    pinned_livemode = books.read(lambda tx: tx.store.livemode())
-    if pinned_livemode is None:
-        pinned_livemode = books.write(lambda tx: tx.store.pin_livemode(livemode)) if pin else livemode
-    if pinned_livemode != livemode:
-        raise WrongMode(pinned_livemode, provider)
+    AccountsInBooks(books, dry_run=not pin).agree_on_mode(provider, livemode=livemode)
 
 
 class AccountsInBooks:
-    """The account of each API key, by provider and the key's fingerprint, stored so that it is looked up only once."""
+    """The account of each API key, by provider and the key's fingerprint, stored so that it is looked up only once.
+
+    Also the store's mode, which never changes once it is pinned (I12). In a dry run nothing is stored.
+    """
 
     def __init__(self, books: "Books", *, dry_run: bool = False) -> None:
         self._books, self._dry_run = books, dry_run
         self._account_by_key: dict[tuple[Provider, str], str] = {}
+        self._livemode: bool | None = None
 
     def get(self, provider: Provider, fingerprint: str) -> str | None:
-        account = self._books.read(lambda tx: tx.accounts.of_key(provider, fingerprint))
-        self._account_by_key[provider, fingerprint] = account or ""
-        return account
+        if not self.known(provider, fingerprint):
+            self._books.read(lambda tx: self._read(tx, provider, fingerprint))
+        return self.known(provider, fingerprint) or None
+
+    def _read(self, reading: "Reading", provider: Provider, fingerprint: str) -> None:
+        self._livemode = reading.store.livemode()
+        self._account_by_key[provider, fingerprint] = reading.accounts.of_key(provider, fingerprint) or ""
 
     def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
-        agree_on_mode(self._books, provider, livemode=livemode, pin=not self._dry_run)
+        self.agree_on_mode(provider, livemode=livemode)
         if self._dry_run:
             return
         self._books.write(lambda tx: tx.accounts.remember(provider, fingerprint, account, livemode=livemode))
@@ -370,3 +425,12 @@ class AccountsInBooks:
 
     def known(self, provider: Provider, fingerprint: str) -> str:
         return self._account_by_key.get((provider, fingerprint), "")
+
+    def agree_on_mode(self, provider: Provider, *, livemode: bool) -> None:
+        """Raises WrongMode for a key of the other mode (I12)."""
+        if self._livemode is None:
+            self._livemode = self._books.read(lambda tx: tx.store.livemode())
+        if self._livemode is None and not self._dry_run:
+            self._livemode = self._books.write(lambda tx: tx.store.pin_livemode(livemode))
+        if self._livemode not in (None, livemode):
+            raise WrongMode(self._livemode, provider)

@@ -7,7 +7,7 @@ from urllib.parse import quote_plus
 import stripe
 
 from refundcli.domain.refund import WireRequest
-from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider
 from refundcli.providers.stripe import refunds as refunding
 from refundcli.providers.transport import last_check, safe_text, text_in
 from refundcli.services.dispatch.outcomes import Signal
@@ -82,6 +82,6 @@ def _read(invoice: object, reference: str, requested: InvoiceStatus) -> ClosingA
     fields: Mapping[str, Any] = invoice if isinstance(invoice, Mapping) else {}
     status = text_in(fields.get("status"))
     if (fields.get("object"), fields.get("id"), status) == ("invoice", reference, requested.value):
-        return ClosingAnswer(Signal.ACCEPTED)
+        return ClosingAnswer(Signal.ACCEPTED, state=ClosingState.DONE)
     difference = f"as {safe_text(status)[:60]!a}" if fields.get("id") == reference else "with another object"
     return ClosingAnswer(Signal.MALFORMED, f"Stripe accepted the request, but its answer came back {difference}")

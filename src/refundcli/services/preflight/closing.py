@@ -1,15 +1,21 @@
 """Just before an invoice is closed at the provider: compare it with the books."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from refundcli.domain.eligibility import uncollectible_blockers, void_blockers
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
+from refundcli.domain.refusals import RuleRefusal, most_important
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords
 from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.preflight.payment import DiffersFromProvider
 
+_BLOCKERS: dict[InvoiceStatus, Callable[[Invoice], Iterator[RuleRefusal]]] = {
+    InvoiceStatus.VOID: void_blockers,
+    InvoiceStatus.UNCOLLECTIBLE: uncollectible_blockers,
+}
 # The statuses from which the provider's rules allow each target status.
 _MAY_BECOME = {
     InvoiceStatus.VOID: frozenset({InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE}),
@@ -17,8 +23,13 @@ _MAY_BECOME = {
 }
 
 
-def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> InvoiceStatus:
-    """The invoice's status at the provider, if it may be closed or is already closed.
+def why_not_closed(invoice: Invoice, target_status: InvoiceStatus) -> RuleRefusal | None:
+    """Why the books do not allow it (R9, R10); None if they do."""
+    return most_important(_BLOCKERS[target_status](invoice))
+
+
+def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> ProviderInvoice:
+    """The invoice at the provider, if it may be closed or is already closed.
 
     Raises DiffersFromProvider, ProviderUnreachable.
     """
@@ -28,7 +39,7 @@ def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> In
     differences = list(why_not(invoice, target, provider_invoice, records.name))
     if differences:
         raise DiffersFromProvider(invoice, differences, hint=_how_to_sync(invoice, records.name))
-    return provider_invoice.invoice.status
+    return provider_invoice
 
 
 def why_not(
