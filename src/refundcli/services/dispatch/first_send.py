@@ -15,6 +15,7 @@ from refundcli.services.dispatch.outcome_errors import NEVER_SENT
 from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.dispatch.protocol import LONGEST_UNCHECKED_WAIT_SECONDS as LONGEST_UNCHECKED_WAIT_SECONDS
+from refundcli.services.dispatch.protocol import NO_LONGER_LISTED as LISTED_BEFORE
 from refundcli.services.dispatch.protocol import StaleSnapshot as StaleSnapshot
 from refundcli.services.dispatch.protocol import is_fresh
 from refundcli.services.dispatch.settling import settle_refund
@@ -37,10 +38,7 @@ from refundcli.services.preflight.payment import (
 )
 from refundcli.services.preflight.revalidate import why_not_now
 
-# The answer for a refund that was in a snapshot, but that the look-up does not find.
-NO_LONGER_LISTED = RefundAnswer(
-    Signal.OTHER, message="The provider listed the payment a moment ago but cannot find it now."
-)
+NO_LONGER_LISTED = RefundAnswer(Signal.OTHER, message=LISTED_BEFORE)
 
 
 @dataclass(frozen=True, slots=True)

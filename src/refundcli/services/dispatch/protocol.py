@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import NotFound, OutcomeUnknown, RefundcliError, SettingsProblem
@@ -42,6 +42,8 @@ Again: TypeAlias = Callable[[A, float], bool]
 FRESH = timedelta(seconds=10)
 # After waiting this long for a provider that is rate limiting, an operation is checked again before it is sent.
 LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
+# Of an operation that was in a snapshot, but that the look-up does not find.
+NO_LONGER_LISTED = "The provider listed it a moment ago but cannot find it now."
 NO_LONGER_OURS = "not sent: it waited too long for its turn"
 _MOST_SNAPSHOTS = 3
 _MOST_SENDS = 3
@@ -63,9 +65,10 @@ S = TypeVar("S", bound=Dated)
 
 
 class Repository(Protocol[O]):
-    """`tx.refunds` or `tx.closings`."""
+    """`tx.refunds` or `tx.closings`; of a snapshot, only its reads."""
 
     def get(self, operation_id: str, /) -> O | None: ...
+    def in_states(self, *states: Any) -> list[O]: ...
     def claim(self, operation: O, /, *, owner: str, until: datetime, at: datetime) -> O | None: ...
     def release_lease(self, operation: O, /) -> None: ...
 
@@ -82,6 +85,12 @@ def is_unsent(operation: Refund | Closing) -> bool:
 def sending_of(operation: Refund | Closing) -> Sending:
     assert operation.sending, "a record is never sent"
     return operation.sending
+
+
+def _reference_at_provider(operation: Refund | Closing, answer: Answer) -> str:
+    if isinstance(operation, Closing):
+        return operation.reference
+    return answer.reference if isinstance(answer, RefundAnswer) else ""
 
 
 class OutcomeNotWritten(OutcomeUnknown):
@@ -196,14 +205,19 @@ class Dispatch(ABC, Generic[O, A, S]):
         if claimed is None:
             return self.as_stored(operation)
         if self.is_listed(operation, snapshot):
-            return self.record(claimed, self.find(claimed), first_send=False)
+            return self._record_listed(claimed)
         recheck = _Recheck(self, claimed, snapshot)
         answer = self.call(claimed, may_retry=recheck.may_retry)
         if recheck.is_listed:
-            return self.record(claimed, self.find(claimed), first_send=False)
+            return self._record_listed(claimed)
         if recheck.refusal:
             answer = self.answer(Signal.NOT_SENT, f"{NEVER_SENT}{recheck.refusal}")
         return self.record(claimed, answer, first_send=True)
+
+    def _record_listed(self, claimed: O) -> O:
+        """Record the outcome that the provider has. If it is not found now, the operation stays `submitted`."""
+        answer, _ = self.look_up(claimed)
+        return self.record(claimed, answer or self.answer(Signal.OTHER, NO_LONGER_LISTED), first_send=False)
 
     def _claim_first(self, operation: O, snapshot: S | None, tx: Writing) -> O | None:
         """T2: check the rules and claim it. None if another process claimed it, or a rule made it `failed`.
@@ -255,6 +269,11 @@ class Dispatch(ABC, Generic[O, A, S]):
         )
         return answer or self.answer(Signal.NOT_SENT, NO_LONGER_OURS)
 
+    def answer(self, signal: Signal, message: str) -> A:
+        """An answer in the provider's stead, about a request that it did not get."""
+        answer: A = self.answer_type(signal, message=message)
+        return answer
+
     # --- T4: record -------------------------------------------------------------------------------------------
 
     def record(self, operation: O, answer: A, *, first_send: bool) -> O:
@@ -262,7 +281,7 @@ class Dispatch(ABC, Generic[O, A, S]):
 
         Money has moved, so this waits longer for a busy store than any step before the request.
         """
-        reference = self.reference_of(operation, answer)
+        reference = _reference_at_provider(operation, answer)
         started_at, is_announced = time.monotonic(), False
         while True:
             try:
@@ -296,18 +315,17 @@ class Dispatch(ABC, Generic[O, A, S]):
 
     def as_stored(self, operation: O) -> O:
         """The operation as the books have it now."""
-        return self.books.read(lambda tx: self.stored(tx, operation.id)) or operation
+        return self.books.read(lambda tx: self.repository(tx).get(operation.id)) or operation
 
     # --- what differs -----------------------------------------------------------------------------------------
 
-    @abstractmethod
-    def repository(self, tx: Writing) -> Repository[O]: ...
-    @abstractmethod
-    def stored(self, reading: Reading, operation_id: str) -> O | None: ...
-    @abstractmethod
-    def in_progress(self, reading: Reading) -> list[O]:
-        """Those without an outcome."""
+    # The states without an outcome.
+    open_states: ClassVar[tuple[RefundState | ClosingState, ...]]
+    answer_type: ClassVar[Callable[..., Any]]
+    not_found: ClassVar[Callable[..., NotFound]]
 
+    @abstractmethod
+    def repository(self, tx: Any) -> Repository[O]: ...
     @abstractmethod
     def connection(self, provider: Provider) -> PaymentProvider | InvoiceCloser:
         """Raises SettingsProblem."""
@@ -325,10 +343,6 @@ class Dispatch(ABC, Generic[O, A, S]):
         return now
 
     @abstractmethod
-    def find(self, operation: O) -> A:
-        """Look up the outcome of an operation that a snapshot listed."""
-
-    @abstractmethod
     def why_not_sent(self, reading: Reading, operation: O, snapshot: S | None) -> str:
         """The rule that refuses it now, or the difference from the provider; empty if it may be sent."""
 
@@ -341,8 +355,6 @@ class Dispatch(ABC, Generic[O, A, S]):
         """One HTTP call."""
 
     @abstractmethod
-    def answer(self, signal: Signal, message: str) -> A: ...
-    @abstractmethod
     def settle(self, tx: Writing, operation: O, state: RefundState | ClosingState, answer: A) -> None:
         """Store the state and what follows from it, in the caller's transaction (I9, I10)."""
 
@@ -350,15 +362,7 @@ class Dispatch(ABC, Generic[O, A, S]):
     def with_answer(self, stored_operation: O, answer: A) -> O:
         """The operation with what the answer says and the books do not store."""
 
-    @abstractmethod
-    def reference_of(self, operation: O, answer: A) -> str:
-        """What it is called at the provider, to be printed if the outcome cannot be stored."""
-
     # --- what differs when it is resumed or resolved ------------------------------------------------------------
-
-    @abstractmethod
-    def not_found(self, operation_id: str) -> NotFound:
-        """The error for an unknown id."""
 
     @abstractmethod
     def look_up(self, operation: O) -> tuple[A | None, S | None]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import NotFound, NotUsable, RefundcliError
@@ -38,14 +39,13 @@ class InvoiceSnapshot:
 
 @dataclass(frozen=True)
 class ClosingDispatch(Dispatch[Closing, ClosingAnswer, InvoiceSnapshot]):
-    def repository(self, tx: Writing) -> Repository[Closing]:
-        return tx.closings
+    open_states = (ClosingState.READY, ClosingState.SUBMITTED)
+    answer_type = ClosingAnswer
+    not_found = ClosingNotFound
 
-    def stored(self, reading: Reading, closing_id: str) -> Closing | None:
-        return reading.closings.get(closing_id)
-
-    def in_progress(self, reading: Reading) -> list[Closing]:
-        return reading.closings.in_states(ClosingState.READY, ClosingState.SUBMITTED)
+    def repository(self, tx: Any) -> Repository[Closing]:
+        closings: Repository[Closing] = tx.closings
+        return closings
 
     def connection(self, provider: Provider) -> InvoiceCloser:
         return self.providers.closer(provider)
@@ -63,9 +63,6 @@ class ClosingDispatch(Dispatch[Closing, ClosingAnswer, InvoiceSnapshot]):
     def is_listed(self, closing: Closing, snapshot: InvoiceSnapshot | None) -> bool:
         provider_invoice = snapshot.invoice if snapshot else None
         return provider_invoice is not None and provider_invoice.invoice.status is closing.target
-
-    def find(self, closing: Closing) -> ClosingAnswer:
-        return self._proof(closing, ClosingState.DONE)
 
     def _proof(self, closing: Closing, state: ClosingState, message: str = "") -> ClosingAnswer:
         return ClosingAnswer(Signal.ACCEPTED, message, state=state, evidence=f"asked {closing.provider.label}")
@@ -85,9 +82,6 @@ class ClosingDispatch(Dispatch[Closing, ClosingAnswer, InvoiceSnapshot]):
         sending = closing.sending
         return self.providers.closer(closing.provider).close(sending.request, sending.idempotency_key, may_send)
 
-    def answer(self, signal: Signal, message: str) -> ClosingAnswer:
-        return ClosingAnswer(signal, message)
-
     def settle(self, tx: Writing, closing: Closing, state: RefundState | ClosingState, answer: ClosingAnswer) -> None:
         settle_closing(tx, closing, ClosingState(state), failure=answer.message, evidence=answer.evidence)
 
@@ -96,12 +90,6 @@ class ClosingDispatch(Dispatch[Closing, ClosingAnswer, InvoiceSnapshot]):
             return replace(closing, failure=closing.failure or answer.message)
         is_failed_by_answer = closing.state is ClosingState.FAILED and closing.failure == answer.message
         return replace(closing, failure_code=answer.signal) if is_failed_by_answer else closing
-
-    def reference_of(self, closing: Closing, answer: ClosingAnswer) -> str:
-        return closing.reference
-
-    def not_found(self, closing_id: str) -> NotFound:
-        return ClosingNotFound(closing_id)
 
     # --- resumed ----------------------------------------------------------------------------------------------
 

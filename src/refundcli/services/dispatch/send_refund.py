@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
-from refundcli.domain.errors import NotFound, RefundcliError
+from refundcli.domain.errors import RefundcliError
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import WITHOUT_OUTCOME, ClosingState, Provider, RefundState
 from refundcli.services.dispatch import first_send
-from refundcli.services.dispatch.first_send import NO_LONGER_LISTED, Snapshot, store_unlisted
+from refundcli.services.dispatch.first_send import Snapshot, store_unlisted
 from refundcli.services.dispatch.outcomes import Signal, outcome_of
 from refundcli.services.dispatch.policy import SendingPolicy as SendingPolicy
 from refundcli.services.dispatch.protocol import (
@@ -28,7 +28,7 @@ from refundcli.services.dispatch.release_lapsed import up_to_date_in
 from refundcli.services.dispatch.settling import settle_refund
 from refundcli.services.dispatch.settling import write_settlement as write_settlement
 from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
-from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
+from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.providers import MaySend, PaymentProvider, Providers, RefundAnswer
@@ -37,14 +37,13 @@ from refundcli.services.preflight.revalidate import why_not_any_more
 
 @dataclass(frozen=True)
 class RefundDispatch(Dispatch[Refund, RefundAnswer, Snapshot]):
-    def repository(self, tx: Writing) -> Repository[Refund]:
-        return tx.refunds
+    open_states = WITHOUT_OUTCOME
+    answer_type = RefundAnswer
+    not_found = RefundNotFound
 
-    def stored(self, reading: Reading, refund_id: str) -> Refund | None:
-        return reading.refunds.get(refund_id)
-
-    def in_progress(self, reading: Reading) -> list[Refund]:
-        return reading.refunds.in_states(*WITHOUT_OUTCOME)
+    def repository(self, tx: Any) -> Repository[Refund]:
+        refunds: Repository[Refund] = tx.refunds
+        return refunds
 
     def connection(self, provider: Provider) -> PaymentProvider:
         return self.providers.of(provider)
@@ -71,10 +70,6 @@ class RefundDispatch(Dispatch[Refund, RefundAnswer, Snapshot]):
     def sent_at(self, refund: Refund, snapshot: Snapshot | None, now: datetime) -> datetime:
         return snapshot.sent_at(refund, now) if snapshot else now
 
-    def find(self, refund: Refund) -> RefundAnswer:
-        """If the look-up fails it stays `submitted`."""
-        return look_up(refund, self._provider(refund)) or NO_LONGER_LISTED
-
     def why_not_sent(self, reading: RefundReading, refund: Refund, snapshot: Snapshot | None) -> str:
         refusal = first_send.why_not_sent(reading, refund, snapshot)
         return refusal.message if refusal else ""
@@ -91,21 +86,12 @@ class RefundDispatch(Dispatch[Refund, RefundAnswer, Snapshot]):
         sending = sending_of(refund)
         return self._provider(refund).refund(sending.request, sending.idempotency_key, may_send)
 
-    def answer(self, signal: Signal, message: str) -> RefundAnswer:
-        return RefundAnswer(signal, message=message)
-
     def settle(self, tx: Writing, refund: Refund, state: RefundState | ClosingState, answer: RefundAnswer) -> None:
         credit_note_format = self.policy.credit_note_format
         settle_refund(tx, refund, RefundState(state), answer, clock=self.clock, credit_note_format=credit_note_format)
 
     def with_answer(self, refund: Refund, answer: RefundAnswer) -> Refund:
         return with_provider_message(refund, answer)
-
-    def reference_of(self, refund: Refund, answer: RefundAnswer) -> str:
-        return answer.reference
-
-    def not_found(self, refund_id: str) -> NotFound:
-        return RefundNotFound(refund_id)
 
     # --- resumed ----------------------------------------------------------------------------------------------
 

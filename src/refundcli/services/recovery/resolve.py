@@ -123,7 +123,7 @@ class Resolve:
 
     def _checked(self, reading: Reading, resolution: Resolution) -> Operation:
         dispatch = self.resume.dispatch_of(resolution.operation_id)
-        operation: Operation | None = dispatch.stored(reading, resolution.operation_id)
+        operation: Operation | None = dispatch.repository(reading).get(resolution.operation_id)
         if operation is None:
             raise dispatch.not_found(resolution.operation_id)
         if not resolution.evidence.strip():

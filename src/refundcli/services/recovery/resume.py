@@ -74,9 +74,15 @@ class Resume:
         """What is to be settled: all of it, or the one with this id. Raises RefundNotFound, ClosingNotFound."""
         books = self.refunds.books
         if operation_id is None:
-            return books.read(lambda tx: [*self.refunds.in_progress(tx), *self.closings.in_progress(tx)])
+            return books.read(
+                lambda tx: [
+                    operation
+                    for dispatch in (self.refunds, self.closings)
+                    for operation in dispatch.repository(tx).in_states(*dispatch.open_states)
+                ]
+            )
         dispatch = self.dispatch_of(operation_id)
-        operation: Operation | None = books.read(lambda tx: dispatch.stored(tx, operation_id))
+        operation: Operation | None = books.read(lambda tx: dispatch.repository(tx).get(operation_id))
         if operation is None:
             raise dispatch.not_found(operation_id)
         return [operation]

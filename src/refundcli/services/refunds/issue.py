@@ -25,7 +25,6 @@ from refundcli.services.ports.books import Books, Reading, RefundReading, Writin
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
-from refundcli.services.ports.repositories.invoices import PaymentNames
 from refundcli.services.preflight.payment import (
     PlannedRefund,
     PlannedRefunds,
@@ -110,8 +109,12 @@ class UnsettledRefund(Refused):
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
     """Check every rule, change nothing. The key is looked up before any rule is checked."""
     attempts = reading.refunds.by_key(request.request_key)
+    return plan_for(request, invoice_named(reading, request.number), attempts, now=now)
+
+
+def plan_for(request: RefundRequest, invoice: Invoice, attempts: Sequence[Refund], *, now: datetime) -> Preview:
+    """The same for an invoice that was read before, and the refunds made under the key by then."""
     existing_refunds = existing_among(attempts, request.request_key, request.content)
-    invoice = invoice_named(reading, request.number)
     if existing_refunds:
         return Preview(invoice, (), existing_refunds)
     shares = shares_of(
@@ -161,32 +164,6 @@ class CheckedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """What was read before, for the rules, where the books have not changed since."""
-
-    invoice: Invoice
-    attempts: Sequence[Refund]
-    payments: PaymentNames
-
-    @property
-    def invoices(self) -> "_Known":
-        return self
-
-    @property
-    def refunds(self) -> "_Known":
-        return self
-
-    def get(self, number: str) -> Invoice | None:
-        return self.invoice
-
-    def numbers_near(self, number: str) -> list[str]:
-        return []
-
-    def by_key(self, request_key: str) -> list[Refund]:
-        return list(self.attempts)
-
-
-@dataclass(frozen=True, slots=True)
 class IssueRefunds:
     """Refunds one invoice through its provider.
 
@@ -224,8 +201,8 @@ class IssueRefunds:
         unread = self.unread_events(reading)
         if may_wait and (unread or is_due(invoice, self.dispatch.clock.now())):
             return unread
-        known = _Known(invoice, reading.refunds.by_key(request.request_key), reading.payments)
-        plan = preview(known, request, now=self.dispatch.clock.now())
+        attempts = reading.refunds.by_key(request.request_key)
+        plan = plan_for(request, invoice, attempts, now=self.dispatch.clock.now())
         return CheckedRequest(request, plan, reading.audit.newest_entry(), unread)
 
     def _brought_up_to_date(self, tx: Writing, number: str) -> Invoice:
@@ -290,11 +267,12 @@ class IssueRefunds:
     def _planned_again(self, tx: Writing, checked: CheckedRequest) -> Preview:
         """The rules as of now. What was read before still holds if the books were not changed since."""
         request, now = checked.request, self.dispatch.clock.now()
-        known = _Known(checked.preview.invoice, checked.preview.attempts, tx.payments)
-        if tx.audit.changed_since(checked.entry, apart_from="") or is_due(known.invoice, now):
+        invoice, attempts = checked.preview.invoice, checked.preview.attempts
+        if tx.audit.changed_since(checked.entry, apart_from="") or is_due(invoice, now):
             invoice = self._brought_up_to_date(tx, request.number)
-            known = _Known(invoice, tx.refunds.by_key(request.request_key), tx.payments)
-        return planned(known, request, confirmed=checked.preview.total, now=now)
+            attempts = tx.refunds.by_key(request.request_key)
+        plan = plan_for(request, invoice, attempts, now=now)
+        return refuse_unsettled(plan, confirmed=checked.preview.total, now=now)
 
 
 def reserve_checked_in(
@@ -344,7 +322,11 @@ def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money 
 
     `confirmed`: the amount that the operator confirmed; if None, it is not compared.
     """
-    plan = preview(reading, request, now=now)
+    return refuse_unsettled(preview(reading, request, now=now), confirmed=confirmed, now=now)
+
+
+def refuse_unsettled(plan: Preview, *, confirmed: Money | None, now: datetime) -> Preview:
+    """The plan, if no earlier refund is in its way and its total is what was confirmed."""
     for earlier_refund in left_behind(plan, now=now):
         raise UnsettledRefund(earlier_refund)
     if confirmed is not None and not plan.existing and plan.total != confirmed:
