@@ -35,7 +35,7 @@ STEPS = {
     "Dispatch._claim_first": "T2",
     "Dispatch._claim_again": "T2",
     "Dispatch._record": "T4",
-    "Dispatch.drop_unsent": "drop",
+    "Dispatch._drop_unsent": "drop",
     "store_events": "keep",
     "_apply_batch": "apply",
 }

@@ -11,33 +11,30 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import NotFound, OutcomeUnknown, RefundcliError, SettingsProblem
-from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.operations import Operation, is_unsent, kind_of, reference_at_provider, sending_of
 from refundcli.services.dispatch.outcome_errors import NEVER_SENT
-from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
+from refundcli.services.dispatch.outcomes import Signal, outcome_of
 from refundcli.services.dispatch.policy import SendingPolicy
+from refundcli.services.dispatch.retries import A, Again, ask, last_check
 from refundcli.services.ports.books import Books, BooksUnavailable, Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import (
     Answer,
-    ClosingAnswer,
     InvoiceCloser,
     MaySend,
     PaymentProvider,
     Providers,
-    RefundAnswer,
 )
 from refundcli.system.interrupts import Interrupted, held_until_written, is_interrupted
 
 O = TypeVar("O", Refund, Closing)  # noqa: E741 - the operation
-A = TypeVar("A", RefundAnswer, ClosingAnswer)
-# Called with the answer and the seconds to wait: it waits, and returns whether another request may be sent.
-Again: TypeAlias = Callable[[A, float], bool]
 # An older snapshot may miss later changes, so another one is taken before anything is sent.
 FRESH = timedelta(seconds=10)
 # After waiting this long for a provider that is rate limiting, an operation is checked again before it is sent.
@@ -46,7 +43,6 @@ LONGEST_UNCHECKED_WAIT_SECONDS = 1.0
 NO_LONGER_LISTED = "The provider listed it a moment ago but cannot find it now."
 NO_LONGER_OURS = "not sent: it waited too long for its turn"
 _MOST_SNAPSHOTS = 3
-_MOST_SENDS = 3
 _AGAIN_SECONDS = 1.0
 
 
@@ -73,32 +69,12 @@ class Repository(Protocol[O]):
     def release_lease(self, operation: O, /) -> None: ...
 
 
-def kind_of(operation: Refund | Closing) -> str:
-    return "refund" if isinstance(operation, Refund) else "closing"
-
-
-def is_unsent(operation: Refund | Closing) -> bool:
-    """Is it reserved, and provably not sent?"""
-    return operation.state in (RefundState.READY, ClosingState.READY)
-
-
-def sending_of(operation: Refund | Closing) -> Sending:
-    assert operation.sending, "a record is never sent"
-    return operation.sending
-
-
-def _reference_at_provider(operation: Refund | Closing, answer: Answer) -> str:
-    if isinstance(operation, Closing):
-        return operation.reference
-    return answer.reference if isinstance(answer, RefundAnswer) else ""
-
-
 class OutcomeNotWritten(OutcomeUnknown):
     """The provider answered, but the answer could not be stored; the operation stays claimed, so it is not lost."""
 
     code = "outcome-not-written"
 
-    def __init__(self, operation: Refund | Closing, answer: Answer, provider_reference: str, error: Exception) -> None:
+    def __init__(self, operation: Operation, answer: Answer, provider_reference: str, error: Exception) -> None:
         kind, signal = kind_of(operation), answer.signal
         super().__init__(
             f"{kind.title()} {operation.id}: the provider answered ({provider_reference or signal}), but the store "
@@ -113,7 +89,7 @@ class StaleSnapshot(SettingsProblem):
 
     code = "store-too-slow"
 
-    def __init__(self, operation: Refund | Closing) -> None:
+    def __init__(self, operation: Operation) -> None:
         unchanged = "Its amount stays reserved" if isinstance(operation, Refund) else "Nothing was changed"
         super().__init__(
             f"The store took longer than {FRESH.seconds} s to answer. {operation.id} was not sent.",
@@ -127,7 +103,7 @@ class CannotBeChecked(SettingsProblem):
 
     code = "cannot-be-checked"
 
-    def __init__(self, operation: Refund | Closing, error: RefundcliError) -> None:
+    def __init__(self, operation: Operation, error: RefundcliError) -> None:
         context = {kind_of(operation): operation.id, "invoice": operation.invoice_number}
         super().__init__(error.message, hint=error.hint, context=context)
 
@@ -155,7 +131,7 @@ class Dispatch(ABC, Generic[O, A, S]):
         try:
             return [self._sent(operation, snapshot_for(operation)) for operation in operations]
         except (KeyboardInterrupt, Interrupted):
-            self.books.write(partial(self.drop_unsent, operations))
+            self.books.write(partial(self._drop_unsent, operations))
             raise
 
     def _sent(self, operation: O, snapshot: S | None) -> O:
@@ -169,7 +145,7 @@ class Dispatch(ABC, Generic[O, A, S]):
                 raise
             return stored_operation
 
-    def drop_unsent(self, operations: Iterable[O], tx: Writing) -> None:
+    def _drop_unsent(self, operations: Iterable[O], tx: Writing) -> None:
         """The operator interrupted: what was not sent fails, and what it reserved is released."""
         for operation in operations:
             stored_operation = self.repository(tx).get(operation.id)
@@ -178,7 +154,7 @@ class Dispatch(ABC, Generic[O, A, S]):
 
     def fail_unsent(self, tx: Writing, operation: O, reason: str) -> None:
         """Nothing happens if another process has claimed it since."""
-        self.record_in(tx, operation, self.answer(Signal.NOT_SENT, f"{NEVER_SENT}{reason}"), first_send=True)
+        self.record_in(tx, operation, self._answer(Signal.NOT_SENT, f"{NEVER_SENT}{reason}"), first_send=True)
 
     # --- T2: claim --------------------------------------------------------------------------------------------
 
@@ -211,13 +187,13 @@ class Dispatch(ABC, Generic[O, A, S]):
         if recheck.is_listed:
             return self._record_listed(claimed)
         if recheck.refusal:
-            answer = self.answer(Signal.NOT_SENT, f"{NEVER_SENT}{recheck.refusal}")
+            answer = self._answer(Signal.NOT_SENT, f"{NEVER_SENT}{recheck.refusal}")
         return self.record(claimed, answer, first_send=True)
 
     def _record_listed(self, claimed: O) -> O:
         """Record the outcome that the provider has. If it is not found now, the operation stays `submitted`."""
         answer, _ = self.look_up(claimed)
-        return self.record(claimed, answer or self.answer(Signal.OTHER, NO_LONGER_LISTED), first_send=False)
+        return self.record(claimed, answer or self._answer(Signal.OTHER, NO_LONGER_LISTED), first_send=False)
 
     def _claim_first(self, operation: O, snapshot: S | None, tx: Writing) -> O | None:
         """T2: check the rules and claim it. None if another process claimed it, or a rule made it `failed`.
@@ -267,9 +243,9 @@ class Dispatch(ABC, Generic[O, A, S]):
             patience=lambda: self.policy.patience(sending, self.clock.now()),
             may_retry=may_retry,
         )
-        return answer or self.answer(Signal.NOT_SENT, NO_LONGER_OURS)
+        return answer or self._answer(Signal.NOT_SENT, NO_LONGER_OURS)
 
-    def answer(self, signal: Signal, message: str) -> A:
+    def _answer(self, signal: Signal, message: str) -> A:
         """An answer in the provider's stead, about a request that it did not get."""
         answer: A = self.answer_type(signal, message=message)
         return answer
@@ -281,7 +257,7 @@ class Dispatch(ABC, Generic[O, A, S]):
 
         Money has moved, so this waits longer for a busy store than any step before the request.
         """
-        reference = _reference_at_provider(operation, answer)
+        reference = reference_at_provider(operation, answer)
         started_at, is_announced = time.monotonic(), False
         while True:
             try:
@@ -369,10 +345,6 @@ class Dispatch(ABC, Generic[O, A, S]):
         """The provider's answer about an operation that was sent, and what it has; None if it has no answer."""
 
     @abstractmethod
-    def why_not_again(self, reading: Reading, operation: O, snapshot: S | None) -> str:
-        """The rule that forbids sending it again, after `look_up` found nothing."""
-
-    @abstractmethod
     def forgotten_note(self, operation: O, snapshot: S | None) -> str:
         """What to do, after `look_up` found nothing, and the provider knows its key no more."""
 
@@ -411,35 +383,3 @@ class _Recheck(Generic[O, A, S]):
             # It cannot be checked, so it is not sent. The last answer, that nothing was done, remains.
             return False
         return not (self.refusal or self.is_listed)
-
-
-def last_check(sending: Sending, clock: Clock) -> MaySend:
-    """Checked just before the first byte: the process may have been suspended since the request began (I8)."""
-    return lambda: leases.seconds_left(sending, clock.now()) > 0
-
-
-def ask(
-    send_request: Callable[[], A],
-    policy: SendingPolicy,
-    *,
-    patience: Callable[[], float],
-    may_retry: "Again[A] | None" = None,
-) -> A | None:
-    """Send a request; retry only if the last one provably did nothing and `may_retry` allows it after its wait.
-
-    No request starts after `patience` (seconds left) is used up: a process may have been suspended for a day, and its
-    lease has ended since (I8). Returns None if none was sent.
-    """
-    answer = None
-    for attempt in range(1, _MOST_SENDS + 1):
-        if patience() < 0 or (answer and is_interrupted()):
-            return answer
-        answer = send_request()
-        wait_seconds = answer.retry_after or 0.5 * 2**attempt
-        if answer.signal not in MAY_BE_SENT_AGAIN or attempt == _MOST_SENDS or wait_seconds > patience():
-            return answer
-        if may_retry is None:
-            policy.sleep(wait_seconds)
-        elif not may_retry(answer, wait_seconds):
-            return answer
-    raise AssertionError("the loop returns")

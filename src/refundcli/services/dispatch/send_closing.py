@@ -105,9 +105,6 @@ class ClosingDispatch(Dispatch[Closing, ClosingAnswer, InvoiceSnapshot]):
             return self._proof(closing, ClosingState.FAILED, _how_it_stands(closing, snapshot)), snapshot
         return None, snapshot
 
-    def why_not_again(self, reading: Reading, closing: Closing, snapshot: InvoiceSnapshot | None) -> str:
-        return self.why_not_sent(reading, closing, snapshot)
-
     def forgotten_note(self, closing: Closing, snapshot: InvoiceSnapshot | None) -> str:
         return (
             f"{_how_it_stands(closing, snapshot)}, and the provider no longer remembers this request: nothing will be "

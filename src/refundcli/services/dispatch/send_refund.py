@@ -11,20 +11,18 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import WITHOUT_OUTCOME, ClosingState, Provider, RefundState
 from refundcli.services.dispatch import first_send
 from refundcli.services.dispatch.first_send import Snapshot, store_unlisted
+from refundcli.services.dispatch.operations import sending_of
 from refundcli.services.dispatch.outcomes import Signal, outcome_of
 from refundcli.services.dispatch.policy import SendingPolicy as SendingPolicy
 from refundcli.services.dispatch.protocol import (
     NO_LONGER_OURS,
-    Again,
     CannotBeChecked,
     Dispatch,
     Repository,
-    ask,
-    last_check,
-    sending_of,
 )
 from refundcli.services.dispatch.protocol import OutcomeNotWritten as OutcomeNotWritten
 from refundcli.services.dispatch.release_lapsed import up_to_date_in
+from refundcli.services.dispatch.retries import Again, ask, last_check
 from refundcli.services.dispatch.settling import settle_refund
 from refundcli.services.dispatch.settling import write_settlement as write_settlement
 from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
@@ -32,7 +30,6 @@ from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.providers import MaySend, PaymentProvider, Providers, RefundAnswer
-from refundcli.services.preflight.revalidate import why_not_any_more
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,6 @@ class RefundDispatch(Dispatch[Refund, RefundAnswer, Snapshot]):
         if answer is None and refund.state is RefundState.AWAITING_APPROVAL:
             answer = provider.ended_approval(sending_of(refund).request, refund.provider_status)
         return answer, None
-
-    def why_not_again(self, reading: RefundReading, refund: Refund, snapshot: Snapshot | None = None) -> str:
-        refusal = why_not_any_more(reading, refund)
-        return refusal.message if refusal else ""
 
     def forgotten_note(self, refund: Refund, snapshot: Snapshot | None = None) -> str:
         return forgotten_note(refund)

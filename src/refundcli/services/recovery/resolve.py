@@ -8,13 +8,13 @@ from refundcli.domain.errors import NotUsable, Refused, UsageProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.operations import Operation, is_unsent, kind_of
 from refundcli.services.dispatch.outcomes import Signal
-from refundcli.services.dispatch.protocol import is_unsent, kind_of
 from refundcli.services.dispatch.settling import settle_closing, settle_refund
 from refundcli.services.ports.books import Reading, Writing
 from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
 from refundcli.services.ports.providers import RefundAnswer
-from refundcli.services.recovery.resume import Operation, Resume, Step, awaits_approval
+from refundcli.services.recovery.resume import Resume, Step, awaits_approval
 
 _REFERENCES = {
     Provider.STRIPE: re.compile(r"(?:re|pyr)_[A-Za-z0-9_]{1,250}"),

@@ -6,15 +6,16 @@ The same for refunds and for voids and write-offs at a provider.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any
 
-from refundcli.domain.closing import CLOSING_PREFIX, Closing
+from refundcli.domain.closing import CLOSING_PREFIX
 from refundcli.domain.errors import OutcomeUnknown, RefundcliError
-from refundcli.domain.refund import Refund, Sending
+from refundcli.domain.refund import Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch import leases
+from refundcli.services.dispatch.operations import Operation, is_unsent, sending_of
 from refundcli.services.dispatch.outcomes import outcome_of
-from refundcli.services.dispatch.protocol import Dispatch, is_unsent, sending_of
+from refundcli.services.dispatch.protocol import Dispatch
 from refundcli.services.dispatch.send_closing import ClosingDispatch
 from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.ports.books import WouldContradict
@@ -24,7 +25,6 @@ from refundcli.services.preflight.payment import AlreadyAtProvider
 from refundcli.system.interrupts import raise_if_interrupted
 
 _LOOK_AGAIN_SECONDS = 0.2
-Operation: TypeAlias = Refund | Closing
 
 
 class Step(StrEnum):
@@ -157,7 +157,7 @@ class Resume:
             return settled(dispatch.record(operation, answer, first_send=False))
         if not key_is_known(sending_of(operation), dispatch.clock.now()):
             return Resumed(operation, Step.NEEDS_ATTENTION, dispatch.forgotten_note(operation, snapshot))
-        refusal = dispatch.books.read(lambda tx: dispatch.why_not_again(tx, operation, snapshot))
+        refusal = dispatch.books.read(lambda tx: dispatch.why_not_sent(tx, operation, snapshot))
         if refusal:
             # Sending again could do it twice, because the first request may have arrived after all.
             return Resumed(operation, Step.STILL_UNKNOWN, f"not sent again: {refusal}")

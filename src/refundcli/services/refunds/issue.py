@@ -15,8 +15,8 @@ from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.dispatch.first_send import Snapshot, fail_unsent_in
 from refundcli.services.dispatch.idempotency_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
+from refundcli.services.dispatch.operations import is_unsent
 from refundcli.services.dispatch.policy import SendingPolicy
-from refundcli.services.dispatch.protocol import is_unsent
 from refundcli.services.dispatch.release_lapsed import is_due, up_to_date_in
 from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of

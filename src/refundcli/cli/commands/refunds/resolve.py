@@ -10,7 +10,7 @@ from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
-    from refundcli.services.recovery.resume import Operation
+    from refundcli.services.dispatch.operations import Operation
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from refundcli.cli.context import App
     from refundcli.services.bulk.unfinished_runs import UnfinishedRun
+    from refundcli.services.dispatch.operations import Operation
     from refundcli.services.ports.providers import PaymentProvider
-    from refundcli.services.recovery.resume import Operation, Resumed
+    from refundcli.services.recovery.resume import Resumed
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
