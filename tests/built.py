@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from refundcli.services.closings.close import CloseInvoices
 from refundcli.services.dispatch.send_closing import ClosingDispatch
 from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.recovery.resolve import Resolve
@@ -11,6 +12,10 @@ from refundcli.services.refunds.issue import IssueRefunds
 
 def issue_refunds(books: Any, providers: Any, clock: Any, policy: Any) -> IssueRefunds:
     return IssueRefunds(books, providers, RefundDispatch(books, providers, clock, policy))
+
+
+def close_invoices(books: Any, providers: Any, clock: Any, policy: Any) -> CloseInvoices:
+    return CloseInvoices(books, providers, ClosingDispatch(books, providers, clock, policy))
 
 
 def resume(books: Any, providers: Any, clock: Any, policy: Any) -> Resume:

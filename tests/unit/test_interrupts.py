@@ -13,8 +13,8 @@ import built
 from refundcli.domain.errors import OutcomeUnknown
 from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.dispatch.send_refund import RefundDispatch
-from refundcli.services.ports.books import BooksUnavailable
 from refundcli.services.ports.providers import RefundAnswer
+from refundcli.services.ports.store_problems import BooksUnavailable
 from refundcli.services.recovery.resume import Resume
 from refundcli.system import interrupts
 from refundcli.system.interrupts import Interrupted, held_until_written, is_interrupted

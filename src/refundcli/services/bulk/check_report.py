@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from refundcli.domain.bulk_run import PARTLY_REFUNDED
 from refundcli.domain.money import Money, zero
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.invoices.allocation import Share
 from refundcli.services.ports.bad_rows import BadRow
 

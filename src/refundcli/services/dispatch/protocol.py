@@ -23,7 +23,7 @@ from refundcli.services.dispatch.outcome_errors import NEVER_SENT
 from refundcli.services.dispatch.outcomes import Signal, outcome_of
 from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.dispatch.retries import A, Again, ask, last_check
-from refundcli.services.ports.books import Books, BooksUnavailable, Reading, Writing
+from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import (
     Answer,
@@ -32,6 +32,7 @@ from refundcli.services.ports.providers import (
     PaymentProvider,
     Providers,
 )
+from refundcli.services.ports.store_problems import BooksUnavailable
 from refundcli.system.interrupts import Interrupted, held_until_written, is_interrupted
 
 O = TypeVar("O", Refund, Closing)  # noqa: E741 - the operation

@@ -18,9 +18,9 @@ from refundcli.services.dispatch.outcomes import outcome_of
 from refundcli.services.dispatch.protocol import Dispatch
 from refundcli.services.dispatch.send_closing import ClosingDispatch
 from refundcli.services.dispatch.send_refund import RefundDispatch
-from refundcli.services.ports.books import WouldContradict
 from refundcli.services.ports.key_windows import key_is_known
 from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.services.preflight.payment import AlreadyAtProvider
 from refundcli.system.interrupts import raise_if_interrupted
 

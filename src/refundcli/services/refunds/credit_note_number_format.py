@@ -1,5 +1,7 @@
 """The number format of credit notes: stored with the first number, changed only by `store number-format` (I9)."""
 
+from dataclasses import dataclass
+
 from refundcli.domain.errors import SettingsProblem
 from refundcli.services.ports.books import Books, Reading, Writing
 
@@ -24,12 +26,23 @@ def refuse_changed_format(reading: Reading, configured_format: str) -> None:
         raise NumberFormatChanged(stored_format, configured_format)
 
 
-def change_format(credit_note_format: str, *, books: Books) -> str:
-    """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
+@dataclass(frozen=True, slots=True)
+class CreditNoteNumberFormat:
+    """The stored number format, beside the one in the settings."""
 
-    def write(tx: Writing) -> str:
-        previous_format = tx.credit_notes.number_format()
-        tx.credit_notes.change_number_format(credit_note_format)
-        return previous_format
+    books: Books
+    configured_format: str
 
-    return books.write(write)
+    def check(self) -> None:
+        """Raises NumberFormatChanged if the settings differ from the stored format."""
+        self.books.read(lambda tx: refuse_changed_format(tx, self.configured_format))
+
+    def change(self, credit_note_format: str) -> str:
+        """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
+
+        def write(tx: Writing) -> str:
+            previous_format = tx.credit_notes.number_format()
+            tx.credit_notes.change_number_format(credit_note_format)
+            return previous_format
+
+        return self.books.write(write)

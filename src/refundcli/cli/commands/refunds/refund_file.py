@@ -21,7 +21,7 @@ from refundcli.cli.commands.refunds.file_run import (
 )
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, ItemState, RunItem, RunKind, RunState
 from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.statuses import Provider
 from refundcli.files.bulk.rejected_rows import RejectedFile
@@ -37,7 +37,7 @@ from refundcli.services.bulk.refund_run import run_refunds
 from refundcli.services.bulk.report import RowCounts, RunLimits, RunReport, Stopped, row_counts
 from refundcli.services.bulk.runs import resume_command, unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun, unfinished_run
-from refundcli.services.dispatch.outcome_errors import MAY_BE_RUN_AGAIN, PARTLY_REFUNDED
+from refundcli.services.dispatch.outcome_errors import MAY_BE_RUN_AGAIN
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Reading
 from refundcli.system.interrupts import stop_on_signal
