@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
@@ -23,26 +23,19 @@ if TYPE_CHECKING:
     from refundcli.services.dispatch.policy import SendingPolicy
     from refundcli.services.dispatch.send_closing import ClosingDispatch
     from refundcli.services.dispatch.send_refund import RefundDispatch
-    from refundcli.services.imports.from_provider import PullInvoices
     from refundcli.services.ports.books import Reading
     from refundcli.services.ports.clock import Clock
-    from refundcli.services.ports.webhooks import DeliveryReader, EventReader
-    from refundcli.services.provider_updates.sync_payment import SyncPayments
-    from refundcli.services.reconciliation.against_provider import ReconcileProvider
-    from refundcli.services.reconciliation.external_refunds import ExternalRefunds
+    from refundcli.services.ports.webhooks import DeliveryReader
     from refundcli.services.recovery.resolve import Resolve
     from refundcli.services.recovery.resume import Resume
     from refundcli.services.refunds.acknowledge import Acknowledge
     from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
     from refundcli.services.refunds.issue import IssueRefunds
-    from refundcli.services.webhooks.apply_events import ApplyEvents
-    from refundcli.services.webhooks.ingest import IngestDeliveries
-    from refundcli.services.webhooks.reread import RereadEvents
-    from refundcli.services.webhooks.review_events import ReviewEvents
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
     from refundcli.store.read_only import ReadOnlyBooks
     from refundcli.store.unit_of_work import SqlBooks
+    from refundcli.update_services import UpdateServices
 
 
 @dataclass
@@ -199,38 +192,25 @@ class Services:
             from refundcli.providers.registry import delivery_reader
 
             # Verifying a delivery does not look up the account; the first request to Stripe stores it.
-            cache = self.providers.accounts
             reader = delivery_reader(
-                provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
+                provider,
+                settings=self.settings,
+                environ=self.environ,
+                account_cache=self.providers.accounts,
+                any_age=any_age,
             )
-            cache.agree_on_mode(provider, livemode=reader.livemode)
+            self.providers.accounts.agree_on_mode(provider, livemode=reader.livemode)
             return reader
 
-        return cache_by_provider(make)
+        return cache(make)
 
     # --- provider_updates, webhooks, reconciliation, imports/from_provider; acknowledge and the number format ---------
 
     @cached_property
-    def event_readers(self) -> "Callable[[Provider], EventReader]":
-        """The reader of each provider's events. Stripe's need its API; Adyen's need no key."""
-        from refundcli.providers.registry import event_reader
+    def updates(self) -> "UpdateServices":
+        from refundcli.update_services import UpdateServices
 
-        return cache_by_provider(
-            lambda provider: event_reader(provider, records=lambda: self.providers.records(provider))
-        )
-
-    @cached_property
-    def sync_payments(self) -> "SyncPayments":
-        from refundcli.services.provider_updates.apply_update import ApplyUpdates
-        from refundcli.services.provider_updates.sync_payment import SyncPayments
-
-        return SyncPayments(ApplyUpdates(self.clock, self.settings.credit_notes.number_format))
-
-    @cached_property
-    def apply_events(self) -> "ApplyEvents":
-        from refundcli.services.webhooks.apply_events import ApplyEvents
-
-        return ApplyEvents(self.books, self.event_readers, self.sync_payments)
+        return UpdateServices(self)
 
     def unread_events(self) -> list[Provider]:
         """Providers whose stored events must be read again, because this version reads some differently (R13)."""
@@ -241,46 +221,6 @@ class Services:
         from refundcli.services.webhooks.reread import unread_providers
 
         return unread_providers(vocabulary_version, reading)
-
-    @cached_property
-    def reread_events(self) -> "RereadEvents":
-        from refundcli.providers.registry import vocabulary_of
-        from refundcli.providers.vocabulary_version import vocabulary_version
-        from refundcli.services.webhooks.reread import RereadEvents
-
-        return RereadEvents(self.books, vocabulary_of, vocabulary_version, self.dry_run)
-
-    @cached_property
-    def review_events(self) -> "ReviewEvents":
-        from refundcli.providers.registry import is_listed
-        from refundcli.services.webhooks.review_events import ReviewEvents
-
-        return ReviewEvents(self.books, self.event_readers, is_listed)
-
-    @cached_property
-    def ingest_deliveries(self) -> "IngestDeliveries":
-        from refundcli.services.webhooks.ingest import IngestDeliveries
-
-        return IngestDeliveries(self.books, self.delivery_readers(any_age=True), self.apply_events)
-
-    @cached_property
-    def pull_invoices(self) -> "PullInvoices":
-        from refundcli.services.imports.from_provider import PullInvoices
-
-        return PullInvoices(self.books, self.providers, self.sync_payments, self.clock)
-
-    @cached_property
-    def reconcile_provider(self) -> "ReconcileProvider":
-        from refundcli.services.reconciliation.against_provider import ReconcileProvider
-
-        pending_days = self.settings.refunds.pending_days
-        return ReconcileProvider(self.books, self.providers, self.sync_payments, self.clock, pending_days)
-
-    @cached_property
-    def external_refunds(self) -> "ExternalRefunds":
-        from refundcli.services.reconciliation.external_refunds import ExternalRefunds
-
-        return ExternalRefunds(self.books, self.clock, self.settings.credit_notes.number_format)
 
     @cached_property
     def acknowledge(self) -> "Acknowledge":
@@ -298,7 +238,7 @@ class Services:
         self.number_format.check()
 
     def read_events_again(self) -> None:
-        self.reread_events.unread_first()
+        self.updates.reread_events.unread_first()
 
     @cached_property
     def policy(self) -> "SendingPolicy":
@@ -311,7 +251,7 @@ class Services:
             on_interrupt=self.on_interrupt,
             on_waiting=self.on_waiting,
             on_unwritten=self.on_unwritten,
-            apply_updates=lambda tx, invoice: self.apply_events.about(tx, invoice),
+            apply_updates=lambda tx, invoice: self.updates.apply_events.about(tx, invoice),
         )
 
     # --- services/dispatch, closings, recovery, refunds/issue ---
@@ -333,7 +273,11 @@ class Services:
         from refundcli.services.refunds.issue import IssueRefunds
 
         return IssueRefunds(
-            self.books, self.providers, self.refund_dispatch, self._unread_events_in, self.reread_events.each
+            self.books,
+            self.providers,
+            self.refund_dispatch,
+            self._unread_events_in,
+            lambda unread: self.updates.reread_events.each(unread),
         )
 
     @cached_property
@@ -359,18 +303,3 @@ def books_clock(services: Services) -> "Clock":
     """The clock of the books and of leases: on PostgreSQL the database's, otherwise the machine's."""
     time_source = services.database_time or services.machine_clock.now
     return BooksClock(time_source, lambda: services.books.zone)
-
-
-_R = TypeVar("_R")
-
-
-def cache_by_provider(create: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
-    """Cache the object of each provider, created on first use."""
-    object_by_provider: dict[Provider, _R] = {}
-
-    def of(provider: Provider) -> _R:
-        if provider not in object_by_provider:
-            object_by_provider[provider] = create(provider)
-        return object_by_provider[provider]
-
-    return of

@@ -206,7 +206,7 @@ class Refunding(RuleBasedStateMachine):
         # The first use of a key stores its mode and account; done here before any step.
         self.services.providers.of(Provider.STRIPE)
         self.payments = sync_payments(self.clock, number_format="CN-{seq}")
-        self.apply_events = ApplyEvents(self.books, self.services.event_readers, self.payments)
+        self.apply_events = ApplyEvents(self.books, self.services.updates.event_readers, self.payments)
         self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None, apply_updates=self.apply_events.about)
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
@@ -364,7 +364,7 @@ class Refunding(RuleBasedStateMachine):
         self.desk.bring_in(invoice)
         provider = invoice.payments[0].provider
         assert provider
-        self.services.apply_events.known(provider)
+        self.services.updates.apply_events.known(provider)
 
     @rule(data=st.data())
     def import_it_again(self, data: st.DataObject) -> None:

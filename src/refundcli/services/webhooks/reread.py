@@ -112,7 +112,6 @@ class RereadEvents:
             lambda after: self.books.read(lambda tx: tx.events.to_reread(provider, after=after, limit=_AT_ONCE)),
             0,
             lambda stored_event: stored_event.id,
-            size=_AT_ONCE,
         )
 
 
