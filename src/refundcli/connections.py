@@ -93,11 +93,6 @@ class ConnectedProviders:
         return connections[provider]
 
 
-def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
-    """Pin the store's mode on first use, unless `pin` is false. Raises WrongMode for a key of the other mode (I12)."""
-    AccountsInBooks(books, dry_run=not pin).agree_on_mode(provider, livemode=livemode)
-
-
 class AccountsInBooks:
     """The account of each API key, by provider and the key's fingerprint, stored so that it is looked up only once.
 

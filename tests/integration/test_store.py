@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 
 from conftest import NewStore
 from desk import Desk
-from refundcli.connections import AccountsInBooks, WrongMode, agree_on_mode
+from refundcli.connections import AccountsInBooks, WrongMode
 from refundcli.domain.statuses import Dispute, Provider
 from refundcli.services.clock import SystemClock
 from refundcli.store import migrate
@@ -264,7 +264,7 @@ def test_the_first_mode_stays_whoever_comes_second(store_url: str) -> None:
     assert books.write(lambda tx: tx.store.pin_livemode(False)) is False
     assert books.write(lambda tx: tx.store.pin_livemode(True)) is False
     with pytest.raises(WrongMode):
-        agree_on_mode(books, Provider.STRIPE, livemode=True)
+        AccountsInBooks(books).agree_on_mode(Provider.STRIPE, livemode=True)
 
 
 def test_a_key_of_the_other_mode_leaves_no_trace(store_url: str) -> None:

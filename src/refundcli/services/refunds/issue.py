@@ -6,7 +6,7 @@ from datetime import datetime
 
 from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
 from refundcli.domain.errors import Refused, before_sending
-from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
@@ -126,28 +126,24 @@ def plan_for(request: RefundRequest, invoice: Invoice, attempts: Sequence[Refund
         reference=request.payment,
     )
     for share in shares:
-        refuse_unsupported(invoice, share.payment, share.amount, request.intent)
+        # Its method may not allow such a refund from here (R12).
+        method_obstacle = why_not_by_method(share.payment, share.amount)
+        if method_obstacle:
+            raise UnsupportedRefund(invoice, share.payment, method_obstacle, request.intent)
     if request.amount and not request.allow_duplicate:
         refuse_duplicate(invoice, shares, request.reason, now=now)
     return Preview(invoice, shares, attempts=attempts)
 
 
-def refuse_unsupported(invoice: Invoice, payment: Payment, amount: Money, intent: Intent) -> None:
-    """Raises UnsupportedRefund where the payment's method does not allow such a refund from here (R12)."""
-    method_obstacle = why_not_by_method(payment, amount)
-    if method_obstacle:
-        raise UnsupportedRefund(invoice, payment, method_obstacle, intent)
-
-
 def left_behind(plan: Preview, *, now: datetime) -> list[Refund]:
     """Unfinished refunds of the same payments that no live process is working on."""
     payment_ids = {share.payment.id for share in plan.shares}
-    unfinished_refunds = (
+    return [
         refund
         for refund in plan.invoice.refunds
-        if refund.payment_id in payment_ids and refund.state.unfinished and refund.sending
-    )
-    return [refund for refund in unfinished_refunds if refund.sending and not is_live(refund.sending, now)]
+        if refund.payment_id in payment_ids and refund.state.unfinished
+        if refund.sending and not is_live(refund.sending, now)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,16 +206,12 @@ class IssueRefunds:
 
     def preflight(self, checked: CheckedRequest) -> list[PaymentSnapshot]:
         """Ask the provider, change nothing. Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable."""
-        plan = checked.preview
+        request, plan = checked.request, checked.preview
         with before_sending():
             snapshots = snapshots_of(plan.invoice, plan.shares, self.providers)
             # The books are read again afterwards, so a refund made meanwhile is in both or in neither.
-            self.books.read(lambda tx: self._compare(tx, checked, invoice_named(tx, plan.invoice.number), snapshots))
+            self.books.read(lambda tx: _compare(tx, request, plan, invoice_named(tx, request.number), snapshots))
         return [snapshot for snapshot in snapshots.values() if snapshot]
-
-    def _compare(self, reading: Reading, checked: CheckedRequest, invoice: Invoice, snapshots: Snapshots) -> None:
-        own_refunds = planned_refunds(reading.store.secret(), checked.request, checked.preview)
-        refuse_differences(invoice, snapshots, own_refunds, claim_differences=claims(reading, invoice, snapshots))
 
     def issue(self, checked: CheckedRequest) -> list[Refund]:
         """Reserve all parts in one transaction (T1), then send each. Raises the first refusal.
@@ -231,11 +223,8 @@ class IssueRefunds:
             return list(plan.existing)
         # Credentials and accounts are looked up before the transaction: nothing inside it may wait for a network.
         with before_sending():
-            connections = {
-                share.payment.provider: self.providers.of(share.payment.provider)
-                for share in plan.shares
-                if share.payment.provider
-            }
+            providers = {share.payment.provider for share in plan.shares if share.payment.provider}
+            connections = {provider: self.providers.of(provider) for provider in providers}
             asked_at = self.dispatch.clock.now()
             payment_snapshots = snapshots_of(plan.invoice, plan.shares, self.providers)
         if has_findings(plan.invoice, payment_snapshots):
@@ -249,11 +238,7 @@ class IssueRefunds:
             existing_refunds[:] = current_plan.existing
             if existing_refunds:
                 return []
-            now = self.dispatch.clock.now()
-            lease = new_lease(now, self.dispatch.policy.sending_seconds)
-            return reserve_checked_in(
-                tx, checked.request, current_plan, payment_snapshots, providers=connections, lease=lease, now=now
-            )
+            return self._reserve(tx, checked.request, current_plan, payment_snapshots, connections)
 
         refunds = self.dispatch.reserve_and_send(reserve, lambda refund: snapshots.get(refund.payment_id))
         # Another process reserved them under the same request key just now: whoever claims them sends them.
@@ -263,6 +248,19 @@ class IssueRefunds:
             else refund
             for refund in existing_refunds
         ]
+
+    def _reserve(
+        self,
+        tx: Writing,
+        request: RefundRequest,
+        plan: Preview,
+        snapshots: Snapshots,
+        connections: Mapping[Provider, PaymentProvider],
+    ) -> list[Refund]:
+        own_refunds = _compare(tx, request, plan, plan.invoice, snapshots)
+        now = self.dispatch.clock.now()
+        lease = new_lease(now, self.dispatch.policy.sending_seconds)
+        return reserve_in(tx, request, plan, own_refunds, providers=connections, lease=lease, reserved_at=now)
 
     def _planned_again(self, tx: Writing, checked: CheckedRequest) -> Preview:
         """The rules as of now. What was read before still holds if the books were not changed since."""
@@ -275,21 +273,13 @@ class IssueRefunds:
         return refuse_unsettled(plan, confirmed=checked.preview.total, now=now)
 
 
-def reserve_checked_in(
-    tx: Writing,
-    request: RefundRequest,
-    plan: Preview,
-    snapshots: Snapshots,
-    *,
-    providers: Mapping[Provider, PaymentProvider],
-    lease: Lease,
-    now: datetime,
-    run_id: str = "",
-) -> list[Refund]:
-    """T1, if the books still agree with the snapshots taken before. Raises DiffersFromProvider, AlreadyAtProvider."""
-    own_refunds = planned_refunds(tx.store.secret(), request, plan)
-    refuse_differences(plan.invoice, snapshots, own_refunds, claim_differences=claims(tx, plan.invoice, snapshots))
-    return reserve_in(tx, request, plan, own_refunds, providers=providers, lease=lease, reserved_at=now, run_id=run_id)
+def _compare(
+    reading: Reading, request: RefundRequest, plan: Preview, invoice: Invoice, snapshots: Snapshots
+) -> PlannedRefunds:
+    """What would be reserved, if the books agree with the snapshots. Raises DiffersFromProvider, AlreadyAtProvider."""
+    own_refunds = planned_refunds(reading.store.secret(), request, plan)
+    refuse_differences(invoice, snapshots, own_refunds, claim_differences=claims(reading, invoice, snapshots))
+    return own_refunds
 
 
 def planned_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> PlannedRefunds:
@@ -383,12 +373,7 @@ def _ready(
         # The payment's provider was changed after the providers were connected.
         raise ChangedMeanwhile(invoice, share.amount, share.amount)
     order = RefundOrder(
-        refund_id=own_refund.refund_id,
-        invoice_number=invoice.number,
-        payment_reference=payment.reference,
-        amount=share.amount,
-        reason=request.reason,
-        full=share.takes_all,
+        own_refund.refund_id, invoice.number, payment.reference, share.amount, request.reason, full=share.takes_all
     )
     return Refund(
         id=own_refund.refund_id,
