@@ -18,6 +18,7 @@ PAGE = ROOT / "docs" / "messages.md"
 _HIDDEN = ("sandbox", "store/migrations", "store/schema", "store/queries", "store/bulk_sql.py")
 _SQL = re.compile(
     r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER TABLE|PRAGMA|BEGIN|VALUES|WHERE|ORDER BY|SET|FROM|NULL|DISTINCT)\b"
+    r"|coalesce\(| = :[a-z]"
 )
 _WORDS = re.compile(r"[A-Za-z'’]{2,}[,:;]? +[A-Za-z'’{(]+")
 

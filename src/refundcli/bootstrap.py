@@ -110,20 +110,11 @@ class Services:
     @cached_property
     def reader(self) -> "SqlBooks | ReadOnlyBooks":
         """The books for reading only: through the bare driver, unless the store may need an upgrade first."""
-        if self.upgrades:
-            return self.books
-        url, timezone = self.settings.store.url, self.timezone or self.settings.operator.timezone
-        if url.startswith("sqlite:"):
-            from refundcli.store.read_only_sqlite import SqliteBooks, plain_sqlite_path
+        from refundcli.store.opening import books_to_read
 
-            path = plain_sqlite_path(url)
-            return SqliteBooks(path, timezone) if path else self.books
-        try:
-            from refundcli.store.read_only_postgres import PostgresBooks, plain_postgres_address
-        except ModuleNotFoundError:
-            return self.books
-        address = plain_postgres_address(url)
-        return PostgresBooks(url, address, self.command, timezone) if address is not None else self.books
+        timezone = self.timezone or self.settings.operator.timezone
+        books = None if self.upgrades else books_to_read(self.settings.store.url, self.command, timezone)
+        return books or self.books
 
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """Upgrade the store. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""

@@ -1,20 +1,22 @@
 """A payment provider as the use cases see it: refunds, closings, payments and invoices."""
 
-from collections.abc import Callable, Iterator, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
-from refundcli.services.ports.provider_updates import (
-    PaymentSnapshot,
-    RefundUpdate,
-    UnreadablePayment,
-)
-from refundcli.services.ports.records import NewInvoice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from refundcli.services.ports.provider_updates import PaymentSnapshot, RefundUpdate, UnreadablePayment
+    from refundcli.services.ports.records import NewInvoice
 
 # The last check before the first byte of a request is sent: does this process still hold the lease?
 MaySend: TypeAlias = Callable[[], bool]
@@ -133,7 +135,7 @@ class RequestPace(Protocol):
 
 class Providers(Protocol):
     def of(self, provider: Provider) -> PaymentProvider: ...
-    def records(self, provider: Provider) -> "ProviderRecords":
+    def records(self, provider: Provider) -> ProviderRecords:
         """The records of a provider with look-ups. Raises SettingsProblem."""
         ...
 

@@ -49,7 +49,7 @@ def unread_providers(version_of: Callable[[Provider], str], reading: Reading) ->
     return [
         provider
         for provider in Provider
-        if not _knows(reading, provider, version_of(provider)) and reading.events.to_reread(provider, after=0, limit=1)
+        if not _knows(reading, provider, version_of) and reading.events.to_reread(provider, after=0, limit=1)
     ]
 
 
@@ -88,7 +88,7 @@ class RereadEvents:
         A decision about a word that is listed now ends. Nothing happens where the books know this version already.
         """
         vocabulary = self.vocabulary_of(provider)
-        if self.books.read(lambda tx: _knows(tx, provider, vocabulary.version)):
+        if self.books.read(lambda tx: _knows(tx, provider, lambda _: vocabulary.version)):
             return 0
         self.books.write(partial(_end_decisions, vocabulary))
         decided_words = self.books.read(lambda tx: tx.words.decided(provider))
@@ -115,10 +115,10 @@ class RereadEvents:
         )
 
 
-def _knows(reading: Reading, provider: Provider, version: str) -> bool:
-    """Do the books know this version of the provider's vocabulary?"""
+def _knows(reading: Reading, provider: Provider, version_of: Callable[[Provider], str]) -> bool:
+    """Do the books know this version of the provider's vocabulary? It is loaded only to be compared."""
     stored_state = reading.store.sync_state(_name(provider))
-    return stored_state is not None and stored_state[0] == version
+    return stored_state is not None and stored_state[0] == version_of(provider)
 
 
 def _is_ignored_by_its_word(stored_event: StoredEvent) -> bool:

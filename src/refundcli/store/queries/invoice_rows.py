@@ -97,7 +97,7 @@ def invoice_of(
         reference, products, subscription,
     ) = invoice_row  # fmt: skip
     unit = currency(currency_code)
-    mappings_by_payment: Any = (disputes or {}, unreviewed or {}, other_shares or {})
+    by_payment: Any = (disputes or {}, unreviewed or {}, other_shares or {})
     return Invoice(
         id=invoice_id,
         number=number,
@@ -112,14 +112,7 @@ def invoice_of(
         managed_by=provider_of_invoice(reference or ""),
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
-        payments=tuple(
-            [
-                payment_of(
-                    payment_row, unit, *(by_payment.get(payment_row[1], ()) for by_payment in mappings_by_payment)
-                )
-                for payment_row in payment_rows
-            ]
-        ),
+        payments=tuple([payment_of(row, unit, *(of.get(row[1], ()) for of in by_payment)) for row in payment_rows]),
         refunds=tuple(refunds),
         closings=tuple(closings),
     )

@@ -55,14 +55,13 @@ def credit_note_of(note_row: Row) -> CreditNote:
 def refund_of(refund_row: Row) -> Refund:
     """From REFUND_COLUMNS; those of the credit note are empty if it has none."""
     of = dict(zip(_REFUND_KEYS, refund_row, strict=True))
-    unit = currency(of["currency"])
     return Refund(
         id=of["id"],
         invoice_id=of["invoice_id"],
         invoice_number=of["owner_number"],
         payment_id=of["payment_id"],
         kind=RefundKind(of["kind"]),
-        amount=Money(of["amount"], unit),
+        amount=_money(of, "amount"),
         reason=RefundReason(of["reason"]) if of["reason"] else None,
         state=RefundState(of["state"]),
         request_key=of["request_key"],
@@ -88,7 +87,7 @@ def refund_of(refund_row: Row) -> Refund:
         expires_at=moment_or_none(of["expires_at"]),
         succeeded_at=moment_or_none(of["succeeded_at"]),
         failed_at=moment_or_none(of["failed_at"]),
-        reversed_amount=Money(of["reversed_amount"], unit) if of["reversed_amount"] else None,
+        reversed_amount=_money(of, "reversed_amount") if of["reversed_amount"] else None,
         holding=bool(of["holding"]),
         hold_until=moment_or_none(of["hold_until"]),
         undecided=bool(of["undecided"]),
@@ -119,7 +118,7 @@ def _credit_note(of: Mapping[str, Any]) -> CreditNote:
         invoice_number=of["owner_number"],
         customer=of["owner_customer"],
         status=CreditNoteStatus(of["note_status"]),
-        amount=Money(of["note_amount"], currency(of["note_currency"])),
+        amount=_money(of, "note_amount", "note_currency"),
         reason=RefundReason(of["note_reason"]),
         memo=of["note_memo"],
         number=of["note_number"],
@@ -127,6 +126,10 @@ def _credit_note(of: Mapping[str, Any]) -> CreditNote:
         issued_at=moment_or_none(of["note_issued_at"]),
         voided_at=moment_or_none(of["note_voided_at"]),
     )
+
+
+def _money(of: Mapping[str, Any], amount: str, unit: str = "currency") -> Money:
+    return Money(of[amount], currency(of[unit]))
 
 
 def _sending(of: Mapping[str, Any], params: dict[str, object]) -> Sending:
