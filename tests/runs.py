@@ -1,8 +1,10 @@
 """A provider run as the command line stages it from a file, and the worker that processes it."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,7 +19,8 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.bulk.refund_run import run_refunds
-from refundcli.services.bulk.report import OnRowEnd, RunLimits, RunReport
+from refundcli.services.bulk.report import OnRowEnd, RefundedFile, RowCounts, RunLimits, RunReport
+from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.settings import load
@@ -68,6 +71,15 @@ def stage(books: Books, clock: Clock, rows: Sequence[RequestedRow], *, fingerpri
 
     books.write(write)
     return run
+
+
+def refunded_file(
+    report: RunReport, counts: RowCounts, codes: Counter[str] | None = None, bad_rows: Sequence[BadRow] = ()
+) -> RefundedFile:
+    """The outcome of run_1, as the command shows it."""
+    at = datetime(2026, 10, 2, tzinfo=UTC)
+    run = BulkRun("run_1", RunKind.REFUND, RunState.RUNNING, "refunds.csv", "f1", counts.rows, "Ada Lovelace", at)
+    return RefundedFile("refunds.csv", run, report, counts, codes or Counter(), bad_rows, None, None)
 
 
 def services_of(environ: dict[str, str]) -> Services:

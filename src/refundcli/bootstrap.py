@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 
     from refundcli.domain.closing import Closing
     from refundcli.domain.invoice import Invoice
+    from refundcli.services.bulk.check_file import CheckFile
+    from refundcli.services.bulk.run_records import RunRecords
+    from refundcli.services.bulk.run_refunds import RunRefunds
+    from refundcli.services.bulk.undo_records import UndoRecords
     from refundcli.services.dispatch.rate_limit import Pace
     from refundcli.services.dispatch.send_refund import SendingPolicy
     from refundcli.services.ports.books import Books, Writing
     from refundcli.services.ports.clock import Clock
     from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
     from refundcli.services.ports.webhooks import DeliveryReader, EventReader
+    from refundcli.services.refunds.record import RecordRefunds
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
     from refundcli.store.unit_of_work import SqlBooks
@@ -244,6 +249,41 @@ class Services:
             on_waiting=self.on_waiting,
             on_unwritten=self.on_unwritten,
             apply_updates=self.apply_waiting,
+        )
+
+    # --- services/bulk, services/refunds/record -----------------------------------------------------------
+
+    @cached_property
+    def record_refunds(self) -> "RecordRefunds":
+        from refundcli.services.refunds.record import RecordRefunds
+
+        return RecordRefunds(self.books, self.clock, self.settings.credit_notes.number_format)
+
+    @cached_property
+    def _check_file(self) -> "CheckFile":
+        from refundcli.files.bulk.files import FilesOnDisk
+        from refundcli.services.bulk.check_file import CheckFile
+
+        return CheckFile(self.books, self.clock, FilesOnDisk(), self.settings.operator.name)
+
+    @cached_property
+    def run_records(self) -> "RunRecords":
+        from refundcli.services.bulk.run_records import RunRecords
+
+        return RunRecords(self.books, self.clock, self._check_file, self.settings.credit_notes.number_format)
+
+    @cached_property
+    def undo_records(self) -> "UndoRecords":
+        from refundcli.services.bulk.undo_records import UndoRecords
+
+        return UndoRecords(self.books)
+
+    @cached_property
+    def run_refunds(self) -> "RunRefunds":
+        from refundcli.services.bulk.run_refunds import RunRefunds
+
+        return RunRefunds(
+            self.books, self.providers, self.clock, self.policy, self._check_file, self.settings.refunds.in_flight
         )
 
 

@@ -5,10 +5,9 @@ repeats nothing, and editing one row changes no other key (I4). Of equal rows on
 have their own keys or repeats are allowed (R5); rows done before that rule existed stay done.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeAlias
 
 from refundcli.domain.bulk_run import ItemState, RunItem, RunKind
 from refundcli.domain.errors import RefundcliError
@@ -17,6 +16,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.services.bulk.check_report import BulkReport, is_partly_refunded, parts_of
 from refundcli.services.bulk.earlier_rows import EarlierRows, FileRows
+from refundcli.services.bulk.ports import Advance, Reject, Rows
 from refundcli.services.bulk.row_outcomes import settled
 from refundcli.services.bulk.row_refusals import DuplicateKey, UndoneSince, rejected
 from refundcli.services.bulk.row_rules import AlreadyDone, RowRules, payment_of
@@ -28,15 +28,7 @@ from refundcli.services.invoices.allocation import Share, total_of
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading
 
-Rows: TypeAlias = Callable[[], Iterable[BulkRow | BadRow]]
-Reject: TypeAlias = Callable[[BadRow], None]
 CHUNK = 1000
-
-
-class Advance(Protocol):
-    """Called after each chunk, with the number of its rows and how many of them were refused."""
-
-    def __call__(self, rows: int, *, refused: int = 0) -> None: ...
 
 
 @dataclass(slots=True)
