@@ -18,7 +18,7 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
-from refundcli.services.bulk.refund_run import run_refunds
+from refundcli.services.bulk.refund_run import RunWorker
 from refundcli.services.bulk.report import OnRowEnd, RefundedFile, RowCounts, RunLimits, RunReport
 from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.books import Books, Writing
@@ -118,7 +118,7 @@ class Runner:
             if tell:
                 tell(item, refunds)
 
-        return run_refunds(
+        return RunWorker(
             run,
             books=services.books,
             providers=services.providers,
@@ -127,7 +127,7 @@ class Runner:
             limits=RunLimits(**limits),
             on_row_end=record_outcome,
             stop_request=self.stop,
-        )
+        ).run()
 
     def stop_after(self, seconds: float) -> None:
         """Stops the run as Ctrl-C does."""

@@ -13,6 +13,7 @@ from desk import Desk
 from refundcli.domain.bulk_run import RunState
 from refundcli.domain.statuses import Provider
 from refundcli.services.bulk import refund_run, run_records, run_refunds
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.store.integrity import findings
 from runs import Runner, forget_the_worker
 from wire import refused_url
@@ -416,18 +417,20 @@ class Killed(Exception):
 def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.MonkeyPatch) -> str:
     """The worker dies the nth time at this step, without clean-up; the id of its run."""
     reached: list[None] = []
-    worker: Any = refund_run._Worker
-    original = getattr(worker, step)
+    worker: Any = refund_run.RunWorker
+    owner = RefundSending if step == "_is_sent_again" else worker
+    original = getattr(owner, step)
 
-    def go_or_die(self: Any, *args: Any) -> None:
-        original(self, *args)
+    def go_or_die(self: Any, *args: Any) -> Any:
+        result = original(self, *args)
         reached.append(None)
         if len(reached) == nth:
             raise Killed
+        return result
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker, step, go_or_die)
-        patched.setattr(worker, "leave", lambda self: self.pool.close())
+        patched.setattr(owner, step, go_or_die)
+        patched.setattr(worker, "_leave", lambda self: self._context.pool.close())
         assert desk(command).exit_code == 1
     (run,) = desk.books.read(lambda tx: tx.runs.newest(limit=1))
     forget_the_worker(desk)
@@ -544,7 +547,7 @@ def test_what_is_on_its_way_is_not_counted_twice_when_its_file_is_checked_again(
     desk.environ |= ONE_AT_A_TIME
     reference = desk.paid_by_card("C-1")
     file = transfers(desk, "C-1,40,other", "C-1,60,other", columns="invoice,amount,reason")
-    kill_at(desk, f"refund --from {file} --yes", "_answered", 1, monkeypatch)
+    kill_at(desk, f"refund --from {file} --yes", "_is_sent_again", 1, monkeypatch)
     answer = desk.json(f"refund --from {file} --yes")
     assert (answer["refunded"], answer["refused_count"], answer["state"]) == (2, 0, "finished")
     assert sorted(desk.refunded_at_provider(reference)) == [4000, 6000]

@@ -24,6 +24,7 @@ from refundcli.output.views.bulk import show_refunded
 from refundcli.output.views.imports import show_problems
 from refundcli.services.bulk import record_run, refund_run
 from refundcli.services.bulk.report import RowCounts, RunReport
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.records import NewPayment
@@ -219,14 +220,15 @@ def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
 
 
 @pytest.mark.slow_on_postgres
-@pytest.mark.parametrize(("step", "nth"), [("_report_row", 2), ("_answered", 3)])
+@pytest.mark.parametrize(("step", "nth"), [("_report_row", 2), ("_is_sent_again", 3)])
 def test_a_run_that_loses_its_store_reports_sent_rows_and_null_for_unknown(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], step: str, nth: int
 ) -> None:
     desk.environ |= ONE_AT_A_TIME
     references = [desk.paid_by_card(f"C-{place}") for place in range(1, 7)]
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 7)))
-    back = lost_store(refund_run._Worker, step, nth)
+    owner = refund_run.RunWorker if step == "_report_row" else RefundSending
+    back = lost_store(owner, step, nth)
     answer = desk(f"refund --from {file} --yes -o json")
     report = json.loads(answer.out)
     sent = sum(len(desk.refunded_at_provider(reference)) for reference in references)
@@ -304,7 +306,7 @@ def test_a_bug_in_the_middle_of_a_run_still_reports_what_was_sent(desk: Desk, mo
     for place in range(1, 5):
         desk.paid_by_card(f"C-{place}")
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 5)))
-    worker: Any = refund_run._Worker
+    worker: Any = refund_run.RunWorker
     original, calls = worker._report_row, list[None]()
 
     def then(*args: Any, **more: Any) -> None:

@@ -36,7 +36,7 @@ from refundcli.providers.stripe import lookup, payments
 from refundcli.providers.stripe import refunds as stripe
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk import undo_records
-from refundcli.services.bulk.worker import group_commit
+from refundcli.services.bulk.worker import claims
 from refundcli.services.dispatch import first_send, leases, send_refund
 from refundcli.services.dispatch.outcomes import Outcome, Signal, outcome_of
 from refundcli.services.ports.provider_updates import EventState
@@ -125,7 +125,7 @@ def _success_after_failure_is_dropped(around: ExitStack) -> None:
 
 _no_snapshot = _instead(first_send._FirstSend, "_look", lambda self: None)
 _no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *args: None)
-_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *args: None)
+_no_rules_in_a_run = _instead(claims, "why_not_sent", lambda *args: None)
 
 
 def _gone_if_on_another_host(around: ExitStack) -> None:

@@ -14,7 +14,7 @@ from refundcli.services.bulk.check_file import CheckedFile, CheckFile
 from refundcli.services.bulk.check_report import BulkReport, FileChecked
 from refundcli.services.bulk.ports import BulkRequest, Presenter, RejectedRows
 from refundcli.services.bulk.refund_rows import RefundRowRequests, stage
-from refundcli.services.bulk.refund_run import run_refunds
+from refundcli.services.bulk.refund_run import RunWorker
 from refundcli.services.bulk.report import RefundedFile, RunLimits, RunReport, row_counts
 from refundcli.services.bulk.runs import unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import UnfinishedRun, unfinished_run
@@ -85,7 +85,7 @@ class RunRefunds:
             presenter.progress("Refunding", total=row_count) as advance,
             stop_on_signal(presenter.note_stopping) as stop,
         ):
-            return run_refunds(
+            return RunWorker(
                 run,
                 books=self.books,
                 providers=self.providers,
@@ -95,7 +95,7 @@ class RunRefunds:
                 on_row_end=lambda run_row, refunds: advance(1, refused=int(_is_refused(run_row))),
                 stop_request=stop,
                 on_waiting=presenter.note_waiting,
-            )
+            ).run()
 
     def _outcome(
         self, name: str, run: BulkRun, report: RunReport, check_report: BulkReport | None, rejected: RejectedRows
