@@ -19,11 +19,8 @@ class FilesOnDisk:
     @contextmanager
     def opened(self, request: BulkRequest, *, secret: bytes, today: date) -> Iterator[OpenedFile]:
         with open_source(request.from_ or request.apply, sys.stdin.buffer) as source:
-            file: BulkFile | PlanFile
-            if request.apply:
-                file = PlanFile(source, request.kind, secret)
-            else:
-                file = BulkFile(source, request.kind, default_reason=request.reason, today=today)
+            plan = PlanFile(source, request.kind, secret) if request.apply else None
+            file = plan or BulkFile(source, request.kind, default_reason=request.reason, today=today)
             yield OpenedFile(
                 name=source.name,
                 source=str(source.path.resolve()) if source.is_file else source.name,
@@ -32,7 +29,10 @@ class FilesOnDisk:
                 columns=file.columns,
                 rejected_path=path_for_rejected(source, file.columns),
                 rows=file.rows,
-                plan=file.seal if isinstance(file, PlanFile) else None,
+                # A plan keeps the --allow-duplicate that it was made with.
+                allow_duplicate=bool(plan.header.get("allow_duplicate")) if plan else request.allow_duplicate,
+                planned_by=str(plan.header["planned_by"]) if plan else "",
+                seal=plan.seal if plan else "",
             )
 
     def spool(self) -> DiskSpool:

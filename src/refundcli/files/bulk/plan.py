@@ -19,7 +19,6 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.reasons import RefundReason
 from refundcli.files.source import FileProblem, Source
 from refundcli.private_files import new_file
-from refundcli.services.bulk.ports import PlanSeal
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, Planned
 
 _VERSION = 1
@@ -85,13 +84,12 @@ class PlanFile:
 
     def __init__(self, source: Source, kind: RunKind, secret: bytes) -> None:
         self._source = source
-        seal = self._checked_seal(secret)
+        self.seal = self._checked_seal(secret)
         with source.text() as text_file:
-            header: dict[str, Any] = json.loads(text_file.readline()[len(_BEGIN) : -len(_ROWS)])
-        if header["kind"] != kind:
-            raise PlanForOther(source.name, str(header["kind"]))
-        self.columns = tuple(header["columns"])
-        self.seal = PlanSeal(str(header["planned_by"]), bool(header.get("allow_duplicate")), seal)
+            self.header: dict[str, Any] = json.loads(text_file.readline()[len(_BEGIN) : -len(_ROWS)])
+        if self.header["kind"] != kind:
+            raise PlanForOther(source.name, str(self.header["kind"]))
+        self.columns = tuple(self.header["columns"])
 
     def rows(self) -> Generator[BulkRow]:
         with self._source.text() as text_file:

@@ -62,7 +62,8 @@ class CheckFile:
                 if next(rows, None) is not None:
                     presenter.require_an_answer()
             run = self._new_run(request, file)
-            rules = self._rules(request, requested_rows, file, run)
+            earlier_run = self.books.read(lambda tx: tx.runs.unfinished_of(run.fingerprint))
+            rules = RowRules(requested_rows, self.clock, earlier_run.id if earlier_run else "", file.allow_duplicate)
             with self.files.rejected_rows(file.rejected_path, file.columns) as rejected:
                 report = self._check(request, file, run, rules, spool, rejected, presenter)
                 if request.dry_run:
@@ -77,12 +78,6 @@ class CheckFile:
                 # Before the first row, so that no rejected row is lost.
                 rejected.publish()
                 return do(CheckedFile(file.name, run, report, rules, spool, rejected))
-
-    def _rules(self, request: BulkRequest, requested_rows: RowRequests, file: OpenedFile, run: BulkRun) -> RowRules:
-        earlier_run = self.books.read(lambda tx: tx.runs.unfinished_of(run.fingerprint))
-        # A plan keeps the --allow-duplicate that it was made with.
-        allow_duplicate = file.plan.allow_duplicate if file.plan else request.allow_duplicate
-        return RowRules(requested_rows, self.clock, earlier_run.id if earlier_run else "", allow_duplicate)
 
     def _check(
         self,
@@ -103,7 +98,7 @@ class CheckFile:
         return report
 
     def _new_run(self, request: BulkRequest, file: OpenedFile) -> BulkRun:
-        row_options = request.row_options | {"plan": bool(file.plan), "columns": file.columns}
+        row_options = request.row_options | {"plan": bool(file.seal), "columns": file.columns}
         now = self.clock.now()
         return BulkRun(
             id=new_id("run_", now),
@@ -115,8 +110,8 @@ class CheckFile:
             rows=0,
             operator=self.operator,
             created_at=now,
-            planned_by=file.plan.planned_by if file.plan else "",
-            plan_hash=file.plan.seal if file.plan else "",
+            planned_by=file.planned_by,
+            plan_hash=file.seal,
             options=json.dumps(row_options, sort_keys=True, default=str),
         )
 

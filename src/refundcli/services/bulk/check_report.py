@@ -7,7 +7,7 @@ from pathlib import Path
 
 from refundcli.domain.bulk_run import BulkRun, RunKind
 from refundcli.domain.errors import Refused
-from refundcli.domain.money import Money, zero
+from refundcli.domain.money import Money
 from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.invoices.allocation import Share
 from refundcli.services.ports.bad_rows import BadRow
@@ -80,7 +80,8 @@ class BulkReport:
         self.rows_of[group_key(*provider_amounts[0])] += 1
         for provider, amount in provider_amounts:
             currency_and_provider = group_key(provider, amount)
-            self.sums[currency_and_provider] = self.sums.get(currency_and_provider, zero(amount.currency)) + amount
+            sum_before = self.sums.get(currency_and_provider)
+            self.sums[currency_and_provider] = sum_before + amount if sum_before else amount
 
 
 @dataclass(frozen=True, slots=True)

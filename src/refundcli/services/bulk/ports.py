@@ -49,17 +49,11 @@ class BulkRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanSeal:
-    """Who checked a plan, with which option, and the HMAC over all of it."""
-
-    planned_by: str
-    allow_duplicate: bool
-    seal: str
-
-
-@dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """A file of requests, or a plan: its `name` as typed, its full path, and its `label` in the audit trail."""
+    """A file of requests, or a plan: its `name` as typed, its full path, and its `label` in the audit trail.
+
+    `planned_by` and `seal`: who checked a plan, and the HMAC over all of it; empty for a file.
+    """
 
     name: str
     source: str
@@ -68,7 +62,9 @@ class OpenedFile:
     columns: tuple[str, ...]
     rejected_path: Path
     rows: Rows
-    plan: PlanSeal | None = None
+    allow_duplicate: bool
+    planned_by: str = ""
+    seal: str = ""
 
 
 class RejectedRows(Protocol):

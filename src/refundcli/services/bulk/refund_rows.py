@@ -22,24 +22,11 @@ class RefundRowRequests:
     operator: str
     kind: RunKind = RunKind.REFUND
 
-    def request(self, row: BulkRow, request_key: str, invoice: Invoice) -> RefundRequest:
-        """Raises InvalidAmount: only the invoice knows the currency of what was typed."""
-        return RefundRequest(
-            number=row.invoice,
-            amount=parse_amount(row.amount_text, invoice.currency) if row.amount_text else None,
-            amount_text=row.amount_text,
-            reason=row.reason,
-            request_key=request_key,
-            operator=self.operator,
-            memo=row.memo,
-            payment=row.payment,
-        )
-
     def content(self, row: BulkRow, request_key: str, invoice: Invoice) -> str:
-        return self.request(row, request_key, invoice).content
+        return request_of(row, request_key, invoice, self.operator).content
 
     def shares(self, row: BulkRow, request_key: str, invoice: Invoice, *, allow_duplicate: bool) -> list[Share]:
-        request = self.request(row, request_key, invoice)
+        request = request_of(row, request_key, invoice, self.operator)
         return shares_of(
             invoice,
             request.amount,
@@ -48,6 +35,22 @@ class RefundRowRequests:
             intent=request.intent,
             reference=request.payment,
         )
+
+
+def request_of(row: BulkRow | RunItem, request_key: str, invoice: Invoice, operator: str) -> RefundRequest:
+    """Raises InvalidAmount: only the invoice knows the currency of what was typed."""
+    return RefundRequest(
+        number=row.invoice,
+        amount=parse_amount(row.amount_text, invoice.currency) if row.amount_text else None,
+        amount_text=row.amount_text,
+        reason=row.reason,
+        request_key=request_key,
+        operator=operator,
+        memo=row.memo,
+        payment=row.payment,
+        # The rows of a file have their own rule, and each of them was confirmed.
+        allow_duplicate=True,
+    )
 
 
 def stage(run: BulkRun, spool: RowSpool, tx: Writing, *, checked_run_id: str) -> BulkRun:

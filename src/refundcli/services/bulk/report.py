@@ -97,19 +97,11 @@ class RunReport:
     @property
     def waiting(self) -> int | None:
         """Rows of the whole run that no worker has started."""
-        return self._standing(ItemState.WAITING)
-
-    @property
-    def held_by_others(self) -> int | None:
-        """Rows that other workers have leased, or abandoned on another host."""
-        return self._standing(ItemState.LEASED)
+        return self.standing.counts.get(ItemState.WAITING, 0) if self.standing else None
 
     @property
     def holders(self) -> Sequence[RunHolder]:
         return self.standing.holders if self.standing else ()
-
-    def _standing(self, state: ItemState) -> int | None:
-        return self.standing.counts.get(state, 0) if self.standing else None
 
     def add(self, row: RunItem, refunds: Sequence[Refund]) -> None:
         """Count a row that this worker finished."""

@@ -64,15 +64,11 @@ class BulkCheck:
         key_fields = [_fields(self.rules.requests.kind, row) for row in chunk]
         first_keys = [row_key(fields, 1) for fields in key_fields]
         keyless_indexes = [row_index for row_index, row in enumerate(chunk) if not _own_key(row)]
+        keys = list(map(_own_key, chunk))
         occurrences = self.spool.occurrences([first_keys[row_index] for row_index in keyless_indexes])
-        occurrence_by_index = dict(zip(keyless_indexes, occurrences, strict=True))
-        keyed_rows = []
-        for row_index, row in enumerate(chunk):
-            request_key, occurrence = _own_key(row), occurrence_by_index.get(row_index)
-            if occurrence is not None:
-                request_key = first_keys[row_index] if occurrence == 1 else row_key(key_fields[row_index], occurrence)
-            keyed_rows.append(_Keyed(row, request_key, first_keys[row_index]))
-        return keyed_rows
+        for row_index, nth in zip(keyless_indexes, occurrences, strict=True):
+            keys[row_index] = first_keys[row_index] if nth == 1 else row_key(key_fields[row_index], nth)
+        return list(map(_Keyed, chunk, keys, first_keys))
 
     def _check_chunk(self, chunk: "Sequence[_Keyed]", tx: Reading) -> list[BadRow]:
         """Check the rows, put those that may be done into the spool, and return the others."""
@@ -173,9 +169,7 @@ class BulkCheck:
             return
         first_line, first_content = self.spool.first_with_key({row.key: (row.line, keyed_row.content)})[row.key]
         if first_line != row.line:
-            if first_content != keyed_row.content:
-                raise DuplicateKey(row.key, first_line)
-            raise AlreadyDone
+            raise AlreadyDone if first_content == keyed_row.content else DuplicateKey(row.key, first_line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,14 +266,17 @@ def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> N
 
 def _refuse_known(invoice: Invoice, shares: list[Share], reason: RefundReason) -> None:
     """Raises KnownAsExternal if it may be the same as an unadopted external refund."""
+    unadopted_refunds = [refund for refund in invoice.refunds_of_payments if refund.is_unadopted]
+    if not unadopted_refunds:
+        return
     requested_amounts = {(share.payment.home_id, share.amount) for share in shares}
     home_by_payment_id = {
         payment_id: payment.home_id
         for payment in invoice.payments
         for payment_id in (payment.id, *(sibling.payment_id for sibling in payment.other_shares))
     }
-    for refund in invoice.refunds_of_payments:
-        if refund.is_unadopted and (home_by_payment_id.get(refund.payment_id), refund.amount) in requested_amounts:
+    for refund in unadopted_refunds:
+        if (home_by_payment_id.get(refund.payment_id), refund.amount) in requested_amounts:
             raise KnownAsExternal(invoice, refund, reason)
 
 

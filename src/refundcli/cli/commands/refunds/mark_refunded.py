@@ -135,7 +135,11 @@ def mark_refunded(
     if undo:
         conflicts = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
         conflicts |= file_options | only_for_one | only_for_many
-        _undo(app, undo, options_set(conflicts), memo, yes, confirm, dry_run=dry_run)
+        if set_conflicts := options_set(conflicts):
+            raise UndoAlone(set_conflicts)
+        from refundcli.cli.commands.refunds.record_file import undo_records
+
+        undo_records(app, undo, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)
         return
     only_for_one |= {"--memo": memo}
     only_for_many |= {"--confirm": confirm}
@@ -198,7 +202,15 @@ def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool)
         refunding.show_answer(app, preview.existing, request.number, replayed=True)
         return
     if dry_run:
-        _show_dry_run(app, request, preview)
+        refunding.show_dry_run(
+            app,
+            [(share.amount, share.payment) for share in preview.shares],
+            preview.invoice,
+            reason=request.reason,
+            request_key=request.request_key,
+            is_record=True,
+            refunded_on=request.out_of_band.refunded_on,
+        )
         return
     if not yes:
         customer = preview.invoice.customer_name or preview.invoice.customer
@@ -225,28 +237,3 @@ def _preview_asking(app: "App", request: "MarkRequest", *, may_ask: bool) -> "tu
         refunding.ask_about_repeat(app, doubt, may_ask=may_ask, question=question, undone_action="recorded")
         repeat_request = replace(request, repeat_agreed=True)
         return repeat_request, record_refunds.preview(repeat_request)
-
-
-def _show_dry_run(app: "App", request: "MarkRequest", preview: "MarkPreview") -> None:
-    from refundcli.cli.commands.refunds import request as refunding
-
-    refunding.show_dry_run(
-        app,
-        [(share.amount, share.payment) for share in preview.shares],
-        preview.invoice,
-        reason=request.reason,
-        request_key=request.request_key,
-        is_record=True,
-        refunded_on=request.out_of_band.refunded_on,
-    )
-
-
-def _undo(
-    app: "App", run_or_record_id: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool
-) -> None:
-    """`conflicts` are the options given that --undo does not allow."""
-    from refundcli.cli.commands.refunds.record_file import undo_records
-
-    if conflicts:
-        raise UndoAlone(conflicts)
-    undo_records(app, run_or_record_id, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)

@@ -35,9 +35,12 @@ class WorkerContext:
     stop_policy: StopPolicy
     connected: dict[Provider, PaymentProvider] = field(default_factory=dict)
     on_the_wire: set[InFlightRefund] = field(default_factory=set)
-    is_stopping: bool = False
     # What a stop interrupts: look-ups and pauses.
     _interruptible: "set[asyncio.Future[Any]]" = field(default_factory=set)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self.commits.stopped
 
     def connect(self, provider: Provider) -> PaymentProvider:
         """The provider, connected once. Raises NotUsable."""
@@ -78,7 +81,6 @@ class WorkerContext:
 
     def stop(self) -> None:
         """Begin nothing new; requests that were sent are waited for."""
-        self.is_stopping = True
         self.commits.stop()
         for future in [*self._interruptible]:
             future.cancel()

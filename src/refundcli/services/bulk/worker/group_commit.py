@@ -7,6 +7,7 @@ because a transaction may be retried: it returns what it wrote, which counts onc
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, TypeVar
 
 from refundcli.domain.bulk_run import BulkRun, RunItem
@@ -23,14 +24,23 @@ from refundcli.services.ports.clock import Clock
 T = TypeVar("T")
 
 
+class Kind(Enum):
+    """The order of the steps in a transaction: outcomes first, because they release or use amounts."""
+
+    SETTLE = auto()
+    CLAIM = auto()
+    CHECK = auto()
+    END = auto()
+
+
 @dataclass(eq=False, slots=True)
 class Step:
     """One row's part of a transaction, about a row or a refund; `result` is set once it is committed."""
 
+    kind: Kind
+    subject: Any
     work: Callable[..., Any]
     result: "asyncio.Future[Any]"
-    row: Row | None = None
-    flight: InFlightRefund | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -47,121 +57,100 @@ class GroupCommit:
     policy: SendingPolicy
     row_lease_seconds: float
     added: asyncio.Event = field(default_factory=asyncio.Event)
-    _settling: list[Step] = field(default_factory=list)
-    _claims: list[Step] = field(default_factory=list)
-    _checks: list[Step] = field(default_factory=list)
-    _ends: list[tuple[RunItem, "asyncio.Future[Any]"]] = field(default_factory=list)
-    _stopped: bool = False
+    # Nothing new is started any more; no step is committed any more.
+    stopped: bool = False
     closed: bool = False
+    _steps: list[Step] = field(default_factory=list)
 
     # --- steps -------------------------------------------------------------------------------------------
 
     async def settle(self, flight: InFlightRefund, work: Callable[[Writing], object]) -> Refund:
         """Change the refund; returns it as stored afterwards."""
-        refund: Refund = await self._added(self._settling, Step(work, self._result(), flight=flight))
+        refund: Refund = await self._step(Kind.SETTLE, flight, work)
         return refund
 
     async def claim(self, flight: InFlightRefund, work: Callable[[Writing, RefundReading], T]) -> T:
         """T2 of a refund, when there is room on the wire. Raises CancelledError if the worker stops."""
-        result: T = await self._added(self._claims, Step(work, self._result(), flight=flight))
+        result: T = await self._step(Kind.CLAIM, flight, work)
         return result
 
     async def check(self, row: Row, work: Callable[[Writing, RefundReading], T]) -> T:
         """Check or reserve a row. Raises its refusal, and CancelledError if the worker stops."""
-        result: T = await self._added(self._checks, Step(work, self._result(), row=row))
+        result: T = await self._step(Kind.CHECK, row, work)
         return result
 
     async def finish(self, outcome: RunItem) -> bool:
         """Store the outcome of a row. False if another worker has taken it over."""
-        result = self._result()
-        self._ends.append((outcome, result))
+        return bool(await self._step(Kind.END, outcome, lambda tx: None))
+
+    async def _step(self, kind: Kind, subject: object, work: Callable[..., Any]) -> Any:
+        if self.closed or (self.stopped and kind in (Kind.CLAIM, Kind.CHECK)):
+            raise asyncio.CancelledError
+        step = Step(kind, subject, work, asyncio.get_running_loop().create_future())
+        self._steps.append(step)
         self.added.set()
-        return bool(await result)
+        return await step.result
 
     def stop(self) -> None:
         """Start nothing new: cancel claims and checks, now and from now on."""
-        self._stopped = True
-        for step in [*self._claims, *self._checks]:
-            step.result.cancel()
-        self._claims, self._checks = [], []
-
-    def _result(self) -> "asyncio.Future[Any]":
-        if self.closed:
-            raise asyncio.CancelledError
-        return asyncio.get_running_loop().create_future()
-
-    async def _added(self, steps: list[Step], step: Step) -> Any:
-        if self._stopped and steps is not self._settling:
-            raise asyncio.CancelledError
-        steps.append(step)
-        self.added.set()
-        return await step.result
+        self.stopped = True
+        for step in self._steps:
+            if step.kind in (Kind.CLAIM, Kind.CHECK):
+                step.result.cancel()
+        self._steps = [step for step in self._steps if not step.result.cancelled()]
 
     # --- the transaction ---------------------------------------------------------------------------------
 
     def waiting_claims(self) -> list[InFlightRefund]:
-        return [step.flight for step in self._claims if step.flight]
+        return [step.subject for step in self._steps if step.kind is Kind.CLAIM]
 
     def is_due(self) -> bool:
         """Is there a step that needs no room on the wire?"""
-        return bool(self._settling or self._checks or self._ends)
+        return any(step.kind is not Kind.CLAIM for step in self._steps)
 
     def commit(self, claims: Sequence[InFlightRefund], *, take: int = 0, extend: bool = False) -> list[RunItem]:
         """Commit all steps, of the claims only these. Returns the rows that it leased, of `take` at most.
 
-        `extend`: extend the leases of all rows. Outcomes come first, because the amounts that they release or use
-        affect the rows checked next.
+        `extend`: extend the leases of all rows.
         """
-        settling, checks, ends = self._settling, self._checks, self._ends
-        claiming = [step for step in self._claims if step.flight in claims]
-        results, own_row_numbers, leased = self.books.write(
-            lambda tx: self._write(tx, settling, claiming, checks, [outcome for outcome, _ in ends], take, extend)
-        )
-        self._settling, self._checks, self._ends = [], [], []
-        self._claims = [step for step in self._claims if step not in claiming]
+        steps = [step for step in self._steps if step.kind is not Kind.CLAIM or step.subject in claims]
+        results, leased = self.books.write(lambda tx: (self._write(tx, steps), self._lease(tx, take, extend=extend)))
+        self._steps = [step for step in self._steps if step not in steps]
         for step, result in results:
             if isinstance(result, RefundcliError):
                 step.result.set_exception(result)
             else:
                 step.result.set_result(result)
-        for outcome, future in ends:
-            future.set_result(outcome.n in own_row_numbers)
         return leased
 
-    def _write(
-        self,
-        tx: Writing,
-        settling: Sequence[Step],
-        claiming: Sequence[Step],
-        checks: Sequence[Step],
-        outcomes: Sequence[RunItem],
-        take: int,
-        extend: bool,
-    ) -> tuple[list[tuple[Step, Any]], set[int], list[RunItem]]:
+    def _write(self, tx: Writing, steps: Sequence[Step]) -> list[tuple[Step, Any]]:
+        settling, claiming, checks, ends = ([step for step in steps if step.kind is kind] for kind in Kind)
         for step in settling:
             step.work(tx)
-        flights = [(step, step.flight) for step in settling if step.flight]
-        refunds_by_id = tx.refunds.by_id([flight.refund.id for _, flight in flights]) if flights else {}
-        results: list[tuple[Step, Any]] = [(step, refunds_by_id[flight.refund.id]) for step, flight in flights]
+        refunds_by_id = tx.refunds.by_id([step.subject.refund.id for step in settling]) if settling else {}
+        results: list[tuple[Step, Any]] = [(step, refunds_by_id[step.subject.refund.id]) for step in settling]
         if claiming:
-            numbers = [step.flight.refund.invoice_number for step in claiming if step.flight]
+            numbers = [step.subject.refund.invoice_number for step in claiming]
             reading = _ReadAhead(tx, self.clock, self.policy, numbers)
             results += [(step, step.work(tx, reading)) for step in claiming]
         if checks:
             # A wrong clock stops the whole run, not a single row.
             tx.audit.check_clock()
-            rows = [step.row.stored for step in checks if step.row]
-            reading = _ReadAhead(
-                tx, self.clock, self.policy, [row.invoice for row in rows], [row.request_key for row in rows]
-            )
+            rows = [step.subject.stored for step in checks]
+            keys = [row.request_key for row in rows]
+            reading = _ReadAhead(tx, self.clock, self.policy, [row.invoice for row in rows], keys)
             results += [(step, _checked(step, tx, reading)) for step in checks]
-        own_row_numbers = tx.runs.finish_items(outcomes)
+        own_row_numbers = tx.runs.finish_items([step.subject for step in ends])
+        return results + [(step, step.subject.n in own_row_numbers) for step in ends]
+
+    def _lease(self, tx: Writing, limit: int, *, extend: bool) -> list[RunItem]:
         now = self.clock.now()
         until = new_lease(now, self.row_lease_seconds, owner=self.worker).until
-        leased = tx.runs.lease_items(self.run.id, worker=self.worker, until=until, at=now, limit=take) if take else []
         if extend:
             tx.runs.extend_leases(self.run.id, worker=self.worker, until=until)
-        return results, own_row_numbers, leased
+        if not limit:
+            return []
+        return tx.runs.lease_items(self.run.id, worker=self.worker, until=until, at=now, limit=limit)
 
 
 def _checked(step: Step, tx: Writing, reading: RefundReading) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from refundcli.domain.bulk_run import RunItem
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.services.bulk.row_outcomes import ended, failed_in_run, waiting_again
 from refundcli.services.dispatch.first_send import Snapshot
@@ -125,22 +125,6 @@ class Row:
         """Its outcome by its refunds; without one it waits again."""
         is_done = bool(self.refunds) and all(flight.ended and not flight.given_up for flight in self.own)
         return ended(self.stored, self.refunds) if is_done else waiting_again(self.stored)
-
-
-def request_of(row: RunItem, invoice: Invoice, operator: str) -> RefundRequest:
-    """The request of one row. Raises InvalidAmount."""
-    return RefundRequest(
-        number=row.invoice,
-        amount=parse_amount(row.amount_text, invoice.currency) if row.amount_text else None,
-        amount_text=row.amount_text,
-        reason=row.reason,
-        request_key=row.request_key,
-        operator=operator,
-        memo=row.memo,
-        payment=row.payment,
-        # Every row was confirmed and has its own key.
-        allow_duplicate=True,
-    )
 
 
 def plan_of(reading: RefundReading, row: RunItem, request: RefundRequest, invoice: Invoice, now: datetime) -> Preview:

@@ -9,10 +9,11 @@ from refundcli.domain.bulk_run import RunItem
 from refundcli.domain.errors import NotUsable, RefundcliError
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
+from refundcli.services.bulk.refund_rows import request_of
 from refundcli.services.bulk.report import Stopped
 from refundcli.services.bulk.row_outcomes import refused, waiting_again
 from refundcli.services.bulk.worker.context import WorkerContext
-from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, Stage, plan_of, request_of
+from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, Stage, plan_of
 from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch.outcome_errors import UNREACHABLE
 from refundcli.services.dispatch.send_refund import is_first_send
@@ -76,7 +77,7 @@ class RowProcessing:
     def _planned(self, reading: RefundReading, row: Row) -> tuple[RefundRequest, Preview]:
         """What a row requests, and what it would do now."""
         invoice = invoice_named(reading, row.stored.invoice)
-        request = request_of(row.stored, invoice, self.context.run.operator)
+        request = request_of(row.stored, row.stored.request_key, invoice, self.context.run.operator)
         return request, plan_of(reading, row.stored, request, invoice, self.context.clock.now())
 
     async def _look_up_payments(self, row: Row, plan: Preview) -> None:
