@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
+# Each test process would compile the program and pytest all tests anew.
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: help demo test test-thorough test-faults check bench lock clean
 
 help:  ## what can be made here

@@ -27,7 +27,8 @@ began = time.perf_counter()
 process = os.posix_spawnp(command[0], command, os.environ, file_actions=files)
 _, status, used = os.wait4(process, 0)
 seconds = time.perf_counter() - began
-print(json.dumps([seconds, os.waitstatus_to_exitcode(status), used.ru_maxrss]))
+used_seconds = used.ru_utime + used.ru_stime
+print(json.dumps([seconds, os.waitstatus_to_exitcode(status), used.ru_maxrss, used_seconds]))
 """
 HEADS = ("What", "Ours", "Against", "Theirs", "Ratio", "Target", "Held")
 
@@ -95,10 +96,11 @@ def spread(values: Sequence[float], unit: str = "", *, digits: int = 0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A process from its start to its end, and the most memory that it had."""
+    """A process from its start to its end, the most memory that it had, and the processor time that it used."""
 
     seconds: float
     memory_mb: float
+    cpu_seconds: float
 
 
 def run(
@@ -107,15 +109,19 @@ def run(
     """A fresh process, what it says kept in `out` or by nobody; one that ends otherwise is no measurement."""
     launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, str(out or os.devnull), *command]
     said = subprocess.run(launcher, env=environ, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=True)
-    seconds, status, peak = json.loads(said.stdout)
+    seconds, status, peak, cpu_seconds = json.loads(said.stdout)
     if status != ends_with:
         raise RuntimeError(f"{' '.join(command)} ended with {status}")
-    return Ran(seconds, peak / (2**20 if sys.platform == "darwin" else 2**10))
+    return Ran(seconds, peak / (2**20 if sys.platform == "darwin" else 2**10), cpu_seconds)
 
 
 def environ(folder: Path, **more: str) -> dict[str, str]:
-    """Of a desk whose store is books.db in this folder, and whose settings are nobody's own."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("REFUNDCLI_")}
+    """Of a desk whose store is books.db in this folder, and whose settings are nobody's own.
+
+    Modules are compiled once, as pip does for an installed program, whatever the caller's environment says.
+    """
+    dropped = ("REFUNDCLI_", "PYTHONDONTWRITEBYTECODE")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     ours = {
         "HOME": str(folder),
         "XDG_CONFIG_HOME": str(folder),

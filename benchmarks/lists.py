@@ -18,9 +18,11 @@ from sqlalchemy import event
 from sqlmodel import Session
 
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.ports.records import InvoiceFilter
-from refundcli.store.engine import CACHE_KIB, store_engine
-from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
+from refundcli.services.ports.reads import InvoiceFilter
+from refundcli.store.engine import store_engine
+from refundcli.store.queries.invoices import SqlInvoiceReads
+from refundcli.store.session_rows import SessionRows
+from refundcli.store.sqlite_file import CACHE_KIB
 
 Statements = Sequence[tuple[str, Any]]
 
@@ -47,14 +49,15 @@ def figures(scale: Scale) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="refundcli-bench-") as name:
         folder = Path(name)
         small, large = folder / "small.db", folder / "large.db"
-        _make_store(small, 1_000)
-        _make_store(large, many)
+        listed_store(small, 1_000)
+        listed_store(large, many)
         for page, after in (("first", ""), ("last", "INV-{:07}")):
             yield _page(page, (large, after.format(many - 75)), (small, after.format(1_000 - 75)), many, scale)
     yield from _exports(many, scale)
 
 
-def _make_store(path: Path, invoices: int, *, notes: bool = False) -> None:
+def listed_store(path: Path, invoices: int, *, notes: bool = False) -> None:
+    """A store of paid and open invoices; `notes`: with a refund and a credit note of each."""
     make_store(path, invoices)
     with closing(sqlite3.connect(path, isolation_level=None)) as line:
         line.execute("PRAGMA synchronous = OFF")
@@ -91,7 +94,7 @@ def _statements(path: Path, after: str) -> Statements:
     event.listen(engine, "before_cursor_execute", note)
     with Session(engine) as session:
         wanted = InvoiceFilter(status=InvoiceStatus.PAID, after=after, limit=50)
-        found = SqlInvoiceReads(session).matching(wanted)
+        found = SqlInvoiceReads(SessionRows(session)).matching(wanted)
     engine.dispose()
     assert found
     assert all(invoice.status is InvoiceStatus.PAID for invoice in found)
@@ -117,7 +120,7 @@ def _exports(many: int, scale: Scale) -> Iterator[Figure]:
         folders = {count: Path(name, str(count)) for count in (many, few)}
         for count, folder in folders.items():
             folder.mkdir()
-            _make_store(folder / "books.db", count, notes=True)
+            listed_store(folder / "books.db", count, notes=True)
         for export in EXPORTS:
             of = {n: run([REFUNDCLI, *export], environ(folder), folder).memory_mb for n, folder in folders.items()}
             yield figure(

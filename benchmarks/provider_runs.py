@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
 
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.providers.stripe.keys import fingerprint
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.server import serve

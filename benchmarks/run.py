@@ -11,7 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import bulk_records, checking, importing, lists, provider_runs, reconcile, second_terminal, startup
+from benchmarks import (
+    bulk_records,
+    checking,
+    importing,
+    lists,
+    provider_runs,
+    reconcile,
+    second_terminal,
+    single_refund,
+    startup,
+)
 from benchmarks.figures import Figure, Scale, table
 
 from refundcli import __version__
@@ -19,6 +29,7 @@ from refundcli import __version__
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "startup": startup.figures,
+    "single_refund": single_refund.figures,
     "lists": lists.figures,
     "importing": importing.figures,
     "bulk_records": bulk_records.figures,

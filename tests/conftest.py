@@ -1,5 +1,6 @@
 """Fixtures: stores on both databases, the sandbox and a desk."""
 
+import gc
 import itertools
 import shutil
 import tempfile
@@ -7,24 +8,28 @@ import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import create_engine, text
 
-from compiled import share_compiled_statements
 from desk import MERCHANT, ZONE, Desk
+from engines import share_engines
 from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.store.engine import store_engine
 from refundcli.store.migrate import ensure_schema
 
+if TYPE_CHECKING:
+    import psycopg
+
 # A slow machine is no failure; benchmarks measure speed.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 use_memory_for_temporary_files()
-share_compiled_statements()
+share_engines()
+# As `refundcli` itself does: most objects live as long as the process.
+gc.set_threshold(200_000, 20, 20)
 
 NewStore = Callable[[], str]
 _COUNT = itertools.count(1)
@@ -74,25 +79,26 @@ def new_sqlite(sqlite_template: Path, tmp_path: Path) -> NewStore:
     return make
 
 
+@pytest.fixture(scope="session")
+def postgres_admin(postgres: Any) -> Iterator["psycopg.Connection[Any]"]:
+    import psycopg
+
+    with psycopg.connect(postgres.get_uri("postgres"), autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
-def new_postgres(postgres: Any) -> Iterator[NewStore]:
-    admin = create_engine(
-        postgres.get_uri("postgres").replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
-    )
+def new_postgres(postgres: Any, postgres_admin: "psycopg.Connection[Any]") -> Iterator[NewStore]:
     names: list[str] = []
 
     def make() -> str:
-        name = f"store_{next(_COUNT)}"
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template_store"))
-        names.append(name)
-        return str(postgres.get_uri(name))
+        names.append(f"store_{next(_COUNT)}")
+        postgres_admin.execute(f"CREATE DATABASE {names[-1]} TEMPLATE template_store")
+        return str(postgres.get_uri(names[-1]))
 
     yield make
-    with admin.connect() as connection:
-        for name in names:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
+    for name in names:
+        postgres_admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -148,6 +154,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         skipped = set(left_out)
         items[:] = [item for item in items if item not in skipped]
+
+
+def pytest_collection_finish() -> None:
+    """Skips what was collected in later searches for garbage."""
+    gc.freeze()
 
 
 def _is_left_out(item: pytest.Item) -> bool:

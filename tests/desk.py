@@ -22,7 +22,7 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.store.engine import store_engine
+from refundcli.store import engine
 from refundcli.store.unit_of_work import SqlBooks
 
 MERCHANT = "Shop"
@@ -130,7 +130,7 @@ class Desk:
 
     @cached_property
     def books(self) -> SqlBooks:
-        return SqlBooks(store_engine(self.url), SystemClock(UTC), self.operator)
+        return SqlBooks(engine.store_engine(self.url), SystemClock(UTC), self.operator)
 
     def invoice(self, number: str) -> Invoice:
         return self.books.read(lambda tx: invoice_named(tx, number))

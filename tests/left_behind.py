@@ -1,10 +1,9 @@
 """Refunds that a killed process left unfinished."""
 
 import os
-import subprocess
-import sys
 
 from desk import Desk
+from preloaded import run_script
 
 
 def leave_it_ready(desk: Desk, how_much: str = "--amount 60", number: str = "INV-1") -> str:
@@ -14,8 +13,7 @@ def leave_it_ready(desk: Desk, how_much: str = "--amount 60", number: str = "INV
         "issue.send = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         f"run('refund {number} {how_much} --reason other --yes'.split())"
     )
-    environ = os.environ | desk.environ
-    assert subprocess.run([sys.executable, "-c", script], env=environ, check=False).returncode == -9
+    assert run_script(script, os.environ | desk.environ).returncode == -9
     (refund,) = desk.invoice(number).refunds
     assert refund.state == "ready"
     return refund.id

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,23 +14,35 @@ from refundcli.services.clock import BooksClock, SystemClock
 from refundcli.settings import Settings
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sqlalchemy import Engine
 
     from refundcli.domain.closing import Closing
-    from refundcli.domain.invoice import Invoice
     from refundcli.services.bulk.check_file import CheckFile
     from refundcli.services.bulk.run_records import RunRecords
     from refundcli.services.bulk.run_refunds import RunRefunds
     from refundcli.services.bulk.undo_records import UndoRecords
     from refundcli.services.dispatch.rate_limit import Pace
     from refundcli.services.dispatch.send_refund import SendingPolicy
-    from refundcli.services.ports.books import Books, Writing
+    from refundcli.services.imports.from_provider import PullInvoices
+    from refundcli.services.ports.books import Books
     from refundcli.services.ports.clock import Clock
     from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
     from refundcli.services.ports.webhooks import DeliveryReader, EventReader
+    from refundcli.services.provider_updates.sync_payment import SyncPayments
+    from refundcli.services.reconciliation.against_provider import ReconcileProvider
+    from refundcli.services.reconciliation.external_refunds import ExternalRefunds
+    from refundcli.services.refunds.acknowledge import Acknowledge
+    from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
     from refundcli.services.refunds.record import RecordRefunds
+    from refundcli.services.webhooks.apply_events import ApplyEvents
+    from refundcli.services.webhooks.ingest import IngestDeliveries
+    from refundcli.services.webhooks.reread import RereadEvents
+    from refundcli.services.webhooks.review_events import ReviewEvents
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
+    from refundcli.store.read_only import ReadOnlyBooks
     from refundcli.store.unit_of_work import SqlBooks
 
 
@@ -75,11 +87,19 @@ class Services:
     @cached_property
     def database_time(self) -> "DatabaseTime | None":
         """The clock shared by all machines that use a PostgreSQL store; None for SQLite."""
-        if self._engine.dialect.name == "sqlite":
+        if self.settings.store.url.startswith("sqlite:"):
             return None
         from refundcli.store.database_time import DatabaseTime
 
-        return DatabaseTime(self._engine, self.machine_clock, self.tell_skew)
+        return DatabaseTime(self._asking, self.machine_clock, self.tell_skew)
+
+    def _asking(self) -> "AbstractContextManager[Callable[[], datetime]]":
+        asking = getattr(self.reader, "asking", None)
+        if asking:
+            return asking()  # type: ignore[no-any-return]
+        from refundcli.store.engine import engine_clock
+
+        return engine_clock(self._engine)
 
     @cached_property
     def _engine(self) -> "Engine":
@@ -91,6 +111,8 @@ class Services:
         """Close the connections to the store."""
         if "_engine" in self.__dict__:
             self._engine.dispose()
+        if close := getattr(self.__dict__.get("reader"), "close", None):
+            close()
 
     @cached_property
     def books(self) -> "SqlBooks":
@@ -105,6 +127,24 @@ class Services:
             tell_upgraded=self.tell_upgraded,
             read_only=self.dry_run,
         )
+
+    @cached_property
+    def reader(self) -> "SqlBooks | ReadOnlyBooks":
+        """The books for reading only: through the bare driver, unless the store may need an upgrade first."""
+        if self.upgrades:
+            return self.books
+        url, timezone = self.settings.store.url, self.timezone or self.settings.operator.timezone
+        if url.startswith("sqlite:"):
+            from refundcli.store.read_only_sqlite import SqliteBooks, plain_sqlite_path
+
+            path = plain_sqlite_path(url)
+            return SqliteBooks(path, timezone) if path else self.books
+        try:
+            from refundcli.store.read_only_postgres import PostgresBooks, plain_postgres_address
+        except ModuleNotFoundError:
+            return self.books
+        address = plain_postgres_address(url)
+        return PostgresBooks(url, address, self.command, timezone) if address is not None else self.books
 
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """Upgrade the store. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
@@ -130,10 +170,13 @@ class Services:
 
         `clock_skew_seconds`: how far this machine's clock is ahead of the database's; absent on SQLite.
         """
-        from refundcli.store import migrate
+        from refundcli.secrets import shown_address
+        from refundcli.store.read_only_sqlite import plain_sqlite_path
+        from refundcli.store.schema_check import HEAD
 
-        description: dict[str, Any] = {"url": migrate.shown_url(self.books.engine), "schema": migrate.HEAD}
-        description["timezone"] = str(self.books.zone)
+        url = self.settings.store.url
+        description: dict[str, Any] = {"url": str(plain_sqlite_path(url) or shown_address(url)), "schema": HEAD}
+        description["timezone"] = str(self.reader.zone)
         if self.database_time:
             description["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
         return description
@@ -177,65 +220,94 @@ class Services:
 
         return cache_by_provider(make)
 
+    # --- provider_updates, webhooks, reconciliation, imports/from_provider; acknowledge and the number format ---------
+
+    @cached_property
     def event_readers(self) -> "Callable[[Provider], EventReader]":
         """The reader of each provider's events. Stripe's need its API; Adyen's need no key."""
+        from refundcli.providers.registry import event_reader
 
-        def make(provider: Provider) -> "EventReader":
-            from refundcli.providers.registry import event_reader
-
-            return event_reader(provider, records=lambda: self.providers.records(provider))
-
-        return cache_by_provider(make)
-
-    def apply_known_events(self, provider: Provider, *, asks: bool = True) -> None:
-        """Apply events stored before their payment was in the books; `asks` as in `apply_known`."""
-        from refundcli.services.webhooks.apply_events import apply_known
-
-        credit_note_format = self.settings.credit_notes.number_format
-        apply_known(
-            provider,
-            asks=asks,
-            books=self.books,
-            readers=self.event_readers(),
-            clock=self.clock,
-            credit_note_format=credit_note_format,
+        return cache_by_provider(
+            lambda provider: event_reader(provider, records=lambda: self.providers.records(provider))
         )
+
+    @cached_property
+    def sync_payments(self) -> "SyncPayments":
+        from refundcli.services.provider_updates.apply_update import ApplyUpdates
+        from refundcli.services.provider_updates.sync_payment import SyncPayments
+
+        return SyncPayments(ApplyUpdates(self.clock, self.settings.credit_notes.number_format))
+
+    @cached_property
+    def apply_events(self) -> "ApplyEvents":
+        from refundcli.services.webhooks.apply_events import ApplyEvents
+
+        return ApplyEvents(self.books, self.event_readers, self.sync_payments)
 
     def unread_events(self) -> list[Provider]:
         """Providers whose stored events must be read again, because this version reads some differently (R13)."""
-        from refundcli.providers.registry import vocabulary_version
+        from refundcli.providers.vocabulary_version import vocabulary_version
         from refundcli.services.webhooks.reread import unread_providers
 
-        return self.books.read(partial(unread_providers, vocabulary_version))
+        return self.reader.read(partial(unread_providers, vocabulary_version))
 
-    def read_events_again(self) -> None:
-        """Before a refund, so that none is decided while a stored event is ignored. Raises EventsNotRead if dry."""
-        unread = self.unread_events()
-        if not unread:
-            return
+    @cached_property
+    def reread_events(self) -> "RereadEvents":
         from refundcli.providers.registry import vocabulary_of
-        from refundcli.services.webhooks.reread import EventsNotRead, reread_events
+        from refundcli.providers.vocabulary_version import vocabulary_version
+        from refundcli.services.webhooks.reread import RereadEvents
 
-        if self.dry_run:
-            raise EventsNotRead(unread)
-        for provider in unread:
-            reread_events(vocabulary_of(provider), books=self.books)
+        return RereadEvents(self.books, vocabulary_of, vocabulary_version, self.dry_run)
 
-    def apply_waiting(self, tx: "Writing", invoice: "Invoice") -> bool:
-        """Apply the stored events about an invoice's payments in the caller's transaction; true if there were any."""
-        from refundcli.services.webhooks.apply_events import apply_waiting_in
+    @cached_property
+    def review_events(self) -> "ReviewEvents":
+        from refundcli.providers.registry import is_listed
+        from refundcli.services.webhooks.review_events import ReviewEvents
 
-        credit_note_format = self.settings.credit_notes.number_format
-        return apply_waiting_in(
-            tx, invoice, readers=self.event_readers(), clock=self.clock, credit_note_format=credit_note_format
-        )
+        return ReviewEvents(self.books, self.event_readers, is_listed)
+
+    @cached_property
+    def ingest_deliveries(self) -> "IngestDeliveries":
+        from refundcli.services.webhooks.ingest import IngestDeliveries
+
+        return IngestDeliveries(self.books, self.delivery_readers(any_age=True), self.apply_events)
+
+    @cached_property
+    def pull_invoices(self) -> "PullInvoices":
+        from refundcli.services.imports.from_provider import PullInvoices
+
+        return PullInvoices(self.books, self.providers, self.sync_payments, self.clock)
+
+    @cached_property
+    def reconcile_provider(self) -> "ReconcileProvider":
+        from refundcli.services.reconciliation.against_provider import ReconcileProvider
+
+        pending_days = self.settings.refunds.pending_days
+        return ReconcileProvider(self.books, self.providers, self.sync_payments, self.clock, pending_days)
+
+    @cached_property
+    def external_refunds(self) -> "ExternalRefunds":
+        from refundcli.services.reconciliation.external_refunds import ExternalRefunds
+
+        return ExternalRefunds(self.books, self.clock, self.settings.credit_notes.number_format)
+
+    @cached_property
+    def acknowledge(self) -> "Acknowledge":
+        from refundcli.services.refunds.acknowledge import Acknowledge
+
+        return Acknowledge(self.books)
+
+    @cached_property
+    def number_format(self) -> "CreditNoteNumberFormat":
+        from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
+
+        return CreditNoteNumberFormat(self.books, self.settings.credit_notes.number_format)
 
     def check_number_format(self) -> None:
-        """Raises NumberFormatChanged if the settings and the store have different number formats."""
-        from refundcli.services.refunds.credit_note_number_format import refuse_changed_format
+        self.number_format.check()
 
-        credit_note_format = self.settings.credit_notes.number_format
-        self.books.read(lambda tx: refuse_changed_format(tx, credit_note_format))
+    def read_events_again(self) -> None:
+        self.reread_events.unread_first()
 
     @cached_property
     def policy(self) -> "SendingPolicy":
@@ -248,7 +320,7 @@ class Services:
             on_interrupt=self.on_interrupt,
             on_waiting=self.on_waiting,
             on_unwritten=self.on_unwritten,
-            apply_updates=self.apply_waiting,
+            apply_updates=lambda tx, invoice: self.apply_events.about(tx, invoice),
         )
 
     # --- services/bulk, services/refunds/record -----------------------------------------------------------

@@ -5,13 +5,14 @@ Somebody may have put a link in the file's place, so that another file is overwr
 
 import errno
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
-from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.errors import SettingsProblem, UsageProblem
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWNER_ONLY = 0o600
@@ -27,12 +28,53 @@ class NoTemporaryFolder(SettingsProblem):
         )
 
 
+class NoRoomForRows(UsageProblem):
+    code = "file-unreadable"
+
+    def __init__(self, error: Exception) -> None:
+        folder = tempfile.tempdir or "temporary files"
+        super().__init__(
+            f"{folder}: {(getattr(error, 'strerror', None) or str(error)).lower()}.",
+            hint="Make room there, or name another folder with TMPDIR. Nothing was written to the store.",
+            context={"file": folder},
+        )
+
+
 def temporary_folder() -> str:
     """The folder for files that are deleted when the command ends. Raises NoTemporaryFolder."""
     try:
         return tempfile.gettempdir()
     except FileNotFoundError:
         raise NoTemporaryFolder from None
+
+
+class ScratchDatabase:
+    """A SQLite database in a private file that is deleted when closed; it need not survive the process."""
+
+    def __init__(self, schema: str, *, cache_kib: int = 2_048) -> None:
+        """Raises NoRoomForRows. Rows that are only appended need no larger cache."""
+        try:
+            self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
+                prefix="refundcli-rows-", dir=temporary_folder()
+            )
+        except OSError as error:
+            raise NoRoomForRows(error) from error
+        self.path = self._file.name
+        self.connection = sqlite3.connect(self.path, isolation_level=None)
+        for pragma in ("synchronous=OFF", "journal_mode=OFF", f"cache_size=-{cache_kib}"):
+            self.connection.execute(f"PRAGMA {pragma}")
+        self.connection.executescript(schema)
+        self.connection.execute("BEGIN")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.connection.close()
+        self._file.close()
 
 
 def make_folder(path: Path) -> None:

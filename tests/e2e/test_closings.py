@@ -2,22 +2,22 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from desk import Desk
+from preloaded import exit_code, run_script, script_of, start
 from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.output.views.closing import owed_words
 from refundcli.sandbox.core.records import LoggedRequest
-from refundcli.services.ports.books import WouldContradict
 from refundcli.services.ports.records import NewPayment
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.integrity import findings
 
 ACTIONS = [("void", "void"), ("uncollectible", "mark_uncollectible")]
@@ -80,14 +80,12 @@ def killed(desk: Desk, *, at: str) -> None:
         f"{at} = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "run('void INV-1 --yes'.split())"
     )
-    environ = os.environ | desk.environ
-    assert subprocess.run([sys.executable, "-c", script], env=environ, check=False).returncode == -9
+    assert run_script(script, os.environ | desk.environ).returncode == -9
 
 
-def started(desk: Desk) -> "subprocess.Popen[bytes]":
+def started(desk: Desk) -> BaseProcess:
     """`void INV-1` in a separate process."""
-    script = "import sys; from refundcli.cli.main import run; sys.exit(run('void INV-1 --yes'.split()))"
-    return subprocess.Popen([sys.executable, "-c", script], env=os.environ | desk.environ)
+    return start(script_of("void", "INV-1", "--yes"), os.environ | desk.environ, desk.folder)
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -269,7 +267,7 @@ def test_stripes_refusal_is_shown_verbatim(desk: Desk) -> None:
     process = started(desk)
     wait_until(lambda: bool(sent(desk)))
     stripe_says(desk, reference, "paid")
-    assert process.wait(30) == 6
+    assert exit_code(process) == 6
     (closing,) = desk.invoice("INV-1").closings
     assert (closing.state, desk.invoice("INV-1").status) == (ClosingState.FAILED, InvoiceStatus.OPEN)
     assert "only one that is open or uncollectible can become void" in closing.failure
@@ -457,8 +455,8 @@ def test_an_interrupt_waits_until_the_answer_is_written(desk: Desk, signal_: sig
     desk.sandbox.faults("delay_ms", call="invoice", delay_ms=1000)
     process = started(desk)
     wait_until(lambda: bool(sent(desk)))
-    process.send_signal(signal_)
-    assert process.wait(30) == 130
+    os.kill(process.pid or 0, signal_)
+    assert exit_code(process) == 130
     assert (at_stripe(desk, reference), desk.invoice("INV-1").status) == ("void", InvoiceStatus.VOID)
     assert desk("status").exit_code == 0
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,23 @@ from desk import ZONE, Answer, Desk
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.main import COMMANDS
 
-# Not pydantic: Typer itself reads options with it.
-HEAVY = ("sqlalchemy", "sqlmodel", "alembic", "stripe", "Adyen", "requests", "starlette", "uvicorn")
+HEAVY = (
+    *("sqlalchemy", "sqlmodel", "pydantic", "alembic", "psycopg"),
+    *("stripe", "Adyen", "requests", "httpx", "starlette", "uvicorn"),
+)
 
 
-def modules_of(*command: str) -> set[str]:
-    """The heavy modules that a command line imports."""
+def modules_of(*command: str, environ: Mapping[str, str] = {}, exit_code: int | None = None) -> set[str]:
+    """The heavy modules that a command line imports. `exit_code`: how it must end."""
     code = (
         "import sys; from refundcli.__main__ import main\n"
         f"sys.argv[1:] = {list(command)!r}\n"
         "try: main()\n"
-        "except SystemExit: pass\n"
+        f"except SystemExit as ending: assert {exit_code!r} in (None, ending.code), ending.code\n"
         f"sys.stderr.write('HEAVY ' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))"
     )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environ = {**os.environ, **environ}
+    process = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     return set(process.stderr.rpartition("HEAVY ")[2].split())
 
 
@@ -36,6 +40,24 @@ def modules_of(*command: str) -> set[str]:
 )
 def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: list[str]) -> None:
     assert modules_of(*command) == set()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("invoice show INV-2", "invoice show INV-2 -o json", "invoice list", "invoice list --refundable -o csv"),
+        *("invoice history INV-2", "status", "status -o json", "credit-notes list", "credit-notes show {note}"),
+    ],
+)
+def test_a_reading_command_loads_the_bare_driver_and_neither_an_orm_nor_an_sdk(desk: Desk, command: str) -> None:
+    desk.paid_by_card()
+    desk.paid_outside()
+    assert desk("mark-refunded INV-2 --amount 1 --reason other --yes").exit_code == 0
+    refund = desk.invoice("INV-2").refunds[0]
+    assert refund.credit_note
+    driver = set() if desk.url.startswith("sqlite") else {"psycopg"}
+    words = command.format(note=refund.credit_note.number).split()
+    assert modules_of(*words, environ=desk.environ, exit_code=0) == driver
 
 
 def test_a_command_loads_only_the_provider_it_uses(desk: Desk) -> None:
@@ -233,7 +255,7 @@ def test_the_store_is_backed_up_checked_and_upgraded(new_desk: Desk) -> None:
 
 
 def test_a_bug_is_reported_as_a_bug(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refundcli.store.repositories.invoice_reading.SqlInvoiceReads.matching", lambda *_: 1 / 0)
+    monkeypatch.setattr("refundcli.store.queries.invoices.SqlInvoiceReads.matching", lambda *_: 1 / 0)
     answer = desk("invoice list")
     assert answer.exit_code == 1
     assert "bug in refundcli" in answer.err

@@ -13,8 +13,7 @@ import pytest
 from desk import Desk
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
-from refundcli.services.provider_updates import apply_update
-from refundcli.services.webhooks import apply_events
+from refundcli.services.provider_updates.apply_update import ApplyUpdates
 from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
 
@@ -342,14 +341,14 @@ def test_one_event_that_cannot_be_applied_does_not_hold_up_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.paid_by_card(provider="adyen", reference="PAYMENT000000001")
-    apply_updates = apply_update.apply_updates
+    apply = ApplyUpdates.apply
 
-    def stumbling(tx: Any, batch: Any, **of: Any) -> Any:
-        if any(update.reference == "BROKEN" for update in batch):
+    def stumbling(self: ApplyUpdates, tx: Any, update: Any, **of: Any) -> Any:
+        if update.reference == "BROKEN":
             raise KeyError("a bug")
-        return apply_updates(tx, batch, **of)
+        return apply(self, tx, update, **of)
 
-    monkeypatch.setattr(apply_events, "apply_updates", stumbling)
+    monkeypatch.setattr(ApplyUpdates, "apply", stumbling)
     ten = {"currency": "EUR", "value": 1000}
     items = [signed(item(pspReference=name, amount=ten)) for name in ("FIRST", "BROKEN", "LAST")]
     summary = ingest(desk, adyen(*items), exit_code=1)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from desk import Desk
 from left_behind import leave_it_ready
+from preloaded import run_script, script_of
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk import refund_run
 from refundcli.services.bulk.worker.refund_sending import RefundSending
@@ -27,8 +26,7 @@ ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_R
 
 def in_a_process(desk: Desk, *command: str) -> int:
     """Another process's command while one of this process is at work."""
-    words = [sys.executable, "-m", "refundcli", *command]
-    return subprocess.run(words, env=os.environ | desk.environ, check=False, capture_output=True).returncode
+    return run_script(script_of(*command), os.environ | desk.environ).returncode
 
 
 # --- resume --------------------------------------------------------------------------------------------------

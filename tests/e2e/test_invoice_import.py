@@ -15,8 +15,6 @@ from desk import Answer, Desk
 from refundcli.cli.main import run
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.files import csv_table
-from refundcli.files.invoices.spool import InvoiceSpool
 from refundcli.sandbox.core.seed import seed_file
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.services.clock import SystemClock
@@ -26,6 +24,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.records import NewInvoice
 from refundcli.store.engine import store_engine
+from refundcli.store.imports.staging import InvoiceSpool
 from refundcli.store.unit_of_work import SqlBooks
 
 HEADER = "number,customer,customer_name,currency,total,status,issued_on,provider,payment_reference,refunded_amount"
@@ -235,7 +234,7 @@ def test_an_open_invoice_is_paid_by_a_later_file(shop: Shop) -> None:
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Imports each chunk of the file in a separate transaction."""
     monkeypatch.setattr(from_file, "MOST_IN_CHUNK", 1)
-    monkeypatch.setattr(csv_table, "_BLOCK", 64 * 1024)
+    monkeypatch.setattr(from_file, "NEW_AT_ONCE", 1_500)
 
 
 def test_a_file_of_several_chunks_goes_in_whole_and_once(shop: Shop, short_chunks: None) -> None:
@@ -282,7 +281,11 @@ def test_invoices_that_came_in_after_the_check_are_brought_in_as_known_ones(shop
     assert (result.new, result.changed) == (0, 1)
 
 
-def test_an_invoice_imported_meanwhile_is_known_in_later_chunks(shop: Shop, short_chunks: None) -> None:
+def test_an_invoice_imported_meanwhile_is_known_in_later_chunks(
+    shop: Shop, short_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_file, "NEW_AT_ONCE", 1)
+    monkeypatch.setattr(from_file, "EXISTING_AT_ONCE", 1)
     as_of = shop.books.write(lambda tx: tx.audit.newest_entry())
     first = NewInvoice(2, "INV-1", "c", "EUR", 12000, InvoiceStatus.OPEN, date(2026, 9, 1))
     rows = [first, *(replace(first, line=line, number=f"INV-{line}") for line in (3, 4))]

@@ -1,8 +1,6 @@
 """reconcile: each kind of difference, what is applied, and what an operator must do."""
 
 import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from desk import Desk, new_invoice
+from preloaded import exit_code, script_of, start
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.providers import ProviderUnreachable
@@ -130,13 +129,13 @@ def test_a_late_failure_is_reported_until_it_is_acknowledged(desk: Desk) -> None
 def test_comparing_while_a_refund_is_on_the_wire_counts_it_once(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults("delay_ms", delay_ms=1500)
-    command = [sys.executable, "-m", "refundcli", *["refund", "INV-1", "--amount", "40", "--reason", "other", "--yes"]]
-    with subprocess.Popen(command, env=os.environ | desk.environ, stdout=subprocess.DEVNULL) as sending:
-        until(lambda: desk.sandbox.refunds)
-        assert desk.invoice("INV-1").refunds[0].state is RefundState.SUBMITTED
-        assert kinds(desk, exit_code=0) == []
-        desk.json("refund INV-1 --full --reason duplicate --yes")
-        assert sending.wait() == 0
+    command = script_of("refund", "INV-1", "--amount", "40", "--reason", "other", "--yes")
+    sending = start(command, os.environ | desk.environ, desk.folder)
+    until(lambda: desk.sandbox.refunds)
+    assert desk.invoice("INV-1").refunds[0].state is RefundState.SUBMITTED
+    assert kinds(desk, exit_code=0) == []
+    desk.json("refund INV-1 --full --reason duplicate --yes")
+    assert exit_code(sending) == 0
     assert [refund.state for refund in desk.invoice("INV-1").refunds] == [RefundState.SUCCEEDED] * 2
     assert desk.refunded_at_provider(reference) == [4000, 6000]
     assert findings(desk.books) == []

@@ -15,7 +15,7 @@ from refundcli.providers.registry import vocabulary_of
 from refundcli.services.ports.provider_updates import EventState, NewEvent
 from refundcli.services.ports.vocabulary import Effect, Meaning
 from refundcli.services.webhooks.event_lookup import event_numbered
-from refundcli.services.webhooks.reread import reread_events
+from refundcli.services.webhooks.reread import RereadEvents, Vocabulary
 from webhooks import item, settle_secrets
 
 _REFUNDED = Meaning(Effect.REFUND, "test", refund=RefundState.SUCCEEDED)
@@ -150,6 +150,11 @@ def test_an_unreviewed_event_of_a_listed_word_is_not_read_again(desk: Desk, monk
     assert oracle.event_counts(desk) == {"unreviewed": 1}
 
 
+def reread(desk: Desk, vocabulary: Vocabulary) -> int:
+    services = RereadEvents(desk.books, lambda provider: vocabulary, lambda provider: vocabulary.version)
+    return services.of(vocabulary.provider)
+
+
 def test_an_acknowledgement_during_the_reading_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     payment = desk.paid_by_card(provider="adyen")
     oracle.ingest(desk, *delivered(item("REFUND_FOO", originalReference=payment)))
@@ -160,7 +165,7 @@ def test_an_acknowledgement_during_the_reading_is_kept(desk: Desk, monkeypatch: 
         desk.books.write(lambda tx: tx.events.acknowledge(event_numbered(tx, 1), memo="seen"))
         return now.is_listed(word)
 
-    assert reread_events(replace(now, is_listed=acknowledged_meanwhile), books=desk.books) == 0
+    assert reread(desk, replace(now, is_listed=acknowledged_meanwhile)) == 0
     assert oracle.event_counts(desk) == {"applied": 1}
 
 
@@ -248,10 +253,7 @@ def test_an_event_that_another_process_applied_meanwhile_is_not_applied_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(vocabulary, "EVENTS", {**vocabulary.EVENTS, ("NEWER", True): _BLOCKED})
-        assert (
-            reread_events(replace(vocabulary_of(Provider.ADYEN), concerns_refunds=applied_meanwhile), books=desk.books)
-            == 0
-        )
+        assert reread(desk, replace(vocabulary_of(Provider.ADYEN), concerns_refunds=applied_meanwhile)) == 0
     assert oracle.event_counts(desk) == {"applied": 1}
     assert str(desk.invoice("INV-1").refundable) == "60.00 EUR"
 

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from desk import Desk, new_invoice
 from hosts import Machine, wait_until
-from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, RunKind, RunState
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import Screen
@@ -25,7 +25,6 @@ from refundcli.output.views.imports import show_problems
 from refundcli.services.bulk import record_run, refund_run
 from refundcli.services.bulk.report import RowCounts, RunReport
 from refundcli.services.bulk.worker.refund_sending import RefundSending
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.integrity import findings

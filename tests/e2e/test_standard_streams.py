@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from desk import Desk
 from refundcli.store.errors import StoreCorrupt
-from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
 
 REFUND = ("refund", "INV-1", "--full", "--reason", "other", "--yes")
 BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

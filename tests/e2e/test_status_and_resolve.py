@@ -10,8 +10,8 @@ from left_behind import leave_it_ready
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import Dispute
 from refundcli.services.ports.provider_updates import DisputeUpdate
-from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.store.integrity import findings
+from updates import apply
 
 
 def lose_the_answer(desk: Desk, *, provider: str = "stripe", hours_ago: float = 0) -> str:
@@ -181,7 +181,7 @@ def report_dispute(desk: Desk, state: DisputeState) -> None:
         at=datetime.now(UTC),
         amount=payment.captured,
     )
-    desk.books.write(lambda tx: apply_dispute(tx, update, update_source="test"))
+    apply(desk, update)
 
 
 def test_what_was_reserved_before_a_dispute_was_lost_is_never_sent(desk: Desk) -> None:

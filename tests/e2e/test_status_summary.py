@@ -16,6 +16,7 @@ from sqlalchemy import text
 import oracle
 from adyen_rows import HEADER, row
 from desk import MERCHANT, Desk
+from preloaded import run_script
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
@@ -156,9 +157,8 @@ def kill_a_run(desk: Desk, rows: int = 4) -> str:
         "def die(*report): tell(*report); os.kill(os.getpid(), 9)\n"
         f"refund_run.RunWorker._report_row = die\nrun('refund --from {file} --yes'.split())"
     )
-    environ = {"PATH": "", "PYTHONPATH": ":".join(sys.path), "REFUNDCLI_REFUNDS_IN_FLIGHT": "1"} | desk.environ
-    killed = subprocess.run([sys.executable, "-c", script], env=environ, check=False, capture_output=True, text=True)
-    assert killed.returncode == -9, killed.stderr
+    killed = run_script(script, {"PATH": "", "REFUNDCLI_REFUNDS_IN_FLIGHT": "1"} | desk.environ)
+    assert killed.returncode == -9, killed.err
     (run,) = desk.books.read(lambda tx: tx.runs.newest(limit=1))
     return run.id
 

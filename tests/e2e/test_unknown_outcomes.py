@@ -13,8 +13,8 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
-from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.store.integrity import findings
+from updates import apply
 
 HOUR = 3600
 
@@ -186,7 +186,7 @@ def test_a_dispute_in_between_bars_the_second_of_two_payments(desk: Desk) -> Non
             "Undefended",
             datetime.now(UTC),
         )
-        assert desk.books.write(lambda tx: apply_dispute(tx, update, update_source="a chargeback")).changed
+        assert apply(desk, update)[0].changed
 
     with meanwhile(0, open_a_dispute):
         answer = desk("refund INV-1 --full --reason other --yes -o json")

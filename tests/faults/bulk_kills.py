@@ -45,7 +45,7 @@ from refundcli.bootstrap import Services
 from refundcli.cli.main import run
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.providers.stripe.keys import fingerprint
 from refundcli.services.bulk import refund_run, validation
 from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.clock import SystemClock

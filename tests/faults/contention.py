@@ -21,13 +21,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from compiled import share_compiled_statements
+from engines import share_engines
 from faults.processes import Sandbox, forked, operator_environ
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.cli.main import run
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.providers.stripe.keys import fingerprint
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment
@@ -375,7 +375,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Ctrl-C must not leave processes running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     use_memory_for_temporary_files()
-    share_compiled_statements()
+    share_engines()
     broken = 0
     for name in options.database or ("sqlite", "postgresql"):
         broken += len(contend(name, processes=options.processes, payments=options.payments, seed=options.seed))

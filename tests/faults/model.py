@@ -33,8 +33,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from compiled import share_compiled_statements
 from desk import MERCHANT, Desk, new_invoice
+from engines import share_engines
 from faults.databases import DATABASES, NewStore, stores
 from faults.invariants import broken_audit_trail, doubled, not_committed_first, released_without_proof, was_looked_at
 from faults.rows import AtProvider, Books, gave_money, name_of, read_books, share_of
@@ -54,18 +54,18 @@ from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.ports.key_windows import KEY_WINDOWS
 from refundcli.services.ports.providers import MaySend, PaymentProvider, RefundAnswer
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.services.reconciliation.against_provider import Comparison
-from refundcli.services.reconciliation.external_refunds import adopt
+from refundcli.services.reconciliation.against_provider import ComparisonSummary, ReconcileProvider
+from refundcli.services.reconciliation.external_refunds import ExternalRefunds
 from refundcli.services.recovery.resolve import Resolution, resolve
 from refundcli.services.recovery.resume_refunds import resume, unfinished
-from refundcli.services.refunds import acknowledge as acknowledging
 from refundcli.services.refunds.issue import RefundRequest, issue_refund
 from refundcli.services.refunds.record import MarkRequest, RecordRefunds
-from refundcli.services.webhooks.apply_events import apply_stored
-from refundcli.services.webhooks.ingest import IngestSummary, SavedDelivery, ingest
+from refundcli.services.webhooks.apply_events import ApplyEvents
+from refundcli.services.webhooks.ingest import IngestDeliveries, IngestSummary, SavedDelivery
 from refundcli.settings import load
 from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
+from updates import sync_payments
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 
 FAULTS = ["drop_before", "drop_after", "500_before", "500_after", "409", "403", "malformed", "wrong_amount"]
@@ -205,9 +205,9 @@ class Refunding(RuleBasedStateMachine):
         self.books = self.services.books
         # The first use of a key stores its mode and account; done here before any step.
         self.services.providers.of(Provider.STRIPE)
-        self.policy = SendingPolicy(
-            7, "CN-{seq}", sleep=lambda seconds: None, apply_updates=self.services.apply_waiting
-        )
+        self.payments = sync_payments(self.clock, number_format="CN-{seq}")
+        self.apply_events = ApplyEvents(self.books, self.services.event_readers, self.payments)
+        self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None, apply_updates=self.apply_events.about)
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
         # The first dispute of each Adyen payment.
@@ -364,7 +364,7 @@ class Refunding(RuleBasedStateMachine):
         self.desk.bring_in(invoice)
         provider = invoice.payments[0].provider
         assert provider
-        self.services.apply_known_events(provider)
+        self.services.apply_events.known(provider)
 
     @rule(data=st.data())
     def import_it_again(self, data: st.DataObject) -> None:
@@ -374,17 +374,13 @@ class Refunding(RuleBasedStateMachine):
     @rule()
     def acknowledge(self) -> None:
         for refund in self.books.read(lambda tx: tx.refunds.to_acknowledge()):
-            self._try("acknowledge", partial(acknowledging.acknowledge, refund.id, memo="", books=self.books))
+            self._try("acknowledge", partial(self.services.acknowledge.refund, refund.id, memo=""))
 
     @rule()
     def adopt(self) -> None:
-        tools: dict[str, Any] = {
-            "books": self.books,
-            "clock": self.clock,
-            "credit_note_format": self.policy.credit_note_format,
-        }
+        external_refunds = ExternalRefunds(self.books, self.clock, self.policy.credit_note_format)
         for refund in self.books.read(lambda tx: tx.external_refunds.listed(adopted=False)):
-            self._try("adopt", partial(adopt, refund.id, RefundReason.DUPLICATE, memo="", **tools))
+            self._try("adopt", partial(external_refunds.adopt, refund.id, RefundReason.DUPLICATE, memo=""))
 
     @rule()
     def reconcile(self) -> None:
@@ -503,11 +499,7 @@ class Refunding(RuleBasedStateMachine):
             SavedDelivery(line, Provider(delivery.provider), delivery.headers, delivery.body.encode())
             for line, delivery in enumerate(deliveries, 1)
         ]
-        event_readers = self.services.event_readers()
-        apply = partial(
-            apply_stored, readers=event_readers, clock=self.clock, credit_note_format=self.policy.credit_note_format
-        )
-        summary = ingest(stored, books=self.books, readers=readers, apply=apply)
+        summary = IngestDeliveries(self.books, readers, self.apply_events).ingest(stored)
         assert not summary.applied.failed, summary.applied.failed
         self.tally.steps["deliveries refused"] += len(summary.rejected)
         return summary
@@ -674,13 +666,8 @@ class Refunding(RuleBasedStateMachine):
         resolve(resolution, books=self.books, clock=self.clock, policy=self.policy)
 
     def _compare(self) -> None:
-        Comparison(
-            books=self.books,
-            records=self.services.providers.records(Provider.STRIPE),
-            clock=self.clock,
-            credit_note_format=self.policy.credit_note_format,
-            on_difference=lambda difference, repaired: None,
-        ).of_everything(since=None)
+        reconcile = ReconcileProvider(self.books, self.services.providers, self.payments, self.clock)
+        reconcile.everything(Provider.STRIPE, ComparisonSummary())
 
     def _disagreeing(self) -> Iterator[str]:
         """Store and provider agree on every refund and every payment, both ways (I6)."""
@@ -804,7 +791,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
-    share_compiled_statements()
+    share_engines()
     for database in options.database or DATABASES:
         began = time.monotonic()
         with (

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from compiled import share_compiled_statements
 from desk import MERCHANT, Desk
+from engines import share_engines
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
@@ -42,7 +42,7 @@ def main() -> int:
         return 0
     os.environ["NO_PROXY"] = "127.0.0.1"
     use_memory_for_temporary_files()
-    share_compiled_statements()
+    share_engines()
     with RunningSandbox(merchant_account=MERCHANT) as sandbox, tempfile.TemporaryDirectory() as folder:
         template = Path(folder) / "template.db"
         ensure_schema(store_engine(f"sqlite:///{template}"), at=datetime.now(UTC), writing=True)

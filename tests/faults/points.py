@@ -1,7 +1,7 @@
 """Fault points: where and how a command is interrupted, wrapped around the store and the provider in a forked process.
 
 Nothing of this is in the program. A process that is to be struck puts these wrappers around its own SQLite
-connections, around `SqlBooks.write`, around the providers and around urllib3's connection, and then runs the
+connections, around `SqlBooks.write`, around the providers and around the connection to them, and then runs the
 command line as anybody would.
 """
 
@@ -18,12 +18,12 @@ from typing import Any
 from unittest.mock import patch
 
 from sqlalchemy import Engine, event
-from urllib3.connection import HTTPConnection
 
 from refundcli.providers.adyen.refunds import AdyenProvider
 from refundcli.providers.stripe.closings import StripeInvoiceCloser
 from refundcli.providers.stripe.lookup import StripeRecords
 from refundcli.providers.stripe.refunds import StripeProvider
+from refundcli.providers.transport import _Connection
 from refundcli.services.dispatch import send_refund
 from refundcli.store.unit_of_work import SqlBooks
 
@@ -34,7 +34,7 @@ STEPS = {
     "claim": "T2",
     "record_outcome": "T4",
     "store_events": "keep",
-    "_apply_batch": "apply",
+    "_Application": "apply",
     "_reserve_closing": "T1",
     "claim_closing": "T2",
     "record_closing_outcome": "T4",
@@ -241,23 +241,23 @@ def _on_the_line(saboteur: Saboteur, call: str) -> Iterator[None]:
 
 
 def _wrap_connections(saboteur: Saboteur) -> None:
-    connect, request, getresponse = HTTPConnection.connect, HTTPConnection.request, HTTPConnection.getresponse
+    connect, request, answer = _Connection.connect, _Connection.request, _Connection.answer
 
-    def connect_or_not(line: HTTPConnection) -> None:
+    def connect_or_not(line: _Connection) -> None:
         saboteur.reach(saboteur.call, "connect")
         connect(line)
         saboteur.reach(saboteur.call, "connected")
 
-    def request_or_not(line: HTTPConnection, *args: Any, **options: Any) -> None:
+    def request_or_not(line: _Connection, *args: Any, **options: Any) -> None:
         request(line, *args, **options)
         saboteur.reach(saboteur.call, "sent")
 
-    def getresponse_or_not(line: HTTPConnection) -> Any:
+    def answer_or_not(line: _Connection) -> Any:
         if saboteur.is_waited_for("answered"):
             select.select([line.sock], [], [], 2)
             saboteur.reach(saboteur.call, "answered")
-        return getresponse(line)
+        return answer(line)
 
-    patch.object(HTTPConnection, "connect", connect_or_not).start()
-    patch.object(HTTPConnection, "request", request_or_not).start()
-    patch.object(HTTPConnection, "getresponse", getresponse_or_not).start()
+    patch.object(_Connection, "connect", connect_or_not).start()
+    patch.object(_Connection, "request", request_or_not).start()
+    patch.object(_Connection, "answer", answer_or_not).start()

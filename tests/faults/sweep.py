@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from compiled import share_compiled_statements
+from engines import share_engines
 from faults.cases import CLOSINGS, PROVIDERS, Case, all_cases, spread
 from faults.mutants import MUTANTS, Mutant
 from faults.stories import Played, play
@@ -39,26 +39,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     # Ctrl-C must not leave processes running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    share_compiled_statements()
+    share_engines()
     with _folder() as folder:
         make_templates(folder)
-        _rehearse(folder)
+        for number in range(options.workers):
+            _rehearse(_place(folder, number), folder)
+        gc.collect()
+        gc.freeze()
         if options.mutants:
             return _run_mutants(folder, options.seed, options.workers)
         cases = _chosen(options)
         return _run_sweep(cases, folder, options)
 
 
-def _rehearse(folder: Path) -> None:
+def _place(folder: Path, number: int) -> Path:
+    """Where a worker plays its cases."""
+    return folder / f"worker-{number}"
+
+
+def _rehearse(place: Path, templates: Path) -> None:
+    """In this process, whose forks then have everything imported and this worker's statements compiled."""
     closings = [Case(story, "stripe", "-", None, "fine", "resume") for story in CLOSINGS]
     for case in [*(Case("refund", provider, "-", None, "fine", "resume") for provider in PROVIDERS), *closings]:
-        world = World(case, folder, folder)
+        place.mkdir()
+        world = World(case, place, templates)
         try:
             world.rehearse()
         finally:
             world.close()
-    gc.collect()
-    gc.freeze()
+            shutil.rmtree(place)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -160,7 +169,7 @@ def _by_workers(
     """Each worker is a process with one thread, so that it may fork; it answers in lines of JSON."""
     answers = [folder / f"answers-{number}" for number in range(workers)]
     pids = [
-        os.fork() or _work_and_leave(cases[number::workers], folder / f"worker-{number}", folder, answer, mutate)
+        os.fork() or _work_and_leave(cases[number::workers], _place(folder, number), folder, answer, mutate)
         for number, answer in enumerate(answers)
     ]
     try:

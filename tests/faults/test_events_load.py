@@ -3,15 +3,12 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
-
-TESTS = Path(__file__).parent.parent
 
 
 def test_nothing_that_was_acknowledged_is_lost_when_the_listener_is_killed(store_url: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "faults.events_load", "--events", "800", "--kills", "2", "--store", store_url],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=170,

@@ -3,11 +3,8 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-TESTS = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -18,7 +15,7 @@ def test_a_process_whose_lease_ended_while_it_connected_sends_nothing(options: t
     # In a process with one thread, which may fork.
     ended = subprocess.run(
         [sys.executable, "-m", "faults.suspended", *options],
-        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=170,

@@ -23,7 +23,7 @@ from faults.rows import AtProvider, Books, read_books
 from refundcli.cli.main import run
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import InvoiceStatus, Provider
-from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.providers.stripe.keys import fingerprint
 from refundcli.sandbox.core.exponents import to_minor
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing

@@ -20,8 +20,8 @@ from unittest.mock import PropertyMock, patch
 from sqlalchemy import Engine, event, update
 from sqlmodel import col
 
-from compiled import share_compiled_statements
 from desk import MERCHANT, Desk
+from engines import share_engines
 from faults.databases import NewStore, stores
 from faults.short_stories import STORIES, Story, broken_promises
 from faults.verdict import summed
@@ -33,7 +33,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.providers.adyen import updates, vocabulary
 from refundcli.providers.stripe import lookup, payments
-from refundcli.providers.stripe import refunds as stripe
+from refundcli.providers.stripe import sdk as stripe
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk import undo_records
 from refundcli.services.bulk.worker import claims
@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     os.environ["NO_PROXY"] = "127.0.0.1,localhost"
     use_memory_for_temporary_files()
-    share_compiled_statements()
+    share_engines()
     chosen = [program for program in WRONG_PROGRAMS if options.name in program.name]
     began = time.monotonic()
     with (

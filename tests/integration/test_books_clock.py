@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -11,7 +12,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.exc import OperationalError
 
 from conftest import NewStore
 from desk import Desk
@@ -21,7 +21,7 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk.worker.claims import claim_listed
 from refundcli.services.clock import BooksClock, SystemClock, is_plausible
 from refundcli.store.database_time import DatabaseTime, _Measured, in_transaction
-from refundcli.store.engine import store_engine
+from refundcli.store.engine import engine_clock, store_engine
 from refundcli.store.errors import StoreUnreachable
 from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
@@ -78,7 +78,7 @@ class Steady:
 def test_the_databases_time_does_not_depend_on_the_machines_clock(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
     skews: list[timedelta] = []
-    ours = DatabaseTime(engine, Machine(FIVE_MINUTES), skews.append)
+    ours = DatabaseTime(partial(engine_clock, engine), Machine(FIVE_MINUTES), skews.append)
     before = datetime.now(UTC)
     assert before - timedelta(seconds=1) <= ours() <= datetime.now(UTC) + timedelta(seconds=1)
     assert abs(ours.skew() - FIVE_MINUTES) < timedelta(seconds=5)
@@ -90,7 +90,7 @@ def test_the_databases_time_does_not_depend_on_the_machines_clock(new_postgres: 
 def test_a_small_clock_skew_is_not_reported(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
     skews: list[timedelta] = []
-    DatabaseTime(engine, Machine(timedelta(seconds=20)), skews.append)()
+    DatabaseTime(partial(engine_clock, engine), Machine(timedelta(seconds=20)), skews.append)()
     assert skews == []
     engine.dispose()
 
@@ -112,7 +112,7 @@ class Remeasured:
 def test_it_is_measured_anew_when_old_and_after_the_machine_slept(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
     steady, machine = Steady(), Machine()
-    measured = Remeasured(DatabaseTime(engine, machine, steady=steady))
+    measured = Remeasured(DatabaseTime(partial(engine_clock, engine), machine, steady=steady))
     assert measured.times() == 1
     assert measured.times() == 1
     steady.seconds += 61
@@ -126,7 +126,7 @@ def test_it_is_measured_anew_when_old_and_after_the_machine_slept(new_postgres: 
 def test_a_measured_database_time_survives_an_unreachable_database() -> None:
     engine = store_engine("postgresql://nobody@127.0.0.1:9/none")
     with pytest.raises(StoreUnreachable):
-        DatabaseTime(engine, SystemClock(UTC))()
+        DatabaseTime(partial(engine_clock, engine), SystemClock(UTC))()
 
 
 @dataclass
@@ -140,7 +140,7 @@ class Measured(DatabaseTime):
         self.queries += 1
         error = self.errors.pop(0) if self.errors else 0.0
         if error is None:
-            raise OperationalError("SELECT", {}, Exception("away"))
+            raise StoreUnreachable("away")
         return _Measured(NEWEST, self.machine.now(), self.steady(), error)
 
 
@@ -209,7 +209,7 @@ def test_the_wait_for_a_connection_is_no_part_of_the_round_trip(new_postgres: Ne
         steady.seconds += 25
 
     event.listen(engine, "begin", wait)
-    assert DatabaseTime(engine, Machine(), steady=steady)._measure().error == 0
+    assert DatabaseTime(partial(engine_clock, engine), Machine(), steady=steady)._measure().error == 0
     engine.dispose()
 
 
@@ -221,7 +221,7 @@ def test_the_shortest_round_trip_is_used(new_postgres: NewStore) -> None:
             steady.seconds += trips.pop(0)
 
     event.listen(engine, "before_cursor_execute", answer_late)
-    assert DatabaseTime(engine, Machine(), steady=steady)._measure().error == pytest.approx(0.1)
+    assert DatabaseTime(partial(engine_clock, engine), Machine(), steady=steady)._measure().error == pytest.approx(0.1)
     assert trips == []
     engine.dispose()
 
@@ -229,7 +229,7 @@ def test_the_shortest_round_trip_is_used(new_postgres: NewStore) -> None:
 def test_a_writer_behind_a_pooler_of_one_connection_does_not_wait_for_itself(new_postgres: NewStore) -> None:
     engine = store_engine(new_postgres())
     steady, machine = Steady(), Machine()
-    ours = DatabaseTime(engine, machine, steady=steady)
+    ours = DatabaseTime(partial(engine_clock, engine), machine, steady=steady)
     books = SqlBooks(engine, BooksClock(ours, lambda: UTC), "Ada")
     books.read(lambda tx: tx.store.livemode())
     steady.seconds += 61

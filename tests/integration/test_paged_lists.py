@@ -27,11 +27,14 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.services.clock import SystemClock
 from refundcli.services.invoices import pages
 from refundcli.services.invoices.pages import credit_note_pages, invoice_pages
-from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter, NewInvoice, NewPayment
+from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter
+from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.store import migrate
 from refundcli.store.engine import store_engine
 from refundcli.store.queries import lists
-from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
+from refundcli.store.schema_check import HEAD
+from refundcli.store.session_rows import SessionRows
 from refundcli.store.unit_of_work import SqlBooks
 
 ISSUED = "2026-10-%02d"
@@ -184,7 +187,7 @@ def _plan(url: str, ask: Callable[[SqlInvoiceReads], object]) -> list[str]:
         engine, "before_cursor_execute", lambda _line, _cursor, words, values, *_: said.append((words, values))
     )
     with Session(engine) as session:
-        ask(SqlInvoiceReads(session))
+        ask(SqlInvoiceReads(SessionRows(session)))
     assert not any("OFFSET" in words.partition("LIMIT")[2] and values[-1] for words, values in said)
     with engine.connect() as line:
         return [
@@ -208,7 +211,7 @@ def test_an_older_store_gets_the_indexes_of_lists(store_url: str) -> None:
         line.commit()
     assert migrate.schema_of(engine) == "0003"
     migrate.upgrade(engine, at=datetime(2026, 11, 23, tzinfo=UTC))
-    assert migrate.schema_of(engine) == migrate.HEAD
+    assert migrate.schema_of(engine) == HEAD
     with engine.connect() as line:
         assert compare_metadata(MigrationContext.configure(line), SQLModel.metadata) == []
 

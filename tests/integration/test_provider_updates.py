@@ -3,7 +3,6 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import permutations, product
 from typing import Any
 
@@ -14,25 +13,11 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
-from refundcli.services.clock import SystemClock
-from refundcli.services.ports.books import Writing
-from refundcli.services.ports.provider_updates import DisputeUpdate, EventState, RefundUpdate, Update
-from refundcli.services.provider_updates.apply_update import apply_update
-from refundcli.services.provider_updates.outcome import UpdateOutcome
+from refundcli.services.ports.provider_updates import DisputeUpdate, EventState, RefundUpdate
 from refundcli.store.integrity import findings
+from updates import NUMBER_FORMAT, apply
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)
-# As in the settings of the desk.
-NUMBER_FORMAT = "CN-{year}-{seq:06}"
-
-
-def apply(desk: Desk, *updates: Update) -> list[UpdateOutcome]:
-    clock = SystemClock(UTC)
-
-    def apply(tx: Writing, update: Update) -> UpdateOutcome:
-        return apply_update(tx, update, update_source="test", clock=clock, credit_note_format=NUMBER_FORMAT)
-
-    return [desk.books.write(partial(apply, update=update)) for update in updates]
 
 
 def refund_of(desk: Desk, number: str = "INV-1") -> Refund:

@@ -30,11 +30,11 @@ from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch import first_send, leases
 from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
-from refundcli.services.provider_updates.apply_dispute import apply_dispute
 from refundcli.services.recovery.resume_refunds import resume, unfinished
 from refundcli.store.integrity import findings
 from refundcli.system.processes import this_process
 from runs import RequestedRow, Runner, services_of
+from updates import apply
 
 
 @pytest.fixture
@@ -376,7 +376,7 @@ def test_after_a_long_pause_the_rules_are_checked_again(runner: Runner, desk: De
     def open_a_dispute() -> None:
         about = ((reference,), DisputeState.OPEN, DisputeStage.CHARGEBACK, "Undefended", datetime.now(UTC))
         update = DisputeUpdate(Provider.ADYEN, "PSPDISPUTE1", *about)
-        assert desk.books.write(lambda tx: apply_dispute(tx, update, update_source="a chargeback")).changed
+        assert apply(desk, update)[0].changed
 
     with once(lambda: bool(desk.sandbox.refund_requests), open_a_dispute):
         report = runner.work(run, environ=QUICK, in_flight=1)

@@ -190,7 +190,12 @@ def test_thousands_are_paged_without_a_wait(sandbox: RunningSandbox, client: str
     for number in range(count):
         charge = sandbox.charge(1000, created=1_790_000_000 + number)
         refund = StripeRefund(
-            f"re_{number}", str(charge.charge), charge.payment_intent, 1, "eur", 1_790_000_000 + number
+            id=f"re_{number}",
+            charge=str(charge.charge),
+            payment_intent=charge.payment_intent,
+            amount=1,
+            currency="eur",
+            created=1_790_000_000 + number,
         )
         sandbox.state.refunds[refund.id] = refund
     # Ninety pages: rebuilding the list for each would exceed the test's timeout.

@@ -23,6 +23,7 @@ from refundcli.store import migrate
 from refundcli.store.engine import store_engine
 from refundcli.store.errors import NoStore, NotAStore, StoreNewer, StoreOlder
 from refundcli.store.integrity import findings
+from refundcli.store.schema_check import HEAD
 from refundcli.store.unit_of_work import SqlBooks
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
@@ -68,7 +69,7 @@ def test_an_index_of_some_rows_is_one_in_either_database(store_url: str) -> None
 def test_head_is_the_newest_revision(store_url: str) -> None:
     versions = Path(migrate.__file__).parent / "migrations" / "versions"
     newest = max(path.name.partition("_")[0] for path in versions.glob("0*.py"))
-    assert newest == migrate.HEAD == migrate.schema_of(store_engine(store_url))
+    assert newest == HEAD == migrate.schema_of(store_engine(store_url))
 
 
 def test_a_new_store_is_readable_by_its_owner_only(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_backup_is_a_whole_private_copy(new_sqlite: NewStore, tmp_path: Path) 
     engine = store_engine(new_sqlite())
     target = migrate.back_up(engine, tmp_path / "copy.db", at=NOW)
     assert stat.S_IMODE(os.stat(target).st_mode) == 0o600
-    assert migrate.schema_of(store_engine(f"sqlite:///{target}")) == migrate.HEAD
+    assert migrate.schema_of(store_engine(f"sqlite:///{target}")) == HEAD
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import BadCredentials, ProviderUnreachable, UnusableReference
 from refundcli.providers.registry import PracticeAddressWhenLive, ProviderNotConfigured, connect
-from refundcli.providers.stripe.refunds import fingerprint
+from refundcli.providers.stripe.keys import fingerprint
 from refundcli.sandbox.core.faults import LOOKUP_BEHAVIOURS
 from refundcli.sandbox.core.state import StripeRefund
 from refundcli.sandbox.testing import RunningSandbox
@@ -432,7 +432,14 @@ class TestLookingUp:
         ours = provider.refund(request, KEY, allowed)
         assert paid.charge
         for number in range(230):
-            foreign = StripeRefund(f"re_{number}", paid.charge, paid.reference, 1, "eur", int(sandbox.state.now()))
+            foreign = StripeRefund(
+                id=f"re_{number}",
+                charge=paid.charge,
+                payment_intent=paid.reference,
+                amount=1,
+                currency="eur",
+                created=int(sandbox.state.now()),
+            )
             sandbox.state.refunds[foreign.id] = foreign
         match = provider.find_refund(request, "rf_1")
         assert match == ours

@@ -2,6 +2,8 @@
 
 import gzip
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -149,6 +151,43 @@ def test_an_answer_that_unpacks_without_end_is_not_unpacked(provider: str, monke
         answer = refunded(provider, url)
     assert answer.signal == Signal.NO_ANSWER
     assert "larger than 1 MiB" in answer.message
+
+
+@BOTH
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "GZIP"])
+def test_an_answer_may_be_packed(provider: str, encoding: str) -> None:
+    body = b'{"error": {"type": "idempotency_error"}, "errorCode": "704"}'
+    packed = gzip.compress(body) if encoding != "identity" else body
+    with Stub(StubReply(400, packed, {"Content-Encoding": encoding})) as stub:
+        assert refunded(provider, stub.url).signal in (Signal.KEY_REUSED, Signal.IN_PROGRESS)
+    assert stub.requests[0].headers["accept-encoding"] == "gzip"
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 100\r\n\r\n", b'{"errorCode": "167"}'),
+        (b"Content-Length: 9\r\nContent-Encoding: gzip\r\n\r\n", gzip.compress(b"{}")[:9]),
+        (b"Content-Length: 2\r\nContent-Encoding: gzip\r\n\r\n", b"{}"),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"2\r\n{}\r\n"),
+    ],
+    ids=["length", "packed", "not packed", "chunks"],
+)
+def test_an_answer_that_breaks_off_is_none(provider: str, head: bytes, body: bytes) -> None:
+    refused = b"HTTP/1.1 422 No\r\nContent-Type: application/json\r\n"
+    with served(lambda line: line.sendall(refused + head + body)) as url:
+        assert refunded(provider, url).signal == Signal.NO_ANSWER
+
+
+def test_the_sdks_load_no_http_library_of_their_own() -> None:
+    loaded = (
+        "import sys, refundcli.providers.stripe.lookup, refundcli.providers.adyen.refunds;"
+        "print([name for name in ('requests', 'urllib3', 'httpx', 'aiohttp') if name in sys.modules]);"
+        "import requests"
+    )
+    ended = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
 
 
 @BOTH

@@ -155,7 +155,7 @@ def _play(schema: str, folder: Path) -> None:
     """Runs on the old program."""
     from desk import MERCHANT, Desk
     from refundcli.sandbox.testing import RunningSandbox
-    from refundcli.store.migrate import HEAD
+    from refundcli.store.schema_check import HEAD
     from stores.scenario import Story, tell
 
     assert schema == HEAD, f"this program's schema is {HEAD}"

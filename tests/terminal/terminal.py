@@ -1,51 +1,56 @@
 """A real terminal: a pty that a command runs in, and the screen that an operator would see."""
 
 import os
-import signal
-import sys
+import pty
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pexpect
 import pyte
+from pexpect.fdpexpect import fdspawn
 
-
-def _heed_ctrl_c() -> None:
-    """Restores Ctrl-C, which processes started in the background ignore."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from preloaded import exit_code, new_python_script_of, script_of, start_in_terminal
 
 
 class Terminal:
-    """`refundcli …` in a terminal of `columns` columns."""
+    """`refundcli …` in a terminal of `columns` columns, forked from a loaded program or in a new Python."""
 
-    def __init__(self, command: Sequence[str], environ: dict[str, str], *, columns: int = 100, lines: int = 60) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: dict[str, str],
+        *,
+        columns: int = 100,
+        lines: int = 60,
+        new_python: bool = False,
+    ) -> None:
         # The size is the terminal's own.
-        every = {**os.environ, **environ}
+        every = {**os.environ, **environ, "TERM": "xterm-256color"}
         settings = {name: value for name, value in every.items() if name not in ("COLUMNS", "LINES")}
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.Stream(self._screen)
-        self._child: pexpect.spawn[str] = pexpect.spawn(
-            sys.executable,
-            ["-m", "refundcli", *command],
-            env={**settings, "TERM": "xterm-256color"},
-            dimensions=(lines, columns),
-            encoding="utf-8",
-            timeout=60,
-            preexec_fn=_heed_ctrl_c,
-        )
+        keyboard_and_screen, terminal = pty.openpty()
+        termios.tcsetwinsize(terminal, (lines, columns))
+        script = new_python_script_of(*command) if new_python else script_of(*command)
+        self._process = start_in_terminal(script, settings, os.ttyname(terminal))
+        # Without a process that has it open, a terminal is at its end.
+        self._wait_until_opened(os.ttyname(terminal))
+        os.close(terminal)
+        self._line = fdspawn(keyboard_and_screen, encoding="utf-8", timeout=60)
         self.raw = ""
 
     def wait_for(self, words: str) -> None:
-        self._child.expect_exact(words)
-        self._feed(str(self._child.before) + words)
+        self._line.expect_exact(words)
+        self._feed(str(self._line.before) + words)
 
     def wait_for_any(self, *words: str) -> None:
-        index = self._child.expect_exact(list(words))
-        self._feed(str(self._child.before) + words[index])
+        index = self._line.expect_exact(list(words))
+        self._feed(str(self._line.before) + words[index])
 
     def type(self, words: str) -> None:
-        self._child.sendline(words)
+        self._line.sendline(words)
 
     def press_ctrl_c(self) -> None:
         """Sends Ctrl-C once the program sleeps; Python may miss one just before."""
@@ -53,22 +58,26 @@ class Terminal:
             if self._is_asleep():
                 break
             time.sleep(0.02)
-        self._child.sendintr()
+        self._line.send("\x03")
 
     def press_ctrl_d(self) -> None:
-        self._child.sendeof()
+        self._line.send("\x04")
+
+    def _wait_until_opened(self, terminal: str) -> None:
+        stdin = Path(f"/proc/{self._process.pid}/fd/0")
+        while self._process.is_alive() and os.readlink(stdin) != terminal:
+            time.sleep(0.002)
 
     def _is_asleep(self) -> bool:
-        stat = Path(f"/proc/{self._child.pid}/stat")
+        stat = Path(f"/proc/{self._process.pid}/stat")
         return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "S"
 
     def ends(self) -> int:
         """The exit code; all output is then on the screen."""
-        self._child.expect(pexpect.EOF)
-        self._feed(str(self._child.before))
-        self._child.close()
-        assert self._child.exitstatus is not None, self.text
-        return self._child.exitstatus
+        self._line.expect(pexpect.EOF)
+        self._feed(str(self._line.before))
+        self._line.close()
+        return exit_code(self._process)
 
     @property
     def text(self) -> str:

@@ -22,13 +22,13 @@ def new_store(new_sqlite: object) -> object:
     return new_sqlite
 
 
-def sit_down(desk: Desk, command: str, *, columns: int = 100) -> Terminal:
-    return Terminal(shlex.split(command), desk.environ, columns=columns)
+def sit_down(desk: Desk, command: str, *, columns: int = 100, new_python: bool = False) -> Terminal:
+    return Terminal(shlex.split(command), desk.environ, columns=columns, new_python=new_python)
 
 
 def test_the_amount_must_be_typed_before_money_moves(desk: Desk) -> None:
     reference = desk.paid_by_card(products=("Season pass",), subscription="sub_88")
-    terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate")
+    terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate", new_python=True)
     terminal.wait_for("Type 12.50 EUR to confirm:")
     assert "cannot be undone" in terminal.text
     assert "test mode" in terminal.text
@@ -135,7 +135,7 @@ def test_the_same_amount_within_minutes_needs_confirmation(half_refunded: Desk, 
 def test_ctrl_c_while_the_provider_works_waits_for_its_answer(desk: Desk) -> None:
     reference = desk.paid_by_card()
     desk.sandbox.faults("delay_ms", delay_ms=1500)
-    terminal = sit_down(desk, "refund INV-1 --full --reason duplicate --yes")
+    terminal = sit_down(desk, "refund INV-1 --full --reason duplicate --yes", new_python=True)
     _until(lambda: bool(desk.sandbox.refund_requests))
     terminal.press_ctrl_c()
     terminal.wait_for("for the provider's response")

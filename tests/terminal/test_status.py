@@ -17,7 +17,7 @@ def test_status_shows_the_step_of_an_unfinished_refund_and_the_next_command(desk
     desk.sandbox.faults("drop_after")
     assert desk("refund INV-1 --amount 40 --reason other --yes").exit_code == 8
     (refund,) = desk.json("status", exit_code=8)["unfinished"]
-    looking = Terminal(["status"], desk.environ, columns=100)
+    looking = Terminal(["status"], desk.environ, columns=100, new_python=True)
     assert looking.ends() == 8
     screen = " ".join(looking.text.split())
     assert "INV-1 40.00 EUR Stripe not confirmed for" in screen

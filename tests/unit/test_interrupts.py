@@ -12,7 +12,7 @@ import pytest
 from refundcli.domain.errors import OutcomeUnknown
 from refundcli.services.dispatch import send_refund
 from refundcli.services.dispatch.send_refund import SendingPolicy
-from refundcli.services.ports.books import BooksUnavailable
+from refundcli.services.ports.store_problems import BooksUnavailable
 from refundcli.services.recovery import resume_closings, resume_refunds
 from refundcli.system import interrupts
 from refundcli.system.interrupts import Interrupted, held_until_written, is_interrupted

@@ -41,7 +41,7 @@ def _rows(content: str | bytes) -> list[NewInvoice | BadRow]:
 
 def _in_order(file: InvoiceFile) -> Iterator[NewInvoice | BadRow]:
     for stretch in file.batches():
-        assert len(stretch.originals) == stretch.good.size
+        assert len(stretch.originals()) == stretch.good.size
         rows: list[NewInvoice | BadRow] = [*stretch.good.invoices(), *stretch.bad]
         yield from sorted(rows, key=lambda row: row.line)
 

@@ -19,7 +19,7 @@ from refundcli.listener.event_writer import EventWriter, TooManyWaiting
 from refundcli.listener.rejection_counter import Rejections
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.provider_updates import EventState, NewEvent, StoredEvent
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.services.webhooks.apply_events import EventOutcomes
 
@@ -194,7 +194,7 @@ def test_the_applier_continues_after_a_failure_with_new_events_first(monkeypatch
     idle = threading.Event()
     idle.set()
     applier = EventWorker(
-        apply,  # type: ignore[arg-type]
+        apply,
         Memory(),
         SystemClock(UTC),
         idle,

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -155,6 +155,17 @@ class App:
             json.dump_lines([document(shape)], sys.stdout)
         else:
             self.show_rows(("name", "value"), _flattened(shape), text_columns=("name",))
+
+    def show_done(self, words: str, shape: Mapping[str, Any]) -> None:
+        """What a command did: a sentence for people, an object for a program."""
+        self.show(shape, lambda screen: screen.say(("✓ ", "green"), words))
+
+    def show(self, shape: Mapping[str, Any], view: "Callable[[Screen], None]") -> None:
+        """A view for people, an object for a program."""
+        if self.for_people:
+            view(self.out)
+        else:
+            self.show_object(shape)
 
     def show_list(self, shapes: Iterable[Mapping[str, Any]]) -> None:
         """A list for a program: `[]` when it is empty."""

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from refundcli.domain.reasons import RefundReason
 
+# The code of a row that was refunded in part: money moved, so it does not count as refused.
+PARTLY_REFUNDED = "partly-refunded"
+
 
 class RunKind(StrEnum):
     """What a run does with each of its rows: send money back, or record that it was sent (R1, R2)."""

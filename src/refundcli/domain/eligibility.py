@@ -77,9 +77,12 @@ def refund_blockers(invoice: Invoice, payment: Payment, intent: Intent) -> Itera
     yield from _unsettled(invoice, payment, intent)
     if payment.remaining and not payment.refundable:
         yield DisputeLost(invoice, payment)
-    for update in payment.unreviewed:
-        if update.blocks:
-            yield UnreviewedEvent(invoice, update)
+    blocking_updates = [update for update in payment.unreviewed if update.blocks]
+    for update in blocking_updates:
+        yield UnreviewedEvent(invoice, update)
+    if payment.dispute is Dispute.UNKNOWN and not blocking_updates:
+        # Its update blocks it until a person has decided the state; without one, nothing says that it is over (R11).
+        yield Disputed(invoice, payment)
     if payment.unsupported and not (intent.asks_provider and payment.provider is Provider.STRIPE):
         yield UnsupportedRefund(invoice, payment, payment.unsupported, intent)
 

@@ -11,6 +11,9 @@ from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 
+# How the ids of a provider's invoices begin. Adyen has no invoices.
+STRIPE_INVOICE = "in_"
+
 
 @dataclass(frozen=True, slots=True)
 class Unreviewed:
@@ -289,6 +292,11 @@ class Invoice:
         by_severity = (Dispute.UNKNOWN, Dispute.OPEN, Dispute.LOST, Dispute.WON)
         states = {payment.dispute for payment in self.payments}
         return next((dispute for dispute in by_severity if dispute in states), Dispute.NONE)
+
+
+def provider_of_invoice(invoice_reference: str) -> Provider | None:
+    """The provider whose invoice has this id; None for any other text."""
+    return Provider.STRIPE if invoice_reference.startswith(STRIPE_INVOICE) else None
 
 
 def without_lapsed_holds(invoice: Invoice, now: datetime) -> Invoice:

@@ -3,9 +3,12 @@
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import TypeVar
 
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.errors import UsageProblem
+
+K = TypeVar("K")
 
 # 18 digits of minor units fit a signed 64-bit column with room for sums.
 _MAX_DIGITS = 15
@@ -60,6 +63,11 @@ class Money:
 
 def zero(of_currency: Currency) -> Money:
     return Money(0, of_currency)
+
+
+def add_to(totals: dict[K, Money], key: K, amount: Money) -> None:
+    """Add to the total under this key, which is of one currency."""
+    totals[key] = totals[key] + amount if key in totals else amount
 
 
 class InvalidAmount(UsageProblem):

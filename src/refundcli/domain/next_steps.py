@@ -33,3 +33,11 @@ def what_is_not_known(refund: "Refund") -> str:
         RefundState.SUBMITTED: "; its outcome is unknown, so the money may already be on its way",
         RefundState.AWAITING_APPROVAL: ", and awaits approval at the provider",
     }.get(refund.state, "")
+
+
+def record_command(refund: "Refund") -> str:
+    """The command that records a refund which succeeded after its failure."""
+    return (
+        f"refundcli mark-refunded {shlex.quote(refund.invoice_number)} --amount {refund.amount.number} "
+        f"--reason {refund.reason or 'REASON'} --after-failed {refund.id} --evidence TEXT"
+    )

@@ -9,7 +9,7 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.domain.next_steps import how_to_finish, what_is_not_known
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.statuses import InvoiceStatus, RefundKind
+from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundKind
 
 if TYPE_CHECKING:
     from refundcli.domain.closing import Closing
@@ -189,10 +189,14 @@ class Disputed(RuleRefusal):
     def __init__(self, invoice: "Invoice", payment: "Payment") -> None:
         super().__init__(
             invoice,
-            f"{invoice.number} has an open dispute: a refund now could pay the customer twice.",
-            why="a dispute is open",
+            f"{invoice.number} has {_unsettled_dispute(payment)}: a refund now could pay the customer twice.",
+            why=f"it has {_unsettled_dispute(payment)}",
             hint=f"Wait until the dispute is closed, then: refundcli invoice show {invoice.number}",
         )
+
+
+def _unsettled_dispute(payment: "Payment") -> str:
+    return "a dispute whose state is unknown" if payment.dispute is Dispute.UNKNOWN else "an open dispute"
 
 
 class DisputeClosed(RuleRefusal):

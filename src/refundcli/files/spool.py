@@ -1,12 +1,10 @@
 """Checked rows on disk, in a private file that is deleted when closed."""
 
 import pickle
-import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 
-from refundcli.private_files import temporary_folder
+from refundcli.private_files import ScratchDatabase
 from refundcli.services.bulk.rows import CheckedRow
 
 _SCHEMA = """
@@ -19,76 +17,58 @@ _SCHEMA = """
 _CACHE_KIB = 16_384
 
 
-class DiskSpool:
-    """Fits `services.bulk.rows.Shelf`. Close it when done."""
+class DiskSpool(ScratchDatabase):
+    """Fits `services.bulk.rows.RowSpool`. Close it when done."""
 
     def __init__(self) -> None:
-        self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - closed by close()
-            prefix="refundcli-rows-", dir=temporary_folder()
-        )
-        self._connection = sqlite3.connect(self._file.name, isolation_level=None)
-        # The file need not survive the process.
-        for pragma in ("synchronous=OFF", "journal_mode=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}"):
-            self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.executescript(_SCHEMA)
-        self._connection.execute("BEGIN")
-
-    def __enter__(self) -> "DiskSpool":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._connection.close()
-        self._file.close()
+        super().__init__(_SCHEMA, cache_kib=_CACHE_KIB)
 
     def put(self, rows: Sequence[CheckedRow]) -> None:
         if rows:
-            self._connection.execute("INSERT INTO chunk (rows) VALUES (?)", (pickle.dumps(list(rows)),))
+            self.connection.execute("INSERT INTO chunk (rows) VALUES (?)", (pickle.dumps(list(rows)),))
 
     def chunks(self) -> Iterator[list[CheckedRow]]:
         query = "SELECT n, rows FROM chunk WHERE n > ? ORDER BY n LIMIT 1"
         chunk_number = 0
-        while chunk := self._connection.execute(query, (chunk_number,)).fetchone():
+        while chunk := self.connection.execute(query, (chunk_number,)).fetchone():
             chunk_number, pickled_rows = chunk
             # From a private file of this process, written just before.
             yield pickle.loads(pickled_rows)  # noqa: S301
 
     def occurrences(self, texts: Sequence[str]) -> list[int]:
         statement = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (text) DO UPDATE SET times = times + 1 RETURNING times"
-        return [self._connection.execute(statement, (_short(text),)).fetchone()[0] for text in texts]
+        return [self.connection.execute(statement, (_short(text),)).fetchone()[0] for text in texts]
 
     def first_with_key(self, line_and_content_by_key: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
         first_by_key = {}
         for key, (row_line, content) in line_and_content_by_key.items():
             hashed_key_row = (_short(key), row_line, _short(content))
-            self._connection.execute("INSERT OR IGNORE INTO key VALUES (?,?,?)", hashed_key_row)
-            first_line, stored_hash = self._connection.execute(
+            self.connection.execute("INSERT OR IGNORE INTO key VALUES (?,?,?)", hashed_key_row)
+            first_line, stored_hash = self.connection.execute(
                 "SELECT line, content FROM key WHERE key = ?", hashed_key_row[:1]
             ).fetchone()
             first_by_key[key] = (int(first_line), content if stored_hash == hashed_key_row[2] else "")
         return first_by_key
 
     def line_of(self, facts: str) -> int:
-        row = self._connection.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
+        row = self.connection.execute("SELECT line FROM said WHERE facts = ?", (_short(facts),)).fetchone()
         return row[0] if row else 0
 
     def add_lines(self, line_by_facts: Mapping[str, int]) -> None:
         parameters = ((_short(facts), line) for facts, line in line_by_facts.items())
-        self._connection.executemany("INSERT OR IGNORE INTO said VALUES (?,?)", parameters)
+        self.connection.executemany("INSERT OR IGNORE INTO said VALUES (?,?)", parameters)
 
     def taken(self, payment_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
         placeholders = ",".join("?" * len(payment_ids))
         query = f"SELECT id, taken, charged_back FROM payment WHERE id IN ({placeholders})"  # noqa: S608 - marks only
         return {
             payment_id: (taken_minor, charged_back_minor)
-            for payment_id, taken_minor, charged_back_minor in self._connection.execute(query, payment_ids)
+            for payment_id, taken_minor, charged_back_minor in self.connection.execute(query, payment_ids)
         }
 
     def take(self, amounts_by_payment: Mapping[int, tuple[int, int]]) -> None:
         parameters = ((payment_id, *amounts) for payment_id, amounts in amounts_by_payment.items())
-        self._connection.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?)", parameters)
+        self.connection.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?)", parameters)
 
 
 def _short(text: str) -> bytes:

@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.records import EventFilter
-from refundcli.services.webhooks.apply_events import Apply, EventOutcomes, waits_or_is_young
+from refundcli.services.ports.reads import EventFilter
+from refundcli.services.webhooks.apply_events import EventOutcomes, waits_or_is_young
 
 # Waiting and unmatched events are retried this often.
 _AGAIN_SECONDS = 60.0
@@ -28,7 +28,7 @@ _STORING_TO_APPLYING = 4
 class EventWorker:
     """One thread: applies new events at once, and in between retries waiting ones, oldest first."""
 
-    apply: Apply
+    apply: Callable[..., EventOutcomes]
     books: Books
     clock: Clock
     nothing_to_store: threading.Event
@@ -76,9 +76,7 @@ class EventWorker:
             # Older events are retried with the waiting ones.
             newest_events = self.books.read(lambda tx: tx.events.matching(EventFilter(limit=1)))
             self._last_applied_id = newest_events[0].id if newest_events else 0
-        outcomes = self.apply(
-            books=self.books, after=self._last_applied_id, may_continue=self._may_continue, at_once=_AT_ONCE
-        )
+        outcomes = self.apply(after=self._last_applied_id, may_continue=self._may_continue, at_once=_AT_ONCE)
         self._last_applied_id = outcomes.last_id
         self.applied(outcomes)
 
@@ -91,7 +89,6 @@ class EventWorker:
         may_continue_answers = iter((self._may_continue(), False))
         selects_event = waits_or_is_young(since=self.clock.now() - _YOUNG)
         outcomes = self.apply(
-            books=self.books,
             after=self._last_retried_id,
             may_continue=lambda: next(may_continue_answers),
             at_once=_AT_ONCE,

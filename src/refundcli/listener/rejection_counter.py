@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.rejection_reasons import RejectionReason, counts_text
-from refundcli.services.webhooks.deliveries import count_rejected
 
 _EVERY_SECONDS = 1.0
 
@@ -43,7 +42,7 @@ class Rejections:
         with self._lock:
             counts, self._unwritten = self._unwritten, Counter()
         try:
-            count_rejected(counts, books=self.books)
+            self.books.write(lambda tx: tx.deliveries.count_rejected(counts))
         except Exception:
             with self._lock:
                 self._unwritten.update(counts)

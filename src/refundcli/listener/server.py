@@ -12,17 +12,18 @@ from refundcli.domain.statuses import Provider
 from refundcli.listener.app import App
 from refundcli.listener.event_worker import EventWorker
 from refundcli.listener.event_writer import EventWriter
-from refundcli.listener.http import Limits, Server
+from refundcli.listener.http import QUEUED_CONNECTIONS, Server
 from refundcli.listener.rejection_counter import Rejections
 from refundcli.listener.thread_safe_books import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.webhooks import DeliveryReader
-from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
+from refundcli.services.webhooks.apply_events import ApplyEvents, EventOutcomes
 
 _STOP_SECONDS = 10
+_MOST_CONNECTIONS = 512
 # The limit on open files to request, and how many of them are left for the store, the log and the rest.
-_WANTED_FILES = 2048
+_WANTED_FILES = 1024
 _OTHER_FILES = 128
 
 
@@ -43,8 +44,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         listening_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening_socket.bind((host, port))
-        # A burst waits in the system's queue (which may be shorter) instead of being refused.
-        listening_socket.listen(4096)
+        listening_socket.listen(QUEUED_CONNECTIONS)
     except OSError:
         listening_socket.close()
         raise
@@ -60,19 +60,18 @@ class Listener:
         *,
         books: Books,
         clock: Clock,
-        apply: Apply,
+        apply_events: ApplyEvents,
         callbacks: Callbacks,
-        limits: Limits | None = None,
     ) -> None:
         shared_books = SerializedBooks(books)
         self.rejections = Rejections(shared_books, callbacks.rejected)
         self.writer = EventWriter(shared_books, self.rejections, stored=self._stored, trouble=callbacks.trouble)
+        apply = replace(apply_events, books=shared_books).waiting
         self._worker = EventWorker(
             apply, shared_books, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble
         )
         app = App(readers, self.writer, self.rejections, callbacks.trouble)
-        limits = limits or _within_open_files(Limits())
-        self._server = Server(app.respond, limits, bad_request=app.bad_request, trouble=callbacks.trouble)
+        self._server = Server(app.respond, _most_connections(), bad_request=app.bad_request, trouble=callbacks.trouble)
 
     def serve(self, listening_socket: socket.socket, *, announce: Callable[[], None]) -> None:
         """`announce` is called once deliveries are accepted and signals are handled."""
@@ -105,17 +104,13 @@ def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def _within_open_files(limits: Limits) -> Limits:
-    """As many connections as the limit on open files allows (RLIMIT_NOFILE)."""
+def _most_connections() -> int:
+    """As many as the limit on open files allows (RLIMIT_NOFILE), which is raised where that is possible."""
     soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft_limit != resource.RLIM_INFINITY and soft_limit < _WANTED_FILES:
-        soft_limit = _WANTED_FILES if hard_limit == resource.RLIM_INFINITY else min(hard_limit, _WANTED_FILES)
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft_limit, hard_limit))
-        soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft_limit == resource.RLIM_INFINITY:
-        return limits
-    connections_per_kind = max((soft_limit - min(_OTHER_FILES, soft_limit // 2)) // 2, 1)
-    return replace(
-        limits, waiting=min(limits.waiting, connections_per_kind), answered=min(limits.answered, connections_per_kind)
-    )
+    wanted_limit = _WANTED_FILES if hard_limit == resource.RLIM_INFINITY else min(hard_limit, _WANTED_FILES)
+    if soft_limit == resource.RLIM_INFINITY or soft_limit >= _WANTED_FILES:
+        return _MOST_CONNECTIONS
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft_limit, wanted_limit), hard_limit))
+        soft_limit = max(soft_limit, wanted_limit)
+    return min(_MOST_CONNECTIONS, max(soft_limit - min(_OTHER_FILES, soft_limit // 2), 1))

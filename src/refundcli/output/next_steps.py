@@ -2,11 +2,11 @@
 
 import shlex
 
+from refundcli.domain.next_steps import record_command
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.queries.status import Next, OpenClosing, OpenRefund, OpenRun
 from refundcli.services.reconciliation.last_comparison import LastComparison
-from refundcli.services.refunds.acknowledge import record_command
 
 APPLY_EVENTS = "refundcli events apply"
 _TO_ADD = {

@@ -62,18 +62,19 @@ class Screen:
 
     def say(self, *words: tuple[str, str] | str, indent: int = 1) -> None:
         """One line; on a narrow terminal it wraps at words and stays indented."""
+        safe_words = [(safe(self._mask(word)), style) for word, style in map(_styled, words)]
+        if not self.is_terminal:
+            self._stream.write(" " * indent + "".join(word for word, _ in safe_words) + "\n")
+            return
         from rich.padding import Padding
         from rich.text import Text
 
-        text = Text.assemble(*((safe(self._mask(word)), style) for word, style in map(_styled, words)))
-        if self.is_terminal:
-            # A mark such as ✗ stands out to the left; further lines begin under the words.
-            hanging = _GAP if text.plain[1:2] == " " else 0
-            lines = text.wrap(self.console, max(self.console.width - indent - hanging, 20))
-            for line_number, line in enumerate(lines):
-                self.console.print(Padding(line, (0, 0, 0, indent + (hanging if line_number else 0))))
-        else:
-            self._stream.write(" " * indent + text.plain + "\n")
+        text = Text.assemble(*safe_words)
+        # A mark such as ✗ stands out to the left; further lines begin under the words.
+        hanging = _GAP if text.plain[1:2] == " " else 0
+        lines = text.wrap(self.console, max(self.console.width - indent - hanging, 20))
+        for line_number, line in enumerate(lines):
+            self.console.print(Padding(line, (0, 0, 0, indent + (hanging if line_number else 0))))
 
     def command(self, words: str, indent: int = 3) -> None:
         """A line to be copied: never wrapped inside."""

@@ -1,25 +1,20 @@
 """Build providers from the settings. Only the SDK of the requested provider is imported."""
 
-import hashlib
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from refundcli.domain.errors import Refused, SettingsProblem
 from refundcli.domain.statuses import Provider
-from refundcli.providers import BadCredentials
+from refundcli.providers.stripe.keys import check_form, fingerprint, is_live
+from refundcli.providers.vocabulary_version import vocabulary_version
 from refundcli.secrets import Secret, resolve
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
-from refundcli.services.ports.vocabulary import Meaning
 from refundcli.services.ports.webhooks import DeliveryReader, EventReader
 from refundcli.services.webhooks.reread import Vocabulary
-from refundcli.settings import Settings, variable
-
-_STRIPE_KEY = re.compile(r"(?:sk|rk)_(test|live)_.+")
+from refundcli.settings import RefundSettings, Settings, StripeSettings, variable
 
 
 class AccountCache(Protocol):
@@ -82,7 +77,21 @@ def connect(
 
     Raises SettingsProblem, one class per cause.
     """
-    return _CONNECT[provider](settings, environ, account_cache, pace)
+    if provider is Provider.STRIPE:
+        key = _stripe_key(settings, environ)
+        from refundcli.providers.stripe.refunds import StripeProvider
+
+        return StripeProvider(*_stripe_account(key, settings, account_cache, pace))
+    key = _secret(Provider.ADYEN, settings.adyen.api_key, environ).reveal()
+    merchant_account = _merchant_account(settings)
+    if settings.adyen.environment == "live" and settings.adyen.api_base:
+        raise PracticeAddressWhenLive(Provider.ADYEN)
+    if settings.adyen.environment == "live" and not settings.adyen.live_endpoint_prefix:
+        raise ProviderNotConfigured(Provider.ADYEN, "live_endpoint_prefix", '"1797a841fbb37ca7-YourCompany"')
+
+    from refundcli.providers.adyen.refunds import AdyenProvider
+
+    return AdyenProvider(key, settings.adyen, settings.refunds, merchant_account, pace)
 
 
 def records(
@@ -100,11 +109,10 @@ def records(
     """
     if provider is not Provider.STRIPE:
         raise CannotBeAsked(provider)
+    key = _stripe_key(settings, environ)
     from refundcli.providers.stripe.lookup import StripeRecords
 
-    api_key = _stripe_key(settings, environ)
-    account = _stripe_account(api_key, settings, account_cache, pace)
-    return StripeRecords(api_key, settings.stripe, settings.refunds, account, zone=zone, pace=pace)
+    return StripeRecords(*_stripe_account(key, settings, account_cache, pace), zone=zone)
 
 
 def closer(
@@ -118,11 +126,10 @@ def closer(
     """Closes invoices at the provider; `pace` limits its requests. Raises SettingsProblem, CannotBeAsked for Adyen."""
     if provider is not Provider.STRIPE:
         raise CannotBeAsked(provider)
+    key = _stripe_key(settings, environ)
     from refundcli.providers.stripe.closings import StripeInvoiceCloser
 
-    api_key = _stripe_key(settings, environ)
-    account = _stripe_account(api_key, settings, account_cache, pace)
-    return StripeInvoiceCloser(api_key, settings.stripe, settings.refunds, account, pace)
+    return StripeInvoiceCloser(*_stripe_account(key, settings, account_cache, pace))
 
 
 def event_reader(provider: Provider, *, records: Callable[[], ProviderRecords]) -> EventReader:
@@ -137,48 +144,23 @@ def event_reader(provider: Provider, *, records: Callable[[], ProviderRecords]) 
 
 
 def vocabulary_of(provider: Provider) -> Vocabulary:
-    is_listed_word = partial(is_listed, provider)
     if provider is Provider.STRIPE:
-        from refundcli.providers.stripe import events
-
-        return Vocabulary(
-            provider, vocabulary_version(provider), is_listed_word, events.concerns_refunds, events.payments_named_by
-        )
-    from refundcli.providers.adyen import updates
-
-    return Vocabulary(
-        provider, vocabulary_version(provider), is_listed_word, updates.concerns_refunds, updates.payments_named_by
-    )
-
-
-def vocabulary_version(provider: Provider) -> str:
-    if provider is Provider.STRIPE:
-        from refundcli.providers.stripe import vocabulary as stripe_vocabulary
-
-        return _version_of(stripe_vocabulary.EVENT_TYPES)
-    from refundcli.providers.adyen import vocabulary as adyen_vocabulary
-
-    return _version_of(adyen_vocabulary.EVENTS)
-
-
-def _version_of(meaning_of_word: Mapping[Any, Meaning]) -> str:
-    """A hash of the effects of all words; notes and sources do not count, because they change no effect."""
-    words_and_effects = sorted(
-        (str(word), repr(replace(meaning, source="", note=""))) for word, meaning in meaning_of_word.items()
-    )
-    return hashlib.sha256(repr(words_and_effects).encode()).hexdigest()[:16]
+        from refundcli.providers.stripe.events import concerns_refunds, payments_named_by
+    else:
+        from refundcli.providers.adyen.updates import concerns_refunds, payments_named_by
+    version, is_listed_word = vocabulary_version(provider), partial(is_listed, provider)
+    return Vocabulary(provider, version, is_listed_word, concerns_refunds, payments_named_by)
 
 
 def is_listed(provider: Provider, word: str) -> bool:
     """Is `word` an event code or a record type whose effect this program knows?"""
     if provider is Provider.STRIPE:
-        from refundcli.providers.stripe import vocabulary as stripe_vocabulary
+        from refundcli.providers.stripe.vocabulary import event_meaning
 
-        return stripe_vocabulary.event_meaning(word) is not None
-    from refundcli.providers.adyen import vocabulary as adyen_vocabulary
+        return event_meaning(word) is not None
+    from refundcli.providers.adyen.vocabulary import EVENTS, report_meaning
 
-    event_codes = {code for code, _ in adyen_vocabulary.EVENTS}
-    return word in event_codes or adyen_vocabulary.report_meaning(word) is not None
+    return any(word == code for code, _ in EVENTS) or report_meaning(word) is not None
 
 
 def delivery_reader(
@@ -202,16 +184,14 @@ def _stripe_events(
     if settings.stripe.webhook_secret is None:
         raise ProviderNotConfigured(Provider.STRIPE, "webhook_secret", '"env:STRIPE_WEBHOOK_SECRET"')
     from refundcli.providers.stripe.events import TOLERANCE, StripeEvents
-    from refundcli.providers.stripe.refunds import fingerprint, is_live
 
-    api_key = _stripe_key(settings, environ)
+    key = _stripe_key(settings, environ)
     webhook_secret = resolve(settings.stripe.webhook_secret, environ=environ).reveal()
-    key_fingerprint = fingerprint(api_key)
-    account_cache.get(Provider.STRIPE, key_fingerprint)
+    account_cache.get(Provider.STRIPE, fingerprint(key))
     return StripeEvents(
         webhook_secret,
-        lambda: account_cache.known(Provider.STRIPE, key_fingerprint),
-        livemode=is_live(api_key),
+        lambda: account_cache.known(Provider.STRIPE, fingerprint(key)),
+        livemode=is_live(key),
         tolerance=None if any_age else TOLERANCE,
     )
 
@@ -220,8 +200,7 @@ def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> DeliveryRea
     adyen_settings = settings.adyen
     if adyen_settings.hmac_key is None:
         raise ProviderNotConfigured(Provider.ADYEN, "hmac_key", '"env:ADYEN_HMAC_KEY"')
-    if not adyen_settings.merchant_account:
-        raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
+    merchant_account = _merchant_account(settings)
     from refundcli.providers.adyen.events import AdyenEvents, BasicAuth
 
     basic_auth = None
@@ -232,65 +211,37 @@ def _adyen_events(settings: Settings, environ: Mapping[str, str]) -> DeliveryRea
             adyen_settings.webhook_username, resolve(adyen_settings.webhook_password, environ=environ).reveal()
         )
     hmac_key = resolve(adyen_settings.hmac_key, environ=environ).reveal()
-    return AdyenEvents(
-        hmac_key, adyen_settings.merchant_account, livemode=adyen_settings.environment == "live", auth=basic_auth
-    )
-
-
-def _stripe(
-    settings: Settings, environ: Mapping[str, str], account_cache: AccountCache, pace: Pace | None
-) -> PaymentProvider:
-    api_key = _stripe_key(settings, environ)
-
-    from refundcli.providers.stripe import refunds as stripe
-
-    account = _stripe_account(api_key, settings, account_cache, pace)
-    return stripe.StripeProvider(api_key, settings.stripe, settings.refunds, account, pace)
+    return AdyenEvents(hmac_key, merchant_account, livemode=adyen_settings.environment == "live", auth=basic_auth)
 
 
 def _stripe_key(settings: Settings, environ: Mapping[str, str]) -> str:
-    api_key = _secret(Provider.STRIPE, settings.stripe.api_key, environ).reveal()
-    key_match = _STRIPE_KEY.fullmatch(api_key)
-    if key_match is None:
-        raise BadCredentials(Provider.STRIPE, "it does not start with sk_test_, rk_test_, sk_live_ or rk_live_")
-    if key_match[1] == "live" and settings.stripe.api_base:
+    key = _secret(Provider.STRIPE, settings.stripe.api_key, environ).reveal()
+    check_form(key)
+    if is_live(key) and settings.stripe.api_base:
         raise PracticeAddressWhenLive(Provider.STRIPE)
-    return api_key
+    return key
 
 
-def _stripe_account(api_key: str, settings: Settings, account_cache: AccountCache, pace: Pace | None) -> str:
-    from refundcli.providers.stripe import refunds as stripe
-
-    account = account_cache.get(Provider.STRIPE, stripe.fingerprint(api_key))
+def _stripe_account(
+    key: str, settings: Settings, account_cache: AccountCache, pace: Pace | None
+) -> tuple[str, StripeSettings, RefundSettings, str, Pace | None]:
+    """What `StripeAccount` is made from."""
+    account = account_cache.get(Provider.STRIPE, fingerprint(key))
     if account is None:
-        account = stripe.account_of(api_key, settings.stripe, settings.refunds, pace)
-        account_cache.put(Provider.STRIPE, stripe.fingerprint(api_key), account, stripe.is_live(api_key))
-    return account
+        from refundcli.providers.stripe.sdk import account_of
+
+        account = account_of(key, settings.stripe, settings.refunds, pace)
+        account_cache.put(Provider.STRIPE, fingerprint(key), account, is_live(key))
+    return key, settings.stripe, settings.refunds, account, pace
 
 
-def _adyen(
-    settings: Settings, environ: Mapping[str, str], account_cache: AccountCache, pace: Pace | None
-) -> PaymentProvider:
-    api_key = _secret(Provider.ADYEN, settings.adyen.api_key, environ).reveal()
+def _merchant_account(settings: Settings) -> str:
     if not settings.adyen.merchant_account:
         raise ProviderNotConfigured(Provider.ADYEN, "merchant_account", '"YourMerchantAccount"')
-    if settings.adyen.environment == "live" and settings.adyen.api_base:
-        raise PracticeAddressWhenLive(Provider.ADYEN)
-    if settings.adyen.environment == "live" and not settings.adyen.live_endpoint_prefix:
-        raise ProviderNotConfigured(Provider.ADYEN, "live_endpoint_prefix", '"1797a841fbb37ca7-YourCompany"')
-
-    from refundcli.providers.adyen import refunds as adyen
-
-    return adyen.AdyenProvider(api_key, settings.adyen, settings.refunds, settings.adyen.merchant_account, pace)
+    return settings.adyen.merchant_account
 
 
 def _secret(provider: Provider, secret_reference: str | None, environ: Mapping[str, str]) -> Secret:
     if secret_reference is None:
         raise ProviderNotConfigured(provider, "api_key", f'"env:{provider.value.upper()}_API_KEY"')
     return resolve(secret_reference, environ=environ)
-
-
-_CONNECT: Mapping[Provider, Callable[[Settings, Mapping[str, str], AccountCache, Pace | None], PaymentProvider]] = {
-    Provider.STRIPE: _stripe,
-    Provider.ADYEN: _adyen,
-}

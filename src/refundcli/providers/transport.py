@@ -1,51 +1,38 @@
 """Send requests, each on a new connection, with a last check of the lease before the first byte (I8).
 
-On a new connection, a failure to connect proves that nothing was sent. On a pooled one it would be unknown, and a
-person would have to resolve the refund (I5).
+On a new connection, whatever fails before the first byte proves that nothing was sent. On a pooled one it would be
+unknown, and a person would have to resolve the refund (I5).
 
-An answer has one deadline and one size limit, from the DNS lookup to the last byte of the body: the timeouts of
-requests and urllib3 apply to one address or one read only, so a slow answer could outlast the lease.
+An answer has one deadline and one size limit, from the DNS lookup to the last byte of the body: a socket's timeout
+applies to one address or one read only, so a slow answer could outlast the lease.
 """
 
 import io
-import json
 import os
-import re
 import socket
+import ssl
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead
+from typing import Any, cast
+from urllib.parse import urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
-from refundcli.secrets import redact
+from refundcli.providers.answers import retry_after, safe_text
 from refundcli.services.dispatch.outcomes import Signal
-from refundcli.services.dispatch.rate_limit import Pace, Sent, TooSoon
+from refundcli.services.dispatch.rate_limit import Pace, TooSoon
 from refundcli.services.ports.providers import MaySend, RefundAnswer
 
-# What an HTTP status means at any provider (DESIGN: outcome table).
-STATUS_SIGNALS = {
-    401: Signal.NOT_ALLOWED,
-    403: Signal.NOT_ALLOWED,
-    409: Signal.IN_PROGRESS,
-    429: Signal.RATE_LIMITED,
-}
 _TOO_MANY = 429
-_LONGEST_MESSAGE = 500
-_LONGEST_WAIT = 3600
 # A request that moves money must not wait long, because its lease is limited; a read may.
 _PATIENCE_SECONDS = {"POST": 1.0}
-_SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 # A list of 100 charges or invoices, each with its refunds, lines and payments, is a few megabytes.
 LARGEST_ANSWER = 16 * 1024 * 1024
-_CHUNK = 64 * 1024
 # For the status line, the headers and the chunk sizes.
 _LARGEST_OVERHEAD = 1024 * 1024
 _LATE = "not sent: this process had run out of its allotted time"
@@ -56,14 +43,7 @@ _MAY_SEND: ContextVar[MaySend] = ContextVar("may_send", default=lambda: True)
 
 
 class NeverSent(Exception):
-    """Nothing of the request was sent.
-
-    Not an OSError, because urllib3 and requests would wrap it.
-    """
-
-
-class NeverConnected(NeverSent):
-    """The connection could not be made."""
+    """Nothing of the request was sent."""
 
 
 class NoLongerAllowed(NeverSent):
@@ -72,6 +52,9 @@ class NoLongerAllowed(NeverSent):
 
 class AnswerTooLarge(Exception):
     """The answer is larger than LARGEST_ANSWER, so the rest of it was not read."""
+
+    def __init__(self) -> None:
+        super().__init__(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
 
 
 @contextmanager
@@ -82,6 +65,164 @@ def last_check(may_send: MaySend) -> Iterator[None]:
         yield
     finally:
         _MAY_SEND.reset(context_token)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server answered to one request; the names of `headers` may be in upper or lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class FreshConnections:
+    """Sends each request on a connection of its own; threads may share it.
+
+    Every request waits for its turn, and a 429 slows down all later ones.
+    """
+
+    def __init__(self, timeout: tuple[float, float], ca_bundle: str, pace: Pace | None = None) -> None:
+        """`timeout` is for the connection and for the answer (seconds); their sum is the deadline of a request.
+
+        `ca_bundle` is the file of trusted certificates, unless REQUESTS_CA_BUNDLE names another.
+        """
+        self._timeout = timeout
+        self._ca_bundle = ca_bundle
+        self._pace = pace or Pace()
+
+    def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+        """Send one request. Redirects are not followed: they would send the refund and the key a second time (I8).
+
+        Raises TooSoon if a POST would have to wait for long, NeverSent if nothing was sent, and AnswerTooLarge, OSError
+        or HTTPException if the answer could not be read.
+        """
+        patience_seconds = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
+        with (
+            self._pace.turn(patience_seconds) as report_sent,
+            closing(_Connection(url, *self._timeout)) as connection,
+        ):
+            try:
+                connection.certificates = _certificates(self._ca_bundle)
+                connection.request(method.upper(), connection.target, body, {"Accept-Encoding": "gzip", **headers})
+            except Exception as error:
+                if connection.has_sent_bytes or isinstance(error, NeverSent):
+                    raise
+                raise NeverSent from error
+            report_sent()
+            answer = connection.answer()
+            if answer.status == _TOO_MANY:
+                self._pace.slow_down(retry_after(answer.headers))
+            return answer
+
+
+class _Connection(HTTPConnection):
+    """One connection for one request, which checks the lease before each send. It uses no proxy, cookie or .netrc."""
+
+    def __init__(self, url: str, connect_seconds: float, read_seconds: float) -> None:
+        parts = urlsplit(url)
+        self._is_secure = parts.scheme == "https"
+        self.default_port = 443 if self._is_secure else 80
+        super().__init__(parts.hostname or "", parts.port or self.default_port)
+        self.target = parts._replace(scheme="", netloc="").geturl() or "/"
+        self.certificates = ""
+        self.has_sent_bytes = False
+        self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
+        # A time of `time.monotonic`.
+        self._deadline = time.monotonic() + connect_seconds + read_seconds
+        self._may_send = _MAY_SEND.get()
+
+    def connect(self) -> None:
+        """With TLS, this includes the handshake."""
+        seconds_left = self._deadline - time.monotonic()
+        self.sock = connected(self.host, self.port, min(self._connect_seconds, seconds_left))
+        if self._is_secure:
+            self.sock = _tls_context(self.certificates).wrap_socket(self.sock, server_hostname=self.host)
+
+    def send(self, request_bytes: Any) -> None:
+        """Send bytes of a request, after a last check each time (I8).
+
+        The process may have been suspended in `connect` until its lease expired and another one settled the refund.
+        Raises NoLongerAllowed, or TimeoutError if a part was already sent, which proves nothing.
+        """
+        if self.sock is None:
+            self.connect()
+        if not self._may_send():
+            raise TimeoutError(_LATE) if self.has_sent_bytes else NoLongerAllowed(_LATE)
+        self.has_sent_bytes = True
+        self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
+        super().send(request_bytes)
+
+    def answer(self) -> Answer:
+        """Raises AnswerTooLarge, OSError, HTTPException."""
+        reader: Any = _TimedReader(self.sock, self._deadline, self._read_seconds)
+        with closing(HTTPResponse(reader)) as response:
+            response.begin()
+            return Answer(response.status, cast(Mapping[str, str], response.headers), _whole_body(response))
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket until a deadline (a time of `time.monotonic`), and up to a size limit."""
+
+    def __init__(self, connected_socket: socket.socket, deadline: float, seconds_per_read: float) -> None:
+        self._sock, self._deadline, self._seconds_per_read = connected_socket, deadline, seconds_per_read
+        self._bytes_left = LARGEST_ANSWER + _LARGEST_OVERHEAD
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What http.client reads an answer from."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Raises TimeoutError once the deadline has passed, and AnswerTooLarge."""
+        seconds_left = self._deadline - time.monotonic()
+        if seconds_left <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(min(seconds_left, self._seconds_per_read))
+        received = self._sock.recv_into(buffer)
+        self._bytes_left -= received
+        if self._bytes_left < 0:
+            # Also for an endless header line, before the body.
+            raise AnswerTooLarge
+        return received
+
+
+def _whole_body(response: HTTPResponse) -> bytes:
+    """The body, unpacked. Raises AnswerTooLarge, and HTTPException if it is not complete."""
+    body = response.read(LARGEST_ANSWER + 1)
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    unpacker = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
+    if unpacker:
+        try:
+            body = unpacker.decompress(body, LARGEST_ANSWER + 1)
+        except zlib.error as error:
+            raise HTTPException(f"its body could not be unpacked: {error}") from error
+    if len(body) > LARGEST_ANSWER:
+        raise AnswerTooLarge
+    if response.length or (unpacker and not unpacker.eof):
+        raise IncompleteRead(body, response.length)
+    return body
+
+
+def _certificates(ca_bundle: str) -> str:
+    """The CA bundle from REQUESTS_CA_BUNDLE, a common variable, or else the given one. Raises NeverSent."""
+    bundle_path = os.environ.get("REQUESTS_CA_BUNDLE")
+    if bundle_path and not os.path.exists(bundle_path):
+        raise NeverSent(f"REQUESTS_CA_BUNDLE names {bundle_path}, which does not exist")
+    return bundle_path or ca_bundle
+
+
+@cache
+def _tls_context(bundle_path: str) -> ssl.SSLContext:
+    """For a file of certificates, or a folder."""
+    is_folder = os.path.isdir(bundle_path)
+    context = ssl.create_default_context(
+        cafile=None if is_folder else bundle_path, capath=bundle_path if is_folder else None
+    )
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def connected(host: str, port: int, seconds: float) -> socket.socket:
@@ -130,255 +271,18 @@ def _addresses(host: str, port: int, seconds: float) -> list[Any]:
     return addresses
 
 
-class _CheckedConnection:
-    """Reports when its request is sent, proves when it never connected, and checks the lease before each send.
-
-    `deadline` is a time of `time.monotonic`.
-    """
-
-    sock: Any
-    host: str
-    port: int
-    timeout: Any
-
-    def __init__(self, *args: Any, report_sent: Sent, deadline: float, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._report_sent = report_sent
-        self._deadline = deadline
-        self._may_send = _MAY_SEND.get()
-        self._has_sent_bytes = False
-
-    def connect(self) -> None:
-        """With TLS, this includes the handshake. Raises NeverConnected."""
-        try:
-            super().connect()  # type: ignore[misc]
-        except Exception as error:
-            raise NeverConnected(str(error)) from error
-
-    def _new_conn(self) -> socket.socket:
-        return connected(self.host.strip("[]"), self.port, min(self.timeout, self._deadline - time.monotonic()))
-
-    def send(self, request_bytes: Any) -> None:
-        """Send bytes of a request, after a last check each time (I8).
-
-        The process may have been suspended in `connect` until its lease expired and another one settled the refund.
-        Raises NoLongerAllowed, or TimeoutError if a part was already sent, which proves nothing.
-        """
-        if self.sock is None:
-            self.connect()
-        if not self._may_send():
-            raise TimeoutError(_LATE) if self._has_sent_bytes else NoLongerAllowed(_LATE)
-        self._has_sent_bytes = True
-        self.sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
-        super().send(request_bytes)  # type: ignore[misc]
-
-    def request(self, *args: Any, **options: Any) -> None:
-        super().request(*args, **options)  # type: ignore[misc]
-        self._report_sent()
-
-    def getresponse(self) -> Any:
-        self.sock = _TimedSocket(self.sock, self._deadline)
-        return super().getresponse()  # type: ignore[misc]
-
-
-class _TimedSocket:
-    """A socket whose reads end at a deadline (a time of `time.monotonic`) and at a size limit."""
-
-    def __init__(self, connected_socket: Any, deadline: float) -> None:
-        self._sock = connected_socket
-        self._deadline = deadline
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """What http.client reads an answer from."""
-        return io.BufferedReader(_TimedReader(self._sock, self._sock.makefile(mode, buffering=0), self._deadline))
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, connected_socket: Any, raw_stream: io.RawIOBase, deadline: float) -> None:
-        self._sock = connected_socket
-        self._raw_stream = raw_stream
-        # The connection's own timeout for each read, in seconds.
-        self._patience: float = connected_socket.gettimeout() or float("inf")
-        self._deadline = deadline
-        self._bytes_left = LARGEST_ANSWER + _LARGEST_OVERHEAD
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        """Raises TimeoutError once the deadline has passed, and AnswerTooLarge."""
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("timed out")
-        self._sock.settimeout(min(remaining, self._patience))
-        received: int | None = self._raw_stream.readinto(buffer)
-        self._bytes_left -= received or 0
-        if self._bytes_left < 0:
-            # Also for an endless header line, before the body.
-            raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
-        return received
-
-    def close(self) -> None:
-        self._raw_stream.close()
-        super().close()
-
-
-class _HTTPConnection(_CheckedConnection, HTTPConnection):
-    pass
-
-
-class _HTTPSConnection(_CheckedConnection, HTTPSConnection):
-    pass
-
-
-class _ProvingAdapter(HTTPAdapter):
-    """An adapter with checked connections. HTTPAdapter itself does not retry.
-
-    It calls `report_sent` once a request is sent; `deadline` is a time of `time.monotonic`.
-    """
-
-    def __init__(self, report_sent: Sent, deadline: float) -> None:
-        self._connection_options: dict[str, Any] = {"report_sent": report_sent, "deadline": deadline}
-        super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        super().init_poolmanager(*args, **options)
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": partial(_pool, HTTPConnectionPool, partial(_HTTPConnection, **self._connection_options)),
-            "https": partial(_pool, HTTPSConnectionPool, partial(_HTTPSConnection, **self._connection_options)),
-        }
-
-
-def _pool(
-    pool_class: type[HTTPConnectionPool], connection_class: Any, *args: Any, **options: Any
-) -> HTTPConnectionPool:
-    pool = pool_class(*args, **options)
-    pool.ConnectionCls = connection_class
-    return pool
-
-
-class FreshConnections(requests.Session):
-    """A session without pooled connections or cookies; threads may share it.
-
-    Every request waits for its turn, and a 429 slows down all later ones.
-    """
-
-    def __init__(self, pace: Pace | None = None) -> None:
-        super().__init__()
-        # No proxy and no .netrc from the environment, so that only the provider gets the key.
-        self.trust_env = False
-        self._pace = pace or Pace()
-
-    def request(  # type: ignore[override]
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        data: Any = None,
-        json: Any = None,
-        timeout: tuple[float, float],
-        verify: bool | str = True,
-    ) -> requests.Response:
-        """Send one request. Redirects are not followed: they would send the refund and the key a second time (I8).
-
-        `timeout` is for the connection and for the answer (seconds); their sum is the deadline of the whole request.
-        `verify` is as in requests.
-        Raises TooSoon if a POST would have to wait for long, NeverSent, AnswerTooLarge, and what requests raises.
-        """
-        verify = _certificates() or verify
-        # Of the session, only its headers apply: it has no cookies, parameters or password.
-        prepared_request = requests.PreparedRequest()
-        prepared_request.prepare(method.upper(), url, headers={**self.headers, **(headers or {})}, data=data, json=json)
-        patience_seconds = _PATIENCE_SECONDS.get(method.upper(), float("inf"))
-        with (
-            self._pace.turn(patience_seconds) as report_sent,
-            closing(_ProvingAdapter(report_sent, time.monotonic() + sum(timeout))) as adapter,
-        ):
-            answer = adapter.send(prepared_request, stream=True, timeout=timeout, verify=verify, proxies={})
-            # Read the body before the connection closes. Closing it also ends an abandoned answer.
-            with closing(answer):
-                answer._content = _whole(answer)
-            if answer.status_code == _TOO_MANY:
-                self._pace.slow_down(retry_after(answer.headers))
-            return answer
-
-
-def _whole(answer: requests.Response) -> bytes:
-    """The body. Raises AnswerTooLarge."""
-    body = bytearray()
-    for chunk in answer.iter_content(_CHUNK):
-        body += chunk
-        if len(body) > LARGEST_ANSWER:
-            raise AnswerTooLarge(f"it is larger than {LARGEST_ANSWER // 2**20} MiB")
-    return bytes(body)
-
-
-def _certificates() -> str | None:
-    """The CA bundle from REQUESTS_CA_BUNDLE, as in any program built on requests. Raises NeverConnected."""
-    bundle_path = os.environ.get("REQUESTS_CA_BUNDLE")
-    if bundle_path and not os.path.exists(bundle_path):
-        raise NeverConnected(f"REQUESTS_CA_BUNDLE names {bundle_path}, which does not exist")
-    return bundle_path
-
-
 def network_answer(error: BaseException, provider_label: str) -> RefundAnswer:
-    """The answer for a failed connection. Only a failure before the first byte proves that nothing was sent (I5)."""
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, TooSoon):
-            message = f"{provider_label} asked for fewer requests: {cause}"
-            return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=cause.seconds)
-        if isinstance(cause, NoLongerAllowed):
-            return RefundAnswer(Signal.NOT_SENT, message=str(cause))
-        if isinstance(cause, AnswerTooLarge):
-            return RefundAnswer(Signal.NO_ANSWER, message=f"The answer from {provider_label} was not read: {cause}")
-    why = safe_text(_innermost(causes[-1]))
-    if any(isinstance(cause, NeverSent) for cause in causes):
+    """What an error of `request` proves. Only a failure before the first byte proves that nothing was sent (I5)."""
+    if isinstance(error, TooSoon):
+        message = f"{provider_label} asked for fewer requests: {error}"
+        return RefundAnswer(Signal.TOO_SOON, message=message, retry_after=error.seconds)
+    if isinstance(error, NoLongerAllowed):
+        return RefundAnswer(Signal.NOT_SENT, message=str(error))
+    if isinstance(error, AnswerTooLarge):
+        return RefundAnswer(Signal.NO_ANSWER, message=f"The answer from {provider_label} was not read: {error}")
+    cause = error.__cause__ or error
+    # The system's own message is the most precise.
+    why = safe_text(getattr(cause, "strerror", None) or str(cause) or type(cause).__name__)
+    if isinstance(error, NeverSent):
         return RefundAnswer(Signal.NOT_SENT, message=f"No connection to {provider_label}: {why}")
     return RefundAnswer(Signal.NO_ANSWER, message=f"No answer from {provider_label}: {why}")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def _innermost(error: BaseException) -> str:
-    """The system's own message, which is the most precise."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__ or error
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The requested wait in seconds, at most an hour; None if it is not given in seconds."""
-    header = str(headers.get("Retry-After") or "").strip()
-    return min(float(header), _LONGEST_WAIT) if _SECONDS.fullmatch(header) else None
-
-
-def text_in(field: object) -> str:
-    """The value if it is a text, else an empty one: fields of an answer may have any type."""
-    return field if isinstance(field, str) else ""
-
-
-def strict_object(json_text: str | bytes) -> dict[str, Any]:
-    """A JSON object. Raises ValueError, also for NaN and for any other JSON; RecursionError if it is too deep."""
-    document = json.loads(json_text, parse_constant=_no_number)
-    if not isinstance(document, dict):
-        raise ValueError("not a JSON object")
-    return document
-
-
-def _no_number(constant: str) -> float:
-    raise ValueError(f"{constant} is not valid JSON")
-
-
-def safe_text(text: object) -> str:
-    """The text of a provider or the network, shortened and without secrets."""
-    return redact(str(text or ""))[:_LONGEST_MESSAGE]

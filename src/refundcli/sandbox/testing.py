@@ -84,8 +84,7 @@ class RunningSandbox:
         dispute= goes on with one, amount= is a part, original_reference=None leaves the payment out; the rest as
         of `adyen_event`.
         """
-        codes_or_life = codes if isinstance(codes, str) else tuple(codes)
-        return disputes.live(self.state, payment, codes_or_life, **options)
+        return disputes.live(self.state, payment, codes, **options)
 
     def adyen_event(self, event_code: str, payment: str | None = None, **fields: Any) -> dict[str, Any]:
         """Any of Adyen's items, about the payment with this reference, sent and done; returns the item.
@@ -98,8 +97,7 @@ class RunningSandbox:
 
     def adyen_webhook(self, body: Mapping[str, Any]) -> None:
         """One of Adyen's other shape: `type` and `data`, with the HMAC in a header."""
-        with self.state.lock:
-            events.send_other(self.state, body)
+        events.send_other(self.state, body)
 
     def stripe_object(self, object_id: str) -> dict[str, Any]:
         """As Stripe would answer it now, not expanded."""
@@ -118,8 +116,7 @@ class RunningSandbox:
 
     def payment_becomes(self, reference: str, status: str) -> None:
         """A Stripe payment: canceled, expired, failed, processing, requires_capture, succeeded."""
-        with self.state.lock:
-            stripe_payments.becomes(self.state, self.state.find_charge(reference), status)
+        stripe_payments.becomes(self.state, self.state.find_charge(reference), status)
 
     def credit_note(self, invoice: str, amount: int, **options: Any) -> CreditNote:
         """A Stripe credit note, to the customer's balance if neither refund_amount=, refunds= nor

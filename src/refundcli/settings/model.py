@@ -33,11 +33,15 @@ _API_BASE = _worded(checks.optional(checks.loopback_url))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
+    """Where the books are."""
+
     url: str = field(metadata=_worded(checks.store_url))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSettings:
+    """Who works here, and in which time zone."""
+
     name: str = field(metadata=_worded(checks.operator_name))
     timezone: str = field(metadata=_worded(checks.timezone))
 
@@ -49,6 +53,8 @@ class OperatorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripeSettings:
+    """The keys of Stripe, and where it is."""
+
     api_key: str | None = field(default=None, metadata=_SECRET)
     webhook_secret: str | None = field(default=None, metadata=_SECRET)
     send_fraudulent: bool = field(default=False, metadata={"rule": Rule(checks.flag_from_text, checks.flag)})
@@ -57,6 +63,8 @@ class StripeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdyenSettings:
+    """The keys and the account of Adyen, and where it is."""
+
     api_key: str | None = field(default=None, metadata=_SECRET)
     merchant_account: str | None = field(default=None, metadata=_worded(checks.optional(checks.merchant_account)))
     environment: str = field(default="test", metadata=_worded(checks.environment))
@@ -71,6 +79,8 @@ class AdyenSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundSettings:
+    """Timeouts, rates and limits of refunds."""
+
     connect_timeout: float = field(default=5.0, metadata={"rule": _TIMEOUT})
     read_timeout: float = field(default=30.0, metadata={"rule": _TIMEOUT})
     stripe_rate: float = field(default=20.0, metadata={"rule": _RATE})
@@ -82,11 +92,15 @@ class RefundSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditNoteSettings:
+    """How credit notes are numbered."""
+
     number_format: str = field(default="CN-{year}-{seq:06}", metadata=_worded(checks.number_format))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
+    """The settings in force."""
+
     store: StoreSettings
     operator: OperatorSettings
     stripe: StripeSettings = StripeSettings()

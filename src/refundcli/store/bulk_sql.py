@@ -4,14 +4,16 @@ SQLAlchemy processes each value of each row, which took longer than the database
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from refundcli.services.chunks import chunked
+from refundcli.store.rows import stored_in_sqlite
 
 # SQLite rebuilds the list of words that a CHECK allows for each statement: in large batches a row costs a third less.
 _AT_ONCE = 500
@@ -32,14 +34,35 @@ def insert_many(
     """Insert rows of values in the order of the columns; times and dates must have passed through `stored`.
 
     `or_nothing`: a refused row rolls back the whole transaction, past its savepoints. That spares SQLite a journal per
-    statement, a third of the time; the error must not be caught within the transaction.
+    statement, a third of the time; the error must not be caught within the transaction. To PostgreSQL they are copied.
     """
+    if or_nothing and connection.dialect.name == "postgresql":
+        _copy(connection, table, columns, rows)
+        return
     placeholder, verb = _mark(connection), "INSERT"
     if or_nothing and connection.dialect.name == "sqlite":
         verb = "INSERT OR ROLLBACK"
     for row_chunk in chunked(rows, _AT_ONCE):
         statement = _insert(verb, table, tuple(columns), len(row_chunk), placeholder)
         connection.exec_driver_sql(statement, tuple(chain.from_iterable(row_chunk)))
+
+
+def _copy(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+    driver_connection: Any = connection.connection.driver_connection
+    try:
+        with driver_connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError.instance(
+            statement,
+            None,
+            error,
+            connection.dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            dialect=connection.dialect,
+        ) from error
 
 
 def update_many(connection: Connection, statement: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -57,27 +80,38 @@ def set_cache_size(connection: Connection, kib: int) -> None:
         connection.exec_driver_sql(f"PRAGMA cache_size=-{kib}")
 
 
-def new_ids(connection: Connection, table: str, count: int) -> Sequence[int]:
-    """Ids for `count` new rows: SQLite has no other writer now, and PostgreSQL has a sequence."""
+def attach(connection: Connection, path: str, name: str) -> bool:
+    """Let the queries of this SQLite connection read another database, until it is closed. False on PostgreSQL."""
+    if connection.dialect.name != "sqlite":
+        return False
+    attached_query = "SELECT 1 FROM pragma_database_list WHERE name = ?"
+    if connection.exec_driver_sql(attached_query, (name,)).first() is None:
+        connection.exec_driver_sql(f"ATTACH DATABASE ? AS {name}", (path,))
+    return True
+
+
+def first_new_id(connection: Connection, table: str, count: int) -> int:
+    """The first of `count` consecutive ids for new rows: there is no other writer now.
+
+    Raises NotMatched if another program took ids from PostgreSQL's sequence meanwhile.
+    """
     if connection.dialect.name == "sqlite":
-        newest_id = connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) FROM {table}").scalar_one()  # noqa: S608
-        return range(newest_id + 1, newest_id + 1 + count)
-    ids_query = f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) FROM generate_series(1, %s)"  # noqa: S608
-    return list(connection.exec_driver_sql(ids_query, (count,)).scalars())
+        return int(connection.exec_driver_sql(f"SELECT coalesce(max(id), 0) + 1 FROM {table}").scalar_one())  # noqa: S608
+    ids_query = f"SELECT nextval(pg_get_serial_sequence('{table}', 'id')) AS id FROM generate_series(1, %s)"  # noqa: S608
+    first_id, last_id = connection.exec_driver_sql(
+        f"SELECT min(id), max(id) FROM ({ids_query}) AS ids",  # noqa: S608
+        (count,),
+    ).one()
+    if last_id - first_id != count - 1:
+        raise NotMatched(f"ids {first_id} to {last_id} for {count} rows")
+    return int(first_id)
 
 
 def stored(connection: Connection, time_or_date: datetime | date | None) -> Any:
     """A time or a date as this database's driver stores it: on SQLite, text in the form that SQLAlchemy reads."""
     if time_or_date is None or connection.dialect.name != "sqlite":
         return time_or_date
-    if isinstance(time_or_date, datetime):
-        return time_or_date.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
-    return time_or_date.isoformat()
-
-
-def flags(connection: Connection, booleans: Iterable[bool]) -> list[Any]:
-    """Booleans as this database's driver stores them: on SQLite, numbers."""
-    return list(map(int, booleans)) if connection.dialect.name == "sqlite" else list(booleans)
+    return stored_in_sqlite(time_or_date)
 
 
 def _mark(connection: Connection) -> str:

@@ -6,15 +6,12 @@ It is measured once and then advanced by the machine's monotonic clock, which no
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError
-
-from refundcli.store.db_errors import store_error
+from refundcli.domain.errors import StoreProblem
 
 if TYPE_CHECKING:
     from refundcli.services.ports.clock import Clock
@@ -67,9 +64,12 @@ def in_transaction() -> Iterator[None]:
 
 @dataclass
 class DatabaseTime:
-    """Call it for the database's time, in UTC. `tell_skew` is called once if the machine's clock is far off."""
+    """Call it for the database's time, in UTC. `tell_skew` is called once if the machine's clock is far off.
 
-    engine: Engine
+    `asking`: a transaction in which the database can be asked for its time. It raises StoreProblem.
+    """
+
+    asking: Callable[[], AbstractContextManager[Callable[[], datetime]]]
     machine: "Clock"
     tell_skew: Callable[[timedelta], None] = field(default=lambda skew: None)
     steady: Callable[[], float] = field(default=steady_seconds)
@@ -106,17 +106,14 @@ class DatabaseTime:
             self._lock.release()
 
     def _first(self) -> _Measured:
-        try:
-            self._measurement = self._measure()
-        except DBAPIError as error:
-            raise store_error(error) from error
+        self._measurement = self._measure()
         self._note_skew(self._measurement)
         return self._measurement
 
     def _measure_again(self, old_measurement: _Measured) -> None:
         """An unreachable database does not delay recording an answer: the last measurement still counts."""
         clock_jumped = self._jumped(old_measurement)
-        with suppress(DBAPIError):
+        with suppress(StoreProblem):
             new_measurement = self._measure()
             if clock_jumped or new_measurement.error <= _MOST_ERROR_SECONDS:
                 self._measurement = new_measurement
@@ -134,21 +131,17 @@ class DatabaseTime:
 
     def _measure(self) -> _Measured:
         """The best of a few attempts, if the first is not good enough."""
-        with self.engine.connect() as connection:
-            # BEGIN may wait for a pooler's connection; the query after it is one round trip.
-            connection.begin()
-            best_measurement = self._ask(connection)
+        with self.asking() as ask:
+            best_measurement = self._timed(ask)
             for _ in range(_MOST_ATTEMPTS - 1):
                 if best_measurement.error <= _MOST_ERROR_SECONDS:
                     break
-                best_measurement = min(
-                    best_measurement, self._ask(connection), key=lambda measurement: measurement.error
-                )
+                best_measurement = min(best_measurement, self._timed(ask), key=lambda measurement: measurement.error)
         return best_measurement
 
-    def _ask(self, connection: Connection) -> _Measured:
+    def _timed(self, ask: Callable[[], datetime]) -> _Measured:
         seconds_before = self.steady()
-        database_time: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        database_time = ask()
         seconds_after = self.steady()
         error_seconds = (seconds_after - seconds_before) / 2
         return _Measured(

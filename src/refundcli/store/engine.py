@@ -1,35 +1,25 @@
-"""Opening a store: connections that are safe for money, on SQLite and PostgreSQL.
-
-SQLite runs with a rollback journal and `synchronous=EXTRA`: of the modes that survive a power cut, it is the one
-without the WAL-reset bug of SQLite 3.7.0 to 3.51.2.
-"""
+"""Opening a store: connections that are safe for money, on SQLite and PostgreSQL."""
 
 import errno
-import os
-import socket
 import sqlite3
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from refundcli.private_files import create, make_folder
+from refundcli.store.db_errors import store_error
 from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
+from refundcli.store.postgres_settings import BEGIN_SETTINGS, connection_settings
+from refundcli.store.sqlite_file import BUSY_TIMEOUT_SECONDS, prepare_sqlite
 
-# "RfCl": marks a SQLite file as a refundcli store.
-APPLICATION_ID = 0x5266436C
-BUSY_TIMEOUT_SECONDS = 30
-# Of PostgreSQL, for each of its hosts; `connect_timeout` in the URL takes precedence.
-CONNECT_TIMEOUT_SECONDS = 10
 _RETRY_SECONDS = 0.01
-# PostgreSQL cuts an application's name there.
-LONGEST_NAME = 63
-# Large enough for a chunk of a bulk run: a transaction that spills locks readers out until its end.
-CACHE_KIB = 32_768
 
 
 def store_engine(url: str, command: str = "") -> Engine:
@@ -67,21 +57,9 @@ def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
         url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
     )
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", lambda connection, _record: prepare_sqlite(connection))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    # The driver begins transactions too late (a read would have no snapshot), so ours are explicit.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("foreign_keys=ON", "synchronous=EXTRA", "trusted_schema=OFF", f"cache_size=-{CACHE_KIB}"):
-        cursor.execute(f"PRAGMA {pragma}")
-    # Only in our own store: the mode is saved in the file, and we must not change another program's file.
-    if cursor.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-        cursor.execute("PRAGMA journal_mode=DELETE")
-    cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -108,24 +86,14 @@ def _try_begin(connection: Connection, *, is_last_attempt: bool) -> bool:
     return True
 
 
-def program_name(command: str = "") -> str:
-    """This process in PostgreSQL's list of connections: `refundcli 4711@shop-1 events listen`."""
-    return (
-        f"refundcli {os.getpid()}@{socket.gethostname()} {command}".strip()
-        .encode()[:LONGEST_NAME]
-        .decode("utf-8", "ignore")
-    )
-
-
 def _postgres_engine(url: URL, command: str) -> Engine:
-    """Suitable for PgBouncer in transaction mode: no prepared statements and no session state."""
     try:
         engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             hide_parameters=True,
             pool_size=2,
             pool_pre_ping=True,
-            connect_args=_connect_args(url, command),
+            connect_args=connection_settings(url.query, command),
         )
     except ModuleNotFoundError as error:
         raise DriverMissing from error
@@ -133,16 +101,17 @@ def _postgres_engine(url: URL, command: str) -> Engine:
     return engine
 
 
-def _connect_args(url: URL, command: str) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"prepare_threshold": None, "application_name": program_name(command)}
-    # Without a timeout, a host that does not answer would hang the command.
-    return arguments if "connect_timeout" in url.query else arguments | {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
-
-
 def _begin_postgres(connection: Connection) -> None:
-    # A reported commit must survive a power cut, whatever the server's default.
-    connection.exec_driver_sql(
-        "SET LOCAL synchronous_commit = on;"
-        "SET LOCAL TIME ZONE 'UTC';"
-        f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_SECONDS}s'"
-    )
+    connection.exec_driver_sql(BEGIN_SETTINGS)
+
+
+@contextmanager
+def engine_clock(engine: Engine) -> Iterator[Callable[[], datetime]]:
+    """Ask for the database's time, in one transaction."""
+    try:
+        with engine.connect() as connection:
+            # BEGIN may wait for a pooler's connection; the query after it is one round trip.
+            connection.begin()
+            yield lambda: connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    except DBAPIError as error:
+        raise store_error(error) from error

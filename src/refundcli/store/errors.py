@@ -5,7 +5,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from refundcli.domain.errors import OutcomeUnknown, StoreProblem, UsageProblem
-from refundcli.services.ports.books import BooksUnavailable
+from refundcli.services.ports.store_problems import BooksUnavailable
 
 
 class NoStore(StoreProblem):

@@ -14,11 +14,12 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from refundcli.store.audit import Chain
+from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.errors import StoreCorrupt, StructureNotChecked
 from refundcli.store.page_size import PageSize
-from refundcli.store.repositories.payment_reading import disputes_by_payment
-from refundcli.store.repositories.refund_reading import refunds_of_payments
-from refundcli.store.schema import CAPTURED, TAKEN_BY_DISPUTES
+from refundcli.store.queries.payments import disputes_by_payment
+from refundcli.store.queries.refunds import refunds_of_payments
+from refundcli.store.session_rows import SessionRows
 from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
 from refundcli.store.sqlite_page_check import structure_errors
 from refundcli.store.unit_of_work import SqlBooks
@@ -275,8 +276,9 @@ def _wrong_shares(session: Session, *, first_share_id: int) -> list[str]:
     shares = share_rows(session, first_share_id)
     if all(share.id != first_share_id for share in shares):
         return []  # reported above
-    refunds = refunds_of_payments(session, shares)
-    disputes = disputes_by_payment(session, [first_share_id]).get(first_share_id, [])
+    rows = SessionRows(session)
+    refunds = refunds_of_payments(rows, [share.id for share in shares])
+    disputes = disputes_by_payment(rows, [first_share_id]).get(first_share_id, [])
     disputed_minor, counted_minor = taken_by_disputes(shares, disputes), sum(share.dispute_recorded for share in shares)
     recorded_minor = sum(refund.amount.minor for refund in refunds if refund.stands_for_dispute)
     is_over_recorded = 0 < counted_minor <= disputed_minor < recorded_minor

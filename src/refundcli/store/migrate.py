@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import Connection, Engine, text
 
 from refundcli.private_files import draft, make_folder
 from refundcli.secrets import shown_address
 from refundcli.store.copying import copy_in_steps
-from refundcli.store.db_errors import reason_of
-from refundcli.store.engine import APPLICATION_ID, make_private, program_name, sqlite_path
+from refundcli.store.driver_errors import reason_of
+from refundcli.store.engine import make_private, sqlite_path
 from refundcli.store.errors import (
     BackupExists,
     BackupFailed,
@@ -22,13 +22,12 @@ from refundcli.store.errors import (
     NoStore,
     NotAStore,
     StoreInUse,
-    StoreNewer,
-    StoreOlder,
 )
+from refundcli.store.postgres_settings import program_name
+from refundcli.store.schema_check import HEAD, refuse_other_schema, schema_in, tables_in
+from refundcli.store.session_rows import ConnectionRows
+from refundcli.store.sqlite_file import APPLICATION_ID
 from refundcli.system.processes import is_gone
-
-# The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
-HEAD = "0008"
 
 _ADVISORY_LOCK = 0x5266436C
 
@@ -67,14 +66,6 @@ def ensure_schema(
     return upgrade(engine, at=at, timezone=timezone, operator=operator)
 
 
-def refuse_other_schema(schema: str, *, is_older_allowed: bool = False) -> None:
-    """Raises StoreNewer or StoreOlder for a store with another schema."""
-    if schema > HEAD:
-        raise StoreNewer(schema, HEAD)
-    if schema != HEAD and not is_older_allowed:
-        raise StoreOlder(schema, HEAD)
-
-
 def upgrade(
     engine: Engine, *, at: datetime, timezone: str = "UTC", operator: str = "", force: bool = False
 ) -> Upgraded:
@@ -108,7 +99,7 @@ def _lock_out_writers(connection: Connection) -> None:
     """Until the end of the transaction. BEGIN IMMEDIATE does it on SQLite."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        if "counter" in inspect(connection).get_table_names():
+        if "counter" in tables_in(ConnectionRows(connection)):
             connection.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
 
 
@@ -119,7 +110,7 @@ def _refuse_users(connection: Connection, at: datetime) -> None:
         if f"{program} ".startswith(f"{program_name()} "):
             continue
         programs_and_leases.append(f"{program or 'an unnamed program'} (from {client_address or 'this machine'})")
-    tables = inspect(connection).get_table_names()
+    tables = tables_in(ConnectionRows(connection))
     for table, leases_query in _LEASED.items():
         if table in tables:
             leases = connection.execute(text(leases_query), {"at": at}).all()
@@ -160,11 +151,7 @@ def schema_of(engine: Engine) -> str:
 
 
 def _schema_in(connection: Connection) -> str:
-    table_names = set(inspect(connection).get_table_names())
-    _refuse_foreign(connection, table_names)
-    if "alembic_version" not in table_names:
-        return ""
-    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+    return schema_in(ConnectionRows(connection), shown_url(connection.engine))
 
 
 def refuse_missing(engine: Engine) -> None:
@@ -207,16 +194,6 @@ def backup(source_path: Path, target_path: Path) -> None:
 def shown_url(engine: Engine) -> str:
     """The address of a store, without a password."""
     return str(sqlite_path(engine) or shown_address(engine.url.render_as_string(hide_password=False)))
-
-
-def _refuse_foreign(connection: Connection, table_names: set[str]) -> None:
-    address = shown_url(connection.engine)
-    if connection.dialect.name == "sqlite":
-        application_id = connection.exec_driver_sql("PRAGMA application_id").scalar()
-        if application_id not in (0, APPLICATION_ID) or (application_id == 0 and table_names):
-            raise NotAStore(address, "another program created this file")
-    elif table_names and "store_info" not in table_names:
-        raise NotAStore(address, "the database holds other tables")
 
 
 def _run_alembic(connection: Connection) -> None:

@@ -11,12 +11,14 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from refundcli.domain.errors import RefundcliError
 from refundcli.store import migrate
 from refundcli.store.database_time import in_transaction
-from refundcli.store.db_errors import reason, store_error, translated_errors
+from refundcli.store.db_errors import store_error, translated_errors
+from refundcli.store.driver_errors import reason, unchanged
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
-from refundcli.store.repositories.snapshot import SqlReading
+from refundcli.store.queries.snapshot import SqlReading
+from refundcli.store.schema_check import store_timezone
+from refundcli.store.session_rows import SessionRows
 
 if TYPE_CHECKING:
     from refundcli.services.ports.books import Reading, Writing
@@ -27,8 +29,6 @@ T = TypeVar("T")
 # Serialization failure and deadlock: PostgreSQL asks to run the whole transaction again.
 _RUN_AGAIN = ("40001", "40P01")
 _MOST_RUNS = 10
-# All columns, because another schema may have other columns.
-_STORE = "SELECT a.version_num, i.* FROM alembic_version a, store_info i"
 
 
 class WriteInDryRun(RuntimeError):
@@ -69,7 +69,7 @@ class SqlBooks:
 
     def read(self, work: "Callable[[Reading], T]") -> T:
         """Run on one consistent snapshot. It is closed before anything is shown, because a reader blocks writers."""
-        return self.inspect(lambda session: work(SqlReading(session)))
+        return self.inspect(lambda session: work(SqlReading(SessionRows(session))))
 
     def inspect(self, read_session: Callable[[Session], T]) -> T:
         """The same for reads of the store itself, such as its integrity check."""
@@ -107,10 +107,7 @@ class SqlBooks:
     def _problem(self, error: DBAPIError) -> Exception:
         """The error to show. It says "Nothing was changed" only if no change was committed before."""
         problem = store_error(error)
-        if isinstance(problem, RefundcliError) and not self._may_have_written:
-            problem.message += " Nothing was changed."
-            problem.args = (problem.message,)
-        return problem
+        return problem if self._may_have_written else unchanged(problem)
 
     def _write_once(self, work: "Callable[[Writing], T]") -> T:
         # Imported late: commands that only read do not need it.
@@ -160,16 +157,14 @@ class SqlBooks:
                 query = text("SELECT 1 FROM audit_entry WHERE seq = :seq AND hash = :seal")
                 return new_connection.execute(query, {"seq": seq, "seal": seal}).first() is not None
         except DBAPIError as lookup_error:
-            raise CommitUnknown(reason(commit_error)) from lookup_error
+            raise CommitUnknown(reason(commit_error.orig)) from lookup_error
 
     def _read_store_info(self, session: Session) -> None:
         """Called in each transaction: another program may have upgraded the store since it was opened.
 
         Raises StoreNewer and StoreOlder.
         """
-        store_row = session.connection().exec_driver_sql(_STORE).mappings().one()
-        migrate.refuse_other_schema(str(store_row["version_num"]))
-        self._zone = store_row["timezone"] or self.timezone
+        self._zone = store_timezone(SessionRows(session)) or self.timezone
 
     def _check(self, *, writing: bool) -> None:
         if self._is_schema_checked:

@@ -13,7 +13,7 @@ from refundcli.domain.money import InvalidAmount, parse_amount
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.files.cell_reader import LONGEST_NAME, LONGEST_TEXT, CellReader
 from refundcli.files.invoices.rows import dispute_in, products_in, status_in
-from refundcli.services.ports.bulk_invoices import InvoiceBlock, PaymentColumns
+from refundcli.services.ports.bulk_invoices import InvoiceBlock, PaymentColumns, products_text
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class InvoiceColumns:
         self._auto_refundable = _Words("auto_refundable", lambda cells: cells.flag("auto_refundable"))
         self._processing = _Words("processing", lambda cells: cells.flag("processing") or False)
         self._dispute = _Words("dispute", lambda cells: dispute_in(cells).value)
-        self._products = _Words("products", products_in)
+        self._products = _Words("products", lambda cells: products_text(products_in(cells)))
         self._cells_by_column: Sequence[Sequence[str]] = ()
         self._row_count = 0
 

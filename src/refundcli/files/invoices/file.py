@@ -1,12 +1,14 @@
 """Invoices from a CSV or JSON Lines file, in batches of lines, fast enough for a million."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import marshal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
-from typing import Any
+from typing import Any, TypeAlias
 
 from refundcli.files.csv_table import TableFile
-from refundcli.files.invoices.codec import PackedRows, packed, unpacked
+from refundcli.files.invoices.codec import packed, unpacked
 from refundcli.files.invoices.columns import InvoiceColumns, NotPlain
 from refundcli.files.invoices.rows import (
     COLUMNS,
@@ -23,6 +25,8 @@ from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.bulk_invoices import InvoiceBlock, RowBatch, block_of
 from refundcli.services.ports.records import NewInvoice
+
+Rows: TypeAlias = Callable[[], Sequence[Sequence[str]]]
 
 # This many rows or fewer are read cell by cell if one of them is not plain.
 _FEW = 25
@@ -49,9 +53,9 @@ class InvoiceFile:
             rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, first_lines) for row in records)
             yield from map(_batch, chunked(rows, _RECORDS))
         elif self.source.size < _LONG_BYTES or not there_are_two_cores():
-            yield from _Table(self.columns, first_lines).batches(_read_some(self.source, unread_every=0))
+            yield from _Table(self.columns, first_lines).batches(_read(self.source))
         else:
-            read_rows = read_ahead(_read_most, self.source.for_another_process())
+            read_rows = read_ahead(_read, self.source.for_another_process())
             yield from _Table(self.columns, first_lines).batches(read_rows)
 
 
@@ -61,46 +65,39 @@ def _table_of(source: Source) -> TableFile:
 
 @dataclass(slots=True)
 class _ReadRows:
-    """Consecutive rows of a table, and their invoices if all are plainly valid."""
+    """Consecutive rows of a table, unpacked when asked for, and their invoices if all are plainly valid."""
 
     lines: Sequence[int]
-    rows: Sequence[Sequence[str]]
+    rows: Rows
     plain: InvoiceBlock | None = None
-    is_read: bool = True
 
     def __reduce__(self) -> Any:
         packed_block = packed(self.plain) if self.plain else b""
-        return _unpacked_rows, (self.lines, PackedRows.of(self.rows), packed_block, self.is_read)
+        return _unpacked_rows, (self.lines, marshal.dumps(list(self.rows())), packed_block)
 
 
-def _unpacked_rows(lines: Sequence[int], rows: PackedRows, plain: bytes, is_read: bool) -> _ReadRows:
-    return _ReadRows(lines, rows, unpacked(plain) if plain else None, is_read)
+def _unpacked_rows(lines: Sequence[int], rows: bytes, plain: bytes) -> _ReadRows:
+    # From this program's own second process.
+    return _ReadRows(lines, partial(marshal.loads, rows), unpacked(plain) if plain else None)
 
 
-def _read_most(source: Source) -> Iterator[_ReadRows | BadRow]:
-    """Two of three blocks: the main process has as much work with them."""
-    return _read_some(source, unread_every=3)
-
-
-def _read_some(source: Source, *, unread_every: int) -> Iterator[_ReadRows | BadRow]:
-    """Read rows without regard to earlier ones; leave every `unread_every`-th block unread, or none if that is 0."""
+def _read(source: Source) -> Iterator[_ReadRows | BadRow]:
+    """Read rows without regard to earlier ones."""
     table = _table_of(source)
     columns = InvoiceColumns(table.columns)
-    for block_number, block in enumerate(table.blocks(), start=1):
+    for block in table.blocks():
         if isinstance(block, BadRow):
             yield block
-        elif unread_every and block_number % unread_every == 0:
-            yield _ReadRows(block.lines, block.rows, is_read=False)
         else:
             yield from _read_rows(columns, block.lines, block.rows)
 
 
 def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Sequence[str]]) -> Iterator[_ReadRows]:
     try:
-        yield _ReadRows(lines, rows, columns.read(lines, rows))
+        yield _ReadRows(lines, lambda: rows, columns.read(lines, rows))
     except NotPlain:
         if len(rows) <= _FEW:
-            yield _ReadRows(lines, rows)
+            yield _ReadRows(lines, lambda: rows)
             return
         half = len(rows) // 2
         yield from _read_rows(columns, lines[:half], rows[:half])
@@ -110,25 +107,22 @@ def _read_rows(columns: InvoiceColumns, lines: Sequence[int], rows: Sequence[Seq
 class _Table:
     def __init__(self, columns: Sequence[str], first_lines: FirstLines) -> None:
         self._columns, self._first_lines = columns, first_lines
-        self._plain_columns = InvoiceColumns(columns)
 
     def batches(self, row_groups: Iterable[_ReadRows | BadRow]) -> Iterator[RowBatch]:
         for row_group in row_groups:
             if isinstance(row_group, BadRow):
                 yield _batch([row_group])
-            elif row_group.is_read:
-                yield self._of(row_group)
             else:
-                yield from map(self._of, _read_rows(self._plain_columns, row_group.lines, row_group.rows))
+                yield self._of(row_group)
 
     def _of(self, row_group: _ReadRows) -> RowBatch:
         if row_group.plain:
             return self._without_duplicates(row_group.plain, row_group.rows)
         return _batch(
-            self._row(line, row, self._first_lines) for line, row in zip(row_group.lines, row_group.rows, strict=True)
+            self._row(line, row, self._first_lines) for line, row in zip(row_group.lines, row_group.rows(), strict=True)
         )
 
-    def _without_duplicates(self, block: InvoiceBlock, rows: Sequence[Sequence[str]]) -> RowBatch:
+    def _without_duplicates(self, block: InvoiceBlock, rows: Rows) -> RowBatch:
         """The valid rows without those that repeat an earlier number, payment or reference."""
         number_repeats = self._first_lines.numbers.lines_of(block.numbers, block.lines)
         payment_columns = block.payments
@@ -152,10 +146,10 @@ class _Table:
         is_new = [not any(line in first_line_of for first_line_of in repeats) for line in block.lines]
         checked_again = (
             self._row(line, row, EarlierLines(*(first_line_of.get(line, 0) for first_line_of in repeats)))
-            for line, row, is_row_new in zip(block.lines, rows, is_new, strict=True)
+            for line, row, is_row_new in zip(block.lines, rows(), is_new, strict=True)
             if not is_row_new
         )
-        return RowBatch(block.only(is_new), _batch(checked_again).bad, list(compress(rows, is_new)))
+        return RowBatch(block.only(is_new), _batch(checked_again).bad, lambda: list(compress(rows(), is_new)))
 
     def _row(self, line: int, row: Sequence[str], first_lines: FirstLines) -> NewInvoice | BadRow:
         return invoice_in_table(line, self._columns, row, first_lines)
@@ -169,7 +163,7 @@ def _batch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
             bad_rows.append(row)
         else:
             invoices.append(row)
-    return RowBatch(block_of(invoices), bad_rows, [row.original for row in invoices])
+    return RowBatch(block_of(invoices), bad_rows, lambda: [row.original for row in invoices])
 
 
 def _is_json_lines(source: Source) -> bool:

@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from refundcli.domain.bulk_run import ItemState, RunKind, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind, RunState
 from refundcli.domain.money import Money
 from refundcli.output.serializers.invoices import money
 from refundcli.services.bulk.runs import resume_command
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 
 if TYPE_CHECKING:
     from refundcli.services.bulk.check_report import BulkReport, RecordedFile

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
-from refundcli.domain.eligibility import PossibleAction, possible_actions
 from refundcli.domain.invoice import Invoice, Payment, Unreviewed
 from refundcli.domain.money import Money
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.output.json import money_fields
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import AuditEntry
+    from refundcli.domain.eligibility import PossibleAction
+    from refundcli.services.ports.reads import AuditEntry
 
 
 def money(amount: Money) -> dict[str, Any]:
@@ -41,6 +41,8 @@ def invoice_summary(invoice: Invoice) -> dict[str, Any]:
 
 
 def invoice_details(invoice: Invoice) -> dict[str, Any]:
+    from refundcli.domain.eligibility import possible_actions
+
     numbered_notes = [
         stored_refund.credit_note
         for stored_refund in invoice.refunds
@@ -58,7 +60,7 @@ def invoice_details(invoice: Invoice) -> dict[str, Any]:
     }
 
 
-def action(possible_action: PossibleAction) -> dict[str, Any]:
+def action(possible_action: "PossibleAction") -> dict[str, Any]:
     """What may be done with the invoice, or the first rule that refuses it."""
     blocker = possible_action.blocker
     return {

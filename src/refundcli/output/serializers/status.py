@@ -9,7 +9,7 @@ from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_comman
 from refundcli.output.serializers.bulk import lease, unfinished_run
 from refundcli.output.serializers.events import event
 from refundcli.output.serializers.invoices import closing, money, refund
-from refundcli.services.ports.records import Account, FailedCapture
+from refundcli.services.ports.reads import Account, FailedCapture
 from refundcli.services.queries.status import (
     Freshness,
     Listed,

@@ -1,17 +1,22 @@
 """A bulk file: what it would do, and what it did."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-from refundcli.domain.bulk_run import ItemState, RunKind
-from refundcli.domain.money import Money
+from typing import TYPE_CHECKING
+
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind
+from refundcli.domain.money import Money, add_to
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
 from refundcli.output.views.imports import show_problems
-from refundcli.services.bulk.check_report import BulkReport, RecordedFile
-from refundcli.services.bulk.report import RefundedFile, RowCounts, RunReport
-from refundcli.services.bulk.undo_records import Undone
-from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from refundcli.services.bulk.check_report import BulkReport, RecordedFile
+    from refundcli.services.bulk.report import RefundedFile, RowCounts, RunReport
+    from refundcli.services.bulk.undo_records import Undone
+    from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
 
 _LINES_SHOWN = 10
 _WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "mark as refunded (no money moves)"}
@@ -193,9 +198,7 @@ def show_undo(run_or_record_id: str, undone: Undone, screen: Screen, *, is_done:
 def _by_currency(report: BulkReport) -> dict[str, Money]:
     sum_by_currency: dict[str, Money] = {}
     for (currency_code, _), total in report.sums.items():
-        sum_by_currency[currency_code] = (
-            sum_by_currency[currency_code] + total if currency_code in sum_by_currency else total
-        )
+        add_to(sum_by_currency, currency_code, total)
     return sum_by_currency
 
 

@@ -1,14 +1,18 @@
 """The outcome of an import: rows by outcome, values that were not overwritten, and problems."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
-from refundcli.services.imports.from_file import CheckedInvoices, ImportSummary
-from refundcli.services.ports.bad_rows import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.text import Text
+
+    from refundcli.services.imports.from_file import CheckedInvoices, ImportSummary
+    from refundcli.services.ports.bad_rows import Problem
 
 _CONFLICTS_SHOWN = 20
 
@@ -63,7 +67,7 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
     screen.console.print(table)
 
 
-def _lines(hint: str) -> "Text":
+def _lines(hint: str) -> Text:
     """Each line of the hint on its own line of the cell."""
     from rich.text import Text
 

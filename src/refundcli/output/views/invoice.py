@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
-from refundcli.domain.eligibility import PossibleAction, possible_actions
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, CreditNoteStatus, Dispute, InvoiceStatus, RefundKind, RefundState
@@ -15,7 +14,8 @@ from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Line, Scr
 from refundcli.output.views.closing import verdict
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import AuditEntry
+    from refundcli.domain.eligibility import PossibleAction
+    from refundcli.services.ports.reads import AuditEntry
 
 INVOICE_COLUMNS = (
     "number", "status", "customer", "customer_name", "currency", "total", "paid", "refunded", "reserved", "refundable",
@@ -93,6 +93,8 @@ def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
 
 def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
     """`mode`: `live mode` or `test mode`, empty while the store is in neither."""
+    from refundcli.domain.eligibility import possible_actions
+
     _heading(invoice, screen, mode)
     screen.blank()
     _sums(invoice, screen)
@@ -341,7 +343,7 @@ def _goods(invoice: Invoice, screen: Screen) -> None:
         screen.say(("Subscription", STRONG), f" {invoice.subscription} (still active)")
 
 
-def _actions(actions: Sequence[PossibleAction], screen: Screen) -> None:
+def _actions(actions: "Sequence[PossibleAction]", screen: Screen) -> None:
     screen.blank()
     screen.say(("Actions", STRONG))
     for possible_action in actions:

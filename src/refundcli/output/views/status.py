@@ -16,7 +16,7 @@ from refundcli.output.views.bulk import progress_words
 from refundcli.output.views.closing import verdict
 from refundcli.services.bulk.unfinished_runs import RunHolder
 from refundcli.services.ports.provider_updates import StoredEvent
-from refundcli.services.ports.records import FailedCapture
+from refundcli.services.ports.reads import FailedCapture
 from refundcli.services.queries.status import (
     Deliveries,
     Freshness,

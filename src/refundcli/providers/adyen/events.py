@@ -13,8 +13,8 @@ from typing import Any
 
 from refundcli.domain.statuses import Provider
 from refundcli.providers import BadCredentials
-from refundcli.providers.adyen.updates import Fields, event_key, payments_of, says_nothing_in_other_shape
-from refundcli.providers.transport import strict_object, text_in
+from refundcli.providers.adyen.updates import event_key, payments_of, says_nothing_in_other_shape
+from refundcli.providers.answers import Fields, fields_in, strict_object, text_in
 from refundcli.services.ports.provider_updates import NewEvent
 from refundcli.services.ports.rejection_reasons import (
     MOST_NAMED,
@@ -162,10 +162,9 @@ def _json(body: bytes) -> Fields:
 
 
 def _verified_item(entry: object, hmac_key: bytes) -> Fields:
-    item = entry.get("NotificationRequestItem") if isinstance(entry, Mapping) else None
-    additional_data = item.get("additionalData") if isinstance(item, Mapping) else None
-    signature = text_in(additional_data.get("hmacSignature")) if isinstance(additional_data, Mapping) else ""
-    if not isinstance(item, Mapping) or not signature:
+    item = fields_in(fields_in(entry).get("NotificationRequestItem"))
+    signature = text_in(fields_in(item.get("additionalData")).get("hmacSignature"))
+    if not signature:
         raise _rejected(RejectionReason.UNSIGNED, "an item has no signature")
     if not _fits(signature, _signed_text(item).encode("utf-8", "replace"), hmac_key):
         raise _rejected(RejectionReason.FORGED, "the signature of an item is wrong")
@@ -218,8 +217,7 @@ def _is_known_shape(item: Fields) -> bool:
 
 
 def _is_amount(amount: object) -> bool:
-    minor_units = amount.get("value") if isinstance(amount, Mapping) else None
-    currency_code = amount.get("currency") if isinstance(amount, Mapping) else None
+    minor_units, currency_code = fields_in(amount).get("value"), fields_in(amount).get("currency")
     return (
         type(minor_units) is int
         and abs(minor_units) < 10**15
@@ -245,12 +243,8 @@ def _references_in(payload: object) -> tuple[str, ...]:
 
 
 def _without_signature(item: Fields) -> dict[str, Any]:
-    additional_data = item.get("additionalData")
-    signed_fields = additional_data if isinstance(additional_data, Mapping) else {}
-    return {
-        **item,
-        "additionalData": {name: signed_fields[name] for name in signed_fields if name != "hmacSignature"},
-    }
+    unsigned = {name: value for name, value in fields_in(item.get("additionalData")).items() if name != "hmacSignature"}
+    return {**item, "additionalData": unsigned}
 
 
 def _time(iso_time: object) -> datetime | None:

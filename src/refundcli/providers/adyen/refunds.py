@@ -8,28 +8,33 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import Adyen
-from Adyen.exceptions import AdyenAPIResponseError
+import certifi
 
 from refundcli.domain.provider_units import to_provider_minor
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import UnusableReference
-from refundcli.providers.transport import (
-    STATUS_SIGNALS,
-    FreshConnections,
-    NeverConnected,
-    last_check,
-    network_answer,
+from refundcli.providers.answers import (
+    Fields,
+    difference,
+    fields_in,
+    prepared_elsewhere,
+    refusal,
     retry_after,
-    safe_text,
+    signal_of,
     text_in,
 )
+from refundcli.providers.sdks import without_http_libraries
+from refundcli.providers.transport import FreshConnections, NeverSent, last_check, network_answer
 from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.providers import MaySend, RefundAnswer, RefundOrder
 from refundcli.settings import AdyenSettings, RefundSettings
+
+with without_http_libraries():
+    import Adyen
+    from Adyen.exceptions import AdyenAPIResponseError
 
 _VERSION = "v72"
 _PSP_REFERENCE = re.compile(r"[A-Za-z0-9]{1,32}")
@@ -70,10 +75,9 @@ class AdyenProvider:
         self.livemode = settings.environment == "live"
         self.base_url, path_prefix = _base(settings)
         self._endpoint_base = self.base_url + path_prefix
-        transport = _Transport(
-            self._endpoint_base, (refund_settings.connect_timeout, refund_settings.read_timeout), pace
-        )
-        self._api = _modifications_api(api_key, settings, transport, self._endpoint_base)
+        timeout = (refund_settings.connect_timeout, refund_settings.read_timeout)
+        http_client = _HTTPClient(self._endpoint_base, FreshConnections(timeout, certifi.where(), pace))
+        self._api = _modifications_api(api_key, settings, http_client, self._endpoint_base)
 
     def prepare(self, order: RefundOrder) -> WireRequest:
         """The exact request, to be stored before it is sent (I2). Raises UnusableReference, AmountNotExact."""
@@ -93,7 +97,7 @@ class AdyenProvider:
         """Exactly one HTTP call. Provider and network errors are returned in the answer, never raised."""
         payment_reference = self._payment_in(request)
         if payment_reference is None:
-            return RefundAnswer(Signal.NOT_SENT, message=_NOT_OURS)
+            return RefundAnswer(Signal.NOT_SENT, message=prepared_elsewhere(self.name))
         try:
             with last_check(may_send):
                 response = self._api.refund_captured_payment(
@@ -124,12 +128,6 @@ class AdyenProvider:
         return endpoint_match[1] if endpoint_match else None
 
 
-_NOT_OURS = (
-    "Nothing was sent: the refund was prepared for a different Adyen account, mode or address from the one "
-    "in the settings."
-)
-
-
 def _base(settings: AdyenSettings) -> tuple[str, str]:
     """The address, and the path prefix of all its endpoints."""
     if settings.environment == "live":
@@ -137,12 +135,12 @@ def _base(settings: AdyenSettings) -> tuple[str, str]:
     return settings.api_base or "https://checkout-test.adyen.com", f"/{_VERSION}"
 
 
-def _modifications_api(api_key: str, settings: AdyenSettings, transport: "_Transport", endpoint_base: str) -> Any:
+def _modifications_api(api_key: str, settings: AdyenSettings, http_client: "_HTTPClient", endpoint_base: str) -> Any:
     sdk = Adyen.Adyen(
         xapikey=api_key, platform=settings.environment, live_endpoint_prefix=settings.live_endpoint_prefix
     )
-    transport.user_agent = sdk.client.USER_AGENT_SUFFIX + sdk.client.LIB_VERSION
-    sdk.client.http_client = transport
+    http_client.user_agent = sdk.client.USER_AGENT_SUFFIX + sdk.client.LIB_VERSION
+    sdk.client.http_client = http_client
     sdk.client.http_init = True
     modifications_api = sdk.checkout.modifications_api
     if settings.api_base:
@@ -150,25 +148,24 @@ def _modifications_api(api_key: str, settings: AdyenSettings, transport: "_Trans
     return modifications_api
 
 
-class _Transport:
-    """Replaces the SDK's HTTP client, which would follow redirects and use a proxy."""
+class _HTTPClient:
+    """Sends the SDK's requests."""
 
     user_agent = ""
 
-    def __init__(self, endpoint_base: str, timeout: tuple[float, float], pace: Pace | None) -> None:
+    def __init__(self, endpoint_base: str, connections: FreshConnections) -> None:
         self._endpoint_base = endpoint_base
-        self._timeout = timeout
-        self._session = FreshConnections(pace)
+        self._connections = connections
 
     def request(
         self, method: str, url: str, *, json: object, xapikey: str, headers: Mapping[str, str]
     ) -> tuple[str, object, int, Mapping[str, str]]:
         if not url.startswith(f"{self._endpoint_base}/"):  # the SDK rewrites addresses for test and live
-            raise NeverConnected(f"Adyen's SDK chose a different address from {self._endpoint_base}")
-        answer = self._session.request(
-            method, url, json=json, headers={**headers, "x-api-key": xapikey}, timeout=self._timeout
-        )
-        return _object_text(answer.content), json, answer.status_code, answer.headers
+            raise NeverSent(f"Adyen's SDK chose a different address from {self._endpoint_base}")
+        own_headers = {"Content-Type": "application/json", "x-api-key": xapikey}
+        body = json_format.dumps(json, allow_nan=False).encode()
+        answer = self._connections.request(method, url, {**headers, **own_headers}, body)
+        return _object_text(answer.body), json, answer.status, answer.headers
 
 
 def _object_text(answer_body: bytes) -> str:
@@ -182,39 +179,29 @@ def _object_text(answer_body: bytes) -> str:
 # --- reading an answer ---
 
 
-def _read(answer_body: Any, request_params: Mapping[str, Any], payment_reference: str) -> RefundAnswer:
+def _read(answer_body: object, request_params: Mapping[str, Any], payment_reference: str) -> RefundAnswer:
     """Accepted only if it is the requested refund; a 2xx alone proves nothing."""
-    refund_fields: Mapping[str, Any] = answer_body if isinstance(answer_body, Mapping) else {}
+    refund_fields = fields_in(answer_body)
     reference, status = text_in(refund_fields.get("pspReference")), text_in(refund_fields.get("status"))
-    differing_fields = _what_differs(refund_fields, request_params, payment_reference)
-    if differing_fields:
-        message = (
-            "Adyen accepted the request, but its answer does not match the requested refund: "
-            f"{', '.join(differing_fields)}"
-        )
-        return RefundAnswer(Signal.MALFORMED, None, reference, status, message)
+    problem = difference(Provider.ADYEN, _agreement(refund_fields, request_params, payment_reference))
+    if problem:
+        return RefundAnswer(Signal.MALFORMED, None, reference, status, problem)
     return RefundAnswer(Signal.ACCEPTED, RefundState.PENDING, reference, status)
 
 
-def _what_differs(
-    refund_fields: Mapping[str, Any], request_params: Mapping[str, Any], payment_reference: str
-) -> list[str]:
-    agrees_by_field = {
+def _agreement(refund_fields: Fields, request_params: Mapping[str, Any], payment_reference: str) -> dict[str, bool]:
+    """By field, whether the refund is the requested one."""
+    amount, requested_amount = fields_in(refund_fields.get("amount")), request_params["amount"]
+    return {
         # A refund's reference differs from the payment's own.
         "pspReference": text_in(refund_fields.get("pspReference")) not in ("", payment_reference),
         "status": refund_fields.get("status") == "received",
-        "amount": _same_amount(refund_fields.get("amount"), request_params["amount"]),
+        "amount": type(amount.get("value")) is int
+        and all(amount.get(name) == requested_amount[name] for name in ("value", "currency")),
         "paymentPspReference": refund_fields.get("paymentPspReference") == payment_reference,
         "reference": refund_fields.get("reference") in (None, request_params["reference"]),
         "merchantAccount": refund_fields.get("merchantAccount") in (None, request_params["merchantAccount"]),
     }
-    return [name for name, agrees in agrees_by_field.items() if not agrees]
-
-
-def _same_amount(amount: object, requested_amount: Mapping[str, Any]) -> bool:
-    if not isinstance(amount, Mapping) or type(amount.get("value")) is not int:
-        return False
-    return (amount["value"], amount.get("currency")) == (requested_amount["value"], requested_amount["currency"])
 
 
 # --- reading an error ---
@@ -222,27 +209,19 @@ def _same_amount(amount: object, requested_amount: Mapping[str, Any]) -> bool:
 
 def _classified(error: Any) -> RefundAnswer:
     """By HTTP status and errorCode: the SDK has one exception for 404 and 500, and none for many others."""
-    error_body: Mapping[str, Any] = error.message if isinstance(error.message, Mapping) else {}
-    return RefundAnswer(
-        _signal(error.status_code, error_body),
-        message=_message(error.status_code, error_body),
-        retry_after=retry_after(error.headers or {}),
+    details = fields_in(error.message)
+    error_code = text_in(details.get("errorCode"))
+    message = refusal(
+        Provider.ADYEN, error.status_code, details.get("message"), error_code and f"errorCode {error_code}"
     )
+    signal = _signal(error.status_code, error_code)
+    return RefundAnswer(signal, message=message, retry_after=retry_after(error.headers or {}))
 
 
-def _signal(http_status: int, error_body: Mapping[str, Any]) -> Signal:
+def _signal(http_status: int, error_code: str) -> Signal:
     """A refusal must be well-formed, with an errorCode: any other answer may be a 704 and proves nothing (I5)."""
-    error_code = text_in(error_body.get("errorCode"))
     if error_code == _IN_PROGRESS:
         return Signal.IN_PROGRESS
-    if http_status >= 500 or error_code == _STORE_DOWN:
+    if error_code == _STORE_DOWN:
         return Signal.SERVER_ERROR
-    if http_status in STATUS_SIGNALS:
-        return STATUS_SIGNALS[http_status]
-    return Signal.DECLINED if error_code and http_status in _REFUSED else Signal.OTHER
-
-
-def _message(http_status: int, error_body: Mapping[str, Any]) -> str:
-    explanation, error_code = text_in(error_body.get("message")), text_in(error_body.get("errorCode"))
-    status_and_code = ", ".join(filter(None, (f"HTTP {http_status}", f"errorCode {error_code}" if error_code else "")))
-    return safe_text(f"Adyen: {explanation or 'no explanation'} ({status_and_code})")
+    return signal_of(http_status, refused=bool(error_code) and http_status in _REFUSED)

@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
 
 from refundcli.domain.currencies import CODES, currency
 from refundcli.domain.dispute import DisputeStage
@@ -11,7 +10,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers.adyen.vocabulary import cancel_or_refund, event_meaning
-from refundcli.providers.transport import safe_text, text_in
+from refundcli.providers.answers import Fields, fields_in, safe_text, text_in
 from refundcli.services.ports.provider_updates import (
     NOT_LISTED,
     CaptureUpdate,
@@ -25,8 +24,6 @@ from refundcli.services.ports.provider_updates import (
 )
 from refundcli.services.ports.vocabulary import Effect, Meaning
 from refundcli.services.preflight.unreviewed import amount_of_doubt
-
-Fields: TypeAlias = Mapping[str, Any]
 
 _OUR_REFUND = re.compile(r"rf_[0-9A-Z]{26}")
 _PART_OF_ORDER = re.compile(r"order-[0-9]+-pspReference")
@@ -114,8 +111,7 @@ def _updates_of(event: NewEvent, item: Fields, meaning: Meaning | None) -> Seque
 def _meaning_of(item: Fields) -> Meaning | None:
     event_code, is_success = text_in(item.get("eventCode")), item.get("success") == "true"
     if event_code == "CANCEL_OR_REFUND":
-        additional_data = item.get("additionalData")
-        action = text_in(additional_data.get("modification.action")) if isinstance(additional_data, Mapping) else ""
+        action = text_in(fields_in(item.get("additionalData")).get("modification.action"))
         return cancel_or_refund(action, is_success)
     return event_meaning(event_code, is_success)
 
@@ -183,14 +179,12 @@ def _doubts(event: NewEvent, item: Fields, why: str) -> list[Update]:
 
 def _is_split(item: Fields) -> bool:
     """Was the payment, or its capture, split between accounts of a platform?"""
-    additional_data = item.get("additionalData")
-    return isinstance(additional_data, Mapping) and any(str(name).startswith("split.") for name in additional_data)
+    return any(str(name).startswith("split.") for name in fields_in(item.get("additionalData")))
 
 
 def _payments_of_order(item: Fields) -> list[str]:
     """The references of all payments of an order, which may be cancelled or refunded together."""
-    additional_data = item.get("additionalData")
-    additional_fields = additional_data.items() if isinstance(additional_data, Mapping) else ()
+    additional_fields = fields_in(item.get("additionalData")).items()
     return [text_in(value) for name, value in additional_fields if _PART_OF_ORDER.fullmatch(name) and text_in(value)]
 
 
@@ -206,9 +200,8 @@ def _amount_text(item: Fields) -> str:
 
 def _amount(item: Fields) -> Money | None:
     """The amount in the books' minor units; None if there is none, or it is not a whole amount in its currency."""
-    amount = item.get("amount")
-    minor_units = amount.get("value") if isinstance(amount, Mapping) else None
-    currency_code = text_in(amount.get("currency")) if isinstance(amount, Mapping) else ""
+    amount = fields_in(item.get("amount"))
+    minor_units, currency_code = amount.get("value"), text_in(amount.get("currency"))
     if type(minor_units) is not int or minor_units <= 0 or currency_code not in CODES:
         return None
     try:

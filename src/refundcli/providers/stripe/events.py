@@ -6,21 +6,18 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider
+from refundcli.providers.answers import Fields, fields_in, strict_object, text_in
 from refundcli.providers.stripe.fields import id_in
 from refundcli.providers.stripe.vocabulary import event_blocks, event_meaning
-from refundcli.providers.transport import strict_object, text_in
 from refundcli.services.ports.provider_updates import NOT_LISTED, Doubt, NewEvent, ProviderUpdate
 from refundcli.services.ports.providers import ProviderRecords
 from refundcli.services.ports.rejection_reasons import MOST_NAMED, UNREADABLE_KIND, DeliveryRejected, RejectionReason
 from refundcli.services.ports.vocabulary import Effect
 from refundcli.services.ports.webhooks import VerifiedDelivery
 from refundcli.services.preflight.unreviewed import amount_of_doubt
-
-Fields = Mapping[str, Any]
 
 # How old a signature may be, and how far ahead another clock may run. A saved delivery may be older.
 TOLERANCE = timedelta(minutes=5)
@@ -171,8 +168,7 @@ class StripeEvents:
 
 
 def _object_in(event: Fields) -> Fields | None:
-    object_wrapper = event.get("data")
-    event_object = object_wrapper.get("object") if isinstance(object_wrapper, Mapping) else None
+    event_object = fields_in(event.get("data")).get("object")
     return event_object if isinstance(event_object, Mapping) else None
 
 

@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
 
 from refundcli.domain.currencies import CODES, Currency, currency
 from refundcli.domain.money import Money
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider
-from refundcli.providers.transport import safe_text, text_in
+from refundcli.providers.answers import Fields, fields_in, safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld
-
-Fields: TypeAlias = Mapping[str, Any]
 
 
 def has_id(resource: object) -> bool:
-    return isinstance(resource, Mapping) and bool(text_in(resource.get("id")))
+    return bool(text_in(fields_in(resource).get("id")))
 
 
 def id_of(resource: Fields) -> str:
@@ -25,11 +22,6 @@ def id_of(resource: Fields) -> str:
 def id_in(expandable: object) -> str:
     """The id of a field that holds an id or the expanded object."""
     return id_of(expandable) if isinstance(expandable, Mapping) else text_in(expandable)
-
-
-def text_of(resource: object, field_name: str) -> str:
-    """A text field of what may be an object; empty if it is not."""
-    return text_in(resource.get(field_name)) if isinstance(resource, Mapping) else ""
 
 
 def currency_of(resource: Fields) -> Currency:

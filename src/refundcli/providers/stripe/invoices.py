@@ -6,9 +6,8 @@ from datetime import date, datetime, tzinfo
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.providers.answers import Fields, fields_in, safe_text, text_in
 from refundcli.providers.stripe import fields
-from refundcli.providers.stripe.fields import Fields
-from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld, PaymentSnapshot
 from refundcli.services.ports.records import NewInvoice, NewPayment
 
@@ -26,7 +25,7 @@ def new_invoice(
 
     Raises CannotBeHeld.
     """
-    currency, transition_times = fields.currency_of(invoice), _mapping(invoice.get("status_transitions"))
+    currency, transition_times = fields.currency_of(invoice), fields_in(invoice.get("status_transitions"))
     status = _STATUSES.get(text_in(invoice.get("status") or "draft"))
     if status is None:
         raise CannotBeHeld(Provider.STRIPE, f"invoice {safe_text(invoice.get('id'))} has an unknown status")
@@ -51,7 +50,7 @@ def new_invoice(
 
 def paid_by(invoice_payment: Fields) -> str:
     """What Stripe can refund: the intent, or the charge where there is no intent. Empty for a payment record."""
-    payment_source = _mapping(invoice_payment.get("payment"))
+    payment_source = fields_in(invoice_payment.get("payment"))
     return fields.id_in(payment_source.get("payment_intent")) or fields.id_in(payment_source.get("charge"))
 
 
@@ -68,7 +67,7 @@ def _payments(
         for reference, snapshot in snapshot_of_reference.items()
         if snapshot.captured or snapshot.processing
     ]
-    paid_on = _day(_mapping(invoice.get("status_transitions")).get("paid_at"), zone)
+    paid_on = _day(fields_in(invoice.get("status_transitions")).get("paid_at"), zone)
     paid_outside = fields.amount_of(invoice, "amount_paid", currency)
     for invoice_payment in invoice_payments:
         if invoice_payment.get("status") != "paid":
@@ -80,7 +79,7 @@ def _payments(
         )
         paid_outside -= min(amount, paid_outside)
         if not paid_by(invoice_payment):
-            payment_record = fields.id_in(_mapping(invoice_payment.get("payment")).get("payment_record"))
+            payment_record = fields.id_in(fields_in(invoice_payment.get("payment")).get("payment_record"))
             new_payments.append(
                 NewPayment(amount.minor, method="payment record", reference=payment_record, paid_on=paid_on)
             )
@@ -118,7 +117,7 @@ def _not_to_balance(credit_note: Fields, currency: Currency) -> Money:
         returned_amount += fields.amount_of(credit_note, "out_of_band_amount", currency)
     refunds = credit_note.get("refunds")
     for refund in refunds if isinstance(refunds, list) else ():
-        returned_amount += fields.amount_of(_mapping(refund), "amount_refunded", currency)
+        returned_amount += fields.amount_of(fields_in(refund), "amount_refunded", currency)
     return returned_amount
 
 
@@ -158,17 +157,13 @@ def _through_stripe(snapshot: PaymentSnapshot, share: Money) -> NewPayment:
 
 
 def products_in(invoice_lines: Iterable[object]) -> tuple[str, ...]:
-    descriptions = [text_in(_mapping(line).get("description")) for line in invoice_lines]
+    descriptions = [text_in(fields_in(line).get("description")) for line in invoice_lines]
     return tuple(dict.fromkeys(filter(None, descriptions)))
 
 
 def _subscription(invoice: Fields) -> str:
-    details = _mapping(_mapping(invoice.get("parent")).get("subscription_details"))
+    details = fields_in(fields_in(invoice.get("parent")).get("subscription_details"))
     return fields.id_in(details.get("subscription"))
-
-
-def _mapping(field: object) -> Fields:
-    return field if isinstance(field, Mapping) else {}
 
 
 def _day(timestamp: object, zone: tzinfo) -> date | None:

@@ -1,24 +1,22 @@
 """Read payments, refunds, disputes and invoices from Stripe. An incomplete list is an error."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
-from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeStage, DisputeState
+from refundcli.domain.invoice import STRIPE_INVOICE
 from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import RefundState
 from refundcli.providers import ProviderUnreachable
+from refundcli.providers.answers import Fields, fields_in, safe_text, text_in
 from refundcli.providers.stripe import fields, invoices
 from refundcli.providers.stripe import payments as objects
-from refundcli.providers.stripe import refunds as refunding
-from refundcli.providers.stripe.fields import Fields
-from refundcli.providers.stripe.reader import StripeReader
+from refundcli.providers.stripe.refunds import refund_id_in, why_failed
+from refundcli.providers.stripe.sdk import StripeReader, complete_list
 from refundcli.providers.stripe.vocabulary import CHARGE_STATUSES, PAYMENT_INTENT_STATUSES, refund_meaning
-from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.dispatch.rate_limit import Pace
 from refundcli.services.ports.provider_updates import (
     CannotBeHeld,
@@ -28,7 +26,7 @@ from refundcli.services.ports.provider_updates import (
     RefundUpdate,
     UnreadablePayment,
 )
-from refundcli.services.ports.providers import STRIPE_INVOICE, ProviderInvoice, SkippedInvoice
+from refundcli.services.ports.providers import ProviderInvoice, SkippedInvoice
 from refundcli.settings import RefundSettings, StripeSettings
 
 
@@ -41,14 +39,12 @@ class StripeRecords(StripeReader):
         settings: StripeSettings,
         refund_settings: RefundSettings,
         account: str,
+        pace: Pace | None = None,
         *,
         zone: tzinfo = UTC,
-        pace: Pace | None = None,
     ) -> None:
-        self.account = account
-        self.livemode = refunding.is_live(api_key)
+        super().__init__(api_key, settings, refund_settings, account, pace)
         self._zone = zone
-        self._client = refunding.client_for(api_key, settings, refund_settings, pace)
 
     # --- payments ------------------------------------------------------------------------------------------
 
@@ -65,22 +61,19 @@ class StripeRecords(StripeReader):
     def _payment(self, reference: str) -> PaymentSnapshot | None:
         asked_at = datetime.now(UTC)
         if reference.startswith("pi_"):
-            path = f"/v1/payment_intents/{quote(reference, safe='')}"
-            # Raw, because building the SDK's objects would slow a run down.
-            intent = self._object(lambda: self._client.raw_request("get", path, expand=["latest_charge.refunds"]))
+            intent = self._object("/v1/payment_intents", reference, expand=["latest_charge.refunds"])
             return self._with_doubt(self._snapshot_of_intent(intent, asked_at), intent) if intent else None
         charge = self._charge(reference)
         return self._snapshot_of(charge, asked_at) if charge else None
 
     def _charge(self, reference: str) -> Fields | None:
-        path = f"/v1/charges/{quote(reference, safe='')}"
-        return self._object(lambda: self._client.raw_request("get", path, expand=["refunds"]))
+        return self._object("/v1/charges", reference, expand=["refunds"])
 
     def payments(self, *, since: date | None) -> Iterator[PaymentSnapshot | UnreadablePayment]:
         """Every charge made since that day, with its refunds, a hundred in one request."""
         params = {"expand": ["data.refunds"], **self._created_since(since)}
         asked_at = datetime.now(UTC)
-        for charge in self._pages(self._client.v1.charges.list, params):
+        for charge in self._pages("/v1/charges", params):
             if charge.get("status") == "failed":
                 continue
             try:
@@ -92,8 +85,8 @@ class StripeRecords(StripeReader):
         charge, is_processing = intent.get("latest_charge"), intent.get("status") == "processing"
         if isinstance(charge, str):
             charge = self._charge(charge)
-        if isinstance(charge, Mapping) and fields.has_id(charge) and charge.get("status") != "failed":
-            return self._snapshot_of(charge, asked_at, is_processing=is_processing)
+        if fields.has_id(charge) and fields_in(charge).get("status") != "failed":
+            return self._snapshot_of(fields_in(charge), asked_at, is_processing=is_processing)
         if intent.get("status") == "succeeded":
             return self._snapshot_without_charge(intent, asked_at)
         zero_amount = zero(fields.currency_of(intent))
@@ -105,9 +98,7 @@ class StripeRecords(StripeReader):
         payment_references, charge_filter = _references(charge), {"charge": fields.id_of(charge)}
         currency = fields.currency_of(charge)
         # Skip the request only on an explicit false: a refund during a dispute could pay the customer twice (R11).
-        disputes = (
-            [] if charge.get("disputed") is False else list(self._pages(self._client.v1.disputes.list, charge_filter))
-        )
+        disputes = [] if charge.get("disputed") is False else list(self._pages("/v1/disputes", charge_filter))
         captured_amount = (
             fields.amount_of(charge, "amount_captured", currency) if charge.get("captured") else zero(currency)
         )
@@ -142,9 +133,9 @@ class StripeRecords(StripeReader):
         payment_references, intent_filter = (fields.id_of(intent),), {"payment_intent": fields.id_of(intent)}
         currency = fields.currency_of(intent)
         received_field = "amount" if intent.get("amount_received") is None else "amount_received"
-        listed_refunds = list(self._pages(self._client.v1.refunds.list, intent_filter))
+        listed_refunds = list(self._pages("/v1/refunds", intent_filter))
         refund_updates = [self._refund_update(refund, payment_references) for refund in listed_refunds]
-        disputes = list(self._pages(self._client.v1.disputes.list, intent_filter))
+        disputes = list(self._pages("/v1/disputes", intent_filter))
         return PaymentSnapshot(
             provider=self.name,
             references=payment_references,
@@ -161,19 +152,19 @@ class StripeRecords(StripeReader):
 
     def _refunds_of(self, charge: Fields) -> Iterable[Fields]:
         """The refunds expanded in the charge if they are complete, else the full list."""
-        expanded_refunds = charge.get("refunds")
-        if isinstance(expanded_refunds, Mapping) and expanded_refunds.get("has_more") is False:
-            return self._complete_list(expanded_refunds)
-        return self._pages(self._client.v1.refunds.list, {"charge": fields.id_of(charge)})
+        expanded_refunds = fields_in(charge.get("refunds"))
+        if expanded_refunds.get("has_more") is False:
+            return complete_list(expanded_refunds)
+        return self._pages("/v1/refunds", {"charge": fields.id_of(charge)})
 
     # --- refunds -------------------------------------------------------------------------------------------
 
     def refund(self, reference: str) -> RefundUpdate | None:
-        refund = self._object(lambda: self._client.v1.refunds.retrieve(reference))
+        refund = self._object("/v1/refunds", reference)
         return self._refund_update(refund) if refund else None
 
     def refunds(self, *, since: date | None) -> Iterator[RefundUpdate]:
-        for refund in self._pages(self._client.v1.refunds.list, self._created_since(since)):
+        for refund in self._pages("/v1/refunds", self._created_since(since)):
             yield self._refund_update(refund)
 
     def _refund_update(self, refund: Fields, payment_references: tuple[str, ...] = ()) -> RefundUpdate:
@@ -191,8 +182,8 @@ class StripeRecords(StripeReader):
             status=status,
             account=self.account,
             livemode=self.livemode,
-            refund_id=text_in(refunding.refund_id_in(refund)),
-            failure=refunding.why_failed(refund) if state is RefundState.FAILED else "",
+            refund_id=text_in(refund_id_in(refund)),
+            failure=why_failed(refund) if state is RefundState.FAILED else "",
             created_at=fields.time_of(refund.get("created")),
             reported_at=datetime.now(UTC),
             pending_reason=objects.pending_reason(refund),
@@ -279,16 +270,15 @@ class StripeRecords(StripeReader):
 
     def credited(self, invoice_reference: str) -> Money | None:
         """What credit notes of the invoice credited to the customer's balance; None if Stripe has no such invoice."""
-        invoice = self._object(lambda: self._client.v1.invoices.retrieve(invoice_reference))
+        invoice = self._object("/v1/invoices", invoice_reference)
         return self._credited(invoice) if invoice else None
 
     def _credited(self, invoice: Fields) -> Money:
         currency = fields.currency_of(invoice)
         if not invoice.get("post_payment_credit_notes_amount"):
             return zero(currency)
-        params: dict[str, Any] = {"invoice": fields.id_of(invoice)}
         try:
-            credit_notes = list(self._pages(self._client.v1.credit_notes.list, params))
+            credit_notes = list(self._pages("/v1/credit_notes", {"invoice": fields.id_of(invoice)}))
         except ProviderUnreachable:
             # Without the notes, all of the credit may be on the balance.
             credit_notes = []
@@ -297,7 +287,7 @@ class StripeRecords(StripeReader):
     def credits(self) -> dict[str, Money | None]:
         """What all credit notes at Stripe credited to the customer's balance, by invoice."""
         credit_of_invoice: dict[str, Money | None] = {}
-        for credit_note in self._pages(self._client.v1.credit_notes.list, {}):
+        for credit_note in self._pages("/v1/credit_notes", {}):
             invoice_reference = fields.id_in(credit_note.get("invoice"))
             try:
                 note_credit = invoices.credited_by(credit_note)
@@ -314,10 +304,10 @@ class StripeRecords(StripeReader):
 
     def invoices(self, *, since: date | None, after: str) -> Iterator[ProviderInvoice | SkippedInvoice]:
         """The invoices created since that day, newest first, starting after the invoice with the id `after`, if any."""
-        if after and self._object(lambda: self._client.v1.invoices.retrieve(after)) is None:
+        if after and self._object("/v1/invoices", after) is None:
             after = ""  # the draft was deleted, so the pull cannot resume after it
         params = {**self._created_since(since), **({"starting_after": after} if after else {})}
-        for invoice in self._pages(self._client.v1.invoices.list, params):
+        for invoice in self._pages("/v1/invoices", params):
             try:
                 yield self._invoice_with_payments(invoice)
             except CannotBeHeld as problem:
@@ -326,14 +316,14 @@ class StripeRecords(StripeReader):
     def invoice(self, id_or_number: str) -> ProviderInvoice | None:
         """The invoice with this id, or with this number from the full list: Stripe's search lags by some minutes."""
         if id_or_number.startswith(STRIPE_INVOICE):
-            invoice = self._object(lambda: self._client.v1.invoices.retrieve(id_or_number))
+            invoice = self._object("/v1/invoices", id_or_number)
             return self._invoice_with_payments(invoice) if invoice else None
-        listed_invoices = self._pages(self._client.v1.invoices.list, {})
+        listed_invoices = self._pages("/v1/invoices", {})
         matching_invoice = next((invoice for invoice in listed_invoices if invoice.get("number") == id_or_number), None)
         return self._invoice_with_payments(matching_invoice) if matching_invoice else None
 
     def _invoice_with_payments(self, stripe_invoice: Fields) -> ProviderInvoice:
-        invoice_payments = self._pages(self._client.v1.invoice_payments.list, {"invoice": fields.id_of(stripe_invoice)})
+        invoice_payments = self._pages("/v1/invoice_payments", {"invoice": fields.id_of(stripe_invoice)})
         # Stripe lists the newest first; the books have them in the order of payment.
         payments = [payment for payment in invoice_payments if payment.get("status") != "canceled"][::-1]
         payment_references = dict.fromkeys(filter(None, map(invoices.paid_by, payments)))
@@ -361,11 +351,11 @@ class StripeRecords(StripeReader):
 
     def _lines_of(self, invoice: Fields) -> Iterable[object]:
         """The lines in the invoice if they are complete, else the full list: a long invoice has the first ones only."""
-        expanded_lines = invoice.get("lines")
-        if not isinstance(expanded_lines, Mapping) or expanded_lines.get("has_more") is not True:
-            lines = expanded_lines.get("data") if isinstance(expanded_lines, Mapping) else None
-            return lines if isinstance(lines, list) else []
-        return self._pages(partial(self._client.v1.invoices.line_items.list, fields.id_of(invoice)), {})
+        expanded_lines = fields_in(invoice.get("lines"))
+        if expanded_lines.get("has_more") is True:
+            return self._pages(f"/v1/invoices/{quote(fields.id_of(invoice), safe='')}/lines", {})
+        lines = expanded_lines.get("data")
+        return lines if isinstance(lines, list) else []
 
 
 def _added(amount: Money | None, other_amount: Money | None) -> Money | None:

@@ -1,6 +1,6 @@
 """Read the fields of Stripe's charges, refunds and disputes. What a status means is in vocabulary.py (R13)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from refundcli.domain.currencies import Currency
@@ -9,10 +9,9 @@ from refundcli.domain.money import Money
 from refundcli.domain.payment_methods import why_not_this_way
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
 from refundcli.domain.statuses import Provider
+from refundcli.providers.answers import Fields, fields_in, safe_text, text_in
 from refundcli.providers.stripe import fields
-from refundcli.providers.stripe.fields import Fields
 from refundcli.providers.stripe.vocabulary import REFUND_REASONS, dispute_meaning
-from refundcli.providers.transport import safe_text, text_in
 from refundcli.services.ports.provider_updates import CannotBeHeld
 from refundcli.services.ports.vocabulary import Effect
 
@@ -42,7 +41,7 @@ def _may_be_the_rest(refund: Fields, charge: Fields) -> bool:
     if type(authorised_minor) is not int or type(captured_minor) is not int or captured_minor >= authorised_minor:
         return False
     has_succeeded, moved_money = refund.get("status") == "succeeded", refund.get("balance_transaction") is not None
-    is_by_refundcli = bool(fields.text_of(refund.get("metadata"), "refundcli_refund"))
+    is_by_refundcli = bool(text_in(fields_in(refund.get("metadata")).get("refundcli_refund")))
     return (
         refund.get("amount") == authorised_minor - captured_minor
         and has_succeeded
@@ -58,15 +57,13 @@ def _made_at(refund: Fields) -> int:
 
 def why_unsupported(charge: Fields) -> str:
     """Why it cannot be refunded from here (R12), as a clause or sentences; empty if it can."""
-    transfer = charge.get("transfer_data")
-    receiver = fields.id_in(transfer.get("destination")) if isinstance(transfer, Mapping) else ""
+    receiver = fields.id_in(fields_in(charge.get("transfer_data")).get("destination"))
     if receiver or charge.get("transfer"):
         to_receiver = f" to {safe_text(receiver)}" if receiver else ""
         return f"it is a Connect charge, and the transfer{to_receiver} would not be reversed"
     if charge.get("application_fee_amount") or charge.get("application_fee"):
         return "it is a Connect charge, and the application fee would not be refunded"
-    method_details = charge.get("payment_method_details")
-    payment_method = text_in(method_details.get("type")) if isinstance(method_details, Mapping) else ""
+    payment_method = text_in(fields_in(charge.get("payment_method_details")).get("type"))
     return why_not_this_way(Provider.STRIPE, payment_method, is_partial=False)
 
 
@@ -113,7 +110,7 @@ def _amount_taken(dispute: Fields, payment_currency: Currency) -> Money | None:
         return None
     taken_minor = 0
     for transaction in transactions:
-        amount_minor = transaction.get("amount") if isinstance(transaction, Mapping) else None
+        amount_minor = fields_in(transaction).get("amount")
         if type(amount_minor) is not int or text_in(transaction.get("currency")).upper() != payment_currency.code:
             return None
         taken_minor -= amount_minor
@@ -146,6 +143,5 @@ def pending_reason(refund: Fields) -> str:
 
 def expires_at(refund: Fields) -> datetime | None:
     """Until when the customer may act, if they must."""
-    next_action = refund.get("next_action")
-    action_details = next_action.get("display_details") if isinstance(next_action, Mapping) else None
-    return fields.time_of(action_details.get("expires_at")) if isinstance(action_details, Mapping) else None
+    action_details = fields_in(fields_in(refund.get("next_action")).get("display_details"))
+    return fields.time_of(action_details.get("expires_at"))

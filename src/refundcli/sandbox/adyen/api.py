@@ -13,7 +13,7 @@ from starlette.routing import Route
 from refundcli.sandbox.adyen.disputes import disputed_amount
 from refundcli.sandbox.adyen.events import refund_ended
 from refundcli.sandbox.adyen.schema import Invalid, check_refund_request
-from refundcli.sandbox.core.exchange import Call, Operation, Plan, exchange, lower_headers
+from refundcli.sandbox.core.exchange import Call, Operation, Plan, Vendor, exchange
 from refundcli.sandbox.core.exponents import Provider
 from refundcli.sandbox.core.faults import OUTCOMES, Fault
 from refundcli.sandbox.core.idempotency import Answer, Refusal
@@ -35,38 +35,22 @@ def error(
     )
 
 
-class AdyenWire:
+class Adyen(Vendor):
     provider: Provider = "adyen"
     key_lifetime = 7 * 86400.0
-    # Replaying a key after a failure returns the outcome of the request.
     stores_failures = False
 
     def authenticate(self, call: Call) -> None:
         if not call.headers.get("x-api-key"):
-            raise Refusal(error(401, "000", "HTTP Status Response - Unauthorized", "security"))
+            raise Refusal(self.error("401", call))
         if len(call.key or "") > KEY_LENGTH:
             raise Refusal(error(422, "702", f"Idempotency-Key takes up to {KEY_LENGTH} characters"))
 
-    def account(self, call: Call) -> str:
-        return ""
+    def error(self, behaviour: str, call: Call) -> Answer:
+        headers = {"transient-error": "true"} if behaviour == "adyen_703" else {}
+        return error(*_ERRORS[behaviour], headers=headers)
 
-    def early(self, fault: Fault) -> Answer:
-        return _early_answers(fault)[fault.behaviour]
-
-    def server_error(self) -> Answer:
-        return error(500, "905", "Payment details are not supported", "internal")
-
-    def key_in_use(self, call: Call) -> Answer:
-        return error(422, "704", "request already processed or in progress")
-
-    def key_used_otherwise(self, call: Call) -> Answer:
-        return error(422, "704", "The Idempotency-Key was used before with another request")
-
-    def replayed(self, answer: Answer) -> Answer:
-        return answer
-
-    def spoil(self, answer: Answer, behaviour: str) -> Answer:
-        body: dict[str, Any] = dict(answer.body)
+    def spoil(self, body: dict[str, Any], behaviour: str) -> None:
         amount = body["amount"]
         if behaviour == "wrong_amount":
             body["amount"] = amount | {"value": amount["value"] + 100}
@@ -74,27 +58,23 @@ class AdyenWire:
             body["amount"] = amount | {"currency": "NOK" if amount["currency"] == "SEK" else "SEK"}
         else:
             body["paymentPspReference"] = "SOMEBODYELSE0000"
-        return Answer(answer.status, body, answer.headers)
-
-    def headers(self, call: Call) -> Mapping[str, str]:
-        return {"Idempotency-Key": call.key} if call.key else {}
 
 
-def _early_answers(fault: Fault) -> dict[str, Answer]:
-    retry_headers = {"Retry-After": str(fault.retry_after)}
-    transient_headers = {"transient-error": "true"}
-    return {
-        "400": error(400, "907", "The refund window of this payment is over", "validation"),
-        "401": error(401, "000", "HTTP Status Response - Unauthorized", "security"),
-        "403": error(403, "010", "Not allowed", "security"),
-        "409": error(409, "704", "request already processed or in progress"),
-        "429": error(429, "902", "Too many requests", "validation", retry_headers),
-        "500_before": error(500, "905", "Payment details are not supported", "internal"),
-        "503": error(503, "903", "Service unavailable", "internal"),
-        "redirect": Answer(307, {}, {"Location": fault.location or "/_sandbox/elsewhere"}),
-        "adyen_704": error(422, "704", "request already processed or in progress"),
-        "adyen_703": error(503, "703", "required resource temporarily unavailable", "internal", transient_headers),
-    }
+IN_PROGRESS = "request already processed or in progress"
+# Status, code, message and type of what is not processed.
+_ERRORS: dict[str, tuple[int, str, str, str]] = {
+    "400": (400, "907", "The refund window of this payment is over", "validation"),
+    "401": (401, "000", "HTTP Status Response - Unauthorized", "security"),
+    "403": (403, "010", "Not allowed", "security"),
+    "409": (409, "704", IN_PROGRESS, "validation"),
+    "429": (429, "902", "Too many requests", "validation"),
+    "500_before": (500, "905", "Payment details are not supported", "internal"),
+    "503": (503, "903", "Service unavailable", "internal"),
+    "adyen_703": (503, "703", "required resource temporarily unavailable", "internal"),
+    "adyen_704": (422, "704", IN_PROGRESS, "validation"),
+    "key_in_use": (422, "704", IN_PROGRESS, "validation"),
+    "key_used_otherwise": (422, "704", "The Idempotency-Key was used before with another request", "validation"),
+}
 
 
 def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -109,12 +89,20 @@ def refund(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
         if body["amount"]["currency"] != payment.currency:
             raise Refusal(error(422, "139", "The currency is not the payment's"))
         _refuse_what_its_method_needs(payment, body)
-        new_refund = _make(state, payment, body, call.key)
-        new_refund.success, new_refund.outcome_reason = _outcome(state, payment, new_refund.amount, fault)
+        success, outcome_reason = _outcome(state, payment, body["amount"]["value"], fault)
+        new_refund = state.add_adyen_refund(
+            payment,
+            body["amount"]["value"],
+            merchant_account=body["merchantAccount"],
+            reference=body.get("reference"),
+            merchant_refund_reason=body.get("merchantRefundReason"),
+            idempotency_key=call.key,
+            success=success,
+            outcome_reason=outcome_reason,
+        )
         payment.merchant_account = new_refund.merchant_account
-        if fault and fault.behaviour == "pending" and new_refund.success is None:
+        if fault and fault.behaviour == "pending" and success is None:
             new_refund.ending = fault.ending(state.now())
-        state.refunds[new_refund.id] = new_refund
         refund_ended(state, new_refund)
         return Answer(201, _received(new_refund, body))
 
@@ -161,22 +149,6 @@ def _outcome(
     return (None, None) if planned_behaviour else (True, None)
 
 
-def _make(
-    state: SandboxState, payment: AdyenPayment, body: Mapping[str, Any], idempotency_key: str | None
-) -> AdyenRefund:
-    return AdyenRefund(
-        id=new_psp_reference(),
-        payment=payment.psp_reference,
-        amount=body["amount"]["value"],
-        currency=payment.currency,
-        created=int(state.now()),
-        merchant_account=body["merchantAccount"],
-        reference=body.get("reference"),
-        merchant_refund_reason=body.get("merchantRefundReason"),
-        idempotency_key=idempotency_key,
-    )
-
-
 ECHOED = ("merchantAccount", "amount", "reference", "merchantRefundReason", "lineItems", "splits", "store")
 
 
@@ -200,13 +172,13 @@ def routes(state: SandboxState) -> list[Route]:
 
 
 def _route(state: SandboxState, methods: list[str], path: str, plan: Plan, call_kind: str) -> Route:
-    vendor = AdyenWire()
+    vendor = Adyen()
 
     async def endpoint(request: Request) -> Response:
         call = Call(
             method=request.method,
             path=request.url.path,
-            headers=lower_headers(request),
+            headers=request.headers,
             params=_parse(await request.body()),
             path_params=request.path_params,
             kind=call_kind,

@@ -6,6 +6,7 @@ is in `LIVES`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from refundcli.sandbox.adyen.events import send
@@ -105,7 +106,7 @@ def details(dispute: AdyenDispute, event_code: str) -> Json:
     }
 
 
-def live(state: SandboxState, payment_reference: str, codes_or_life: str | tuple[str, ...], **options: Any) -> str:
+def live(state: SandboxState, payment_reference: str, codes_or_life: str | Sequence[str], **options: Any) -> str:
     """A dispute that goes through these codes, or one of `LIVES` by name; returns its pspReference.
 
     `dispute` names the pspReference, of a known one to go on with it; `amount` for a part. The rest as `send`

@@ -121,16 +121,13 @@ def _refunded(
             or (event_code == "CANCEL_OR_REFUND" and "modification.action" not in additional_fields)
         ):
             return
-        refund = AdyenRefund(
-            own_reference,
-            payment.psp_reference,
+        refund = state.add_adyen_refund(
+            payment,
             amount,
-            payment.currency,
-            int(state.now()),
-            merchant_of(state, payment),
+            psp_reference=own_reference,
+            merchant_account=merchant_of(state, payment),
+            success=None,
         )
-        refund.success = None
-        state.refunds[own_reference] = refund
     if not isinstance(refund, AdyenRefund):
         raise ValueError(f"{own_reference} is no refund of Adyen's")
     if event_code != "POSTPONED_REFUND":
@@ -141,10 +138,8 @@ def _refunded(
             refund.story.clear()
     if success and event_code not in ("POSTPONED_REFUND", "VOID_PENDING_REFUND"):
         refund.reached("REFUND" if event_code in OUT else event_code, int(state.now()), amount)
-    if success and event_code == "REFUNDED_REVERSED" and refund.reversed_amount + amount < refund.amount:
-        refund.reversed_amount += amount
-    elif success and event_code in ("REFUND_FAILED", "REFUNDED_REVERSED", "VOID_PENDING_REFUND"):
-        refund.success = False
+    if success and event_code in ("REFUND_FAILED", "REFUNDED_REVERSED", "VOID_PENDING_REFUND"):
+        refund.reverse(amount if event_code == "REFUNDED_REVERSED" else refund.amount)
 
 
 def _order_closed(state: SandboxState, additional_fields: Mapping[str, Any]) -> None:

@@ -22,34 +22,6 @@ def merchant_of(state: SandboxState, payment: AdyenPayment | None) -> str:
     return (payment.merchant_account if payment else None) or state.merchant_account or MERCHANT
 
 
-def notify(
-    state: SandboxState,
-    payment: AdyenPayment,
-    event_code: str,
-    *,
-    psp_reference: str | None = None,
-    reference: str | None = None,
-    amount: int | None = None,
-    success: bool = True,
-    reason: str | None = None,
-    data: Mapping[str, str] | None = None,
-) -> None:
-    """One item about a payment, or about the modification that `psp_reference` names.
-
-    `reference` is its merchantReference, `data` its additionalData.
-    """
-    send(
-        *(state, event_code),
-        payment=payment,
-        psp_reference=psp_reference,
-        merchant_reference=reference,
-        amount=amount,
-        success=success,
-        reason=reason,
-        additional_data=data,
-    )
-
-
 # `original_reference`: the payment's reference in an item about a modification, else omitted.
 USUAL = "usual"
 
@@ -116,11 +88,12 @@ def _reference(payment: AdyenPayment | None, override: str | None) -> str:
 def send_other(state: SandboxState, body: Mapping[str, Any]) -> None:
     """A webhook of Adyen's other shape (`type`, `data`), whose HMAC is in a header: ach.notificationOfChange…"""
     body_bytes = json.dumps(dict(body), ensure_ascii=False).encode()
-    state.outbox.put(Notice("adyen", str(body.get("type", "")), body_bytes, whole=True))
+    with state.lock:
+        state.outbox.put(Notice("adyen", str(body.get("type", "")), body_bytes, whole=True))
 
 
 def payment_made(state: SandboxState, payment: AdyenPayment, additional_fields: Mapping[str, str]) -> None:
-    notify(state, payment, "AUTHORISATION", reason="064899:4242:12/2034", data=additional_fields)
+    send(state, "AUTHORISATION", payment=payment, reason="064899:4242:12/2034", additional_data=additional_fields)
     if payment.captured:
         captured(state, payment, payment.captured_amount)
 
@@ -128,20 +101,19 @@ def payment_made(state: SandboxState, payment: AdyenPayment, additional_fields: 
 def captured(state: SandboxState, payment: AdyenPayment, amount: int | None = None) -> None:
     """All of it, or `amount` of it."""
     payment.captured, payment.processing, payment.captured_amount = True, False, amount
-    notify(state, payment, "CAPTURE", psp_reference=new_psp_reference(), amount=payment.taken)
+    send(state, "CAPTURE", payment=payment, psp_reference=new_psp_reference(), amount=payment.taken)
 
 
 def refund_ended(state: SandboxState, refund: AdyenRefund, event_code: str = "REFUND") -> None:
     """Sends the outcome by `success`; nothing while that is None. `event_code` may be CANCEL_OR_REFUND."""
     if refund.success is None:
         return
-    payment = state.payments[refund.payment]
     # A refused refund was never sent; a failed one may be retried by Adyen within ten days.
     if refund.success:
         refund.reached("REFUND", int(state.now()))
     else:
         refund.story.clear()
-    _notify_of_refund(state, refund, event_code, success=refund.success, reason=refund.outcome_reason, payment=payment)
+    _send_of_refund(state, refund, event_code, refund.amount, success=refund.success, reason=refund.outcome_reason)
 
 
 def refund_reversed(
@@ -149,34 +121,24 @@ def refund_reversed(
 ) -> None:
     """REFUND_FAILED or REFUNDED_REVERSED: the money, or `amount` of it, did not reach the customer."""
     returned_amount = refund.amount if amount is None else amount
-    if refund.reversed_amount + returned_amount < refund.amount:
-        refund.reversed_amount += returned_amount
-    else:
-        refund.success, refund.outcome_reason = False, reason
+    if not refund.reverse(returned_amount):
+        refund.outcome_reason = reason
     refund.reached(event_code, int(state.now()), returned_amount)
-    payment = state.payments[refund.payment]
-    _notify_of_refund(state, refund, event_code, success=True, reason=reason, payment=payment, amount=returned_amount)
+    _send_of_refund(state, refund, event_code, returned_amount, success=True, reason=reason)
 
 
-def _notify_of_refund(
-    state: SandboxState,
-    refund: AdyenRefund,
-    event_code: str,
-    *,
-    success: bool,
-    reason: str | None,
-    payment: AdyenPayment,
-    amount: int | None = None,
+def _send_of_refund(
+    state: SandboxState, refund: AdyenRefund, event_code: str, amount: int, *, success: bool, reason: str | None
 ) -> None:
+    payment = state.payments[refund.payment]
     action_fields = {"modification.action": "refund" if payment.captured else "cancel"}
-    notify(
-        state,
-        payment,
-        event_code,
+    send(
+        *(state, event_code),
+        payment=payment,
         psp_reference=refund.id,
-        reference=refund.reference,
-        amount=refund.amount if amount is None else amount,
+        merchant_reference=refund.reference,
+        amount=amount,
         success=success,
         reason=reason,
-        data=action_fields if event_code == "CANCEL_OR_REFUND" else {},
+        additional_data=action_fields if event_code == "CANCEL_OR_REFUND" else {},
     )

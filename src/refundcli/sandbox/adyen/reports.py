@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import random
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
-from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from refundcli.sandbox.adyen.events import MERCHANT, ZONE, merchant_of
+from refundcli.sandbox.adyen.events import ZONE, merchant_of
 from refundcli.sandbox.core.exponents import to_major
-from refundcli.sandbox.core.records import AdyenPayment, AdyenRefund, ReportLine
+from refundcli.sandbox.core.records import AdyenPayment, AdyenRefund, Entry
 from refundcli.sandbox.core.state import SandboxState
 
 Kind = Literal["payment-accounting", "settlement-details"]
@@ -86,27 +82,6 @@ def moves(record_type: str) -> dict[str, int]:
     return MOVES.get(record_type, {})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One record: `psp_reference` is the payment's, `modification` the refund's, capture's or dispute's.
-
-    `side` (debit, credit) is told where the type does not say it, or to contradict it; `cells` replaces cells.
-    """
-
-    type: str
-    at: int
-    merchant: str
-    psp_reference: str
-    reference: str
-    amount: int
-    currency: str
-    modification: str = ""
-    modification_reference: str = ""
-    side: str | None = None
-    cells: Mapping[str, str] = field(default_factory=dict)
-    method: str = "visa"
-
-
 def entries(state: SandboxState) -> list[Entry]:
     """Every record of Adyen's payments, and the added lines, oldest first."""
     with state.lock:
@@ -114,7 +89,7 @@ def entries(state: SandboxState) -> list[Entry]:
         for refund in state.refunds.values():
             if isinstance(refund, AdyenRefund):
                 collected_entries += _of_refund(state, refund)
-        collected_entries += [_added(state, line) for line in state.report_lines]
+        collected_entries += state.report_lines
     return sorted(collected_entries, key=lambda entry: entry.at)
 
 
@@ -126,6 +101,7 @@ def add_line(
     *,
     currency: str | None = None,
     at: int | None = None,
+    merchant: str | None = None,
     **fields: Any,
 ) -> None:
     """Adds a line of any type, for a payment of the sandbox or any other reference.
@@ -139,33 +115,17 @@ def add_line(
         if side not in (None, "debit", "credit"):
             raise ValueError(f"unknown side {side!r}: debit or credit")
         state.report_lines.append(
-            ReportLine(
+            Entry(
                 type=record_type,
+                at=int(state.now()) if at is None else at,
+                merchant=merchant or merchant_of(state, adyen_payment),
                 psp_reference=payment_reference,
                 amount=(adyen_payment.amount if adyen_payment else 0) if amount is None else amount,
                 currency=currency or (adyen_payment.currency if adyen_payment else "EUR"),
-                at=int(state.now()) if at is None else at,
+                method=adyen_payment.method if adyen_payment else "visa",
                 **{"reference": (adyen_payment.reference if adyen_payment else None) or ""} | fields,
             )
         )
-
-
-def _added(state: SandboxState, line: ReportLine) -> Entry:
-    payment = state.payments.get(line.psp_reference)
-    return Entry(
-        type=line.type,
-        at=line.at,
-        merchant=line.merchant or merchant_of(state, payment),
-        psp_reference=line.psp_reference,
-        reference=line.reference,
-        amount=line.amount,
-        currency=line.currency,
-        modification=line.modification,
-        modification_reference=line.modification_reference,
-        side=line.side,
-        cells=line.cells,
-        method=payment.method if payment else "visa",
-    )
 
 
 def _of_payment(state: SandboxState, payment: AdyenPayment) -> Iterator[Entry]:
@@ -297,33 +257,3 @@ def _settlement(entry: Entry, zone: ZoneInfo) -> dict[str, str]:
         f"Net {side} (NC)": amount,
         "Batch Number": "1",
     }
-
-
-def write_report(
-    path: Path, report_kind: Kind, rows: int, *, merchant: str = MERCHANT, first_entries: Iterable[Entry] = ()
-) -> None:
-    """A report of `rows` rows: `first_entries`, then refunds of unknown payments."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for line in islice(report(report_kind, _endless(first_entries, merchant)), rows + 1):
-            file.write(line)
-
-
-def _endless(first_entries: Iterable[Entry], merchant: str) -> Iterator[Entry]:
-    yield from first_entries
-    random_source = random.Random(0)  # noqa: S311
-    moment = 1_790_000_000
-    while True:
-        moment += random_source.randint(1, 90)
-        currency = random_source.choice(["EUR", "EUR", "SEK", "USD", "JPY", "ISK"])
-        payment_reference, refund_reference = (f"{random_source.getrandbits(80):020X}"[:16] for _ in range(2))
-        yield Entry(
-            type="Refunded",
-            at=moment,
-            merchant=merchant,
-            psp_reference=payment_reference,
-            reference=f"ORDER-{random_source.randrange(10**9)}",
-            amount=random_source.randint(100, 100_000),
-            currency=currency,
-            modification=refund_reference,
-            modification_reference=f"rf_{random_source.randrange(10**12)}",
-        )

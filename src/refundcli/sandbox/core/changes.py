@@ -100,23 +100,14 @@ def dispute(
     """
     status = DISPUTE_WORDS.get(status, status)
     with state.lock:
-        if reference in state.payments:
-            old_status_of_dispute = {
-                known_dispute.id: known_dispute.status for known_dispute in state.adyen_disputes.naming(reference)
-            }
-            dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
-            disputes.moved(state, state.adyen_disputes[dispute_id], old_status_of_dispute.get(dispute_id))
-            return dispute_id if new or dispute else reference
-        old_status_of_dispute = {
-            known_dispute.id: known_dispute.status
-            for known_dispute in state.disputes_of(state.find_charge(reference).id)
-        }
+        old_statuses = {known_dispute.id: known_dispute.status for known_dispute in state.disputes_about(reference)}
         dispute_id = state.set_dispute(reference, status, amount, dispute=dispute, new=new)
+        if reference in state.payments:
+            disputes.moved(state, state.adyen_disputes[dispute_id], old_statuses.get(dispute_id))
+            return dispute_id if new or dispute else reference
         if fields:
             patch.patch(state, dispute_id, fields, event=False)
-        stripe_events.dispute_moved(
-            state, state.disputes[dispute_id], old_status_of_dispute.get(dispute_id), reinstated
-        )
+        stripe_events.dispute_moved(state, state.disputes[dispute_id], old_statuses.get(dispute_id), reinstated)
         return dispute_id
 
 
@@ -138,7 +129,7 @@ def dashboard_refund(
     if event not in ("REFUND", "REFUND_WITH_DATA", "CANCEL_OR_REFUND"):
         raise ValueError(f"unknown event {event!r}: REFUND, REFUND_WITH_DATA or CANCEL_OR_REFUND")
     with state.lock:
-        refund = state.refunds[state.add_dashboard_refund(reference, amount)]
+        refund = state.add_dashboard_refund(reference, amount)
         if isinstance(refund, StripeRefund):
             refund.status, refund.reason, refund.metadata = status, reason, dict(metadata or {})
             if fields:
@@ -182,14 +173,15 @@ def _settle_adyen(state: SandboxState, refund: AdyenRefund, outcome: Mapping[str
         raise ValueError(f"unknown event {event_code!r}: one of {', '.join(sorted(adyen_events.LATER))}")
 
 
-def advance(state: SandboxState, seconds: float) -> None:
-    """Advances the clock and ends the refunds planned to end by then."""
+def advance(state: SandboxState, seconds: float) -> float:
+    """Advances the clock and ends the refunds planned to end by then; the new time."""
     with state.lock:
         state.advance(seconds)
         planned_endings = [(refund.ending, refund) for refund in state.refunds.values() if refund.ending is not None]
         for ending, refund in sorted(planned_endings, key=lambda planned_refund: planned_refund[0].at):
             if ending.at <= state.now():
                 _end(state, refund, ending)
+        return state.now()
 
 
 def _end(state: SandboxState, refund: Refund, ending: Ending) -> None:

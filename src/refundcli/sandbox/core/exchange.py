@@ -7,15 +7,15 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from refundcli.sandbox.core.exponents import Provider
 from refundcli.sandbox.core.faults import BEFORE, STORED_500, Fault
-from refundcli.sandbox.core.idempotency import Answer, KeyInUse, KeyName, KeyUsedOtherwise, Refusal
+from refundcli.sandbox.core.idempotency import Answer, KeyName, Refusal, StoredAnswer
+from refundcli.sandbox.core.records import Json
 from refundcli.sandbox.core.state import LoggedRequest, SandboxState
 
 LOGGED_HEADERS = (
@@ -54,22 +54,30 @@ Operation = Callable[[], Answer]
 Plan = Callable[[SandboxState, Call, Fault | None], Operation]
 
 
-class Wire(Protocol):
+class Vendor:
     """What differs between the vendors."""
 
     provider: Provider
     key_lifetime: float
+    # Whether a 500 is stored under the key; else replaying the key returns the outcome of the request.
     stores_failures: bool
+    # Added to a stored answer.
+    replay_headers: Mapping[str, str] = {}
 
-    def authenticate(self, call: Call) -> None: ...
-    def account(self, call: Call) -> str: ...
-    def early(self, fault: Fault) -> Answer: ...
-    def server_error(self) -> Answer: ...
-    def key_in_use(self, call: Call) -> Answer: ...
-    def key_used_otherwise(self, call: Call) -> Answer: ...
-    def replayed(self, answer: Answer) -> Answer: ...
-    def spoil(self, answer: Answer, behaviour: str) -> Answer: ...
-    def headers(self, call: Call) -> Mapping[str, str]: ...
+    def authenticate(self, call: Call) -> None:
+        """Raises Refusal."""
+        raise NotImplementedError
+
+    def error(self, behaviour: str, call: Call) -> Answer:
+        """The response to a call that is not processed: a fault's, or `key_in_use`, `key_used_otherwise`."""
+        raise NotImplementedError
+
+    def spoil(self, body: Json, behaviour: str) -> None:
+        """Changes the body of a response to a refund."""
+        raise NotImplementedError
+
+    def headers(self, call: Call) -> Mapping[str, str]:
+        return {"Idempotency-Key": call.key} if call.key else {}
 
 
 class HangUp(Response):
@@ -92,115 +100,121 @@ class Truncated(Response):
         super().__init__(body_text[: len(body_text) // 2], 200, dict(headers), "application/json")
 
 
-async def exchange(state: SandboxState, vendor: Wire, call: Call, plan: Plan) -> Response:
+async def exchange(state: SandboxState, vendor: Vendor, call: Call, plan: Plan) -> Response:
     """The response to a call, which is logged; `plan` checks it and returns what carries it out."""
     log_entry = state.log(_log_entry(state, vendor, call))
     fault: Fault | None = None
     try:
         vendor.authenticate(call)
+        key_name = _key_name(state, vendor, call)
         with state.lock:
-            if call.key is not None:
-                state.keys.record(_key_name(vendor, call, call.key), call.path, call.params, now=state.now())
+            if key_name is not None:
+                state.keys.record(key_name, call.path, call.params, now=state.now())
             fault = state.faults.take(vendor.provider, call.kind, call.payments)
         log_entry.fault = fault.behaviour if fault else None
         await _pause(fault.delay_before_ms if fault else 0)
         if fault is not None and fault.behaviour in BEFORE:
-            return _refused_before(vendor, call, fault, log_entry)
-        answer = await _carry_out(state, vendor, call, plan, fault, log_entry)
+            if fault.behaviour == "drop_before":
+                return HangUp()
+            return _response(vendor, call, _refused_before(vendor, call, fault), log_entry)
+        answer = await _carry_out(state, vendor, call, key_name, plan, fault, log_entry)
     except Refusal as refusal:
         answer = refusal.answer
     return _send_back(vendor, call, answer, fault, log_entry)
 
 
-def _key_name(vendor: Wire, call: Call, key: str) -> KeyName:
-    return KeyName(vendor.provider, vendor.account(call), key)
+def _refused_before(vendor: Vendor, call: Call, fault: Fault) -> Answer:
+    if fault.behaviour == "redirect":
+        return Answer(307, {}, {"Location": fault.location or "/_sandbox/elsewhere"})
+    answer = vendor.error(fault.behaviour, call)
+    return replace(answer, headers={"Retry-After": str(fault.retry_after)}) if fault.behaviour == "429" else answer
 
 
-def _refused_before(vendor: Wire, call: Call, fault: Fault, log_entry: LoggedRequest) -> Response:
-    if fault.behaviour == "drop_before":
-        return HangUp()
-    return _response(vendor, call, vendor.early(fault), log_entry)
+def _key_name(state: SandboxState, vendor: Vendor, call: Call) -> KeyName | None:
+    """A key is known within one vendor's account."""
+    if call.key is None:
+        return None
+    return vendor.provider, call.headers.get("stripe-account", state.account_id), call.key
 
 
 async def _carry_out(
-    state: SandboxState, vendor: Wire, call: Call, plan: Plan, fault: Fault | None, log_entry: LoggedRequest
-) -> Answer:
-    with state.lock:
-        operation = plan(state, call, fault)
-    if call.key is None:
-        answer = _execute(state, vendor, operation, fault)
-        await _pause(fault.delay_ms if fault else 0)
-        return answer
-    key_name = _key_name(vendor, call, call.key)
-    try:
-        with state.lock:
-            stored_answer = state.keys.begin(
-                key_name, call.fingerprint, now=state.now(), lifetime_seconds=vendor.key_lifetime
-            )
-    except KeyInUse:
-        return vendor.key_in_use(call)
-    except KeyUsedOtherwise:
-        return vendor.key_used_otherwise(call)
-    if stored_answer is not None:
-        log_entry.replayed = True
-        return vendor.replayed(stored_answer)
-    return await _execute_once(state, vendor, key_name, operation, fault)
-
-
-async def _execute_once(
-    state: SandboxState, vendor: Wire, key_name: KeyName, operation: Operation, fault: Fault | None
+    state: SandboxState,
+    vendor: Vendor,
+    call: Call,
+    key_name: KeyName | None,
+    plan: Plan,
+    fault: Fault | None,
+    log_entry: LoggedRequest,
 ) -> Answer:
     """The key is in use until the response is ready, delays included."""
-    real_answer: Answer | None = None
+    with state.lock:
+        operation = plan(state, call, fault)
+        stored = (
+            state.keys.begin(key_name, call.fingerprint, now=state.now(), lifetime_seconds=vendor.key_lifetime)
+            if key_name
+            else None
+        )
+    if stored:
+        return _known(vendor, call, stored, log_entry)
+    answer: Answer | None = None
     try:
-        real_answer = _execute(state, vendor, operation, fault)
+        answer = _execute(state, vendor, call, operation, fault)
         await _pause(fault.delay_ms if fault else 0)
     finally:
-        with state.lock:
-            if real_answer is None:
-                state.keys.forget(key_name)
-            else:
-                state.keys.finish(key_name, real_answer)
-    return real_answer
+        if key_name:
+            with state.lock:
+                state.keys.finish(key_name, answer)
+    return answer
 
 
-def _execute(state: SandboxState, vendor: Wire, operation: Operation, fault: Fault | None) -> Answer:
-    if fault is not None and fault.behaviour == "500_stuck":
-        return vendor.server_error()
+def _known(vendor: Vendor, call: Call, stored: StoredAnswer, log_entry: LoggedRequest) -> Answer:
+    """The response to a key that came before."""
+    if stored.fingerprint != call.fingerprint:
+        return vendor.error("key_used_otherwise", call)
+    if stored.answer is None:
+        return vendor.error("key_in_use", call)
+    log_entry.replayed = True
+    return replace(stored.answer, headers={**stored.answer.headers, **vendor.replay_headers})
+
+
+def _execute(state: SandboxState, vendor: Vendor, call: Call, operation: Operation, fault: Fault | None) -> Answer:
+    behaviour = fault.behaviour if fault else ""
+    if behaviour == "500_stuck":
+        return vendor.error("500_before", call)
     with state.lock:
         try:
             answer = operation()
         except Refusal as refusal:
             answer = refusal.answer
-    if fault is not None and fault.behaviour == "500_after" and vendor.stores_failures:
-        return vendor.server_error()
+    if behaviour == "500_after" and vendor.stores_failures:
+        return vendor.error("500_before", call)
     return answer
 
 
-def _send_back(vendor: Wire, call: Call, answer: Answer, fault: Fault | None, log_entry: LoggedRequest) -> Response:
+def _send_back(vendor: Vendor, call: Call, answer: Answer, fault: Fault | None, log_entry: LoggedRequest) -> Response:
     behaviour = fault.behaviour if fault else ""
     if behaviour == "drop_after":
         return HangUp()
     if behaviour in STORED_500 and not log_entry.replayed:
-        return _response(vendor, call, vendor.server_error(), log_entry)
-    if answer.status >= 300:
-        return _response(vendor, call, answer, log_entry)
-    if behaviour == "malformed":
+        answer = vendor.error("500_before", call)
+    elif answer.status < 300 and behaviour == "malformed":
         log_entry.status = 200
         return Truncated(answer.body, vendor.headers(call))
-    if behaviour == "empty_object":
-        return _response(vendor, call, replace(answer, status=200, body={}), log_entry)
-    if behaviour.startswith("wrong_"):
-        return _response(vendor, call, vendor.spoil(answer, behaviour), log_entry)
+    elif answer.status < 300 and behaviour == "empty_object":
+        answer = replace(answer, status=200, body={})
+    elif answer.status < 300 and behaviour.startswith("wrong_"):
+        # The stored answer stays as it is.
+        answer = replace(answer, body=dict(answer.body))
+        vendor.spoil(answer.body, behaviour)
     return _response(vendor, call, answer, log_entry)
 
 
-def _response(vendor: Wire, call: Call, answer: Answer, log_entry: LoggedRequest) -> Response:
+def _response(vendor: Vendor, call: Call, answer: Answer, log_entry: LoggedRequest) -> Response:
     log_entry.status = answer.status
     return JSONResponse(answer.body, answer.status, {**vendor.headers(call), **answer.headers})
 
 
-def _log_entry(state: SandboxState, vendor: Wire, call: Call) -> LoggedRequest:
+def _log_entry(state: SandboxState, vendor: Vendor, call: Call) -> LoggedRequest:
     headers = {name: call.headers[name] for name in LOGGED_HEADERS if name in call.headers}
     return LoggedRequest(vendor.provider, call.method, call.path, call.params, headers, state.now())
 
@@ -209,7 +223,3 @@ async def _pause(milliseconds: int) -> None:
     """Waits; a server shutdown ends the wait early, and the call then ends as planned."""
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(milliseconds / 1000)
-
-
-def lower_headers(request: Request) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}

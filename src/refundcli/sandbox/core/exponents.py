@@ -13,6 +13,8 @@ ISO_ZERO = frozenset(
 )
 ISO_THREE = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
 ISO_FOUR = frozenset({"CLF", "UYW"})
+# All other currencies have two.
+ISO_EXPONENTS = dict.fromkeys(ISO_ZERO, 0) | dict.fromkeys(ISO_THREE, 3) | dict.fromkeys(ISO_FOUR, 4)
 
 # Where a vendor deviates from ISO 4217.
 ADYEN_OVERRIDES = {"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
@@ -25,7 +27,7 @@ def exponent(provider: Provider, currency: str) -> int:
     """The number of decimals in the vendor's minor unit."""
     currency_code = currency.upper()
     overrides = STRIPE_OVERRIDES if provider == "stripe" else ADYEN_OVERRIDES
-    return overrides.get(currency_code, _iso_exponent(currency_code))
+    return overrides.get(currency_code, ISO_EXPONENTS.get(currency_code, 2))
 
 
 def step(provider: Provider, currency: str) -> int:
@@ -49,11 +51,3 @@ def to_minor(provider: Provider, amount: str, currency: str) -> int:
 
 def to_major(provider: Provider, minor_units: int, currency: str) -> str:
     return format(Decimal(minor_units).scaleb(-exponent(provider, currency)), "f")
-
-
-def _iso_exponent(currency_code: str) -> int:
-    if currency_code in ISO_ZERO:
-        return 0
-    if currency_code in ISO_THREE:
-        return 3
-    return 4 if currency_code in ISO_FOUR else 2

@@ -24,25 +24,14 @@ class Refusal(Exception):
         self.answer = answer
 
 
-class KeyInUse(Exception):
-    """Another call with this key is still in progress."""
-
-
-class KeyUsedOtherwise(Exception):
-    """The key was first used for another request."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyName:
-    """A key is known within one vendor's account."""
-
-    provider: str
-    account: str
-    key: str
+# The vendor, its account and the key.
+KeyName = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class _StoredAnswer:
+class StoredAnswer:
+    """`answer` is None while the first call is still in progress."""
+
     fingerprint: str
     first_used: float
     answer: Answer | None = None
@@ -67,14 +56,12 @@ class KeyStore:
     """Guarded by the lock of the state that owns it."""
 
     def __init__(self) -> None:
-        self._stored_answers: dict[KeyName, _StoredAnswer] = {}
+        self._stored_answers: dict[KeyName, StoredAnswer] = {}
         self.records: dict[KeyName, KeyRecord] = {}
 
     def record(self, key_name: KeyName, path: str, params: Any, *, now: float) -> None:
         """Records a POST with this key, whatever its outcome."""
-        key_record = self.records.setdefault(
-            key_name, KeyRecord(key_name.provider, key_name.account, key_name.key, path, now, now)
-        )
+        key_record = self.records.setdefault(key_name, KeyRecord(*key_name, path, now, now))
         key_record.count, key_record.last_seen = key_record.count + 1, now
         if params not in key_record.params:
             key_record.params.append(params)
@@ -84,8 +71,7 @@ class KeyStore:
         forgotten_names = [
             key_name
             for key_name, stored_answer in self._stored_answers.items()
-            if provider in (None, key_name.provider)
-            and (used_before is None or stored_answer.first_used <= used_before)
+            if provider in (None, key_name[0]) and (used_before is None or stored_answer.first_used <= used_before)
             # A key in use is not pruned.
             if stored_answer.answer is not None
         ]
@@ -95,26 +81,17 @@ class KeyStore:
 
     def begin(
         self, key_name: KeyName, request_fingerprint: str, *, now: float, lifetime_seconds: float
-    ) -> Answer | None:
-        """The stored answer, or None: the caller executes the request and then calls `finish`."""
-        stored_answer = self._stored_answers.get(key_name)
-        if (
-            stored_answer is not None
-            and stored_answer.answer is not None
-            and now - stored_answer.first_used >= lifetime_seconds
-        ):
-            stored_answer = None
-        if stored_answer is None:
-            self._stored_answers[key_name] = _StoredAnswer(request_fingerprint, now)
-            return None
-        if stored_answer.fingerprint != request_fingerprint:
-            raise KeyUsedOtherwise
-        if stored_answer.answer is None:
-            raise KeyInUse
-        return stored_answer.answer
+    ) -> StoredAnswer | None:
+        """What is stored of an earlier call; or None: the caller executes the request and then calls `finish`."""
+        stored = self._stored_answers.get(key_name)
+        if stored and (stored.answer is None or now - stored.first_used < lifetime_seconds):
+            return stored
+        self._stored_answers[key_name] = StoredAnswer(request_fingerprint, now)
+        return None
 
-    def finish(self, key_name: KeyName, answer: Answer) -> None:
-        self._stored_answers[key_name].answer = answer
-
-    def forget(self, key_name: KeyName) -> None:
-        self._stored_answers.pop(key_name, None)
+    def finish(self, key_name: KeyName, answer: Answer | None) -> None:
+        """None forgets the key: nothing was executed."""
+        if answer is None:
+            del self._stored_answers[key_name]
+        else:
+            self._stored_answers[key_name].answer = answer

@@ -37,6 +37,13 @@ class RecordTable(dict[str, T], Generic[T]):
                 self._ids_naming.setdefault(named_id, []).append(record_id)
         super().__setitem__(record_id, record)
 
+    def add(self, record_id: str, record: T) -> T:
+        """ValueError where there is one with this id."""
+        if record_id in self:
+            raise ValueError(f"{record_id} exists already")
+        self[record_id] = record
+        return record
+
     def naming(self, named_id: str) -> list[T]:
         """Records that name `named_id`, in order of insertion."""
         return [self[record_id] for record_id in self._ids_naming.get(named_id, ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,19 +14,62 @@ PaymentKind = Literal["payment_intent", "charge", "payment_record"]
 Json = dict[str, Any]
 
 
-@dataclass(slots=True)
-class Charge:
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """`created` is a time by the sandbox's clock, in seconds."""
+
+    created: int
+
+    def named(self) -> tuple[str, ...]:
+        """The other ids under which it is found."""
+        return ()
+
+
+@dataclass(slots=True, kw_only=True)
+class MoneyRecord(Record):
+    """`amount` is in the provider's minor units."""
+
+    id: str
+    amount: int
+    currency: str
+
+
+@dataclass(slots=True, kw_only=True)
+class StripeRecord(MoneyRecord):
+    """`fields` overlay the object on the wire."""
+
+    fields: Json = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class OfCharge(StripeRecord):
+    charge: str
+    payment_intent: str | None = None
+
+    def named(self) -> tuple[str, ...]:
+        return (self.charge, self.payment_intent) if self.payment_intent else (self.charge,)
+
+
+@dataclass(slots=True, kw_only=True)
+class OfAdyenPayment(MoneyRecord):
+    """`story` holds what happened to it: (event code, time, amount)."""
+
+    payment: str
+    story: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def named(self) -> tuple[str, ...]:
+        return (self.payment,)
+
+
+@dataclass(slots=True, kw_only=True)
+class Charge(StripeRecord):
     """A Stripe charge; `payment_intent` is None for one made without.
 
     `amount_captured` is None where all of the amount was captured (or nothing). `canceled` is Stripe's
-    cancellation reason. `fields` and `intent_fields` overlay the two objects on the wire.
+    cancellation reason. `intent_fields` overlay the intent on the wire.
     """
 
-    id: str
     payment_intent: str | None
-    amount: int
-    currency: str
-    created: int
     captured: bool = True
     processing: bool = False
     description: str | None = None
@@ -34,19 +78,22 @@ class Charge:
     failed: bool = False
     canceled: str | None = None
     method: str = "card"
-    fields: Json = field(default_factory=dict)
     intent_fields: Json = field(default_factory=dict)
     provider: Provider = "stripe"
 
     @property
     def taken(self) -> int:
         """What was captured, in minor units."""
-        if not self.captured:
-            return 0
-        return self.amount if self.amount_captured is None else self.amount_captured
+        return _taken(self.captured, self.amount, self.amount_captured)
 
     def named(self) -> tuple[str, ...]:
         return (self.payment_intent,) if self.payment_intent else ()
+
+
+def _taken(is_captured: bool, amount: int, captured_amount: int | None) -> int:
+    if not is_captured:
+        return 0
+    return amount if captured_amount is None else captured_amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +105,8 @@ class Ending:
     reason: str | None = None
 
 
-@dataclass(slots=True)
-class StripeRefund:
-    id: str
-    charge: str
-    payment_intent: str | None
-    amount: int
-    currency: str
-    created: int
+@dataclass(slots=True, kw_only=True)
+class StripeRefund(OfCharge):
     status: str | None = "succeeded"
     reason: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
@@ -75,43 +116,29 @@ class StripeRefund:
     instructions_email: str | None = None
     method: str = "card"
     ending: Ending | None = None
-    fields: Json = field(default_factory=dict)
     provider: Provider = "stripe"
 
     @property
     def payment(self) -> str:
         return self.payment_intent or self.charge
 
-    def named(self) -> tuple[str, ...]:
-        return (self.charge, self.payment_intent) if self.payment_intent else (self.charge,)
 
-
-@dataclass(slots=True)
-class Dispute:
+@dataclass(slots=True, kw_only=True)
+class Dispute(OfCharge):
     """`movements` are its balance transactions: (amount, when), negative where the bank took money."""
 
-    id: str
-    charge: str
-    amount: int
-    currency: str
     status: str
-    created: int
-    payment_intent: str | None = None
     reason: str = "general"
     movements: list[tuple[int, int]] = field(default_factory=list)
-    fields: Json = field(default_factory=dict)
 
     @property
     def withdrawn(self) -> int:
         """What the bank withholds now, in minor units."""
         return -sum(amount for amount, _ in self.movements)
 
-    def named(self) -> tuple[str, ...]:
-        return (self.charge, self.payment_intent) if self.payment_intent else (self.charge,)
 
-
-@dataclass(slots=True)
-class Invoice:
+@dataclass(slots=True, kw_only=True)
+class Invoice(Record):
     """A Stripe invoice; `lines` are its descriptions with their amounts."""
 
     id: str
@@ -120,7 +147,6 @@ class Invoice:
     total: int
     status: str
     customer: str
-    created: int
     customer_name: str | None = None
     subscription: str | None = None
     collection_method: str = "charge_automatically"
@@ -138,36 +164,27 @@ class Invoice:
         return (self.customer, self.subscription) if self.subscription else (self.customer,)
 
 
-@dataclass(slots=True)
-class InvoicePayment:
+@dataclass(slots=True, kw_only=True)
+class InvoicePayment(StripeRecord):
     """One of the payments of an invoice; `reference` is what its kind says: pi_…, ch_… or pr_…."""
 
-    id: str
     invoice: str
     kind: PaymentKind
     reference: str
-    amount: int
-    currency: str
-    created: int
     status: str = "paid"
     is_default: bool = False
-    fields: Json = field(default_factory=dict)
 
     def named(self) -> tuple[str, ...]:
         return (self.invoice, self.reference)
 
 
-@dataclass(slots=True)
-class CreditNote:
+@dataclass(slots=True, kw_only=True)
+class CreditNote(StripeRecord):
     """A Stripe credit note; `refunds` are the linked refunds with their amounts. Amounts are in minor units."""
 
-    id: str
     number: str
     invoice: str
     customer: str
-    amount: int
-    currency: str
-    created: int
     pre_payment_amount: int = 0
     credit_amount: int = 0
     out_of_band_amount: int = 0
@@ -176,43 +193,34 @@ class CreditNote:
     reason: str | None = None
     memo: str | None = None
     voided_at: int | None = None
-    fields: Json = field(default_factory=dict)
 
     def named(self) -> tuple[str, ...]:
         return (self.invoice, self.customer)
 
 
-@dataclass(slots=True)
-class ApprovalRequest:
+@dataclass(slots=True, kw_only=True)
+class ApprovalRequest(Record):
     """A refund that awaits a second person's approval at Stripe; `params` is the original request."""
 
     id: str
     params: Json
-    created: int
     idempotency_key: str | None = None
     status: str = "requires_review"
     refund: str | None = None
     reviewed_at: int | None = None
 
-    def named(self) -> tuple[str, ...]:
-        return ()
 
-
-@dataclass(frozen=True, slots=True)
-class Event:
+@dataclass(slots=True, kw_only=True)
+class Event(Record):
     """A Stripe event with its object serialized at that time."""
 
     id: str
     type: str
-    created: int
     body: bytes
 
-    def named(self) -> tuple[str, ...]:
-        return ()
 
-
-@dataclass(slots=True)
-class AdyenPayment:
+@dataclass(slots=True, kw_only=True)
+class AdyenPayment(Record):
     """`story` holds what happened to it: (event code, time, amount).
 
     `dispute`, `dispute_amount` and `dispute_reference` are those of its first dispute. `captured_amount` is
@@ -222,7 +230,6 @@ class AdyenPayment:
     psp_reference: str
     amount: int
     currency: str
-    created: int
     captured: bool = True
     processing: bool = False
     dispute: str | None = None
@@ -240,45 +247,23 @@ class AdyenPayment:
     @property
     def taken(self) -> int:
         """What was captured, in minor units."""
-        if not self.captured:
-            return 0
-        return self.amount if self.captured_amount is None else self.captured_amount
-
-    def named(self) -> tuple[str, ...]:
-        return ()
+        return _taken(self.captured, self.amount, self.captured_amount)
 
 
-@dataclass(slots=True)
-class AdyenDispute:
-    """One of the disputes of a payment, by its own pspReference; `story` is (event code, time, amount).
+@dataclass(slots=True, kw_only=True)
+class AdyenDispute(OfAdyenPayment):
+    """One of the disputes of a payment, by its own pspReference.
 
     `status` is the word it was opened or moved with (needs_response, won…), None where only events were sent.
     """
 
-    id: str
-    payment: str
-    amount: int
-    currency: str
-    created: int
     status: str | None = None
-    story: list[tuple[str, int, int]] = field(default_factory=list)
-
-    def named(self) -> tuple[str, ...]:
-        return (self.payment,)
 
 
-@dataclass(slots=True)
-class AdyenRefund:
-    """`success` is the outcome, which Adyen reports later: None while it is open.
+@dataclass(slots=True, kw_only=True)
+class AdyenRefund(OfAdyenPayment):
+    """`success` is the outcome, which Adyen reports later: None while it is open."""
 
-    `story` is what happened to the money: (event code, time, amount).
-    """
-
-    id: str
-    payment: str
-    amount: int
-    currency: str
-    created: int
     merchant_account: str
     reference: str | None = None
     merchant_refund_reason: str | None = None
@@ -287,38 +272,43 @@ class AdyenRefund:
     outcome_reason: str | None = None
     status: str = "received"
     ending: Ending | None = None
-    story: list[tuple[str, int, int]] = field(default_factory=list)
     # Amount reversed after it had succeeded, in minor units.
     reversed_amount: int = 0
     provider: Provider = "adyen"
+
+    def reverse(self, amount: int) -> bool:
+        """Whether a part of it stands; else the refund failed."""
+        if self.reversed_amount + amount < self.amount:
+            self.reversed_amount += amount
+            return True
+        self.success = False
+        return False
 
     def reached(self, code: str, at: int, amount: int | None = None) -> None:
         """Adds a step to its story, each only once."""
         if code != "REFUND" or not self.story or self.story[-1][0] != code:
             self.story.append((code, at, self.amount if amount is None else amount))
 
-    def named(self) -> tuple[str, ...]:
-        return (self.payment,)
-
 
 @dataclass(frozen=True, slots=True)
-class ReportLine:
-    """A line for Adyen's reports, besides those that follow from what happened; amounts in minor units.
+class Entry:
+    """One line of Adyen's reports: `psp_reference` is the payment's, `modification` the refund's or dispute's.
 
-    `side` is debit or credit where the type alone does not say it; `cells` replaces cells by column name.
+    `side` (debit, credit) is told where the type does not say it, or to contradict it; `cells` replaces cells.
     """
 
     type: str
+    at: int
+    merchant: str
     psp_reference: str
+    reference: str
     amount: int
     currency: str
-    at: int
-    reference: str = ""
-    merchant: str | None = None
     modification: str = ""
     modification_reference: str = ""
     side: str | None = None
-    cells: dict[str, str] = field(default_factory=dict)
+    cells: Mapping[str, str] = field(default_factory=dict)
+    method: str = "visa"
 
 
 @dataclass(slots=True)

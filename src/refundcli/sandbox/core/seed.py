@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from refundcli.sandbox.core.exponents import Provider, to_minor
 from refundcli.sandbox.core.state import PaymentIds, SandboxState
@@ -55,8 +56,9 @@ def seed_payments(state: SandboxState, rows: Iterable[Mapping[str, Any]]) -> See
     report = SeedReport()
     for row_number, row in enumerate(rows, start=1):
         for payment_row in _payments(row):
+            cells = {name: str(cell).strip() for name, cell in payment_row.items() if cell is not None}
             try:
-                payment_ids = _seed(state, payment_row)
+                payment_ids = _seed(state, defaultdict(str, cells))
             except ValueError as problem:
                 report.skipped.append(f"row {row_number}: {problem}")
             else:
@@ -77,37 +79,39 @@ def _payments(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield payment_row
 
 
-def _seed(state: SandboxState, row: Mapping[str, Any]) -> PaymentIds | None:
-    provider, reference = _provider(row), _word(row, "payment_reference")
-    if provider is None or not reference:
+def _seed(state: SandboxState, cells: Mapping[str, str]) -> PaymentIds | None:
+    """The payment of a row, of which a missing cell is empty; None where it names no payment at a provider."""
+    provider: Any = cells["provider"].lower()
+    if provider not in get_args(Provider) or not cells["payment_reference"]:
         return None
-    currency = _word(row, "currency")
-    processing = _word(row, "processing").lower() in TRUE_WORDS
-    paid_amount = _word(row, "paid_amount") or (_word(row, "total") if _word(row, "status") == "paid" else "")
-    amount = to_minor(provider, paid_amount or _word(row, "total"), currency)
-    captured = bool(paid_amount) and not processing
+
+    def minor_units(amount: str) -> int:
+        return to_minor(provider, amount, cells["currency"])
+
+    paid_amount = cells["paid_amount"] or (cells["total"] if cells["status"] == "paid" else "")
+    amount, refunded_amount = minor_units(paid_amount or cells["total"]), minor_units(cells["refunded_amount"] or "0")
+    dispute_status, dispute_amount = DISPUTES.get(cells["dispute"].lower()), cells["dispute_amount"]
     with state.lock:
-        payment = _make(state, provider, reference, amount, row, is_captured=captured, is_processing=processing)
-        _dispute(state, provider, payment, row, currency)
-        _refund(state, provider, payment, row, currency)
+        payment = _make(state, provider, amount, cells, is_paid=bool(paid_amount))
+        if dispute_status:
+            state.set_dispute(
+                payment.reference, dispute_status, minor_units(dispute_amount) if dispute_amount else None
+            )
+        if refunded_amount > 0:
+            state.add_dashboard_refund(payment.reference, refunded_amount)
     return payment
 
 
 def _make(
-    state: SandboxState,
-    provider: Provider,
-    reference: str,
-    amount: int,
-    row: Mapping[str, Any],
-    *,
-    is_captured: bool,
-    is_processing: bool,
+    state: SandboxState, provider: Provider, amount: int, cells: Mapping[str, str], *, is_paid: bool
 ) -> PaymentIds:
-    currency, invoice_number = _word(row, "currency"), _word(row, "number") or None
+    is_processing = cells["processing"].lower() in TRUE_WORDS
+    reference, invoice_number = cells["payment_reference"], cells["number"] or None
+    is_captured = is_paid and not is_processing
     if provider == "adyen":
         return state.add_adyen_payment(
             amount,
-            currency,
+            cells["currency"],
             psp_reference=reference,
             captured=is_captured,
             processing=is_processing,
@@ -117,42 +121,10 @@ def _make(
         raise ValueError(f"{reference} is not one of Stripe's pi_, ch_ or py_")
     return state.add_stripe_payment(
         amount,
-        currency,
+        cells["currency"],
         payment_intent=reference if reference.startswith("pi_") else None,
         charge=None if reference.startswith("pi_") else reference,
         captured=is_captured,
         processing=is_processing,
         description=invoice_number,
     )
-
-
-def _dispute(
-    state: SandboxState, provider: Provider, payment: PaymentIds, row: Mapping[str, Any], currency: str
-) -> None:
-    status = DISPUTES.get(_word(row, "dispute").lower())
-    if status:
-        dispute_amount = _word(row, "dispute_amount")
-        state.set_dispute(
-            payment.reference, status, to_minor(provider, dispute_amount, currency) if dispute_amount else None
-        )
-
-
-def _refund(
-    state: SandboxState, provider: Provider, payment: PaymentIds, row: Mapping[str, Any], currency: str
-) -> None:
-    refunded_amount = _word(row, "refunded_amount")
-    amount = to_minor(provider, refunded_amount, currency) if refunded_amount else 0
-    if amount > 0:
-        state.add_dashboard_refund(payment.reference, amount)
-
-
-def _provider(row: Mapping[str, Any]) -> Provider | None:
-    provider_name = _word(row, "provider").lower()
-    if provider_name == "stripe":
-        return "stripe"
-    return "adyen" if provider_name == "adyen" else None
-
-
-def _word(row: Mapping[str, Any], field_name: str) -> str:
-    cell = row.get(field_name)
-    return "" if cell is None else str(cell).strip()

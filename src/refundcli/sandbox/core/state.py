@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar
+from typing import Any
 
 from refundcli.sandbox.core.faults import FaultPlan
 from refundcli.sandbox.core.idempotency import KeyRecord, KeyStore
@@ -20,13 +20,13 @@ from refundcli.sandbox.core.records import (
     Charge,
     CreditNote,
     Dispute,
+    Entry,
     Event,
     Invoice,
     InvoicePayment,
     LoggedRequest,
     PaymentIds,
     Refund,
-    ReportLine,
     StripeRefund,
     new_id,
     new_psp_reference,
@@ -81,7 +81,7 @@ class SandboxState:
         self.credit_notes: RecordTable[CreditNote] = RecordTable()
         self.approvals: RecordTable[ApprovalRequest] = RecordTable()
         self.events: RecordTable[Event] = RecordTable()
-        self.report_lines: list[ReportLine] = []
+        self.report_lines: list[Entry] = []
         self.outbox = Outbox()
         self.requests: list[LoggedRequest] = []
         self._clock_offset = 0.0
@@ -143,11 +143,8 @@ class SandboxState:
     ) -> PaymentIds:
         """Further fields of an AdyenPayment: reference, captured_amount, method, store, splits."""
         with self.lock:
-            payment_reference = psp_reference or new_psp_reference()
-            if payment_reference in self.payments:
-                raise ValueError(f"{payment_reference} exists already")
-            self.payments[payment_reference] = AdyenPayment(
-                psp_reference=payment_reference,
+            payment = AdyenPayment(
+                psp_reference=psp_reference or new_psp_reference(),
                 amount=amount,
                 currency=currency.upper(),
                 created=int(self.now()) if created is None else created,
@@ -155,7 +152,8 @@ class SandboxState:
                 processing=processing,
                 **fields,
             )
-            return PaymentIds("adyen", payment_reference, psp_reference=payment_reference)
+            self.payments.add(payment.psp_reference, payment)
+            return PaymentIds("adyen", payment.psp_reference, psp_reference=payment.psp_reference)
 
     def set_dispute(
         self, reference: str, status: str, amount: int | None = None, *, dispute: str | None = None, new: bool = False
@@ -166,34 +164,32 @@ class SandboxState:
         has none of that id, it is opened with it. `new` opens one more.
         """
         with self.lock:
-            if reference in self.payments:
-                return self._set_adyen_dispute(self.payments[reference], status, amount, dispute, new).id
-            charge = self.find_charge(reference)
-            existing_dispute = None if new else _first(self.disputes_of(charge.id), dispute)
-            moved_dispute = existing_dispute or self._new_dispute(charge, status, dispute)
+            payment = self.payments.get(reference)
+            known_disputes = [] if new else self.disputes_about(reference)
+            moved_dispute = next((known for known in known_disputes if dispute in (None, known.id)), None)
+            if moved_dispute is None:
+                moved_dispute = (
+                    self.new_adyen_dispute(payment, dispute)
+                    if payment
+                    else self._new_dispute(self.find_charge(reference), status, dispute)
+                )
             moved_dispute.status = status
             moved_dispute.amount = moved_dispute.amount if amount is None else amount
+            if payment:
+                self.mirror_first_dispute(payment)
             return moved_dispute.id
 
     def _new_dispute(self, charge: Charge, status: str, dispute_id: str | None) -> Dispute:
         new_dispute = Dispute(
-            dispute_id or new_id("dp"), charge.id, charge.amount, charge.currency, status, int(self.now())
+            id=dispute_id or new_id("dp"),
+            charge=charge.id,
+            payment_intent=charge.payment_intent,
+            amount=charge.amount,
+            currency=charge.currency,
+            status=status,
+            created=int(self.now()),
         )
-        if new_dispute.id in self.disputes:
-            raise ValueError(f"{new_dispute.id} exists already")
-        new_dispute.payment_intent = charge.payment_intent
-        self.disputes[new_dispute.id] = new_dispute
-        return new_dispute
-
-    def _set_adyen_dispute(
-        self, payment: AdyenPayment, status: str, amount: int | None, dispute_id: str | None, is_new: bool
-    ) -> AdyenDispute:
-        existing_dispute = None if is_new else _first(self.adyen_disputes.naming(payment.psp_reference), dispute_id)
-        dispute = existing_dispute or self.new_adyen_dispute(payment, dispute_id, amount)
-        dispute.status = status
-        dispute.amount = dispute.amount if amount is None else amount
-        self.mirror_first_dispute(payment)
-        return dispute
+        return self.disputes.add(new_dispute.id, new_dispute)
 
     def new_adyen_dispute(
         self, payment: AdyenPayment, dispute_id: str | None = None, amount: int | None = None
@@ -205,10 +201,7 @@ class SandboxState:
             currency=payment.currency,
             created=int(self.now()),
         )
-        if new_dispute.id in self.adyen_disputes:
-            raise ValueError(f"{new_dispute.id} exists already")
-        self.adyen_disputes[new_dispute.id] = new_dispute
-        return new_dispute
+        return self.adyen_disputes.add(new_dispute.id, new_dispute)
 
     def mirror_first_dispute(self, payment: AdyenPayment) -> None:
         """The payment shows its first dispute."""
@@ -219,30 +212,44 @@ class SandboxState:
                 first_dispute.id,
             )
 
-    def add_dashboard_refund(self, reference: str, amount: int) -> str:
-        """A refund made in the dashboard."""
-        with self.lock:
-            if reference in self.payments:
-                return self._dashboard_adyen_refund(self.payments[reference], amount).id
-            charge = self.find_charge(reference)
-            refund = StripeRefund(
-                new_id("re"), charge.id, charge.payment_intent, amount, charge.currency, int(self.now())
-            )
-            refund.method = charge.method
-            self.refunds[refund.id] = refund
-            return refund.id
+    def add_refund(self, charge: Charge, amount: int, **fields: Any) -> StripeRefund:
+        """`fields` are the others of a StripeRefund."""
+        refund = StripeRefund(
+            id=new_id("re"),
+            charge=charge.id,
+            payment_intent=charge.payment_intent,
+            amount=amount,
+            currency=charge.currency,
+            created=int(self.now()),
+            method=charge.method,
+            **fields,
+        )
+        self.refunds[refund.id] = refund
+        return refund
 
-    def _dashboard_adyen_refund(self, payment: AdyenPayment, amount: int) -> AdyenRefund:
+    def add_adyen_refund(
+        self, payment: AdyenPayment, amount: int, *, psp_reference: str | None = None, **fields: Any
+    ) -> AdyenRefund:
+        """`fields` are the others of an AdyenRefund."""
         refund = AdyenRefund(
-            id=new_psp_reference(),
+            id=psp_reference or new_psp_reference(),
             payment=payment.psp_reference,
             amount=amount,
             currency=payment.currency,
             created=int(self.now()),
-            merchant_account=self.merchant_account or "",
+            **fields,
         )
         self.refunds[refund.id] = refund
         return refund
+
+    def add_dashboard_refund(self, reference: str, amount: int) -> Refund:
+        """A refund made in the dashboard."""
+        with self.lock:
+            if reference in self.payments:
+                return self.add_adyen_refund(
+                    self.payments[reference], amount, merchant_account=self.merchant_account or ""
+                )
+            return self.add_refund(self.find_charge(reference), amount)
 
     # Look-ups
 
@@ -257,6 +264,12 @@ class SandboxState:
 
     def disputes_of(self, charge: str) -> list[Dispute]:
         return self.disputes.naming(charge)
+
+    def disputes_about(self, reference: str) -> Sequence[Dispute | AdyenDispute]:
+        """Those of a payment of either provider."""
+        if reference in self.payments:
+            return self.adyen_disputes.naming(reference)
+        return self.disputes_of(self.find_charge(reference).id)
 
     def refunds_of(self, charge: str) -> Iterator[StripeRefund]:
         return (refund for refund in self.refunds.naming(charge) if isinstance(refund, StripeRefund))
@@ -314,7 +327,7 @@ class SandboxState:
                 "now": self.now(),
                 "charges": [asdict(c) | {"refunded": self.refunded(c)} for c in self.charges.values()],
                 "payments": [asdict(p) for p in self.payments.values()],
-                "refunds": [_refund_json(r) for r in self.refunds.values()],
+                "refunds": [asdict(r) | {"payment": r.payment} for r in self.refunds.values()],
                 "disputes": [asdict(d) for d in self.disputes.values()],
                 "adyen_disputes": [asdict(d) for d in self.adyen_disputes.values()],
                 "credit_notes": [asdict(c) for c in self.credit_notes.values()],
@@ -324,14 +337,3 @@ class SandboxState:
                 "requests": [asdict(r) for r in self.requests],
                 "faults": self.faults.remaining(),
             }
-
-
-def _refund_json(refund: Refund) -> dict[str, Any]:
-    return asdict(refund) | {"payment": refund.payment}
-
-
-D = TypeVar("D", Dispute, AdyenDispute)
-
-
-def _first(disputes: list[D], dispute_id: str | None) -> D | None:
-    return next((dispute for dispute in disputes if dispute_id in (None, dispute.id)), None)

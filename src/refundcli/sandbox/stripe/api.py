@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from refundcli.sandbox.core.exchange import Call, Operation, Plan, exchange, lower_headers
+from refundcli.sandbox.core.exchange import Call, Operation, Plan, Vendor, exchange
 from refundcli.sandbox.core.exponents import Provider
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer, Refusal
@@ -46,13 +46,11 @@ from refundcli.sandbox.stripe.refunds import cancel_refund, create_refund, updat
 KEY_LENGTH = 255
 
 
-class StripeWire:
+class Stripe(Vendor):
     provider: Provider = "stripe"
     key_lifetime = 24 * 3600.0
     stores_failures = True
-
-    def __init__(self, state: SandboxState) -> None:
-        self.state = state
+    replay_headers: Mapping[str, str] = {"Idempotent-Replayed": "true"}
 
     def authenticate(self, call: Call) -> None:
         api_key = _api_key(call.headers.get("authorization", ""))
@@ -65,50 +63,22 @@ class StripeWire:
         if len(call.key or "") > KEY_LENGTH:
             raise refuse(f"Idempotency keys take up to {KEY_LENGTH} characters.")
 
-    def account(self, call: Call) -> str:
-        return call.headers.get("stripe-account", self.state.account_id)
+    def error(self, behaviour: str, call: Call) -> Answer:
+        status, error_type, message, error_code = _ERRORS[behaviour]
+        error_fields = {"type": error_type, "message": message.format(key=call.key)}
+        return Answer(status, {"error": error_fields | ({"code": error_code} if error_code else {})})
 
-    def early(self, fault: Fault) -> Answer:
-        return _early_answers(fault)[fault.behaviour]
-
-    def server_error(self) -> Answer:
-        return _error(500, "api_error", "An unknown error occurred.")
-
-    def key_in_use(self, call: Call) -> Answer:
-        return _error(
-            409,
-            "invalid_request_error",
-            "There is currently another in-progress request using this Idempotent Key.",
-            "idempotency_key_in_use",
-        )
-
-    def key_used_otherwise(self, call: Call) -> Answer:
-        return _error(
-            400,
-            "idempotency_error",
-            "Keys for idempotent requests can only be used with the same parameters they were first used"
-            f" with. Try using a key other than '{call.key}' if you meant to execute a different request.",
-        )
-
-    def replayed(self, answer: Answer) -> Answer:
-        return Answer(answer.status, answer.body, {**answer.headers, "Idempotent-Replayed": "true"})
-
-    def spoil(self, answer: Answer, behaviour: str) -> Answer:
-        body: Json = dict(answer.body)
+    def spoil(self, body: Json, behaviour: str) -> None:
         if behaviour == "wrong_amount":
             body["amount"] += 100
         elif behaviour == "wrong_currency":
             body["currency"] = "nok" if body["currency"] == "sek" else "sek"
         else:
             body |= {"charge": "ch_somebodyElse", "payment_intent": "pi_somebodyElse"}
-        return Answer(answer.status, body, answer.headers)
 
     def headers(self, call: Call) -> Mapping[str, str]:
-        headers = {
-            "Request-Id": new_request_id(),
-            "Stripe-Version": call.headers.get("stripe-version", API_VERSION),
-        }
-        return headers | ({"Idempotency-Key": call.key} if call.key else {})
+        version = call.headers.get("stripe-version", API_VERSION)
+        return {"Request-Id": new_request_id(), "Stripe-Version": version, **super().headers(call)}
 
 
 def _api_key(authorization: str) -> str:
@@ -123,24 +93,30 @@ def _api_key(authorization: str) -> str:
         return ""
 
 
-def _error(status: int, error_type: str, message: str, error_code: str | None = None) -> Answer:
-    error_fields = {"type": error_type, "message": message} | ({"code": error_code} if error_code else {})
-    return Answer(status, {"error": error_fields})
-
-
-def _early_answers(fault: Fault) -> dict[str, Answer]:
-    invalid_request = "invalid_request_error"
-    rate_limit_answer = _error(429, invalid_request, "Too many requests hit the API too quickly.", "rate_limit")
-    return {
-        "400": _error(400, invalid_request, "This payment can no longer be refunded: its refund window is over."),
-        "401": _error(401, invalid_request, "Invalid API Key provided."),
-        "403": _error(403, invalid_request, "The provided key does not have the required permissions."),
-        "409": _error(409, "api_error", "This object is being changed by another request.", "lock_timeout"),
-        "429": Answer(429, rate_limit_answer.body, {"Retry-After": str(fault.retry_after)}),
-        "500_before": _error(500, "api_error", "An unknown error occurred."),
-        "503": _error(503, "api_error", "Stripe is temporarily unavailable."),
-        "redirect": Answer(307, {}, {"Location": fault.location or "/_sandbox/elsewhere"}),
-    }
+INVALID = "invalid_request_error"
+# Status, type, message and code of what is not processed.
+_ERRORS: dict[str, tuple[int, str, str, str | None]] = {
+    "400": (400, INVALID, "This payment can no longer be refunded: its refund window is over.", None),
+    "401": (401, INVALID, "Invalid API Key provided.", None),
+    "403": (403, INVALID, "The provided key does not have the required permissions.", None),
+    "409": (409, "api_error", "This object is being changed by another request.", "lock_timeout"),
+    "429": (429, INVALID, "Too many requests hit the API too quickly.", "rate_limit"),
+    "500_before": (500, "api_error", "An unknown error occurred.", None),
+    "503": (503, "api_error", "Stripe is temporarily unavailable.", None),
+    "key_in_use": (
+        409,
+        INVALID,
+        "There is currently another in-progress request using this Idempotent Key.",
+        "idempotency_key_in_use",
+    ),
+    "key_used_otherwise": (
+        400,
+        "idempotency_error",
+        "Keys for idempotent requests can only be used with the same parameters they were first used with. Try using a"
+        " key other than '{key}' if you meant to execute a different request.",
+        None,
+    ),
+}
 
 
 def _show_account(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -187,7 +163,7 @@ def routes(state: SandboxState) -> list[Route]:
 
 
 def _route(state: SandboxState, methods: list[str], path: str, plan: Plan) -> Route:
-    vendor = StripeWire(state)
+    vendor = Stripe()
 
     async def endpoint(request: Request) -> Response:
         params, refusal = await _params(request)
@@ -226,4 +202,4 @@ def _call(request: Request, params: Params) -> Call:
     named_ids = frozenset(
         payment_or_object_id for payment_or_object_id in id_fields if isinstance(payment_or_object_id, str)
     )
-    return Call(method, path, lower_headers(request), params, request.path_params, call_kind, named_ids)
+    return Call(method, path, request.headers, params, request.path_params, call_kind, named_ids)

@@ -60,7 +60,12 @@ def emit_step(state: SandboxState, approval: ApprovalRequest, step: str) -> None
 
 def ask(state: SandboxState, params: Json, idempotency_key: str | None, fault: Fault) -> Answer:
     """The response to a refund that needs approval: the approval request instead of a refund."""
-    approval = ApprovalRequest(fault.approval_id or new_id("areq", 16), params, int(state.now()), idempotency_key)
+    approval = ApprovalRequest(
+        id=fault.approval_id or new_id("areq", 16),
+        params=params,
+        created=int(state.now()),
+        idempotency_key=idempotency_key,
+    )
     state.approvals[approval.id] = approval
     emit_step(state, approval, "created")
     approval_fields = approval_json(approval)

@@ -6,18 +6,13 @@ import json
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from refundcli.sandbox.core.exchange import Call, Operation
-from refundcli.sandbox.core.faults import Fault
-from refundcli.sandbox.core.idempotency import Answer
 from refundcli.sandbox.core.outbox import Notice
-from refundcli.sandbox.core.record_table import PageRequest
 from refundcli.sandbox.core.records import CreditNote, Dispute, Event, Invoice, Json, StripeRefund, new_id
 from refundcli.sandbox.core.state import LOST_DISPUTES, OPEN_DISPUTES, UNDONE, SandboxState
-from refundcli.sandbox.stripe.expand import list_json
-from refundcli.sandbox.stripe.form import Check, boolean, checked, refuse, text, texts
+from refundcli.sandbox.stripe.form import Check, Params, boolean, refuse, text, texts
 from refundcli.sandbox.stripe.invoice_objects import credit_note_json, invoice_json
 from refundcli.sandbox.stripe.objects import API_VERSION, charge_json, dispute_json, new_request_id, refund_json
-from refundcli.sandbox.stripe.reads import PAGING, cursors, missing
+from refundcli.sandbox.stripe.reads import PAGING, find, listing, showing
 
 # In these statuses the bank has taken the money; an inquiry (warning_…) takes nothing.
 TAKING = OPEN_DISPUTES | LOST_DISPUTES
@@ -50,7 +45,7 @@ def emit(
     }
     # As Stripe writes its deliveries; the signature is over these very bytes.
     body_bytes = json.dumps(body, indent=2, ensure_ascii=False).encode()
-    state.events[event_id] = Event(event_id, event_type, created, body_bytes)
+    state.events[event_id] = Event(id=event_id, type=event_type, created=created, body=body_bytes)
     state.outbox.put(Notice("stripe", event_type, body_bytes))
 
 
@@ -153,32 +148,21 @@ def credit_note_changed(state: SandboxState, credit_note: CreditNote, change: st
     emit(state, f"credit_note.{change}", credit_note_json(state, credit_note))
 
 
-def list_events(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    params = checked(call.params, EVENTS)
+def _refuse_both(state: SandboxState, params: Params) -> None:
     if "type" in params and "types" in params:
         raise refuse("You may only specify one of these parameters: type, types.")
-    if params.get("expand"):
-        raise refuse(f"This property cannot be expanded ({params['expand'][0]}).", param="expand")
-    type_patterns = [params["type"]] if "type" in params else params.get("types", ["*"])
-
-    def listed() -> Answer:
-        page_request: PageRequest[Event] = PageRequest(
-            **cursors(params, state.events),
-            matches=lambda event: any(fnmatchcase(event.type, type_pattern) for type_pattern in type_patterns),
-        )
-        page, has_more = state.events.page(page_request)
-        return Answer(200, list_json("/v1/events", [json.loads(event.body) for event in page], has_more))
-
-    return listed
 
 
-def show_event(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    checked(call.params, {"expand": texts})
+def _type_patterns(params: Params) -> list[str]:
+    return [params["type"]] if "type" in params else params.get("types", ["*"])
 
-    def show() -> Answer:
-        event = state.events.get(call.path_params["id"])
-        if event is None:
-            raise missing("event", call.path_params["id"], "id")
-        return Answer(200, json.loads(event.body))
 
-    return show
+list_events = listing(
+    "/v1/events",
+    EVENTS,
+    lambda state: state.events,
+    lambda _, event: json.loads(event.body),
+    naming=_refuse_both,
+    matches=lambda event, params: any(fnmatchcase(event.type, pattern) for pattern in _type_patterns(params)),
+)
+show_event = showing(lambda state, event_id: json.loads(find(state.events, "event", event_id).body))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
 from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.idempotency import Answer
-from refundcli.sandbox.core.record_table import PageRequest
-from refundcli.sandbox.core.records import CreditNote, Invoice, InvoicePayment, Json
+from refundcli.sandbox.core.records import Invoice, InvoicePayment
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.stripe.events import invoice_moved
 from refundcli.sandbox.stripe.expand import expand
 from refundcli.sandbox.stripe.form import Check, Params, checked, one_of, refuse, text, texts, time_range
 from refundcli.sandbox.stripe.invoice_objects import credit_note_json, invoice_json, payment_json
-from refundcli.sandbox.stripe.reads import PAGING, cursors, listed, missing, show
+from refundcli.sandbox.stripe.reads import PAGING, find, listing, showing
 
 INVOICES: dict[str, Check] = {
     **PAGING,
@@ -53,27 +53,6 @@ INVOICE_PAYMENTS: dict[str, Check] = {
 CREDIT_NOTES: dict[str, Check] = {**PAGING, "invoice": text, "customer": text, "customer_account": text}
 
 
-def list_invoices(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    params = checked(call.params, INVOICES)
-
-    def answer() -> Answer:
-        page_request: PageRequest[Invoice] = PageRequest(
-            **cursors(params, state.invoices),
-            naming=params.get("subscription", params.get("customer")),
-            matches=lambda invoice: _is_listed(invoice, params),
-        )
-        return listed(
-            state,
-            "/v1/invoices",
-            state.invoices,
-            page_request,
-            lambda listed_invoice: invoice_json(state, listed_invoice),
-            params,
-        )
-
-    return answer
-
-
 def _is_listed(invoice: Invoice, params: Params) -> bool:
     exact_fields = ("status", "customer", "subscription", "collection_method")
     if "customer_account" in params or not all(
@@ -87,21 +66,15 @@ def _is_listed(invoice: Invoice, params: Params) -> bool:
 
 
 HOLDS: dict[str, Callable[[int, int], bool]] = {
-    "gt": lambda due, bound: due > bound,
-    "gte": lambda due, bound: due >= bound,
-    "lt": lambda due, bound: due < bound,
-    "lte": lambda due, bound: due <= bound,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
 }
 
 
 def _find(state: SandboxState, invoice_id: str) -> Invoice:
-    if invoice_id not in state.invoices:
-        raise missing("invoice", invoice_id, "invoice")
-    return state.invoices[invoice_id]
-
-
-def show_invoice(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    return show(lambda state, invoice_id: invoice_json(state, _find(state, invoice_id)), state, call, {})
+    return find(state.invoices, "invoice", invoice_id, "invoice")
 
 
 def void_invoice(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
@@ -136,20 +109,14 @@ def _move(state: SandboxState, call: Call, new_status: str, allowed_statuses: fr
     return answer
 
 
-def list_invoice_payments(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    params = checked(call.params, INVOICE_PAYMENTS)
+def _named_in_payments(state: SandboxState, params: Params) -> str | None:
+    """The invoice, which must exist, or the payment."""
+    return _find(state, params["invoice"]).id if "invoice" in params else _named_payment(params)
 
-    def answer() -> Answer:
-        if "invoice" in params:
-            _find(state, params["invoice"])
-        page_request: PageRequest[InvoicePayment] = PageRequest(
-            **cursors(params, state.invoice_payments),
-            naming=params.get("invoice") or _named_payment(params),
-            matches=lambda payment: _is_paid_by(payment, params),
-        )
-        return listed(state, "/v1/invoice_payments", state.invoice_payments, page_request, payment_json, params)
 
-    return answer
+def _named_in_notes(state: SandboxState, params: Params) -> str | None:
+    """The invoice, which must exist, or the customer."""
+    return _find(state, params["invoice"]).id if "invoice" in params else params.get("customer")
 
 
 def _named_payment(params: Params) -> str | None:
@@ -164,42 +131,36 @@ def _is_paid_by(payment: InvoicePayment, params: Params) -> bool:
     return matches_status_and_kind and _named_payment(params) in (None, payment.reference)
 
 
-def show_invoice_payment(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    def find(state: SandboxState, payment_id: str) -> Json:
-        if payment_id not in state.invoice_payments:
-            raise missing("invoice_payment", payment_id, "invoice_payment")
-        return payment_json(state.invoice_payments[payment_id])
-
-    return show(find, state, call, {})
-
-
-def list_credit_notes(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    params = checked(call.params, CREDIT_NOTES)
-
-    def answer() -> Answer:
-        if "invoice" in params:
-            _find(state, params["invoice"])
-        page_request: PageRequest[CreditNote] = PageRequest(
-            **cursors(params, state.credit_notes),
-            naming=params.get("invoice", params.get("customer")),
-            matches=lambda note: "customer_account" not in params and params.get("customer") in (None, note.customer),
-        )
-        return listed(
-            state,
-            "/v1/credit_notes",
-            state.credit_notes,
-            page_request,
-            lambda note: credit_note_json(state, note),
-            params,
-        )
-
-    return answer
-
-
-def show_credit_note(state: SandboxState, call: Call, fault: Fault | None) -> Operation:
-    def find(state: SandboxState, note_id: str) -> Json:
-        if note_id not in state.credit_notes:
-            raise missing("credit_note", note_id, "id")
-        return credit_note_json(state, state.credit_notes[note_id])
-
-    return show(find, state, call, {})
+show_invoice = showing(lambda state, invoice_id: invoice_json(state, _find(state, invoice_id)))
+show_invoice_payment = showing(
+    lambda state, payment_id: payment_json(
+        find(state.invoice_payments, "invoice_payment", payment_id, "invoice_payment")
+    )
+)
+show_credit_note = showing(
+    lambda state, note_id: credit_note_json(state, find(state.credit_notes, "credit_note", note_id))
+)
+list_invoices = listing(
+    "/v1/invoices",
+    INVOICES,
+    lambda state: state.invoices,
+    invoice_json,
+    naming=lambda _, params: params.get("subscription", params.get("customer")),
+    matches=_is_listed,
+)
+list_invoice_payments = listing(
+    "/v1/invoice_payments",
+    INVOICE_PAYMENTS,
+    lambda state: state.invoice_payments,
+    lambda _, payment: payment_json(payment),
+    naming=_named_in_payments,
+    matches=_is_paid_by,
+)
+list_credit_notes = listing(
+    "/v1/credit_notes",
+    CREDIT_NOTES,
+    lambda state: state.credit_notes,
+    credit_note_json,
+    naming=_named_in_notes,
+    matches=lambda note, params: "customer_account" not in params and params.get("customer") in (None, note.customer),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refundcli.sandbox.core.records import Charge, StripeRefund, new_id
+from refundcli.sandbox.core.records import Charge
 from refundcli.sandbox.core.state import SandboxState
 from refundcli.sandbox.stripe.events import emit
 from refundcli.sandbox.stripe.objects import charge_json, intent_json
@@ -27,35 +27,25 @@ def release(state: SandboxState, charge: Charge, captured_amount: int, reason: s
     """Release the part that was not captured. No money moves, but Stripe shows it as a refund."""
     charge.amount_captured = captured_amount
     charge.captured = captured_amount > 0
-    refund = StripeRefund(
-        id=new_id("re"),
-        charge=charge.id,
-        payment_intent=charge.payment_intent,
-        amount=charge.amount - captured_amount,
-        currency=charge.currency,
-        created=int(state.now()),
-        reason=reason,
-        method=charge.method,
-        # No money moved, so there is no balance transaction.
-        fields={"balance_transaction": None},
-    )
-    state.refunds[refund.id] = refund
+    # No money moved, so there is no balance transaction.
+    state.add_refund(charge, charge.amount - captured_amount, reason=reason, fields={"balance_transaction": None})
 
 
 def becomes(state: SandboxState, charge: Charge, status: str) -> None:
     """Sets a PaymentIntent's status; `expired` means canceled because it was not captured in time."""
     if status not in STATUSES:
         raise ValueError(f"unknown status {status!r}: one of {', '.join(STATUSES)}")
-    if status == "succeeded":
-        capture(state, charge, None)
-        return
-    charge.captured, charge.processing = False, status == "processing"
-    charge.failed = status in ("failed", "requires_payment_method")
-    charge.canceled = {"canceled": "requested_by_customer", "expired": "expired"}.get(status)
-    charge.amount_captured = None
-    if charge.canceled:
-        release(state, charge, 0, EXPIRED if status == "expired" else None)
-    _tell(state, charge, status)
+    with state.lock:
+        if status == "succeeded":
+            capture(state, charge, None)
+            return
+        charge.captured, charge.processing = False, status == "processing"
+        charge.failed = status in ("failed", "requires_payment_method")
+        charge.canceled = {"canceled": "requested_by_customer", "expired": "expired"}.get(status)
+        charge.amount_captured = None
+        if charge.canceled:
+            release(state, charge, 0, EXPIRED if status == "expired" else None)
+        _tell(state, charge, status)
 
 
 EVENTS = {

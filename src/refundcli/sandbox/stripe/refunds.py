@@ -6,7 +6,7 @@ from refundcli.sandbox.core.exchange import Call, Operation
 from refundcli.sandbox.core.exponents import step
 from refundcli.sandbox.core.faults import APPROVAL, OUTCOMES, Fault
 from refundcli.sandbox.core.idempotency import Answer
-from refundcli.sandbox.core.state import Charge, SandboxState, StripeRefund, new_id
+from refundcli.sandbox.core.state import Charge, SandboxState, StripeRefund
 from refundcli.sandbox.stripe.approvals import ask
 from refundcli.sandbox.stripe.events import refund_changed, refund_made
 from refundcli.sandbox.stripe.expand import expand
@@ -24,7 +24,7 @@ from refundcli.sandbox.stripe.form import (
 )
 from refundcli.sandbox.stripe.methods import BY_EMAIL, NO_REFUNDS
 from refundcli.sandbox.stripe.objects import amount_text, refund_json
-from refundcli.sandbox.stripe.reads import find_refund, missing
+from refundcli.sandbox.stripe.reads import find, find_intent, find_refund
 
 CREATE: dict[str, Check] = {
     "amount": positive,
@@ -63,9 +63,16 @@ def make_refund(state: SandboxState, params: Params, idempotency_key: str | None
     charge = _charge_to_refund(state, params)
     amount = _amount_to_refund(state, charge, params)
     _refuse_what_its_method_cannot(charge, params)
-    refund = _make(state, charge, amount, params, idempotency_key)
+    refund = state.add_refund(
+        charge,
+        amount,
+        reason=params.get("reason"),
+        metadata={name: text for name, text in params.get("metadata", {}).items() if text},
+        idempotency_key=idempotency_key,
+        instructions_email=params.get("instructions_email"),
+        status="requires_action" if charge.method in BY_EMAIL else "succeeded",
+    )
     _turn_out(refund, fault, state.now())
-    state.refunds[refund.id] = refund
     refund_made(state, refund)
     return refund
 
@@ -111,12 +118,8 @@ def _charge_to_refund(state: SandboxState, params: Params) -> Charge:
 
 
 def _named_charge(state: SandboxState, params: Params) -> Charge:
-    by_charge = state.charges.get(params.get("charge", ""))
-    by_intent = state.charge_of_intent(params.get("payment_intent", ""))
-    if "charge" in params and by_charge is None:
-        raise missing("charge", params["charge"], "charge")
-    if "payment_intent" in params and by_intent is None:
-        raise missing("payment_intent", params["payment_intent"], "payment_intent")
+    by_charge = find(state.charges, "charge", params["charge"], "charge") if "charge" in params else None
+    by_intent = find_intent(state, params["payment_intent"], "payment_intent") if "payment_intent" in params else None
     if by_charge and by_intent and by_charge is not by_intent:
         raise refuse("The charge does not belong to the payment_intent.", param="charge")
     charge = by_charge or by_intent
@@ -151,25 +154,6 @@ def _amount_to_refund(state: SandboxState, charge: Charge, params: Params) -> in
             param="amount",
         )
     return amount
-
-
-def _make(
-    state: SandboxState, charge: Charge, amount: int, params: Params, idempotency_key: str | None
-) -> StripeRefund:
-    return StripeRefund(
-        id=new_id("re"),
-        charge=charge.id,
-        payment_intent=charge.payment_intent,
-        amount=amount,
-        currency=charge.currency,
-        created=int(state.now()),
-        reason=params.get("reason"),
-        metadata={name: text for name, text in params.get("metadata", {}).items() if text},
-        idempotency_key=idempotency_key,
-        instructions_email=params.get("instructions_email"),
-        status="requires_action" if charge.method in BY_EMAIL else "succeeded",
-        method=charge.method,
-    )
 
 
 def _turn_out(refund: StripeRefund, fault: Fault | None, now: float) -> None:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from refundcli.domain.bulk_run import BulkRun, RunKind
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, RunKind
 from refundcli.domain.errors import Refused
-from refundcli.domain.money import Money
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
+from refundcli.domain.money import Money, add_to
 from refundcli.services.invoices.allocation import Share
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -80,8 +79,7 @@ class BulkReport:
         self.rows_of[group_key(*provider_amounts[0])] += 1
         for provider, amount in provider_amounts:
             currency_and_provider = group_key(provider, amount)
-            sum_before = self.sums.get(currency_and_provider)
-            self.sums[currency_and_provider] = sum_before + amount if sum_before else amount
+            add_to(self.sums, currency_and_provider, amount)
 
 
 @dataclass(frozen=True, slots=True)

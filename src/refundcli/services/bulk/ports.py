@@ -11,7 +11,7 @@ from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.reasons import RefundReason
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.ports.bad_rows import BadRow
-from refundcli.services.ports.records import Account
+from refundcli.services.ports.reads import Account
 
 if TYPE_CHECKING:
     from refundcli.services.bulk.check_report import BulkReport, RecordedFile

@@ -20,9 +20,10 @@ from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.bulk.runs import resume_command
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, total_of
 from refundcli.services.ports.bad_rows import BadRow
-from refundcli.services.ports.books import Books, WouldContradict, Writing
+from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import Record
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.services.refunds.record import MarkRequest, mark_shares, records_of
 from refundcli.system.interrupts import held_until_written
 

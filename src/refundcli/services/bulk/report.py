@@ -7,14 +7,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError
-from refundcli.domain.money import Money, zero
+from refundcli.domain.money import Money, add_to
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
-from refundcli.services.dispatch.outcome_errors import MAY_BE_RUN_AGAIN, PARTLY_REFUNDED
+from refundcli.services.dispatch.outcome_errors import MAY_BE_RUN_AGAIN
 from refundcli.services.dispatch.send_refund import OutcomeNotWritten
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -134,8 +134,7 @@ class RunReport:
         self._counted_ids.update(refund.id for refund in new_refunds)
         for refund in new_refunds:
             totals = self.accepted_totals if refund.state is RefundState.PENDING else self.totals
-            currency_code = refund.amount.currency.code
-            totals[currency_code] = totals.get(currency_code, zero(refund.amount.currency)) + refund.amount
+            add_to(totals, refund.amount.currency.code, refund.amount)
         return new_refunds
 
 

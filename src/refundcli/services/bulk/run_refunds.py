@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, ItemState, RunItem, RunKind
 from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.statuses import Provider
 from refundcli.services.bulk.check_file import CheckedFile, CheckFile
@@ -18,7 +18,6 @@ from refundcli.services.bulk.refund_run import RunWorker
 from refundcli.services.bulk.report import RefundedFile, RunLimits, RunReport, row_counts
 from refundcli.services.bulk.runs import unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import UnfinishedRun, unfinished_run
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading

@@ -8,14 +8,15 @@ from functools import partial
 from refundcli.domain.bulk_run import RunKind, RunState
 from refundcli.domain.errors import NotFound, Refused
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.money import Money, zero
+from refundcli.domain.money import Money, add_to
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.bulk.runs import run_named
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.provider_updates import EventState
-from refundcli.services.ports.records import EventFilter, Record
+from refundcli.services.ports.reads import EventFilter
+from refundcli.services.ports.records import Record
 from refundcli.system.interrupts import held_until_written
 
 _CHUNK = 1000
@@ -121,7 +122,7 @@ class Undone:
         self.records += 1
         self.invoice = refund.invoice_number if self.records == 1 else ""
         self.rows_of[currency_code] += 1
-        self.sums[currency_code] = self.sums.get(currency_code, zero(refund.amount.currency)) + refund.amount
+        add_to(self.sums, currency_code, refund.amount)
 
     def add_page(self, page: "_Page") -> None:
         for refund in page.records:

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunKind, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, ItemState, RowLease, RunKind, RunState
 from refundcli.services.bulk.runs import resume_command
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED
 from refundcli.services.ports.books import Reading
 from refundcli.system import processes
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from refundcli.domain.bulk_run import ItemState, RunItem, RunKind
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunItem, RunKind
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
@@ -23,7 +23,7 @@ from refundcli.services.bulk.row_rules import AlreadyDone, RowRules, payment_of
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.chunks import chunked
 from refundcli.services.dispatch.idempotency_keys import row_key
-from refundcli.services.dispatch.outcome_errors import PARTLY_REFUNDED, PartlyRefunded, RefundDeclined
+from refundcli.services.dispatch.outcome_errors import PartlyRefunded, RefundDeclined
 from refundcli.services.invoices.allocation import Share, total_of
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading

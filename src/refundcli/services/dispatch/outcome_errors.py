@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
+from refundcli.domain.bulk_run import PARTLY_REFUNDED
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import NotSent, OutcomeUnknown, ProviderDeclined, RefundcliError, Refused
 from refundcli.domain.money import Money, zero
@@ -11,8 +12,6 @@ from refundcli.domain.statuses import ClosingState, InvoiceStatus, RefundState
 from refundcli.services.dispatch.idempotency_keys import is_generated
 from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal
 
-# The code of a row that was refunded in part: money moved, so it does not count as refused.
-PARTLY_REFUNDED = "partly-refunded"
 # The code of a provider that could not be reached; any other error of its settings affects every row.
 UNREACHABLE = "provider-unreachable"
 # The failure text of a refund that was reserved and not sent begins with this.

@@ -16,10 +16,11 @@ from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch import leases
 from refundcli.services.dispatch.outcomes import MAY_BE_SENT_AGAIN, Signal, outcome_of
-from refundcli.services.ports.books import Books, BooksUnavailable, Writing
+from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.providers import Answer, MaySend, PaymentProvider, RefundAnswer
 from refundcli.services.ports.records import Settlement
+from refundcli.services.ports.store_problems import BooksUnavailable
 from refundcli.system.interrupts import held_until_written, is_interrupted, pause
 
 A = TypeVar("A", bound=Answer)

@@ -23,7 +23,7 @@ Reject: TypeAlias = Callable[[BadRow], None]
 _CHUNK_SECONDS = 0.8
 MOST_IN_CHUNK = 50_000
 # An existing invoice may take a hundred times as long as a new one, and the time is checked only between blocks.
-_EXISTING_AT_ONCE = 250
+EXISTING_AT_ONCE, NEW_AT_ONCE = 250, 5_000
 _SHOWN = 50
 _MOST_UNCHANGED = 1000
 
@@ -31,10 +31,13 @@ _MOST_UNCHANGED = 1000
 class InvoiceSpool(Protocol):
     """Stores valid rows until the whole file is checked."""
 
-    def put(self, block: InvoiceBlock) -> None: ...
+    def put(self, block: InvoiceBlock) -> object: ...
 
-    def blocks(self, after: int) -> Iterator[tuple[int, InvoiceBlock]]:
-        """Blocks from the position `after`, each with the position after it; 0 is the start."""
+    def blocks(self, after: int, *, size: int, whole: bool) -> Iterator[tuple[int, InvoiceBlock]]:
+        """Blocks of `size` rows from the position `after`, each with the position after it; 0 is the start.
+
+        With `whole` they have all columns; otherwise the lines, and where the rows are.
+        """
         ...
 
 
@@ -116,8 +119,7 @@ def check_invoices(
         summary.existing += conflicts.existing
         summary.as_of = conflicts.as_of if batch_index == 0 or conflicts.as_of == summary.as_of else None
         valid_block, conflicting_rows = _without_conflicts(batch, conflicts.problems)
-        for block in valid_block.parts(_EXISTING_AT_ONCE) if conflicts.existing else (valid_block,):
-            spool.put(block)
+        spool.put(valid_block)
         for bad_row in sorted([*batch.bad, *conflicting_rows], key=lambda bad_row: bad_row.line):
             summary.add(bad_row)
             reject(bad_row)
@@ -172,11 +174,13 @@ def _write_chunk(
     """
     # Every change has an audit entry (I10): without a new one, the check is still valid.
     books_unchanged = previous.as_of is not None and tx.audit.newest_entry() == previous.as_of
+    all_new = books_unchanged and not checked.existing
     outcome = _ChunkOutcome(as_of=None, after=previous.after, is_last=True)
 
     def blocks() -> Iterator[InvoiceBlock]:
         began_at = time.monotonic()
-        for position_after, block in spool.blocks(previous.after):
+        size = NEW_AT_ONCE if all_new else EXISTING_AT_ONCE
+        for position_after, block in spool.blocks(previous.after, size=size, whole=not all_new):
             if not books_unchanged:
                 _refuse_late(
                     tx.imports.conflicts(block).problems, block, source=source, invoices_written=summary.written
@@ -188,7 +192,7 @@ def _write_chunk(
                 outcome.is_last = False
                 return
 
-    outcome.counts = tx.imports.add_blocks(blocks(), source=source, all_new=books_unchanged and not checked.existing)
+    outcome.counts = tx.imports.add_blocks(blocks(), source=source, all_new=all_new)
     if books_unchanged:
         outcome.as_of = tx.audit.newest_entry()
     return outcome
@@ -207,7 +211,7 @@ def _without_conflicts(batch: RowBatch, problems: Sequence[Problem]) -> tuple[In
         problems_by_line.setdefault(problem.line, []).append(problem)
     conflicting_rows = [
         BadRow(line, tuple(problems_by_line[line]), original if isinstance(original, str) else tuple(original))
-        for line, original in zip(batch.good.lines, batch.originals, strict=True)
+        for line, original in zip(batch.good.lines, batch.originals(), strict=True)
         if line in problems_by_line
     ]
     return batch.good.only([line not in problems_by_line for line in batch.good.lines]), conflicting_rows

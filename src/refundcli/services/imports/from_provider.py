@@ -6,7 +6,7 @@ A stopped pull resumes where it stopped. Values that the books know better are k
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import partial
+from typing import TypeAlias
 
 from refundcli.domain.errors import NotFound
 from refundcli.domain.money import Money
@@ -17,22 +17,25 @@ from refundcli.services.imports.payment_shares import import_shares, references_
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords, SkippedInvoice
+from refundcli.services.ports.provider_updates import PaymentSnapshot
+from refundcli.services.ports.providers import ProviderInvoice, Providers, SkippedInvoice
 from refundcli.services.ports.records import ImportCounts, NewInvoice
-from refundcli.services.provider_updates.sync_payment import match_snapshots, note_credit, sync_payment
+from refundcli.services.provider_updates.outcome import reloaded
+from refundcli.services.provider_updates.sync_payment import SyncPayments, match_snapshots, note_credit
 
 # Each invoice takes several requests; this many are written at once, and pulled again after a kill.
 _AT_ONCE = 20
 
-Advance = Callable[[int], None]
+Advance: TypeAlias = Callable[[int], None]
+ListedInvoice: TypeAlias = ProviderInvoice | SkippedInvoice
 
 
 class NotAtProvider(NotFound):
     code = "not-at-provider"
 
-    def __init__(self, records: ProviderRecords, number_or_id: str) -> None:
+    def __init__(self, provider: Provider, number_or_id: str) -> None:
         super().__init__(
-            f"{records.name.label} has no invoice {ascii(number_or_id[:80])[1:-1]} in this account and mode.",
+            f"{provider.label} has no invoice {ascii(number_or_id[:80])[1:-1]} in this account and mode.",
             hint="Give its number or its in_… ID.",
             context={"invoice": number_or_id[:200]},
         )
@@ -47,134 +50,116 @@ class PullSummary:
     resumed_after: str = ""
 
 
-def pull(
-    records: ProviderRecords,
-    *,
-    since: date | None,
-    books: Books,
-    clock: Clock,
-    credit_note_format: str,
-    advance: Advance,
-) -> PullSummary:
-    """Pull every invoice created since then. Raises ProviderUnreachable; what was written stays.
+@dataclass(frozen=True, slots=True)
+class PullInvoices:
+    """Pulls invoices, and syncs their payments."""
 
-    `credit_note_format`: of new credit notes' numbers. `advance` gets the number of invoices of each chunk.
-    """
-    sync_name = f"pull:{records.name}:{since or 'all'}"
-    stored_state = books.read(lambda tx: tx.store.sync_state(sync_name))
-    last_reference, _, began_on = (stored_state[0] if stored_state else "").partition(" ")
-    summary, began_on = PullSummary(resumed_after=last_reference), began_on or str(clock.today())
+    books: Books
+    providers: Providers
+    payments: SyncPayments
+    clock: Clock
 
-    def write_pages(listed_invoices: Iterable[ProviderInvoice | SkippedInvoice], sync_position: str) -> None:
-        for chunk in chunked(listed_invoices, _AT_ONCE):
-            write = partial(
-                _write,
-                listed_invoices=chunk,
-                records=records,
-                clock=clock,
-                credit_note_format=credit_note_format,
-                sync_position=sync_position,
-            )
-            counts, changes = books.write(write)
+    def all(self, provider: Provider, *, since: date | None, advance: Advance) -> PullSummary:
+        """Pull every invoice created since then. Raises ProviderUnreachable; what was written stays.
+
+        `advance` gets the number of invoices of each chunk.
+        """
+        records = self.providers.records(provider)
+        sync_name = f"pull:{provider}:{since or 'all'}"
+        stored_state = self.books.read(lambda tx: tx.store.sync_state(sync_name))
+        last_reference, _, began_on = (stored_state[0] if stored_state else "").partition(" ")
+        summary, began_on = PullSummary(resumed_after=last_reference), began_on or str(self.clock.today())
+
+        def write_pages(listed_invoices: Iterable[ListedInvoice], sync_position: str) -> None:
+            for chunk in chunked(listed_invoices, _AT_ONCE):
+                self._write_chunk(provider, chunk, summary, sync_position)
+                advance(len(chunk))
+
+        write_pages(records.invoices(since=since, after=last_reference), f"{sync_name} {began_on}")
+        if last_reference:
+            # The list is newest first: invoices created since the stopped pull began come before its position.
+            write_pages(records.invoices(since=max(date.fromisoformat(began_on), since or date.min), after=""), "")
+        # The next pull starts at the newest again.
+        self.books.write(lambda tx: tx.store.set_sync_state(sync_name, ""))
+        return summary
+
+    def one(self, provider: Provider, number_or_id: str) -> PullSummary:
+        """Pull one invoice, by its number or its id at the provider. Raises NotAtProvider, ProviderUnreachable."""
+        invoice = self.providers.records(provider).invoice(number_or_id)
+        if invoice is None:
+            raise NotAtProvider(provider, number_or_id)
+        summary = PullSummary()
+        self._write_chunk(provider, [invoice], summary)
+        return summary
+
+    def _write_chunk(
+        self,
+        provider: Provider,
+        listed_invoices: Sequence[ListedInvoice],
+        summary: PullSummary,
+        sync_position: str = "",
+    ) -> None:
+        """Write one chunk.
+
+        `sync_position`: the name of the pull's sync state, and the day on which the pull began; empty to store none.
+        """
+
+        def write(tx: Writing) -> tuple[list[ImportCounts], int]:
+            if sync_position:
+                sync_name, began_on = sync_position.split()
+                tx.store.set_sync_state(sync_name, f"{listed_invoices[-1].reference} {began_on}")
+            return self._write(tx, provider, listed_invoices)
+
+        counts_of_parts, changes = self.books.write(write)
+        for counts in counts_of_parts:
             summary.imported.add(counts)
-            summary.changes += changes
-            advance(len(chunk))
+        summary.changes += changes
 
-    write_pages(records.invoices(since=since, after=last_reference), f"{sync_name} {began_on}")
-    if last_reference:
-        # The list is newest first: invoices created since the stopped pull began come before its position.
-        write_pages(records.invoices(since=max(date.fromisoformat(began_on), since or date.min), after=""), "")
-    # The next pull starts at the newest again.
-    books.write(lambda tx: tx.store.set_sync_state(sync_name, ""))
-    return summary
+    def _write(
+        self, tx: Writing, provider: Provider, listed_invoices: Sequence[ListedInvoice]
+    ) -> tuple[list[ImportCounts], int]:
+        """Returns the counts, and how many refunds, disputes and payments changed."""
+        readable_invoices = [listed for listed in listed_invoices if isinstance(listed, ProviderInvoice)]
+        numbered_invoices = [
+            replace(_numbered_as_stored(tx, readable), line=line) for line, readable in enumerate(readable_invoices)
+        ]
+        reasons_by_line = _why_not(tx, numbered_invoices)
+        valid_invoices = [invoice for invoice in numbered_invoices if invoice.line not in reasons_by_line]
+        source = f"pulled from {provider.label}"
+        unshared_invoices, sharing_invoices = _split_shared(tx, valid_invoices)
+        counts = [tx.imports.add_invoices(unshared_invoices, source=source)] if unshared_invoices else []
+        changes = sum(_note_shares(tx, invoice) for invoice in unshared_invoices)
+        snapshots = [snapshot for readable in readable_invoices for snapshot in readable.payments]
+        captured_by_reference = {ref: snapshot.captured for snapshot in snapshots for ref in snapshot.references}
+        for sharing_invoice in sharing_invoices:
+            sharing_counts, why_left_out = import_shares(tx, sharing_invoice, captured_by_reference, source=source)
+            counts.append(sharing_counts)
+            if why_left_out:
+                reasons_by_line[sharing_invoice.line] = why_left_out
+            else:
+                changes += _note_shares(tx, sharing_invoice)
+        left_out = [(line, numbered_invoices[line].number, why) for line, why in reasons_by_line.items()]
+        left_out += [
+            (0, listed.number or listed.reference, listed.why)
+            for listed in listed_invoices
+            if isinstance(listed, SkippedInvoice)
+        ]
+        texts = [(line, number, f"{why} It was left out.") for line, number, why in left_out]
+        counts.append(ImportCounts(unchanged=texts))
+        changes += self._sync_payments(tx, provider, snapshots)
+        for readable, numbered in zip(readable_invoices, numbered_invoices, strict=True):
+            stored_invoice = tx.invoices.get(numbered.number)
+            if stored_invoice and readable.invoice.currency == stored_invoice.currency.code:
+                changes += note_credit(tx, stored_invoice, readable.credited, update_source=f"asked {provider.label}")
+        return counts, changes
 
-
-def pull_one(
-    records: ProviderRecords, number_or_id: str, *, books: Books, clock: Clock, credit_note_format: str
-) -> PullSummary:
-    """Pull one invoice, by its number or its id at the provider. Raises NotAtProvider, ProviderUnreachable."""
-    invoice = records.invoice(number_or_id)
-    if invoice is None:
-        raise NotAtProvider(records, number_or_id)
-    summary = PullSummary()
-    write = partial(
-        _write,
-        listed_invoices=[invoice],
-        records=records,
-        clock=clock,
-        credit_note_format=credit_note_format,
-        sync_position="",
-    )
-    counts, summary.changes = books.write(write)
-    summary.imported.add(counts)
-    return summary
-
-
-def _write(
-    tx: Writing,
-    *,
-    listed_invoices: Sequence[ProviderInvoice | SkippedInvoice],
-    records: ProviderRecords,
-    clock: Clock,
-    credit_note_format: str,
-    sync_position: str,
-) -> tuple[ImportCounts, int]:
-    """Write one chunk; returns the counts, and how many refunds, disputes and payments changed.
-
-    `sync_position`: the name of the pull's sync state, and the day on which the pull began; empty to store none.
-    """
-    readable_invoices = [listed for listed in listed_invoices if isinstance(listed, ProviderInvoice)]
-    numbered_invoices = [
-        replace(_numbered_as_stored(tx, readable), line=line) for line, readable in enumerate(readable_invoices)
-    ]
-    reasons_by_line = _why_not(tx, numbered_invoices)
-    valid_invoices = [invoice for invoice in numbered_invoices if invoice.line not in reasons_by_line]
-    source = f"pulled from {records.name.label}"
-    unshared_invoices, sharing_invoices = _split_shared(tx, valid_invoices)
-    counts = tx.imports.add_invoices(unshared_invoices, source=source) if unshared_invoices else ImportCounts()
-    changes = sum(_note_shares(tx, invoice) for invoice in unshared_invoices)
-    captured_by_reference = {
-        reference: snapshot.captured
-        for readable in readable_invoices
-        for snapshot in readable.payments
-        for reference in snapshot.references
-    }
-    for sharing_invoice in sharing_invoices:
-        sharing_counts, why_left_out = import_shares(tx, sharing_invoice, captured_by_reference, source=source)
-        counts = _sum_of(counts, sharing_counts)
-        changes += 0 if why_left_out else _note_shares(tx, sharing_invoice)
-        if why_left_out:
-            reasons_by_line[sharing_invoice.line] = why_left_out
-    for line, why_left_out in reasons_by_line.items():
-        counts.unchanged.append((line, numbered_invoices[line].number, f"{why_left_out} It was left out."))
-    for listed in listed_invoices:
-        if isinstance(listed, SkippedInvoice):
-            counts.unchanged.append((0, listed.number or listed.reference, f"{listed.why} It was left out."))
-    changes += _sync_payments(tx, records.name, readable_invoices, clock, credit_note_format)
-    for readable, numbered in zip(readable_invoices, numbered_invoices, strict=True):
-        stored_invoice = tx.invoices.get(numbered.number)
-        if stored_invoice and readable.invoice.currency == stored_invoice.currency.code:
-            changes += note_credit(tx, stored_invoice, readable.credited, update_source=f"asked {records.name.label}")
-    if sync_position:
-        sync_name, began_on = sync_position.split()
-        tx.store.set_sync_state(sync_name, f"{listed_invoices[-1].reference} {began_on}")
-    return counts, changes
-
-
-def _sync_payments(
-    tx: Writing, provider: Provider, provider_invoices: Sequence[ProviderInvoice], clock: Clock, credit_note_format: str
-) -> int:
-    """Apply the snapshots of the payments that are in the books. Returns how many changes that made."""
-    snapshots = [snapshot for invoice in provider_invoices for snapshot in invoice.payments]
-    change_count = 0
-    for snapshot, invoice, payment in list(match_snapshots(tx, provider, snapshots)):
-        if invoice and payment:
-            current_invoice = tx.invoices.get(invoice.number) or invoice
-            payment = next(p for p in current_invoice.payments if p.id == payment.id)
-            change_count += sync_payment(
-                tx, current_invoice, payment, snapshot, clock=clock, credit_note_format=credit_note_format
-            ).changed
-    return change_count
+    def _sync_payments(self, tx: Writing, provider: Provider, snapshots: Sequence[PaymentSnapshot]) -> int:
+        """Apply the snapshots of the payments that are in the books. Returns how many changes that made."""
+        return sum(
+            self.payments.sync(tx, *reloaded(tx, *match), snapshot).changed
+            for snapshot, match in match_snapshots(tx, provider, snapshots)
+            if match
+        )
 
 
 def _split_shared(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[NewInvoice], list[NewInvoice]]:
@@ -192,15 +177,6 @@ def _split_shared(tx: Writing, invoices: Sequence[NewInvoice]) -> tuple[list[New
     return unshared_invoices, sharing_invoices
 
 
-def _sum_of(first: ImportCounts, second: ImportCounts) -> ImportCounts:
-    return ImportCounts(
-        first.new + second.new,
-        first.changed + second.changed,
-        first.same + second.same,
-        [*first.unchanged, *second.unchanged],
-    )
-
-
 def _note_shares(tx: Writing, invoice: NewInvoice) -> int:
     """Lower shares that an older version counted as the whole of a shared payment. Returns how many."""
     stored_invoice = tx.invoices.get(invoice.number)
@@ -209,14 +185,8 @@ def _note_shares(tx: Writing, invoice: NewInvoice) -> int:
     changed_shares = 0
     for reported_payment in invoice.payments:
         share = Money(reported_payment.captured, stored_invoice.currency)
-        payment = next(
-            (
-                p
-                for p in stored_invoice.payments
-                if reported_payment.reference and reported_payment.reference in p.references
-            ),
-            None,
-        )
+        reference = reported_payment.reference
+        payment = next((p for p in stored_invoice.payments if reference and reference in p.references), None)
         if payment and share < payment.allocated and payment.reserved + payment.refunded <= share:
             tx.shares.note(stored_invoice, payment, share)
             changed_shares += 1

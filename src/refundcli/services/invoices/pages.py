@@ -2,38 +2,34 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote
-from refundcli.services.ports.books import Books
-from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter
+from refundcli.services.chunks import paged
+from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.books import BooksToRead
 
 PAGE = 1_000
 
 
-def invoice_pages(books: Books, criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
+def invoice_pages(books: "BooksToRead", criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
     """All matching invoices, ignoring the limit; no page is empty."""
-    criteria = replace(criteria, limit=PAGE)
-    while page := _invoices(books, criteria):
-        yield page
-        if len(page) < PAGE:
-            return
-        criteria = replace(criteria, after=page[-1].number)
+    return paged(
+        lambda after: books.read(lambda tx: tx.invoices.matching(replace(criteria, after=after, limit=PAGE))),
+        criteria.after,
+        lambda invoice: invoice.number,
+        size=PAGE,
+    )
 
 
-def credit_note_pages(books: Books, criteria: CreditNoteFilter) -> Iterator[list[CreditNote]]:
+def credit_note_pages(books: "BooksToRead", criteria: CreditNoteFilter) -> Iterator[list[CreditNote]]:
     """As `invoice_pages`. Notes issued meanwhile come at the end."""
-    criteria = replace(criteria, limit=PAGE)
-    while page := _credit_notes(books, criteria):
-        yield page
-        if len(page) < PAGE:
-            return
-        criteria = replace(criteria, after=page[-1])
-
-
-def _invoices(books: Books, criteria: InvoiceFilter) -> list[Invoice]:
-    return books.read(lambda tx: tx.invoices.matching(criteria))
-
-
-def _credit_notes(books: Books, criteria: CreditNoteFilter) -> list[CreditNote]:
-    return books.read(lambda tx: tx.credit_notes.matching(criteria))
+    return paged(
+        lambda after: books.read(lambda tx: tx.credit_notes.matching(replace(criteria, after=after, limit=PAGE))),
+        criteria.after,
+        lambda credit_note: credit_note,
+        size=PAGE,
+    )

@@ -1,46 +1,57 @@
 """The store as the use cases see it: transactions, each with its repositories."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import ClassVar, Protocol
+from __future__ import annotations
 
-from refundcli.domain.errors import StoreProblem
-from refundcli.services.ports.records import T
-from refundcli.services.ports.repositories.events import Deliveries, DeliveryReads, EventReads, Events, WordReads, Words
-from refundcli.services.ports.repositories.invoices import (
-    DisputeReads,
-    Disputes,
-    InvoiceLookup,
-    InvoiceReads,
-    Invoices,
-    PaymentNames,
-    PaymentReads,
-    Payments,
-    Shares,
-)
-from refundcli.services.ports.repositories.refunds import (
-    ClosingReads,
-    Closings,
-    CreditNoteReads,
-    CreditNotes,
-    ExternalRefundReads,
-    ExternalRefunds,
-    Records,
-    RefundLookup,
-    RefundReads,
-    Refunds,
-)
-from refundcli.services.ports.repositories.runs import RunReads, Runs
-from refundcli.services.ports.repositories.store import (
-    AccountReads,
-    Accounts,
-    Audit,
-    AuditReads,
-    ImportReads,
-    Imports,
-    Store,
-    StoreReads,
-)
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from refundcli.services.ports.repositories.events import (
+        Deliveries,
+        DeliveryReads,
+        EventReads,
+        Events,
+        WordReads,
+        Words,
+    )
+    from refundcli.services.ports.repositories.invoices import (
+        DisputeReads,
+        Disputes,
+        InvoiceLookup,
+        InvoiceReads,
+        Invoices,
+        PaymentNames,
+        PaymentReads,
+        Payments,
+        Shares,
+    )
+    from refundcli.services.ports.repositories.refunds import (
+        ClosingReads,
+        Closings,
+        CreditNoteReads,
+        CreditNotes,
+        ExternalRefundReads,
+        ExternalRefunds,
+        Records,
+        RefundLookup,
+        RefundReads,
+        Refunds,
+    )
+    from refundcli.services.ports.repositories.runs import RunReads, Runs
+    from refundcli.services.ports.repositories.store import (
+        AccountReads,
+        Accounts,
+        Audit,
+        AuditReads,
+        ImportReads,
+        Imports,
+        Store,
+        StoreReads,
+    )
+
+T = TypeVar("T")
 
 
 class RefundReading(Protocol):
@@ -131,29 +142,13 @@ class Writing(Reading, Protocol):
         ...
 
 
-class Books(Protocol):
-    """The store. Work is a function, because a transaction may have to be retried."""
+class BooksToRead(Protocol):
+    """The store, for reading only."""
 
     def read(self, work: Callable[[Reading], T]) -> T: ...
+
+
+class Books(BooksToRead, Protocol):
+    """The store. Work is a function, because a transaction may have to be retried."""
+
     def write(self, work: Callable[[Writing], T]) -> T: ...
-
-
-class BooksUnavailable(StoreProblem):
-    """The store is locked or cannot be reached; a retry may work. Nothing was changed.
-
-    `passes_within`: seconds for which recording a provider's answer is retried.
-    """
-
-    passes_within: ClassVar[float] = 600.0
-
-
-class WouldContradict(StoreProblem):
-    """A constraint of the store refused a change: the last guard, behind every rule."""
-
-    code = "store-would-contradict"
-
-    def __init__(self, violation: str) -> None:
-        super().__init__(
-            f"The store refused this change: {violation}.",
-            hint="refundcli store check   verifies the books; please report what you did.",
-        )

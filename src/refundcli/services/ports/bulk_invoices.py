@@ -4,8 +4,10 @@ A block holds only text, numbers and flags, and days as `2026-10-31`, so that it
 database as it is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
+from functools import lru_cache
 from itertools import compress
 from typing import Any, NamedTuple
 
@@ -15,11 +17,11 @@ from refundcli.services.ports.records import NewInvoice, NewPayment
 
 
 class RowBatch(NamedTuple):
-    """Consecutive lines of a file: the valid rows, the invalid rows, and the text of each valid row."""
+    """Consecutive lines of a file: the valid rows, the invalid rows, and what gives the text of each valid row."""
 
     good: "InvoiceBlock"
     bad: Sequence[BadRow]
-    originals: Sequence[Sequence[str] | str]
+    originals: Callable[[], Sequence[Sequence[str] | str]]
 
     @property
     def rows(self) -> int:
@@ -44,7 +46,17 @@ class PaymentColumns(NamedTuple):
     paid_on: Sequence[str | None] = ()
 
 
+class StagedRows(NamedTuple):
+    """The rows `first` to `last` of a staging database at `path`."""
+
+    path: str
+    first: int
+    last: int
+
+
 class InvoiceBlock(NamedTuple):
+    """`products`: names as a JSON list. `staged`: where the rows are on disk; then all but the lines may be missing."""
+
     lines: Sequence[int] = ()
     numbers: Sequence[str] = ()
     customers: Sequence[str] = ()
@@ -56,23 +68,29 @@ class InvoiceBlock(NamedTuple):
     due_on: Sequence[str | None] = ()
     paid_on: Sequence[str | None] = ()
     references: Sequence[str] = ()
-    products: Sequence[tuple[str, ...]] = ()
+    products: Sequence[str] = ()
     subscriptions: Sequence[str] = ()
     payments: PaymentColumns = PaymentColumns()
+    staged: StagedRows | None = None
 
     @classmethod
     def from_columns(cls, columns: Iterable[Any], payments: Iterable[Any]) -> "InvoiceBlock":
         """From the columns of the invoices and of their payments, in the order of the fields."""
-        return cls._make([*columns, PaymentColumns(*payments)])
+        block_columns: Any = (*columns, PaymentColumns(*payments), None)
+        return cls._make(block_columns)
 
     @property
     def size(self) -> int:
         return len(self.lines)
 
+    def columns(self) -> list[Any]:
+        """The columns of the invoices, without those of their payments."""
+        return [*self][:_INVOICE_COLUMNS]
+
     def invoices(self) -> Iterator[NewInvoice]:
         """The invoices as objects."""
         payments_by_position = self._payments_by_invoice()
-        for position, row in enumerate(zip(*self[:-1], strict=True)):
+        for position, row in enumerate(zip(*self.columns(), strict=True)):
             (
                 line,
                 number,
@@ -100,14 +118,14 @@ class InvoiceBlock(NamedTuple):
                 due_on=date.fromisoformat(due_on) if due_on else None,
                 paid_on=date.fromisoformat(paid_on) if paid_on else None,
                 invoice_reference=invoice_reference,
-                products=products,
+                products=tuple(json.loads(products)) if products else (),
                 subscription=subscription,
                 payments=tuple(payments_by_position.get(position, ())),
             )
 
     def only(self, selectors: Sequence[bool]) -> "InvoiceBlock":
         """The invoices at the positions where `selectors` is true."""
-        columns: list[Any] = [list(compress(column, selectors)) for column in self[:-1]]
+        columns: list[Any] = [list(compress(column, selectors)) for column in self.columns()]
         payment_selectors = [selectors[position] for position in self.payments.invoices]
         payment_columns: list[Any] = [list(compress(column, payment_selectors)) for column in self.payments]
         new_positions = {
@@ -115,11 +133,6 @@ class InvoiceBlock(NamedTuple):
         }
         payment_columns[0] = [new_positions[position] for position in payment_columns[0]]
         return InvoiceBlock.from_columns(columns, payment_columns)
-
-    def parts(self, size: int) -> Iterator["InvoiceBlock"]:
-        """Blocks of at most `size` invoices, in order."""
-        for start in range(0, self.size, size):
-            yield self.only([start <= position < start + size for position in range(self.size)])
 
     def _payments_by_invoice(self) -> dict[int, list[NewPayment]]:
         payments_by_position: dict[int, list[NewPayment]] = {}
@@ -144,15 +157,24 @@ class InvoiceBlock(NamedTuple):
                 reference=reference,
                 charge=charge,
                 returned_elsewhere=returned_elsewhere,
-                auto_refundable=auto_refundable,
-                auto_refundable_is_explicit=auto_is_explicit,
-                processing=processing,
+                auto_refundable=bool(auto_refundable),
+                auto_refundable_is_explicit=bool(auto_is_explicit),
+                processing=bool(processing),
                 dispute=Dispute(dispute),
                 dispute_amount=dispute_amount,
                 paid_on=date.fromisoformat(paid_on) if paid_on else None,
             )
             payments_by_position.setdefault(position, []).append(payment)
         return payments_by_position
+
+
+_INVOICE_COLUMNS = InvoiceBlock._fields.index("payments")
+
+
+@lru_cache
+def products_text(names: tuple[str, ...]) -> str:
+    """Product names as stored: a JSON list, empty for none."""
+    return json.dumps(names, ensure_ascii=False) if names else ""
 
 
 def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
@@ -169,7 +191,7 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             invoice.due_on.isoformat() if invoice.due_on else None,
             invoice.paid_on.isoformat() if invoice.paid_on else None,
             invoice.invoice_reference,
-            invoice.products,
+            products_text(invoice.products),
             invoice.subscription,
         )
         for invoice in invoices

@@ -20,15 +20,6 @@ from refundcli.services.ports.records import NewInvoice
 MaySend: TypeAlias = Callable[[], bool]
 
 
-# How the ids of a provider's invoices begin. Adyen has no invoices.
-STRIPE_INVOICE = "in_"
-
-
-def provider_of_invoice(invoice_reference: str) -> Provider | None:
-    """The provider whose invoice has this id; None for any other text."""
-    return Provider.STRIPE if invoice_reference.startswith(STRIPE_INVOICE) else None
-
-
 @dataclass(frozen=True, slots=True)
 class RefundOrder:
     """A refund to request from the provider, in terms of the books."""

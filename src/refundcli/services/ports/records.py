@@ -1,64 +1,13 @@
 """Typed rows of the store's interface: filters, new invoices, records, settlements, summaries."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TypeVar
 
 from refundcli.domain.money import Money
-from refundcli.domain.reasons import RefundReason
-from refundcli.domain.refund import CreditNote, Refund
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.bad_rows import Problem
-from refundcli.services.ports.provider_updates import (
-    EventState,
-)
 from refundcli.services.ports.vocabulary import CaptureChange
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    seq: int
-    at: datetime
-    operator: str
-    host: str
-    action: str
-    subject: str
-    before: dict[str, object]
-    after: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A provider account that the store was used with."""
-
-    provider: Provider
-    account: str
-    livemode: bool
-
-
-@dataclass(frozen=True, slots=True)
-class InvoiceFilter:
-    status: InvoiceStatus | None = None
-    provider: Provider | None = None
-    customer: str = ""
-    refundable: bool = False
-    disputed: bool = False
-    processing: bool = False
-    after: str = ""
-    limit: int = 50
-
-
-@dataclass(frozen=True, slots=True)
-class CreditNoteFilter:
-    invoice: str = ""
-    reason: RefundReason | None = None
-    since: date | None = None
-    until: date | None = None
-    after: CreditNote | None = None
-    limit: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,31 +149,3 @@ class Capture:
     change: CaptureChange
     amount: Money
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class FailedCapture:
-    """A capture that failed and was not repeated: less was paid than the invoice says."""
-
-    provider: Provider
-    invoice: str
-    reference: str
-    amount: Money
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRefunds:
-    """The first of `count` pending refunds, those that need attention first; `attention`: how many of all do."""
-
-    first: Sequence[Refund]
-    count: int
-    attention: int
-
-
-@dataclass(frozen=True, slots=True)
-class EventFilter:
-    state: EventState | None = None
-    provider: Provider | None = None
-    about: str = ""
-    limit: int = 50

@@ -2,35 +2,32 @@
 
 from collections.abc import Mapping
 
-from refundcli.domain.invoice import Payment
+from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.provider_updates import CaptureUpdate, EventState
 from refundcli.services.ports.records import Capture
 from refundcli.services.ports.vocabulary import CaptureChange
-from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
+from refundcli.services.provider_updates.outcome import UpdateOutcome, unreviewed
 
 
-def apply_capture(tx: Writing, update: CaptureUpdate, *, update_source: str) -> UpdateOutcome:
-    """Apply it in the caller's transaction. An ambiguous cancellation is unreviewed (R13)."""
-    match = payment_referenced(tx, update.provider, update.payment_references)
-    if match is None:
-        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = match
+def apply_capture(
+    tx: Writing, invoice: Invoice, payment: Payment, update: CaptureUpdate, *, update_source: str
+) -> UpdateOutcome:
+    """Apply it to this payment in the caller's transaction. An ambiguous cancellation is unreviewed (R13)."""
     allocated = payment.allocated_in_all
     if update.amount.currency != allocated.currency:
-        return UpdateOutcome(
-            EventState.UNREVIEWED,
+        return unreviewed(
             f"{update.amount} is not in the currency of {invoice.number}, {allocated.currency}",
         )
     if not update.amount and update.change is not CaptureChange.ADDED:
-        return UpdateOutcome(EventState.UNREVIEWED, f"{update.status} has no amount")
+        return unreviewed(f"{update.status} has no amount")
     why_ambiguous = _doubt(payment, tx.payments.captures(payment), update)
     if why_ambiguous and update.change is not CaptureChange.ADDED:
-        return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous)
+        return unreviewed(why_ambiguous)
     is_changed = tx.payments.record_capture(invoice, payment, update, update_source=update_source)
     if why_ambiguous:
-        return UpdateOutcome(EventState.UNREVIEWED, why_ambiguous, is_changed)
+        return unreviewed(why_ambiguous, changed=is_changed)
     return UpdateOutcome(EventState.APPLIED, f"{update.status} of {update.amount} on {invoice.number}", is_changed)
 
 

@@ -1,13 +1,14 @@
 """Apply a provider update about one dispute to its record; the order of updates does not matter (I7)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.services.ports.books import Writing
-from refundcli.services.ports.provider_updates import DisputeUpdate, EventState
-from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_of_dispute
+from refundcli.services.ports.books import Reading, Writing
+from refundcli.services.ports.provider_updates import DisputeUpdate, EventState, StoredEvent
+from refundcli.services.ports.webhooks import EventReader
+from refundcli.services.provider_updates.outcome import Match, UpdateOutcome, unreviewed
 
 # Of two updates with the same date the more severe one wins, whichever came first.
 _SEVERITY = (DisputeState.CLOSED, DisputeState.WON, DisputeState.OPEN, DisputeState.UNKNOWN, DisputeState.LOST)
@@ -20,39 +21,52 @@ MIGRATED = "migrated"
 
 
 def apply_dispute(
-    tx: Writing, update: DisputeUpdate, *, update_source: str, all_disputes_listed: bool = False
+    tx: Writing,
+    invoice: Invoice,
+    payment: Payment,
+    update: DisputeUpdate,
+    *,
+    update_source: str,
+    all_disputes_listed: bool = False,
 ) -> UpdateOutcome:
-    """Apply it in the caller's transaction; unmatched while neither its payment nor its dispute is in the books.
+    """Apply it to this payment in the caller's transaction.
 
     `all_disputes_listed`: the provider listed all disputes of the payment, so a placeholder can only be one of them.
     """
-    match = payment_of_dispute(tx, update)
-    if match is None:
-        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = match
-    if update.reference in payment.references:
-        # An Adyen account may be set up to send disputes with the payment's own reference.
-        update = replace(update, reference="")
+    update = _in_terms_of(payment, update)
     known_match = (
         tx.disputes.payment_of(update.provider, update.account, update.reference) if update.reference else None
     )
     if known_match and known_match[1].id != payment.id:
-        note = (
+        return unreviewed(
             f"{update.reference} is in the books as a dispute on {known_match[0].number}, but was reported "
             f"for {invoice.number}"
         )
-        return UpdateOutcome(EventState.UNREVIEWED, note)
+    stored_record = _record_of(payment.disputes, update)
+    if stored_record:
+        return _write(tx, invoice, payment, stored_record, _next(stored_record, update), update, update_source)
+    if not update.reference and payment.disputes:
+        return unreviewed(f"{update.status} does not say which dispute of {invoice.number} it is about")
+    # The first update about a dispute fills in its placeholder; without one it creates a record.
+    placeholders = [record for record in payment.disputes if record.is_placeholder]
+    placeholder = next((p for p in placeholders if all_disputes_listed or _is_compatible(p, update)), None)
+    if placeholders and placeholder is None:
+        return unreviewed(
+            f"{invoice.number} has a dispute for {placeholders[0].amount} in the books, but this one is for "
+            f"{update.amount}"
+        )
+    record = _filled(placeholder, payment, update) if placeholder else new_record(payment, update)
+    return _write(tx, invoice, payment, placeholder, record, update, update_source)
+
+
+def _in_terms_of(payment: Payment, update: DisputeUpdate) -> DisputeUpdate:
+    if update.reference in payment.references:
+        # An Adyen account may be set up to send disputes with the payment's own reference.
+        update = replace(update, reference="")
     if update.amount and update.amount.currency != payment.captured.currency:
         # A bank may dispute in its own currency. Without an amount in ours, the whole payment counts as disputed.
         update = replace(update, amount=None)
-    stored_record = _record_of(payment.disputes, update)
-    if stored_record is None and not update.reference:
-        return _apply_unidentified(tx, invoice, payment, update, update_source)
-    if stored_record is None:
-        return _apply_to_placeholder(
-            tx, invoice, payment, update, update_source, all_disputes_listed=all_disputes_listed
-        )
-    return _write(tx, invoice, payment, stored_record, _next(stored_record, update), update, update_source)
+    return update
 
 
 def new_record(payment: Payment, update: DisputeUpdate) -> DisputeRecord:
@@ -88,42 +102,6 @@ def close_placeholders(tx: Writing, invoice: Invoice, payment: Payment, *, updat
         closed_record = replace(placeholder, state=DisputeState.CLOSED, status="not at the provider")
         tx.disputes.record(invoice, payment, closed_record, update_source=update_source)
     return len(open_placeholders)
-
-
-def _apply_to_placeholder(
-    tx: Writing,
-    invoice: Invoice,
-    payment: Payment,
-    update: DisputeUpdate,
-    update_source: str,
-    *,
-    all_disputes_listed: bool,
-) -> UpdateOutcome:
-    """The first update about a dispute fills in its placeholder; without one it creates a record."""
-    placeholders = [record for record in payment.disputes if record.is_placeholder]
-    fitting_record = next(
-        (record for record in placeholders if all_disputes_listed or _is_compatible(record, update)), None
-    )
-    if fitting_record:
-        filled_record = _filled(fitting_record, payment, update)
-        return _write(tx, invoice, payment, fitting_record, filled_record, update, update_source)
-    if placeholders:
-        placeholder = placeholders[0]
-        note = (
-            f"{invoice.number} has a dispute for {placeholder.amount} in the books, but this one is for {update.amount}"
-        )
-        return UpdateOutcome(EventState.UNREVIEWED, note)
-    return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)
-
-
-def _apply_unidentified(
-    tx: Writing, invoice: Invoice, payment: Payment, update: DisputeUpdate, update_source: str
-) -> UpdateOutcome:
-    """An update without a reference that fits no record: the first dispute of its payment, or else unreviewed."""
-    if not payment.disputes:
-        return _write(tx, invoice, payment, None, new_record(payment, update), update, update_source)
-    note = f"{update.status} does not say which dispute of {invoice.number} it is about"
-    return UpdateOutcome(EventState.UNREVIEWED, note)
 
 
 def _is_compatible(stored_record: DisputeRecord, update: DisputeUpdate) -> bool:
@@ -181,6 +159,49 @@ def _write(
         and record.state in _ENDED
     ):
         # Its record and credit note are no longer true (R14). Only a person can undo them.
-        note = f"{note}; {payment.recorded_of_disputes} is recorded as lost to it: undo that record if it is wrong"
-        return UpdateOutcome(EventState.UNREVIEWED, note, changed=True)
+        recorded_amount = payment.recorded_of_disputes
+        return unreviewed(
+            f"{note}; {recorded_amount} is recorded as lost to it: undo that record if it is wrong", changed=True
+        )
     return UpdateOutcome(EventState.APPLIED, note, changed=True)
+
+
+# --- decided by a person --------------------------------------------------------------------------------------
+
+
+def decide_dispute(tx: Writing, stored_event: StoredEvent, state: DisputeState, reader: EventReader) -> None:
+    """Give the event's dispute this state; a dispute without a record gets one.
+
+    A later snapshot with the same status does not change the decision.
+    """
+    event = stored_event.event
+    amount = reader.amount_in(event)
+    for invoice, payment in _payments_named_by(tx, stored_event):
+        known_record = next((dispute for dispute in payment.disputes if dispute.reference == event.about), None)
+        record = known_record or DisputeRecord(
+            id=0,
+            payment_id=payment.id,
+            provider=event.provider,
+            account=event.account,
+            reference="" if event.about in payment.references else event.about,
+            stage=DisputeStage.CHARGEBACK,
+            state=state,
+            status=event.kind,
+            amount=amount if amount and amount.currency == payment.captured.currency else None,
+            reported_at=event.occurred_at,
+        )
+        decided_record = replace(record, state=state)
+        tx.disputes.record(
+            invoice, payment, decided_record, update_source=f"event {stored_event.id}, decided by a person"
+        )
+
+
+def _payments_named_by(tx: Reading, stored_event: StoredEvent) -> Collection[Match]:
+    references = tx.events.payments_of(stored_event.id)
+    invoices = tx.invoices.of_payments(stored_event.event.provider, references).values()
+    return {
+        payment.id: (invoice, payment)
+        for invoice in invoices
+        for payment in invoice.payments
+        if not set(payment.references).isdisjoint(references)
+    }.values()

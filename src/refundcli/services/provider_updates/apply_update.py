@@ -4,7 +4,7 @@ Applied means that it changed or confirmed a row. Any other update about one of 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import OutOfBand, Refund
@@ -24,46 +24,118 @@ from refundcli.services.ports.provider_updates import (
 from refundcli.services.ports.records import Settlement
 from refundcli.services.provider_updates.apply_capture import apply_capture
 from refundcli.services.provider_updates.apply_dispute import apply_dispute
-from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
+from refundcli.services.provider_updates.outcome import (
+    NOT_IN_BOOKS,
+    UpdateOutcome,
+    payment_of,
+    payment_referenced,
+    unreviewed,
+)
 
 
-def apply_update(
-    tx: Writing, update: Update, *, update_source: str, clock: Clock, credit_note_format: str
-) -> UpdateOutcome:
-    """Apply one provider update in the caller's transaction; `update_source` is its source."""
-    if isinstance(update, DisputeUpdate):
-        return apply_dispute(tx, update, update_source=update_source)
-    if isinstance(update, CaptureUpdate):
-        return apply_capture(tx, update, update_source=update_source)
-    if isinstance(update, UnsupportedUpdate):
-        return _apply_unsupported(tx, update)
-    if isinstance(update, Doubt):
-        return UpdateOutcome(EventState.UNREVIEWED if is_about_ours(tx, update) else EventState.UNMATCHED, update.why)
-    own_refund = _refund_of(tx, update)
-    if own_refund is None:
-        return _apply_external(tx, update, update_source=update_source)
-    return _apply_to_ours(
-        tx, own_refund, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format
-    )
+@dataclass(frozen=True, slots=True)
+class ApplyUpdates:
+    """Applies provider updates in the caller's transaction."""
+
+    clock: Clock
+    credit_note_format: str
+
+    def apply(
+        self, tx: Writing, update: Update, *, update_source: str, all_disputes_listed: bool = False
+    ) -> UpdateOutcome:
+        """Apply one update; unmatched while neither its payment nor its dispute is in the books.
+
+        `update_source`: for the audit trail. `all_disputes_listed`: with this one, all disputes of the payment.
+        """
+        if isinstance(update, Doubt):
+            return UpdateOutcome(
+                EventState.UNREVIEWED if is_about_ours(tx, update) else EventState.UNMATCHED, update.why
+            )
+        if isinstance(update, RefundUpdate) and (own_refund := _refund_of(tx, update)):
+            return self._apply_to_ours(tx, own_refund, update, update_source)
+        match = payment_of(tx, update)
+        if match is None:
+            return NOT_IN_BOOKS
+        if isinstance(update, DisputeUpdate):
+            return apply_dispute(
+                tx, *match, update, update_source=update_source, all_disputes_listed=all_disputes_listed
+            )
+        if isinstance(update, CaptureUpdate):
+            return apply_capture(tx, *match, update, update_source=update_source)
+        if isinstance(update, UnsupportedUpdate):
+            return _apply_unsupported(tx, *match, update)
+        return _apply_external(tx, *match, update, update_source=update_source)
+
+    # --- refunds of ours -------------------------------------------------------------------------------------
+
+    def _apply_to_ours(self, tx: Writing, refund: Refund, update: RefundUpdate, update_source: str) -> UpdateOutcome:
+        is_reversal = update.state is RefundState.REVERSED and update.amount.currency == refund.amount.currency
+        is_partial_reversal = is_reversal and update.amount < refund.amount
+        differing_fields = _what_differs(tx, refund, update, ignores_amount=is_partial_reversal)
+        if differing_fields:
+            return unreviewed(
+                f"the update reports a different {' and '.join(differing_fields)} from that of refund {refund.id}; "
+                "nothing was changed",
+                refund,
+            )
+        if refund.kind is RefundKind.RECORD:
+            return _apply_to_record(tx, refund, update, update_source=update_source)
+        if is_partial_reversal:
+            return _apply_partial_reversal(tx, refund, update, update_source=update_source)
+        if refund.state is RefundState.FAILED and update.state is RefundState.SUCCEEDED:
+            return _apply_success_after_failure(tx, refund, update, update_source=update_source)
+        return self._settle(tx, refund, update, update_source)
+
+    def _settle(self, tx: Writing, refund: Refund, update: RefundUpdate, update_source: str) -> UpdateOutcome:
+        settlement = Settlement(
+            update.state,
+            update.reference,
+            update.status,
+            update.failure,
+            update_source,
+            may_be_retried=update.may_be_retried,
+            reported_at=update.reported_at,
+            hold_until=update.hold_until,
+            pending_reason=update.pending_reason,
+            expires_at=update.expires_at,
+        )
+        accepted_refund = self._as_accepted(tx, refund, settlement)
+        settled_refund = self._write(tx, accepted_refund, settlement)
+        changed = settled_refund is not None and settled_refund.state is not refund.state
+        if settled_refund is None and tx.refunds.note_report(accepted_refund, settlement):
+            # A repeated state may report why the refund is pending, and until when.
+            settled_refund, changed = tx.refunds.get(accepted_refund.id), True
+        if accepted_refund.state is RefundState.SUCCEEDED and update.may_outweigh_failure and update.reported_at:
+            # A failure that arrives later and is dated before the newest success is older (I7).
+            tx.refunds.note_success(accepted_refund, at=update.reported_at, update_source=update_source)
+        current_refund = settled_refund or accepted_refund
+        if current_refund.succeeded_after_failure and not current_refund.needs_acknowledgement_after_all:
+            return _hold_again(tx, current_refund, update_source=update_source)
+        return UpdateOutcome(
+            EventState.APPLIED, f"{current_refund.id} has the status {current_refund.state}", changed, current_refund
+        )
+
+    def _as_accepted(self, tx: Writing, refund: Refund, settlement: Settlement) -> Refund:
+        """Move the refund through every earlier state: a reported refund was sent and accepted.
+
+        A refund that was only reserved was sent before these books were restored from a backup.
+        """
+        if refund.state is RefundState.READY:
+            refund = tx.refunds.claim(refund, owner="", until=self.clock.now(), at=self.clock.now()) or refund
+        unfinished_states = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
+        if refund.state not in unfinished_states or settlement.state is RefundState.PENDING:
+            return refund
+        acceptance = replace(settlement, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
+        return self._write(tx, refund, acceptance) or refund
+
+    def _write(self, tx: Writing, refund: Refund, settlement: Settlement) -> Refund | None:
+        return write_settlement(tx, refund, settlement, clock=self.clock, credit_note_format=self.credit_note_format)
 
 
-def _apply_unsupported(tx: Writing, update: UnsupportedUpdate) -> UpdateOutcome:
-    match = payment_referenced(tx, update.provider, update.payment_references)
-    if match is None:
-        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = match
+def _apply_unsupported(tx: Writing, invoice: Invoice, payment: Payment, update: UnsupportedUpdate) -> UpdateOutcome:
     changed = payment.unsupported != update.why
     tx.payments.note_unsupported(payment, update.why)
     return UpdateOutcome(EventState.APPLIED, f"{invoice.number} cannot be refunded from here: {update.why}", changed)
-
-
-def apply_updates(
-    tx: Writing, updates: Sequence[Update], *, update_source: str, clock: Clock, credit_note_format: str
-) -> list[UpdateOutcome]:
-    return [
-        apply_update(tx, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format)
-        for update in updates
-    ]
 
 
 def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
@@ -78,9 +150,7 @@ def worst_of(outcomes: Sequence[UpdateOutcome]) -> UpdateOutcome:
 
 def is_about_ours(tx: Writing, doubt: Doubt) -> bool:
     """Is it about a payment in the books, or a dispute of one?"""
-    if payment_referenced(tx, doubt.provider, doubt.payment_references):
-        return True
-    return any(
+    return payment_referenced(tx, doubt.provider, doubt.payment_references) is not None or any(
         tx.disputes.payment_of(doubt.provider, doubt.account, payment_reference)
         for payment_reference in doubt.payment_references
     )
@@ -101,34 +171,12 @@ def _refund_of(tx: Writing, update: RefundUpdate) -> Refund | None:
     return refund_by_id
 
 
-def _apply_to_ours(
-    tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str, clock: Clock, credit_note_format: str
-) -> UpdateOutcome:
-    is_reversal = update.state is RefundState.REVERSED and update.amount.currency == refund.amount.currency
-    differing_fields = _what_differs(tx, refund, update, ignores_amount=is_reversal and update.amount < refund.amount)
-    if differing_fields:
-        note = (
-            f"the update reports a different {' and '.join(differing_fields)} from that of refund {refund.id}; "
-            "nothing was changed"
-        )
-        return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
-    if refund.kind is RefundKind.RECORD:
-        return _apply_to_record(tx, refund, update, update_source=update_source)
-    if is_reversal and update.amount < refund.amount:
-        return _apply_partial_reversal(tx, refund, update, update_source=update_source)
-    if refund.state is RefundState.FAILED and update.state is RefundState.SUCCEEDED:
-        return _apply_success_after_failure(tx, refund, update, update_source=update_source)
-    return _settle(tx, refund, update, update_source=update_source, clock=clock, credit_note_format=credit_note_format)
-
-
 def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
     """Apply it to a matched record. Once the refund has failed, a person may undo the record."""
     if record.state is RefundState.REVERSED:
         note = f"the refund was recorded as {record.id}, which was undone"
         if update.state.is_accepted:
-            return UpdateOutcome(
-                EventState.UNREVIEWED, f"{note}; it has the status {update.state} at the provider", refund=record
-            )
+            return unreviewed(f"{note}; it has the status {update.state} at the provider", record)
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
     changed = False
     if not update.state.is_accepted:
@@ -139,8 +187,10 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
     if current_record.is_made_at_provider:
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, current_record)
     undo_command = f"refundcli mark-refunded --undo {record.id} --memo TEXT"
-    note = f"the refund is recorded as {record.id}, but has failed at the provider; to undo the record: {undo_command}"
-    return UpdateOutcome(EventState.UNREVIEWED, note, refund=current_record)
+    return unreviewed(
+        f"the refund is recorded as {record.id}, but has failed at the provider; to undo the record: {undo_command}",
+        current_record,
+    )
 
 
 def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, ignores_amount: bool) -> list[str]:
@@ -155,60 +205,6 @@ def _what_differs(tx: Writing, refund: Refund, update: RefundUpdate, *, ignores_
         "mode": request is None or update.livemode in (None, request.livemode),
     }
     return [field_name for field_name, is_same in same_by_field.items() if not is_same]
-
-
-def _settle(
-    tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str, clock: Clock, credit_note_format: str
-) -> UpdateOutcome:
-    settlement = Settlement(
-        update.state,
-        update.reference,
-        update.status,
-        update.failure,
-        update_source,
-        may_be_retried=update.may_be_retried,
-        reported_at=update.reported_at,
-        hold_until=update.hold_until,
-        pending_reason=update.pending_reason,
-        expires_at=update.expires_at,
-    )
-    accepted_refund = _as_accepted(tx, refund, settlement, clock=clock, credit_note_format=credit_note_format)
-    settled_refund = write_settlement(
-        tx, accepted_refund, settlement, clock=clock, credit_note_format=credit_note_format
-    )
-    changed = settled_refund is not None and settled_refund.state is not refund.state
-    if settled_refund is None and tx.refunds.note_report(accepted_refund, settlement):
-        # A repeated state may report why the refund is pending, and until when.
-        settled_refund, changed = tx.refunds.get(accepted_refund.id), True
-    if accepted_refund.state is RefundState.SUCCEEDED and update.may_outweigh_failure and update.reported_at:
-        # A failure that arrives later and is dated before the newest success is older (I7).
-        tx.refunds.note_success(accepted_refund, at=update.reported_at, update_source=update_source)
-    current_refund = settled_refund or accepted_refund
-    if current_refund.succeeded_after_failure and not current_refund.needs_acknowledgement_after_all:
-        return _hold_again(tx, current_refund, update_source=update_source)
-    return UpdateOutcome(
-        EventState.APPLIED, f"{current_refund.id} has the status {current_refund.state}", changed, current_refund
-    )
-
-
-def _as_accepted(
-    tx: Writing, refund: Refund, settlement: Settlement, *, clock: Clock, credit_note_format: str
-) -> Refund:
-    """Move the refund through every earlier state: a reported refund was sent and accepted.
-
-    A refund that was only reserved was sent before these books were restored from a backup.
-    """
-    current_refund = refund
-    if current_refund.state is RefundState.READY:
-        current_refund = tx.refunds.claim(current_refund, owner="", until=clock.now(), at=clock.now()) or current_refund
-    unfinished_states = (RefundState.SUBMITTED, RefundState.AWAITING_APPROVAL)
-    if current_refund.state in unfinished_states and settlement.state is not RefundState.PENDING:
-        acceptance = replace(settlement, state=RefundState.PENDING, failure="", may_be_retried=False, hold_until=None)
-        current_refund = (
-            write_settlement(tx, current_refund, acceptance, clock=clock, credit_note_format=credit_note_format)
-            or current_refund
-        )
-    return current_refund
 
 
 def _apply_success_after_failure(
@@ -230,11 +226,11 @@ def _hold_again(tx: Writing, refund: Refund, *, update_source: str) -> UpdateOut
     if tx.refunds.hold_failed(refund, update_source=update_source):
         note = f"{refund.id} failed, but was later reported as successful"
         return UpdateOutcome(EventState.APPLIED, note, True, tx.refunds.get(refund.id))
-    note = (
+    return unreviewed(
         f"{refund.id} failed and its amount has since been refunded again; now it is reported as successful, so "
-        "the customer may be paid twice"
+        "the customer may be paid twice",
+        refund,
     )
-    return UpdateOutcome(EventState.UNREVIEWED, note, refund=refund)
 
 
 def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
@@ -243,9 +239,7 @@ def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *
     if refund.reversed_amount == update.amount:
         return UpdateOutcome(EventState.APPLIED, note, refund=refund)
     if refund.reversed_amount or refund.state is not RefundState.SUCCEEDED:
-        return UpdateOutcome(
-            EventState.UNREVIEWED, f"{note}, but that refund has the status {refund.state}", refund=refund
-        )
+        return unreviewed(f"{note}, but that refund has the status {refund.state}", refund)
     tx.refunds.reverse_part(refund, update.amount, update_source=update_source)
     return UpdateOutcome(EventState.APPLIED, note, True, tx.refunds.get(refund.id))
 
@@ -253,24 +247,21 @@ def _apply_partial_reversal(tx: Writing, refund: Refund, update: RefundUpdate, *
 # --- external refunds -----------------------------------------------------------------------------------------
 
 
-def _apply_external(tx: Writing, update: RefundUpdate, *, update_source: str) -> UpdateOutcome:
+def _apply_external(
+    tx: Writing, invoice: Invoice, payment: Payment, update: RefundUpdate, *, update_source: str
+) -> UpdateOutcome:
     """Count a refund that was not sent from here; a person adopts it."""
-    match = payment_referenced(tx, update.provider, update.payment_references)
-    if match is None:
-        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = match
     if update.amount.currency != payment.captured.currency:
-        note = f"{update.amount} is not in the currency of {invoice.number}, {payment.captured.currency}"
-        return UpdateOutcome(EventState.UNREVIEWED, note)
+        return unreviewed(f"{update.amount} is not in the currency of {invoice.number}, {payment.captured.currency}")
     if not update.amount:
-        return UpdateOutcome(EventState.UNREVIEWED, f"the refund of {invoice.number} has no amount")
+        return unreviewed(f"the refund of {invoice.number} has no amount")
     named_refund = tx.refunds.get(update.refund_id) if update.refund_id and not update.state.is_accepted else None
     if named_refund and named_refund.provider_reference:
-        note = (
+        return unreviewed(
             f"the update reports {named_refund.id} as {update.state}, but not under its reference "
-            f"{named_refund.provider_reference}"
+            f"{named_refund.provider_reference}",
+            named_refund,
         )
-        return UpdateOutcome(EventState.UNREVIEWED, note, refund=named_refund)
     unmatched_records = _unmatched_records(invoice, payment) if update.state.is_accepted else []
     record = _record_of_it(unmatched_records, update)
     if record:

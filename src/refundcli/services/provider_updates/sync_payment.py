@@ -3,7 +3,7 @@
 An update that cannot be applied is stored as unreviewed and blocks refunds of the payment (R13).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from refundcli.domain.invoice import Invoice, Payment
@@ -11,7 +11,6 @@ from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import WITHOUT_OUTCOME, Provider
 from refundcli.services.ports.books import Reading, Writing
-from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (
     DisputeUpdate,
     Doubt,
@@ -22,9 +21,16 @@ from refundcli.services.ports.provider_updates import (
 from refundcli.services.preflight.comparison import claimed_twice, compare
 from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.preflight.unreviewed import store_doubt
-from refundcli.services.provider_updates.apply_dispute import apply_dispute, close_placeholders
-from refundcli.services.provider_updates.apply_update import apply_update
-from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_referenced
+from refundcli.services.provider_updates.apply_dispute import close_placeholders
+from refundcli.services.provider_updates.apply_update import ApplyUpdates
+from refundcli.services.provider_updates.outcome import (
+    NOT_IN_BOOKS,
+    Match,
+    UpdateOutcome,
+    payment_among,
+    payment_referenced,
+    reloaded,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +48,77 @@ class PaymentSync:
     settled: Sequence[Refund] = ()
 
 
-def sync_payment(
-    tx: Writing,
-    invoice: Invoice,
-    payment: Payment,
-    snapshot: PaymentSnapshot | None,
-    *,
-    clock: Clock,
-    credit_note_format: str,
-) -> PaymentSync:
-    """Sync in the caller's transaction, which read the invoice and payment. Each repair is an audited transition."""
-    differences = list(compare(invoice, payment, snapshot)) + claimed_twice(tx, invoice, payment, snapshot)
-    if snapshot is None:
-        return PaymentSync(differences, differences)
-    if any(difference.kind is DifferenceKind.CURRENCY and difference.what == "currency" for difference in differences):
-        return PaymentSync(differences, differences)
-    update_source = f"asked {snapshot.provider.label}"
-    change_count = int(
-        tx.payments.note_captured(
-            invoice, payment, captured=snapshot.captured, processing=snapshot.processing, update_source=update_source
+@dataclass(frozen=True, slots=True)
+class SyncPayments:
+    """Applies snapshots of payments in the caller's transaction."""
+
+    updates: ApplyUpdates
+
+    def sync(self, tx: Writing, invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None) -> PaymentSync:
+        """Sync a payment that was read in this transaction. Each repair is an audited transition."""
+        differences = _differences(tx, invoice, payment, snapshot)
+        if snapshot is None or any(d.kind is DifferenceKind.CURRENCY and d.what == "currency" for d in differences):
+            return PaymentSync(differences, differences)
+        update_source = f"asked {snapshot.provider.label}"
+        change_count = int(
+            tx.payments.note_captured(
+                invoice,
+                payment,
+                captured=snapshot.captured,
+                processing=snapshot.processing,
+                update_source=update_source,
+            )
         )
-    )
-    tx.payments.note_unsupported(payment, snapshot.unsupported)
-    if snapshot.credited is not None and snapshot.credited.currency == invoice.currency:
-        change_count += note_credit(tx, invoice, snapshot.credited, update_source=update_source)
-    change_count += _apply(tx, invoice, payment, snapshot, update_source, clock, credit_note_format)
-    current_invoice = tx.invoices.get(invoice.number)
-    assert current_invoice
-    current_payment = next(p for p in current_invoice.payments if p.id == payment.id)
-    remaining_differences = differences
-    if change_count:
-        remaining_differences = list(compare(current_invoice, current_payment, snapshot)) + claimed_twice(
-            tx, current_invoice, current_payment, snapshot
+        tx.payments.note_unsupported(payment, snapshot.unsupported)
+        if snapshot.credited is not None and snapshot.credited.currency == invoice.currency:
+            change_count += note_credit(tx, invoice, snapshot.credited, update_source=update_source)
+        change_count += self._apply(tx, invoice, payment, snapshot, update_source)
+        current_invoice, current_payment = reloaded(tx, invoice, payment)
+        remaining_differences = differences
+        if change_count:
+            remaining_differences = _differences(tx, current_invoice, current_payment, snapshot)
+        unreviewed_count = sum(event.needs_a_person for event in current_payment.unreviewed)
+        return PaymentSync(
+            differences, remaining_differences, change_count, unreviewed_count, _settled(invoice, current_invoice)
         )
-    unreviewed_count = sum(event.needs_a_person for event in current_payment.unreviewed)
-    return PaymentSync(
-        differences, remaining_differences, change_count, unreviewed_count, _settled(invoice, current_invoice)
-    )
+
+    def apply_snapshot(self, tx: Writing, snapshot: PaymentSnapshot) -> UpdateOutcome:
+        """Find the snapshot's payment and apply it. Unmatched while the payment is not in the books."""
+        match = payment_referenced(tx, snapshot.provider, snapshot.references)
+        if match is None:
+            return NOT_IN_BOOKS
+        sync = self.sync(tx, *match, snapshot)
+        if any(difference.kind is DifferenceKind.CURRENCY for difference in sync.remaining):
+            return UpdateOutcome(EventState.UNREVIEWED, str(sync.remaining[0]))
+        note = f"{match[0].number} agrees with {snapshot.provider.label}"
+        return UpdateOutcome(EventState.APPLIED, note, bool(sync.changed))
+
+    def _apply(
+        self, tx: Writing, invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot, update_source: str
+    ) -> int:
+        """Apply its disputes and refunds one by one; returns how many changed the books."""
+        updates: list[DisputeUpdate | RefundUpdate] = [*snapshot.disputes, *snapshot.refunds]
+        outcomes = [
+            (update, self.updates.apply(tx, update, update_source=update_source, all_disputes_listed=True))
+            for update in updates
+        ]
+        doubtful_ids = {doubt.object_id for doubt in snapshot.doubts}
+        doubts = [
+            _doubt(snapshot, update, outcome)
+            for update, outcome in outcomes
+            if outcome.state is EventState.UNREVIEWED and update.reference not in doubtful_ids
+        ]
+        for doubt in (*snapshot.doubts, *doubts):
+            store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
+        change_count = sum(outcome.changed for _, outcome in outcomes)
+        if any(not dispute.reference for dispute in snapshot.disputes):
+            # The charge is disputed but no dispute is listed, so the placeholder may be for it.
+            return change_count
+        return change_count + close_placeholders(tx, *reloaded(tx, invoice, payment), update_source=update_source)
+
+
+def _differences(tx: Reading, invoice: Invoice, payment: Payment, snapshot: PaymentSnapshot | None) -> list[Difference]:
+    return [*compare(invoice, payment, snapshot), *claimed_twice(tx, invoice, payment, snapshot)]
 
 
 def _settled(invoice_before: Invoice, invoice_after: Invoice) -> list[Refund]:
@@ -105,67 +145,6 @@ def note_credit(tx: Writing, invoice: Invoice, credited: Money, *, update_source
     return changed_payments
 
 
-def apply_snapshot(tx: Writing, snapshot: PaymentSnapshot, *, clock: Clock, credit_note_format: str) -> UpdateOutcome:
-    """Find the snapshot's payment and apply it. Unmatched while the payment is not in the books."""
-    match = payment_referenced(tx, snapshot.provider, snapshot.references)
-    if match is None:
-        return UpdateOutcome(EventState.UNMATCHED, "its payment is not in the books")
-    invoice, payment = match
-    sync = sync_payment(tx, invoice, payment, snapshot, clock=clock, credit_note_format=credit_note_format)
-    if any(difference.kind is DifferenceKind.CURRENCY for difference in sync.remaining):
-        return UpdateOutcome(EventState.UNREVIEWED, str(sync.remaining[0]))
-    return UpdateOutcome(
-        EventState.APPLIED, f"{invoice.number} agrees with {snapshot.provider.label}", bool(sync.changed)
-    )
-
-
-def _apply(
-    tx: Writing,
-    invoice: Invoice,
-    payment: Payment,
-    snapshot: PaymentSnapshot,
-    update_source: str,
-    clock: Clock,
-    credit_note_format: str,
-) -> int:
-    """Apply its disputes and refunds one by one; returns how many changed the books."""
-    outcomes: list[tuple[DisputeUpdate | RefundUpdate, UpdateOutcome]] = []
-    for dispute in snapshot.disputes:
-        outcomes.append((dispute, apply_dispute(tx, dispute, update_source=update_source, all_disputes_listed=True)))
-    for refund in snapshot.refunds:
-        outcomes.append(
-            (
-                refund,
-                apply_update(
-                    tx, refund, update_source=update_source, clock=clock, credit_note_format=credit_note_format
-                ),
-            )
-        )
-    doubtful_ids = {doubt.object_id for doubt in snapshot.doubts}
-    doubts = [
-        *snapshot.doubts,
-        *(
-            _doubt(snapshot, update, outcome)
-            for update, outcome in outcomes
-            if _needs_a_person(outcome) and update.reference not in doubtful_ids
-        ),
-    ]
-    for doubt in doubts:
-        store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
-    change_count = sum(outcome.changed for _, outcome in outcomes)
-    if any(not dispute.reference for dispute in snapshot.disputes):
-        # The charge is disputed but no dispute is listed, so the placeholder may be for it.
-        return change_count
-    current_invoice = tx.invoices.get(invoice.number)
-    assert current_invoice
-    current_payment = next(p for p in current_invoice.payments if p.id == payment.id)
-    return change_count + close_placeholders(tx, current_invoice, current_payment, update_source=update_source)
-
-
-def _needs_a_person(outcome: UpdateOutcome) -> bool:
-    return outcome.state is EventState.UNREVIEWED
-
-
 def _doubt(snapshot: PaymentSnapshot, update: DisputeUpdate | RefundUpdate, outcome: UpdateOutcome) -> Doubt:
     kind = "dispute" if isinstance(update, DisputeUpdate) else "refund"
     word = f"{kind} {update.status} {update.amount or ''}".strip()
@@ -176,23 +155,9 @@ def _doubt(snapshot: PaymentSnapshot, update: DisputeUpdate | RefundUpdate, outc
 
 def match_snapshots(
     reading: Reading, provider: Provider, snapshots: Sequence[PaymentSnapshot]
-) -> Iterator[tuple[PaymentSnapshot, Invoice | None, Payment | None]]:
+) -> list[tuple[PaymentSnapshot, Match | None]]:
     """Each snapshot with its invoice and payment in the books, if any."""
     invoices_by_reference = reading.invoices.of_payments(
         provider, [reference for snapshot in snapshots for reference in snapshot.references]
     )
-    for snapshot in snapshots:
-        invoice = next(
-            (
-                invoices_by_reference[reference]
-                for reference in snapshot.references
-                if reference in invoices_by_reference
-            ),
-            None,
-        )
-        payments = invoice.payments if invoice else ()
-        yield (
-            snapshot,
-            invoice,
-            next((p for p in payments if not set(p.references).isdisjoint(snapshot.references)), None),
-        )
+    return [(snapshot, payment_among(invoices_by_reference, snapshot.references)) for snapshot in snapshots]

@@ -19,7 +19,7 @@ from refundcli.services.dispatch import leases
 from refundcli.services.ports.books import Reading
 from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
 from refundcli.services.ports.provider_updates import EventState, StoredEvent
-from refundcli.services.ports.records import Account, FailedCapture, InvoiceFilter
+from refundcli.services.ports.reads import Account, FailedCapture, InvoiceFilter
 from refundcli.services.ports.rejection_reasons import count_by_reason
 from refundcli.services.reconciliation.last_comparison import LastComparison, last_comparison
 from refundcli.system import processes

@@ -4,15 +4,16 @@ Both may be long: the report is on disk by payment, the books are read in batche
 further.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
+from itertools import chain
 
-from refundcli.domain.statuses import Provider
-from refundcli.services.chunks import chunked
-from refundcli.services.ports.books import Books, Writing
-from refundcli.services.ports.clock import Clock
+from refundcli.domain.money import Money
+from refundcli.domain.refund import Refund
+from refundcli.domain.statuses import WITHOUT_OUTCOME, Provider
+from refundcli.services.chunks import chunked, paged
+from refundcli.services.ports.books import Writing
 from refundcli.services.ports.provider_updates import (
     DisputeUpdate,
     Doubt,
@@ -23,19 +24,10 @@ from refundcli.services.ports.provider_updates import (
 from refundcli.services.ports.records import PaymentLine, SucceededRefund
 from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.preflight.unreviewed import store_doubt
-from refundcli.services.provider_updates.apply_update import apply_update
-from refundcli.services.provider_updates.outcome import UpdateOutcome
-from refundcli.services.reconciliation.against_provider import (
-    PENDING_DAYS,
-    Advance,
-    ComparisonSummary,
-    OnDifference,
-    count_unsettled,
-)
-from refundcli.services.reconciliation.report_payment import PaymentRows
+from refundcli.services.provider_updates.outcome import UpdateOutcome, payment_of
+from refundcli.services.reconciliation.against_provider import Advance, ComparisonSummary, ReconcileProvider
+from refundcli.services.reconciliation.report_payment import PaymentRows, RowUpdate
 from refundcli.services.reconciliation.report_rows import Report, ReportRow
-from refundcli.services.reconciliation.report_sums import row_key
-from refundcli.services.reconciliation.report_updates import RowUpdate, dispute_in_books, was_unknown
 
 _AT_ONCE = 2_000
 _WRITTEN_AT_ONCE = 200
@@ -43,24 +35,19 @@ _WRITTEN_AT_ONCE = 200
 _SETTLED_AFTER = timedelta(days=5)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class ReportComparison:
     """A comparison of the books with one report. `account` is the report's merchant account."""
 
-    books: Books
+    ports: ReconcileProvider
     report: Report
     provider: Provider
     account: str
-    clock: Clock
-    credit_note_format: str
-    on_difference: OnDifference
-    pending_days: int = PENDING_DAYS
-    summary: ComparisonSummary = field(default_factory=ComparisonSummary)
+    summary: ComparisonSummary
 
     @property
     def _payment_rows(self) -> PaymentRows:
-        report_difference = partial(self._report_difference, repaired=False)
-        return PaymentRows(self.provider, self.account, self.report.name, report_difference)
+        return PaymentRows(self.provider, self.account, self.report.name, self.summary.report)
 
     def of_report(self, advance: Advance) -> None:
         """Compare the report's rows with the books."""
@@ -68,32 +55,24 @@ class ReportComparison:
             self._compare(payment_groups)
             advance(len(payment_groups))
 
-    def of_books(self, advance: Advance) -> ComparisonSummary:
+    def of_books(self, advance: Advance) -> None:
         """Find what should be in the report and is missing; after `of_report`."""
-        for payment_lines in chunked(self._expected_payments(advance), _AT_ONCE):
-            self._report_missing_payments(payment_lines)
-        for refunds in self._expected_refunds():
-            self._report_missing_refunds(refunds)
+        if self.report.first and self.report.last:
+            # Well within the period of the report.
+            self._report_missing(self.report.first + timedelta(days=1), self.report.last - _SETTLED_AFTER, advance)
         if not self.report.account_rows:
             # The report has no rows of this account, so nothing was compared, even if the books are empty (R15).
             report_content = "no row of this merchant account" if self.report.other_account_rows else "no rows at all"
             difference_fields = ("", self.account, "report", self.account, report_content)
-            self._report_difference(
-                Difference(DifferenceKind.MISSING_THERE, self.provider, *difference_fields), repaired=False
-            )
-        self.summary.unreviewed = self.books.read(lambda tx: tx.events.unreviewed_count(self.provider))
-        count_unsettled(self.summary, self.books, self.provider, now=self.clock.now(), pending_days=self.pending_days)
-        if self.report.rows:
-            self.books.write(
-                lambda tx: self.summary.record(tx, self.provider, account=self.account, report=self.report.name)
-            )
-        return self.summary
+            self.summary.report(Difference(DifferenceKind.MISSING_THERE, self.provider, *difference_fields))
+        name, has_rows = self.report.name, bool(self.report.rows)
+        self.ports.conclude(self.provider, self.summary, account=self.account, report=name, is_recorded=has_rows)
 
     # --- rows of the report ----------------------------------------------------------------------------------
 
     def _compare(self, payment_groups: Sequence[tuple[str, list[ReportRow]]]) -> None:
         references = [payment_reference for payment_reference, _ in payment_groups]
-        lines_by_reference = self.books.read(lambda tx: tx.payments.lines(self.provider, references))
+        lines_by_reference = self.ports.books.read(lambda tx: tx.payments.lines(self.provider, references))
         updates: list[RowUpdate] = []
         for payment_reference, rows in payment_groups:
             payment_line = lines_by_reference.get(payment_reference)
@@ -111,9 +90,9 @@ class ReportComparison:
             effect_by_word = tx.words.decided(self.provider)
             return [(row_update, self._outcome_of(tx, row_update, effect_by_word)) for row_update in updates]
 
-        for row_update, outcome in self.books.write(write):
+        for row_update, outcome in self.ports.books.write(write):
             self.summary.changed += outcome.changed
-            if outcome.changed and outcome.refund and was_unknown(row_update, outcome.refund):
+            if outcome.changed and outcome.refund and _was_unknown(row_update, outcome.refund):
                 self.summary.settled.append(outcome.refund)
             is_repaired = outcome.changed and outcome.state is EventState.APPLIED
             is_confirmed = outcome.state is EventState.NOTED or (
@@ -122,7 +101,7 @@ class ReportComparison:
                 and not isinstance(row_update.update, RefundUpdate)
             )
             if not is_confirmed and not (is_repaired and row_update.is_expected):
-                self._report_difference(row_update.difference, repaired=is_repaired)
+                self.summary.report(row_update.difference, repaired=is_repaired)
 
     def _outcome_of(self, tx: Writing, row_update: RowUpdate, effect_by_word: Mapping[str, str]) -> UpdateOutcome:
         """Apply the row's update. One that cannot be applied is stored as unreviewed and blocks the payment (R13)."""
@@ -130,24 +109,14 @@ class ReportComparison:
             if row_update.row.meaning is None and row_update.row.word in effect_by_word:
                 return UpdateOutcome(EventState.NOTED, effect_by_word[row_update.row.word])
             return UpdateOutcome(self._store(tx, row_update, row_update.update.why))
-        dispute_before = (
-            dispute_in_books(tx, row_update.update) if isinstance(row_update.update, DisputeUpdate) else None
-        )
-        outcome = apply_update(
-            tx,
-            row_update.update,
-            update_source=row_update.evidence,
-            clock=self.clock,
-            credit_note_format=self.credit_note_format,
-        )
-        if isinstance(row_update.update, DisputeUpdate):
-            row_update.difference = replace(
-                row_update.difference, here=dispute_before.state if dispute_before else "none"
-            )
+        update = row_update.update
+        dispute_before = _dispute_in_books(tx, update) if isinstance(update, DisputeUpdate) else None
+        outcome = self.ports.payments.updates.apply(tx, update, update_source=row_update.evidence)
+        if isinstance(update, DisputeUpdate):
+            state_before = dispute_before[0] if dispute_before else "none"
+            row_update.difference = replace(row_update.difference, here=state_before)
             # The first update fills in the import's placeholder; if both agree, there is no difference.
-            row_update.is_expected = dispute_before is not None and dispute_before == dispute_in_books(
-                tx, row_update.update
-            )
+            row_update.is_expected = dispute_before is not None and dispute_before == _dispute_in_books(tx, update)
         if outcome.state is EventState.APPLIED:
             return outcome
         return replace(outcome, state=self._store(tx, row_update, outcome.note))
@@ -157,75 +126,66 @@ class ReportComparison:
         row, reference = row_update.row, row_update.difference.reference
         doubt = self._payment_rows.doubt(row.payment_reference or reference, row, why)
         why = f"{why} ({row_update.evidence})"
-        return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row_key(row))
+        return store_doubt(tx, doubt, row.booked_at, why, source=EventSource.REPORT, occurrence=row.key)
 
     # --- missing rows ----------------------------------------------------------------------------------------
 
-    def _expected_payments(self, advance: Advance) -> Iterator[PaymentLine]:
-        """Payments well within the period of the report."""
-        covered_period = self._covered()
-        if covered_period is None:
-            return
-        first_day, last_day = (moment.date() for moment in covered_period)
-        last_payment_id = 0
-        while page := self._page(last_payment_id):
-            yield from (
-                payment_line
-                for payment_line in page
-                if payment_line.paid_on and first_day <= payment_line.paid_on <= last_day
-            )
-            last_payment_id = page[-1].id
-            advance(len(page))
-
-    def _covered(self) -> tuple[datetime, datetime] | None:
-        """The period that the report must contain; None if it has no rows about payments."""
-        if self.report.first is None or self.report.last is None:
-            return None
-        return self.report.first + timedelta(days=1), self.report.last - _SETTLED_AFTER
-
-    def _expected_refunds(self) -> Iterator[list[SucceededRefund]]:
-        """Pages of refunds that succeeded well within the period of the report."""
-        covered_period, last_refund_id = self._covered(), ""
-        while covered_period and (page := self._refund_page(covered_period, last_refund_id)):
-            yield page
-            last_refund_id = page[-1].id
-
-    def _refund_page(self, covered_period: tuple[datetime, datetime], last_refund_id: str) -> list[SucceededRefund]:
-        return self.books.read(
-            lambda tx: tx.refunds.succeeded(self.provider, *covered_period, after=last_refund_id, limit=_AT_ONCE)
+    def _report_missing(self, first: datetime, last: datetime, advance: Advance) -> None:
+        """Payments and succeeded refunds of this period."""
+        books, provider = self.ports.books, self.provider
+        payment_pages = paged(
+            lambda after: books.read(lambda tx: tx.payments.lines_after(provider, after, limit=_AT_ONCE)),
+            0,
+            lambda payment_line: payment_line.id,
+            size=_AT_ONCE,
         )
+        for payment_lines in payment_pages:
+            self._report_missing_payments(
+                [line for line in payment_lines if line.paid_on and first.date() <= line.paid_on <= last.date()]
+            )
+            advance(len(payment_lines))
+        refund_pages = paged(
+            lambda after: books.read(
+                lambda tx: tx.refunds.succeeded(provider, first, last, after=after, limit=_AT_ONCE)
+            ),
+            "",
+            lambda refund: refund.id,
+            size=_AT_ONCE,
+        )
+        for refunds in refund_pages:
+            self._report_missing_refunds(refunds)
+
+    def _report_missing_payments(self, payment_lines: Sequence[PaymentLine]) -> None:
+        reported_references = self.report.has([payment_line.reference for payment_line in payment_lines])
+        for line in payment_lines:
+            if line.reference not in reported_references and line.captured:
+                self.summary.report(
+                    self._payment_rows.differs(DifferenceKind.MISSING_THERE, line, "payment", line.captured, "")
+                )
 
     def _report_missing_refunds(self, refunds: Sequence[SucceededRefund]) -> None:
         """A row names its refund by the provider's reference or by ours."""
         references_by_payment = self.report.names_of(sorted({refund.payment for refund in refunds}))
         for refund in refunds:
             if references_by_payment.get(refund.payment, set()).isdisjoint((refund.provider_reference, refund.id)):
-                difference_fields = (
-                    refund.invoice,
-                    refund.provider_reference,
-                    "refund",
-                    f"{refund.amount} succeeded",
-                    "",
-                )
-                kind = DifferenceKind.MISSING_THERE
-                self._report_difference(
-                    Difference(kind, self.provider, *difference_fields, refund.amount, refund.id), repaired=False
+                names = (refund.invoice, refund.provider_reference, "refund", f"{refund.amount} succeeded", "")
+                self.summary.report(
+                    Difference(DifferenceKind.MISSING_THERE, self.provider, *names, refund.amount, refund.id)
                 )
 
-    def _page(self, last_payment_id: int) -> list[PaymentLine]:
-        return self.books.read(lambda tx: tx.payments.lines_after(self.provider, last_payment_id, limit=_AT_ONCE))
 
-    def _report_missing_payments(self, payment_lines: Sequence[PaymentLine]) -> None:
-        reported_references = self.report.has([payment_line.reference for payment_line in payment_lines])
-        for payment_line in payment_lines:
-            if payment_line.reference not in reported_references and payment_line.captured:
-                self._report_difference(
-                    self._payment_rows.differs(
-                        DifferenceKind.MISSING_THERE, payment_line, "payment", payment_line.captured, ""
-                    ),
-                    repaired=False,
-                )
+def _was_unknown(row_update: RowUpdate, refund: Refund) -> bool:
+    """Was the refund's outcome unknown before this row, and is it known now?"""
+    return row_update.difference.here in WITHOUT_OUTCOME and refund.state not in WITHOUT_OUTCOME
 
-    def _report_difference(self, difference: Difference, *, repaired: bool) -> None:
-        self.summary.add(difference, repaired=repaired)
-        self.on_difference(difference, repaired)
+
+def _dispute_in_books(tx: Writing, update: DisputeUpdate) -> tuple[str, Money] | None:
+    """The state of the dispute with this reference, else of the import's placeholder for it, and the amount lost to all
+    disputes of the payment.
+    """
+    match = payment_of(tx, update)
+    disputes = match[1].disputes if match else ()
+    same_reference = (dispute for dispute in disputes if dispute.reference == update.reference)
+    placeholders = (dispute for dispute in disputes if dispute.is_placeholder)
+    stored_dispute = next(chain(same_reference, placeholders), None)
+    return (stored_dispute.state, match[1].lost) if match and stored_dispute else None

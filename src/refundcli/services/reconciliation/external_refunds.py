@@ -1,6 +1,8 @@
 """External refunds: adopt one, or match it with the record of the same refund (R4, R7, R12)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import OtherShare
@@ -24,21 +26,6 @@ class NotToAdopt(Refused):
             hint=f"refundcli invoice show {refund.invoice_number}   lists its refunds",
             context={"refund": refund.id, "status": refund.state},
         )
-
-
-def to_adopt(reading: Reading, id_or_reference: str) -> Refund:
-    """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
-    refund = reading.refunds.get(id_or_reference)
-    if refund is None:
-        matches = [
-            r for provider in Provider for r in reading.refunds.by_provider_references(provider, [id_or_reference])
-        ]
-        refund = next(iter(matches), None)
-    if refund is None:
-        raise RefundNotFound(id_or_reference)
-    if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
-        raise NotToAdopt(refund)
-    return refund
 
 
 class NoShare(NotFound):
@@ -72,53 +59,6 @@ class InvoiceNeeded(UsageProblem):
         )
 
 
-def adopt(
-    id_or_reference: str,
-    reason: RefundReason,
-    *,
-    memo: str,
-    books: Books,
-    clock: Clock,
-    credit_note_format: str,
-    of_invoice: str = "",
-) -> Refund:
-    """Give it a reason and a credit note, in one transaction (R4, R7).
-
-    `of_invoice`: its invoice, if its payment pays several. Raises NoShare, InvoiceNeeded.
-    """
-
-    def write(tx: Writing) -> Refund:
-        external_refund = to_adopt(tx, id_or_reference)
-        shares = _other_shares(tx, external_refund)
-        if shares and not of_invoice:
-            raise InvoiceNeeded(external_refund, _sharers(external_refund, shares), reason)
-        if of_invoice and of_invoice != external_refund.invoice_number:
-            external_refund = tx.external_refunds.assign(external_refund, share_named(tx, external_refund, of_invoice))
-        adopted_refund = tx.external_refunds.adopt(external_refund, reason=reason, memo=memo)
-        tx.credit_notes.issue(adopted_refund, at=clock.now(), on=clock.today(), credit_note_format=credit_note_format)
-        return tx.refunds.get(adopted_refund.id) or adopted_refund
-
-    return books.write(write)
-
-
-def share_named(reading: Reading, refund: Refund, invoice_number: str) -> OtherShare:
-    """The invoice's share of the refunded payment. Raises NoShare."""
-    shares = _other_shares(reading, refund)
-    match = next((share for share in shares if share.invoice_number == invoice_number), None)
-    if match is None:
-        raise NoShare(refund, invoice_number, _sharers(refund, shares))
-    return match
-
-
-def _sharers(refund: Refund, shares: Sequence[OtherShare]) -> list[str]:
-    return [refund.invoice_number, *(share.invoice_number for share in shares)]
-
-
-def _other_shares(reading: Reading, refund: Refund) -> Sequence[OtherShare]:
-    invoice = invoice_named(reading, refund.invoice_number)
-    return next(payment.other_shares for payment in invoice.payments if payment.id == refund.payment_id)
-
-
 class RecordNotFound(NotFound):
     code = "record-not-found"
 
@@ -144,6 +84,63 @@ class CannotMatch(Refused):
             hint=f"If the customer got both: {adopt_command(external_refund.provider_reference)}",
             context={"external": external_refund.id, "record": record.id, "invoice": external_refund.invoice_number},
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalRefunds:
+    """Adopts external refunds, or matches them with records."""
+
+    books: Books
+    clock: Clock
+    credit_note_format: str
+
+    def find(self, id_or_reference: str) -> Refund:
+        """Raises as `to_adopt`."""
+        return self.books.read(lambda tx: to_adopt(tx, id_or_reference))
+
+    def adopt(self, id_or_reference: str, reason: RefundReason, *, memo: str, of_invoice: str = "") -> Refund:
+        """Give it a reason and a credit note, in one transaction (R4, R7).
+
+        `of_invoice`: its invoice, if its payment pays several. Raises NoShare, InvoiceNeeded.
+        """
+
+        def write(tx: Writing) -> Refund:
+            external_refund = to_adopt(tx, id_or_reference)
+            shares = _other_shares(tx, external_refund)
+            if shares and not of_invoice:
+                raise InvoiceNeeded(external_refund, _sharers(external_refund, shares), reason)
+            if of_invoice and of_invoice != external_refund.invoice_number:
+                share = next((share for share in shares if share.invoice_number == of_invoice), None)
+                if share is None:
+                    raise NoShare(external_refund, of_invoice, _sharers(external_refund, shares))
+                external_refund = tx.external_refunds.assign(external_refund, share)
+            adopted_refund = tx.external_refunds.adopt(external_refund, reason=reason, memo=memo)
+            at, on = self.clock.now(), self.clock.today()
+            tx.credit_notes.issue(adopted_refund, at=at, on=on, credit_note_format=self.credit_note_format)
+            return tx.refunds.get(adopted_refund.id) or adopted_refund
+
+        return self.books.write(write)
+
+    def match(self, id_or_reference: str, record_id: str) -> Refund:
+        """Count an external refund and its record once, under the record's credit note. Raises as `to_match`."""
+
+        def write(tx: Writing) -> Refund:
+            external_refund, record = to_match(tx, id_or_reference, record_id)
+            tx.external_refunds.match(external_refund, record)
+            return tx.refunds.get(record.id) or record
+
+        return self.books.write(write)
+
+
+def to_adopt(reading: Reading, id_or_reference: str) -> Refund:
+    """The external refund, by our id or the provider's. Raises RefundNotFound, NotToAdopt."""
+    at_providers = (reading.refunds.by_provider_references(provider, [id_or_reference]) for provider in Provider)
+    refund = reading.refunds.get(id_or_reference) or next(chain.from_iterable(at_providers), None)
+    if refund is None:
+        raise RefundNotFound(id_or_reference)
+    if not refund.is_external or refund.credit_note or refund.state in (RefundState.FAILED, RefundState.REVERSED):
+        raise NotToAdopt(refund)
+    return refund
 
 
 def to_match(reading: Reading, id_or_reference: str, record_id: str) -> tuple[Refund, Refund]:
@@ -173,12 +170,10 @@ def _with_note(reading: Reading, credit_note_number: str) -> Refund | None:
     return reading.refunds.get(credit_note.refund_id) if credit_note else None
 
 
-def match(id_or_reference: str, record_id: str, *, books: Books) -> Refund:
-    """Count an external refund and its record once, under the record's credit note. Raises as `to_match`."""
+def _sharers(refund: Refund, shares: Sequence[OtherShare]) -> list[str]:
+    return [refund.invoice_number, *(share.invoice_number for share in shares)]
 
-    def write(tx: Writing) -> Refund:
-        external_refund, record = to_match(tx, id_or_reference, record_id)
-        tx.external_refunds.match(external_refund, record)
-        return tx.refunds.get(record.id) or record
 
-    return books.write(write)
+def _other_shares(reading: Reading, refund: Refund) -> Sequence[OtherShare]:
+    invoice = invoice_named(reading, refund.invoice_number)
+    return next(payment.other_shares for payment in invoice.payments if payment.id == refund.payment_id)

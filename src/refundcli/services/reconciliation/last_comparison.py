@@ -93,19 +93,14 @@ def record_comparison(
         if comparison.scope and not _replaces(scope, result, comparison)
     ]
     widest_comparison = _main(earlier_comparisons)
-    earlier_comparisons = [
-        comparison
-        for index, comparison in enumerate(earlier_comparisons)
-        if index < _STORED or comparison.remaining or comparison is widest_comparison
-    ]
     # Without a time: that of the entry in the store.
-    newest_fields: dict[str, Any] = {
-        "result": result,
-        "left": remaining,
-        "not_compared": not_compared,
-        "scope": asdict(scope),
-    }
-    tx.store.set_sync_state(_name(provider), json.dumps([newest_fields, *map(_value, earlier_comparisons)]))
+    values = [_value(result, remaining, not_compared, scope)]
+    values += [
+        {"at": earlier.at.isoformat(), **_value(earlier.result, earlier.remaining, earlier.not_compared, earlier.scope)}
+        for index, earlier in enumerate(earlier_comparisons)
+        if index < _STORED or earlier.remaining or earlier is widest_comparison
+    ]
+    tx.store.set_sync_state(_name(provider), json.dumps(values))
 
 
 def last_comparison(reading: Reading, provider: Provider) -> LastComparison | None:
@@ -174,15 +169,11 @@ def _comparison(fields: dict[str, Any], stored_at: datetime) -> LastComparison:
     )
 
 
-def _value(comparison: LastComparison) -> dict[str, Any]:
-    assert comparison.scope, "one without a scope is not stored again"
-    return {
-        "at": comparison.at.isoformat(),
-        "result": comparison.result,
-        "left": comparison.remaining,
-        "not_compared": comparison.not_compared,
-        "scope": asdict(comparison.scope),
-    }
+def _value(
+    result: Agreement | None, remaining: int | None, not_compared: int | None, scope: ComparisonScope | None
+) -> dict[str, Any]:
+    assert scope, "one without a scope is not stored again"
+    return {"result": result, "left": remaining, "not_compared": not_compared, "scope": asdict(scope)}
 
 
 def _name(provider: Provider) -> str:

@@ -2,18 +2,45 @@
 
 from collections.abc import Container, Sequence
 
+from refundcli.domain.currencies import Currency
+from refundcli.domain.money import Money, zero
 from refundcli.domain.statuses import RefundState, may_become
-from refundcli.services.ports.provider_updates import (
-    RefundUpdate,
-)
 from refundcli.services.ports.records import PaymentLine, RefundLine
-from refundcli.services.preflight.difference import Difference, DifferenceKind, apart
-from refundcli.services.reconciliation.report_rows import ReportRow
-from refundcli.services.reconciliation.report_sums import refund_state
+from refundcli.services.reconciliation.report_rows import ReportRow, RowPart
 
 RANK = (RefundState.PENDING, RefundState.SUCCEEDED, RefundState.FAILED, RefundState.REVERSED)
 MADE = (RefundState.SUCCEEDED,)
 NOT_MADE = (RefundState.FAILED, RefundState.REVERSED)
+
+
+def by_reference(rows: Sequence[ReportRow]) -> dict[str, list[ReportRow]]:
+    rows_by_reference: dict[str, list[ReportRow]] = {}
+    for row in rows:
+        rows_by_reference.setdefault(row.modification_reference, []).append(row)
+    return rows_by_reference
+
+
+def sum_of(rows: Sequence[ReportRow], currency: Currency) -> Money:
+    return sum((row.amount for row in rows if row.amount), zero(currency))
+
+
+def other_amount(refund_rows: Sequence[ReportRow]) -> ReportRow | None:
+    """The first row whose amount differs from that of the refund's first row; None without one."""
+    full_rows = [
+        row for row in refund_rows if row.refund.is_accepted and row.part in (RowPart.SENT, RowPart.DONE) and row.amount
+    ]
+    return next((row for row in full_rows if row.amount != full_rows[0].amount), None)
+
+
+def refund_amount(last_row: ReportRow, rows: Sequence[ReportRow]) -> Money | None:
+    """The amount of the refund. In instalments it has one row for the whole, or one for each part."""
+    if last_row.part is not RowPart.INSTALMENT or last_row.amount is None:
+        return last_row.amount
+    same_currency_rows = [row for row in rows if row.amount and row.amount.currency == last_row.amount.currency]
+    whole_amount = next((row.amount for row in same_currency_rows if row.part is RowPart.WHOLE), None)
+    return whole_amount or sum_of(
+        [row for row in same_currency_rows if row.part is RowPart.INSTALMENT], last_row.amount.currency
+    )
 
 
 def refund_in_books(payment_line: PaymentLine, reference: str, merchant_reference: str) -> RefundLine | None:
@@ -27,14 +54,12 @@ def sent_again(refund_rows: Sequence[ReportRow], refund: RefundLine | None) -> R
 
     None if the money was returned afterwards.
     """
-    failure_times = [row.booked_at for row in refund_rows if refund_state(row) is RefundState.FAILED]
+    failure_times = [row.booked_at for row in refund_rows if row.refund is RefundState.FAILED]
     failed_in_books_at = refund.needs_acknowledgement_since if refund and refund.state is RefundState.FAILED else None
     failed_at = max(failure_times, default=failed_in_books_at)
-    if failed_at is None or any(refund_state(row) is RefundState.REVERSED for row in refund_rows):
+    if failed_at is None or any(row.refund is RefundState.REVERSED for row in refund_rows):
         return None
-    later_successes = [
-        row for row in refund_rows if refund_state(row) is RefundState.SUCCEEDED and row.booked_at > failed_at
-    ]
+    later_successes = [row for row in refund_rows if row.refund is RefundState.SUCCEEDED and row.booked_at > failed_at]
     return max(later_successes, key=lambda row: row.booked_at, default=None)
 
 
@@ -46,7 +71,7 @@ def is_new(refund: RefundLine, state: RefundState) -> bool:
 
 
 def newest(refund_rows: Sequence[ReportRow], states: Container[RefundState]) -> ReportRow | None:
-    return max((row for row in refund_rows if refund_state(row) in states), key=lambda row: row.booked_at, default=None)
+    return max((row for row in refund_rows if row.refund in states), key=lambda row: row.booked_at, default=None)
 
 
 def is_new_for_record(record: RefundLine, row: ReportRow, success_row: ReportRow | None) -> bool:
@@ -71,25 +96,3 @@ def is_expected(refund: RefundLine | None, state: RefundState) -> bool:
     if refund is None:
         return not state.is_accepted
     return refund.state.holds_reservation and state.is_accepted
-
-
-def refund_difference(payment_line: PaymentLine, refund: RefundLine | None, update: RefundUpdate) -> Difference:
-    kind, in_books, at_provider, amount = DifferenceKind.MISSING_HERE, "", str(update.amount), update.amount
-    if refund is not None and refund.amount.currency != update.amount.currency:
-        kind, in_books = DifferenceKind.CURRENCY, str(refund.amount)
-    elif refund is not None and refund.amount != update.amount:
-        kind, in_books, amount = DifferenceKind.AMOUNT, str(refund.amount), apart(refund.amount, update.amount)
-    elif refund is not None:
-        kind, in_books, at_provider = DifferenceKind.STATUS, refund.state, update.state
-    refund_id = refund.id if refund else ""
-    return Difference(
-        kind,
-        update.provider,
-        payment_line.invoice,
-        update.reference,
-        "refund",
-        in_books,
-        at_provider,
-        amount,
-        refund_id,
-    )

@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from refundcli.domain.money import Money
-from refundcli.services.ports.vocabulary import Effect, Meaning
+from refundcli.domain.statuses import RefundState
+from refundcli.services.ports.vocabulary import CaptureChange, Effect, Meaning
 
 
 class RowPart(StrEnum):
@@ -42,6 +43,22 @@ class ReportRow:
     @property
     def effect(self) -> Effect | None:
         return self.meaning.effect if self.meaning else None
+
+    @property
+    def capture(self) -> CaptureChange | None:
+        return self.meaning.capture if self.meaning else None
+
+    @property
+    def refund(self) -> RefundState:
+        """The state of a refund that it reports."""
+        assert self.meaning
+        assert self.meaning.refund
+        return self.meaning.refund
+
+    @property
+    def key(self) -> str:
+        """Distinguishes rows of one type about one object; the same in every report."""
+        return f"{self.booked_at.isoformat()}:{self.amount or self.problem}"
 
     @property
     def needs_review(self) -> str:

@@ -15,10 +15,11 @@ from refundcli.services.dispatch.first_send import send
 from refundcli.services.dispatch.outcomes import outcome_of
 from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome, send_again
 from refundcli.services.invoices.lookup import RefundNotFound
-from refundcli.services.ports.books import Books, Reading, RefundReading, WouldContradict
+from refundcli.services.ports.books import Books, Reading, RefundReading
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
 from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, Providers, RefundAnswer
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.services.preflight.payment import AlreadyAtProvider
 from refundcli.services.preflight.revalidate import why_not_any_more
 from refundcli.system.interrupts import raise_if_interrupted

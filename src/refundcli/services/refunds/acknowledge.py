@@ -1,10 +1,11 @@
 """A person acknowledges a refund that failed or was reversed after it was accepted, or a loss (R14, I13)."""
 
-import shlex
+from dataclasses import dataclass
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import zero
+from refundcli.domain.next_steps import record_command
 from refundcli.domain.refund import Refund
 from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
 from refundcli.services.ports.books import Books, Reading, Writing
@@ -40,14 +41,6 @@ class SucceededAfterFailure(Refused):
         )
 
 
-def record_command(refund: Refund) -> str:
-    """The command that records a refund which succeeded after its failure."""
-    return (
-        f"refundcli mark-refunded {shlex.quote(refund.invoice_number)} --amount {refund.amount.number} "
-        f"--reason {refund.reason or 'REASON'} --after-failed {refund.id} --evidence TEXT"
-    )
-
-
 class NoLoss(Refused):
     code = "nothing-to-acknowledge"
 
@@ -59,24 +52,40 @@ class NoLoss(Refused):
         )
 
 
-def acknowledge_loss(invoice_number: str, *, memo: str, books: Books) -> Invoice:
-    """Record that a person acknowledged the invoice's loss (I13). Raises InvoiceNotFound, NoLoss."""
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Records that a person acknowledged a refund or a loss."""
 
-    def write(tx: Writing) -> Invoice:
-        invoice = invoice_named(tx, invoice_number)
-        acknowledged_losses = (payment.loss_acknowledged or zero(invoice.currency) for payment in invoice.payments)
-        if not any(
-            payment.loss > acknowledged_loss
-            for payment, acknowledged_loss in zip(invoice.payments, acknowledged_losses, strict=True)
-        ):
-            raise NoLoss(invoice)
-        tx.invoices.acknowledge_loss(invoice, memo=memo)
-        return invoice_named(tx, invoice_number)
+    books: Books
 
-    return books.write(write)
+    def check(self, refund_id: str, *, not_refunded: bool = False) -> Refund:
+        """Raises as `_to_acknowledge`."""
+        return self.books.read(lambda tx: _to_acknowledge(tx, refund_id, not_refunded=not_refunded))
+
+    def refund(self, refund_id: str, *, memo: str, not_refunded: bool = False) -> Refund:
+        """Record the acknowledgement; after a late failure this also releases the amount, so it can be refunded again.
+
+        Raises as `_to_acknowledge`.
+        """
+        return self.books.write(
+            lambda tx: tx.refunds.acknowledge(_to_acknowledge(tx, refund_id, not_refunded=not_refunded), memo=memo)
+        )
+
+    def loss(self, invoice_number: str, *, memo: str) -> Invoice:
+        """Record that a person acknowledged the invoice's loss (I13). Raises InvoiceNotFound, NoLoss."""
+
+        def write(tx: Writing) -> Invoice:
+            invoice = invoice_named(tx, invoice_number)
+            nothing = zero(invoice.currency)
+            if not any(payment.loss > (payment.loss_acknowledged or nothing) for payment in invoice.payments):
+                raise NoLoss(invoice)
+            tx.invoices.acknowledge_loss(invoice, memo=memo)
+            return invoice_named(tx, invoice_number)
+
+        return self.books.write(write)
 
 
-def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Refund:
+def _to_acknowledge(reading: Reading, refund_id: str, *, not_refunded: bool) -> Refund:
     """The refund, if it needs acknowledgement. Raises RefundNotFound, NothingToAcknowledge, SucceededAfterFailure.
 
     `not_refunded`: a person confirms that the customer does not have the money.
@@ -89,15 +98,3 @@ def check(reading: Reading, refund_id: str, *, not_refunded: bool = False) -> Re
     if refund.succeeded_after_failure and not not_refunded:
         raise SucceededAfterFailure(refund)
     return refund
-
-
-def acknowledge(refund_id: str, *, memo: str, books: Books, not_refunded: bool = False) -> Refund:
-    """Record the acknowledgement; after a late failure this also releases the amount, so it can be refunded again.
-
-    `not_refunded`: a person confirms that the customer does not have the money.
-    """
-
-    def write(tx: Writing) -> Refund:
-        return tx.refunds.acknowledge(check(tx, refund_id, not_refunded=not_refunded), memo=memo)
-
-    return books.write(write)

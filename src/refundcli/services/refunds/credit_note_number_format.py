@@ -1,7 +1,9 @@
 """The number format of credit notes: stored with the first number, changed only by `store number-format` (I9)."""
 
+from dataclasses import dataclass
+
 from refundcli.domain.errors import SettingsProblem
-from refundcli.services.ports.books import Books, Reading, Writing
+from refundcli.services.ports.books import Books, Writing
 
 
 class NumberFormatChanged(SettingsProblem):
@@ -17,19 +19,25 @@ class NumberFormatChanged(SettingsProblem):
         )
 
 
-def refuse_changed_format(reading: Reading, configured_format: str) -> None:
-    """Raises NumberFormatChanged if the settings differ from the stored format."""
-    stored_format = reading.credit_notes.number_format()
-    if stored_format and stored_format != configured_format:
-        raise NumberFormatChanged(stored_format, configured_format)
+@dataclass(frozen=True, slots=True)
+class CreditNoteNumberFormat:
+    """The stored number format, beside the one in the settings."""
 
+    books: Books
+    configured_format: str
 
-def change_format(credit_note_format: str, *, books: Books) -> str:
-    """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
+    def check(self) -> None:
+        """Raises NumberFormatChanged if the settings differ from the stored format."""
+        stored_format = self.books.read(lambda tx: tx.credit_notes.number_format())
+        if stored_format and stored_format != self.configured_format:
+            raise NumberFormatChanged(stored_format, self.configured_format)
 
-    def write(tx: Writing) -> str:
-        previous_format = tx.credit_notes.number_format()
-        tx.credit_notes.change_number_format(credit_note_format)
-        return previous_format
+    def change(self, credit_note_format: str) -> str:
+        """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""
 
-    return books.write(write)
+        def write(tx: Writing) -> str:
+            previous_format = tx.credit_notes.number_format()
+            tx.credit_notes.change_number_format(credit_note_format)
+            return previous_format
+
+        return self.books.write(write)

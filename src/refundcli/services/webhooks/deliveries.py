@@ -7,9 +7,7 @@ from dataclasses import replace
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books
-from refundcli.services.ports.provider_updates import (
-    NewEvent,
-)
+from refundcli.services.ports.provider_updates import NewEvent
 from refundcli.services.ports.rejection_reasons import DeliveryRejected, RejectionReason
 from refundcli.services.ports.webhooks import DeliveryReader, VerifiedDelivery
 
@@ -24,27 +22,27 @@ def verify(provider: Provider, reader: DeliveryReader, body: bytes, headers: Map
         raise
     except Exception as error:
         raise DeliveryRejected(provider, RejectionReason.UNREADABLE, "it cannot be read") from error
-    return replace(delivery, events=[event if _can_be_stored(event) else _cleaned(event) for event in delivery.events])
+    return replace(delivery, events=[_storable(event) for event in delivery.events])
 
 
-def _can_be_stored(event: NewEvent) -> bool:
-    """Databases reject lone surrogates, and PostgreSQL rejects NUL."""
-    text = "".join((event.key, event.kind, event.about, event.account, event.payload, *event.payments))
-    return _clean(text) == text
+def _storable(event: NewEvent) -> NewEvent:
+    """The event without characters that databases reject: lone surrogates, and NUL in PostgreSQL.
 
-
-def _cleaned(event: NewEvent) -> NewEvent:
-    """The event with unstorable characters replaced. It is not applied, so a person must review it."""
-    return replace(
+    If there were any, it is not applied, so a person must review it.
+    """
+    cleaned = replace(
         event,
-        key=f"cleaned:{hashlib.sha256(event.key.encode('utf-8', 'replace')).hexdigest()}",
+        key=_clean(event.key),
         kind=_clean(event.kind),
         about=_clean(event.about),
         account=_clean(event.account),
         payload=_clean(event.payload),
         payments=tuple(map(_clean, event.payments)),
-        not_applied=RejectionReason.UNREADABLE,
     )
+    if cleaned == event:
+        return event
+    key_hash = hashlib.sha256(event.key.encode("utf-8", "replace")).hexdigest()
+    return replace(cleaned, key=f"cleaned:{key_hash}", not_applied=RejectionReason.UNREADABLE)
 
 
 def _clean(text: str) -> str:
@@ -54,9 +52,3 @@ def _clean(text: str) -> str:
 def store_events(events: Sequence[NewEvent], *, books: Books) -> int:
     """Store events; the delivery may be acknowledged only afterwards. Returns how many were new."""
     return books.write(lambda tx: tx.events.store(events))
-
-
-def count_rejected(counts: Mapping[tuple[Provider | None, RejectionReason], int], *, books: Books) -> None:
-    """Add to the counts of rejected deliveries."""
-    if counts:
-        books.write(lambda tx: tx.deliveries.count_rejected(counts))

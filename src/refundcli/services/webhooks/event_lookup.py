@@ -12,7 +12,7 @@ from refundcli.services.ports.provider_updates import (
     EventState,
     StoredEvent,
 )
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 
 # The largest integer that a database stores.
 LARGEST_NUMBER = 2**63 - 1
@@ -56,14 +56,10 @@ def events_with_refunds(reading: Reading, criteria: EventFilter) -> list[tuple[S
 def with_refunds(reading: Reading, events: Sequence[StoredEvent]) -> list[tuple[StoredEvent, Refund | None]]:
     """Each event with its refund in these books; None if it is about something else."""
     refund_by_reference: dict[tuple[Provider, str], Refund] = {}
-    for provider in Provider:
-        object_ids = [
-            stored_event.event.about
-            for stored_event in events
-            if stored_event.event.provider is provider and stored_event.event.about
-        ]
-        refunds = reading.refunds.by_provider_references(provider, object_ids) if object_ids else []
-        refund_by_reference |= {(provider, refund.provider_reference): refund for refund in refunds}
+    for provider in {stored_event.event.provider for stored_event in events}:
+        object_ids = [e.event.about for e in events if e.event.provider is provider and e.event.about]
+        for refund in reading.refunds.by_provider_references(provider, object_ids):
+            refund_by_reference[provider, refund.provider_reference] = refund
     return [
         (stored_event, refund_by_reference.get((stored_event.event.provider, stored_event.event.about)))
         for stored_event in events

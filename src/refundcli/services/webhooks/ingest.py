@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import EventState, NewEvent
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 from refundcli.services.ports.rejection_reasons import DeliveryRejected, Rejection, RejectionReason
 from refundcli.services.ports.webhooks import VerifiedDelivery
-from refundcli.services.webhooks.apply_events import Apply, EventOutcomes
-from refundcli.services.webhooks.deliveries import DeliveryReaders, count_rejected, store_events, verify
+from refundcli.services.webhooks.apply_events import ApplyEvents, EventOutcomes
+from refundcli.services.webhooks.deliveries import DeliveryReaders, store_events, verify
 
 _AT_ONCE = 500
 
@@ -55,56 +55,59 @@ class IngestSummary:
         return dict(sorted(Counter(line.reason.value for line in self.rejected).items()))
 
 
-def ingest(
-    deliveries: Iterable[SavedDelivery], *, books: Books, readers: DeliveryReaders, apply: Apply
-) -> IngestSummary:
-    """Store and apply the verified events. Raises SettingsProblem if the settings do not allow to verify any.
+@dataclass(frozen=True, slots=True)
+class IngestDeliveries:
+    """Stores and applies the verified events of saved deliveries. `readers` gives the reader of a provider's."""
 
-    `readers` gives the reader of a provider's deliveries; `apply` applies the stored events.
-    """
-    summary, events = IngestSummary(), list[NewEvent]()
-    rejection_counts = Counter[tuple[Provider | None, RejectionReason]]()
-    newest_events = books.read(lambda tx: tx.events.matching(EventFilter(limit=1)))
-    for delivery in deliveries:
-        provider = _provider_of(delivery)
-        verified_delivery = _verified(delivery, provider, readers)
-        events += verified_delivery.events
-        rejection_counts.update((provider, rejection.reason) for rejection in verified_delivery.rejected)
-        summary.rejected += [
-            RejectedLine(delivery.line, rejection.item, rejection.reason, rejection.why)
-            for rejection in verified_delivery.rejected
-        ]
-        summary.not_applied.update(event.not_applied.value for event in verified_delivery.events if event.not_applied)
-        if len(events) >= _AT_ONCE:
-            _store(events, summary, books)
-            events = []
-    _store(events, summary, books)
-    count_rejected(rejection_counts, books=books)
-    # Also apply waiting events from before: an earlier run may have been killed after it stored them.
-    last_number_before = newest_events[0].id if newest_events else 0
-    summary.applied = apply(
-        books=books, selects=lambda stored: stored.id > last_number_before or stored.state is EventState.WAITING
-    )
-    return summary
+    books: Books
+    readers: DeliveryReaders
+    apply_events: ApplyEvents
+
+    def ingest(self, deliveries: Iterable[SavedDelivery]) -> IngestSummary:
+        """Raises SettingsProblem if the settings do not allow to verify any."""
+        summary, rejection_counts = IngestSummary(), Counter[tuple[Provider | None, RejectionReason]]()
+        newest_events = self.books.read(lambda tx: tx.events.matching(EventFilter(limit=1)))
+        events = list[NewEvent]()
+        for delivery in deliveries:
+            provider = _provider_of(delivery)
+            verified_delivery = self._verified(delivery, provider)
+            events += verified_delivery.events
+            rejection_counts.update((provider, rejection.reason) for rejection in verified_delivery.rejected)
+            summary.rejected += [
+                RejectedLine(delivery.line, rejection.item, rejection.reason, rejection.why)
+                for rejection in verified_delivery.rejected
+            ]
+            summary.not_applied.update(
+                event.not_applied.value for event in verified_delivery.events if event.not_applied
+            )
+            if len(events) >= _AT_ONCE:
+                self._store(events, summary)
+                events = []
+        self._store(events, summary)
+        if rejection_counts:
+            self.books.write(lambda tx: tx.deliveries.count_rejected(rejection_counts))
+        # Also apply waiting events from before: an earlier run may have been killed after it stored them.
+        last_number_before = newest_events[0].id if newest_events else 0
+        summary.applied = self.apply_events.waiting(
+            selects=lambda stored: stored.id > last_number_before or stored.state is EventState.WAITING
+        )
+        return summary
+
+    def _verified(self, delivery: SavedDelivery, provider: Provider) -> VerifiedDelivery:
+        if delivery.why_not:
+            return VerifiedDelivery((), (Rejection(1, RejectionReason.UNREADABLE, delivery.why_not),))
+        try:
+            return verify(provider, self.readers(provider), delivery.body, delivery.headers)
+        except DeliveryRejected as rejection:
+            return VerifiedDelivery((), rejection.items)
+
+    def _store(self, events: list[NewEvent], summary: IngestSummary) -> None:
+        new_count = store_events(events, books=self.books) if events else 0
+        summary.new += new_count
+        summary.duplicates += len(events) - new_count
 
 
 def _provider_of(delivery: SavedDelivery) -> Provider:
     # Only Stripe has this header; Adyen's items carry their signatures.
     has_stripe_signature = any(header_name.lower() == "stripe-signature" for header_name in delivery.headers)
     return delivery.provider or (Provider.STRIPE if has_stripe_signature else Provider.ADYEN)
-
-
-def _verified(delivery: SavedDelivery, provider: Provider, readers: DeliveryReaders) -> VerifiedDelivery:
-    if delivery.why_not:
-        return VerifiedDelivery((), (Rejection(1, RejectionReason.UNREADABLE, delivery.why_not),))
-    try:
-        return verify(provider, readers(provider), delivery.body, delivery.headers)
-    except DeliveryRejected as rejection:
-        return VerifiedDelivery((), rejection.items)
-
-
-def _store(events: list[NewEvent], summary: IngestSummary, books: Books) -> None:
-    if events:
-        new_count = store_events(events, books=books)
-        summary.new += new_count
-        summary.duplicates += len(events) - new_count

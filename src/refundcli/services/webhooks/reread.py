@@ -4,12 +4,13 @@ A person may have decided the effect of an unlisted code, or the effect of a lis
 table applies from now on, to stored events as well as to new ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from refundcli.domain.errors import Refused
 from refundcli.domain.statuses import Provider
+from refundcli.services.chunks import paged
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.provider_updates import NOT_LISTED, WORD_DECIDED, EventState, NewEvent, StoredEvent
 
@@ -45,50 +46,77 @@ class EventsNotRead(Refused):
 
 def unread_providers(version_of: Callable[[Provider], str], reading: Reading) -> list[Provider]:
     """Providers with stored events that were last read with another vocabulary than this version's."""
-    return [provider for provider in Provider if _is_unread(provider, version_of, reading)]
+    return [
+        provider
+        for provider in Provider
+        if not _knows(reading, provider, version_of(provider)) and reading.events.to_reread(provider, after=0, limit=1)
+    ]
 
 
-def _is_unread(provider: Provider, version_of: Callable[[Provider], str], reading: Reading) -> bool:
-    stored_version = reading.store.sync_state(_name(provider))
-    if stored_version and stored_version[0] == version_of(provider):
-        return False
-    return bool(reading.events.to_reread(provider, after=0, limit=1))
+@dataclass(frozen=True, slots=True)
+class RereadEvents:
+    """Reads stored events again that were last read with another vocabulary than this version's.
 
-
-def reread_events(vocabulary: Vocabulary, *, books: Books) -> int:
-    """Events that were ignored and concern refunds now wait to be applied, as do unreviewed ones whose word is listed
-    now; returns how many.
-
-    A decision about a word that is listed now ends. Nothing happens where the books know this version already.
+    In a dry run nothing is read again.
     """
-    if _known_version(vocabulary, books) == vocabulary.version:
-        return 0
-    books.write(partial(_end_decisions, vocabulary))
-    decided_words = books.read(lambda tx: tx.words.decided(vocabulary.provider))
-    reread_count, last_number = 0, 0
-    while page := books.read(partial(_page, vocabulary.provider, last_number)):
-        last_number = page[-1].id
-        # What a person decided of a word that is still not listed holds.
-        ignored_events = [
-            stored for stored in page if stored.event.kind not in decided_words and _is_ignored_by_its_word(stored)
-        ]
-        events_to_apply = [stored for stored in ignored_events if _may_concern_refunds(vocabulary, stored.event)]
-        events_to_apply += [stored for stored in page if _is_listed_now(vocabulary, stored)]
-        # Those that were set aside block by the payments that they name; the word may have had none before.
-        events_to_link = [stored for stored in page if stored.state in _OPEN or stored.event.not_applied]
-        if events_to_apply or events_to_link:
-            reread_count += books.write(partial(_wait, vocabulary, events_to_apply, events_to_link))
-    books.write(lambda tx: tx.store.set_sync_state(_name(vocabulary.provider), vocabulary.version))
-    return reread_count
+
+    books: Books
+    vocabulary_of: Callable[[Provider], Vocabulary]
+    version_of: Callable[[Provider], str]
+    dry_run: bool = False
+
+    def unread_first(self) -> None:
+        """Before a refund, so that none is decided while a stored event is ignored. Raises EventsNotRead if dry."""
+        providers = self.books.read(partial(unread_providers, self.version_of))
+        if providers and self.dry_run:
+            raise EventsNotRead(providers)
+        for provider in providers:
+            self.of(provider)
+
+    def all(self) -> None:
+        """Before stored events are applied."""
+        for provider in Provider:
+            self.of(provider)
+
+    def of(self, provider: Provider) -> int:
+        """Events that were ignored and concern refunds now wait to be applied, as do unreviewed ones whose word is
+        listed now; returns how many.
+
+        A decision about a word that is listed now ends. Nothing happens where the books know this version already.
+        """
+        vocabulary = self.vocabulary_of(provider)
+        if self.books.read(lambda tx: _knows(tx, provider, vocabulary.version)):
+            return 0
+        self.books.write(partial(_end_decisions, vocabulary))
+        decided_words = self.books.read(lambda tx: tx.words.decided(provider))
+        reread_count = 0
+        for page in self._pages(provider):
+            # What a person decided of a word that is still not listed holds.
+            ignored_events = [
+                stored for stored in page if stored.event.kind not in decided_words and _is_ignored_by_its_word(stored)
+            ]
+            events_to_apply = [stored for stored in ignored_events if _may_concern_refunds(vocabulary, stored.event)]
+            events_to_apply += [stored for stored in page if _is_listed_now(vocabulary, stored)]
+            # Those that were set aside block by the payments that they name; the word may have had none before.
+            events_to_link = [stored for stored in page if stored.state in _OPEN or stored.event.not_applied]
+            if events_to_apply or events_to_link:
+                reread_count += self.books.write(partial(_wait, vocabulary, events_to_apply, events_to_link))
+        self.books.write(lambda tx: tx.store.set_sync_state(_name(provider), vocabulary.version))
+        return reread_count
+
+    def _pages(self, provider: Provider) -> Iterator[list[StoredEvent]]:
+        return paged(
+            lambda after: self.books.read(lambda tx: tx.events.to_reread(provider, after=after, limit=_AT_ONCE)),
+            0,
+            lambda stored_event: stored_event.id,
+            size=_AT_ONCE,
+        )
 
 
-def _known_version(vocabulary: Vocabulary, books: Books) -> str:
-    stored_version = books.read(lambda tx: tx.store.sync_state(_name(vocabulary.provider)))
-    return stored_version[0] if stored_version else ""
-
-
-def _page(provider: Provider, last_number: int, reading: Reading) -> list[StoredEvent]:
-    return reading.events.to_reread(provider, after=last_number, limit=_AT_ONCE)
+def _knows(reading: Reading, provider: Provider, version: str) -> bool:
+    """Do the books know this version of the provider's vocabulary?"""
+    stored_state = reading.store.sync_state(_name(provider))
+    return stored_state is not None and stored_state[0] == version
 
 
 def _is_ignored_by_its_word(stored_event: StoredEvent) -> bool:

@@ -1,7 +1,7 @@
 """Acknowledge unreviewed events and decide the effect of unlisted codes (R13)."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from refundcli.domain.dispute import DisputeState, is_about_a_dispute
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
@@ -14,7 +14,7 @@ from refundcli.services.ports.provider_updates import (
 )
 from refundcli.services.ports.rejection_reasons import UNREADABLE_KIND
 from refundcli.services.ports.vocabulary import Effect
-from refundcli.services.provider_updates.decide_dispute import decide_dispute
+from refundcli.services.provider_updates.apply_dispute import decide_dispute
 from refundcli.services.webhooks.apply_events import Readers, outcome_of_not_applied
 from refundcli.services.webhooks.event_lookup import LARGEST_NUMBER, event_numbered
 
@@ -89,60 +89,61 @@ DISPUTE_DECISIONS = {"open": DisputeState.OPEN, "won": DisputeState.WON, "lost":
 WORD_EFFECTS = (Effect.NONE, Effect.NOTE)
 
 
-def acknowledge_event(
-    event_number: int, *, memo: str, books: Books, readers: Readers, decision: str = ""
-) -> StoredEvent:
-    """Acknowledge an unreviewed event: it no longer blocks refunds. `decision`: the state of its dispute.
-
-    Raises NoSuchEvent, NothingToReview, DecisionNeeded, NotOfADispute.
+@dataclass(frozen=True, slots=True)
+class ReviewEvents:
+    """Records what a person decided about unreviewed events. `is_listed`: does the provider's vocabulary have this
+    code?
     """
 
-    def write(tx: Writing) -> StoredEvent:
-        stored_event = event_numbered(tx, event_number)
-        if stored_event.state is EventState.NOTED and stored_event.event.not_applied:
-            # Its payment may have been imported since.
-            stored_event = replace(stored_event, state=outcome_of_not_applied(tx, stored_event).state)
-        event_kind = stored_event.event.kind
-        # The state of a dispute may be decided again: the provider may never report another one.
-        is_decided_again = (
-            bool(decision) and is_about_a_dispute(event_kind) and stored_event.note.startswith(ACKNOWLEDGED)
-        )
-        if stored_event.state is not EventState.UNREVIEWED and not is_decided_again:
-            raise NothingToReview(stored_event)
-        if decision and not is_about_a_dispute(event_kind):
-            raise NotOfADispute(stored_event, decision)
-        if not decision and is_about_a_dispute(event_kind):
-            raise DecisionNeeded(event_kind, event_number)
-        if decision:
-            decide_dispute(tx, stored_event, DISPUTE_DECISIONS[decision], readers(stored_event.event.provider))
-        tx.events.acknowledge(stored_event, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
-        return event_numbered(tx, event_number)
+    books: Books
+    readers: Readers
+    is_listed: Callable[[Provider, str], bool]
 
-    return books.write(write)
+    def acknowledge(self, event_number: int, *, memo: str, decision: str = "") -> StoredEvent:
+        """Acknowledge an unreviewed event: it no longer blocks refunds. `decision`: the state of its dispute.
 
+        Raises NoSuchEvent, NothingToReview, DecisionNeeded, NotOfADispute.
+        """
 
-def decide_word(word: str, effect: Effect, *, books: Books, is_listed: Callable[[Provider, str], bool]) -> int:
-    """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
+        def write(tx: Writing) -> StoredEvent:
+            stored_event = event_numbered(tx, event_number)
+            if stored_event.state is EventState.NOTED and stored_event.event.not_applied:
+                # Its payment may have been imported since.
+                stored_event = replace(stored_event, state=outcome_of_not_applied(tx, stored_event).state)
+            event_kind = stored_event.event.kind
+            is_of_dispute = is_about_a_dispute(event_kind)
+            # The state of a dispute may be decided again: the provider may never report another one.
+            is_decided_again = bool(decision) and is_of_dispute and stored_event.note.startswith(ACKNOWLEDGED)
+            if stored_event.state is not EventState.UNREVIEWED and not is_decided_again:
+                raise NothingToReview(stored_event)
+            if decision and not is_of_dispute:
+                raise NotOfADispute(stored_event, decision)
+            if is_of_dispute and not decision:
+                raise DecisionNeeded(event_kind, event_number)
+            if decision:
+                reader = self.readers(stored_event.event.provider)
+                decide_dispute(tx, stored_event, DISPUTE_DECISIONS[decision], reader)
+            tx.events.acknowledge(stored_event, memo=f"as {decision}; {memo}".strip("; ") if decision else memo)
+            return event_numbered(tx, event_number)
 
-    `is_listed`: does the provider's vocabulary have this code? Raises UnknownWord, DecisionNeeded, WordNotToDecide.
-    """
+        return self.books.write(write)
 
-    def write(tx: Writing) -> int:
+    def decide_word(self, word: str, effect: Effect) -> int:
+        """Decide the effect of an unlisted code in this store; returns how many events that acknowledged (R13).
+
+        Raises UnknownWord, DecisionNeeded, WordNotToDecide.
+        """
         if is_about_a_dispute(word):
             raise DecisionNeeded(word)
-        events = [
-            stored_event
-            for stored_event in tx.events.unreviewed(limit=LARGEST_NUMBER)
-            if stored_event.event.kind == word
-        ]
-        if not events:
-            raise UnknownWord(word)
-        for stored_event in events:
-            if word == UNREADABLE_KIND or is_listed(stored_event.event.provider, word):
-                raise WordNotToDecide(stored_event)
-        return sum(
-            tx.words.decide(provider, word, effect)
-            for provider in {stored_event.event.provider for stored_event in events}
-        )
 
-    return books.write(write)
+        def write(tx: Writing) -> int:
+            events = [event for event in tx.events.unreviewed(limit=LARGEST_NUMBER) if event.event.kind == word]
+            if not events:
+                raise UnknownWord(word)
+            for stored_event in events:
+                if word == UNREADABLE_KIND or self.is_listed(stored_event.event.provider, word):
+                    raise WordNotToDecide(stored_event)
+            providers = {stored_event.event.provider for stored_event in events}
+            return sum(tx.words.decide(provider, word, effect) for provider in providers)
+
+        return self.books.write(write)

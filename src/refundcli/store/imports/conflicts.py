@@ -1,25 +1,42 @@
 """Find what keeps invoices in a file from being imported: currencies and references that contradict the store."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from sqlalchemy import func
-from sqlmodel import Session, col, select
-
-from refundcli.services.chunks import chunked
 from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
 from refundcli.services.ports.bulk_invoices import InvoiceBlock
 from refundcli.services.ports.records import ImportConflicts
 from refundcli.store.imports.payment_matching import id_columns
-from refundcli.store.schema import AuditEntryRow, InvoiceRow, PaymentRow
-from refundcli.store.value_lists import AMONG, AT_ONCE, among
+from refundcli.store.queries.store_facts import SqlAuditReads
+from refundcli.store.rows import Reads, Rows
+
+_CURRENCIES = "SELECT number, currency FROM invoice WHERE number IN (SELECT key FROM json_each(:numbers))"
+_INVOICES_OF = """
+    SELECT invoice_reference, number FROM invoice WHERE invoice_reference IN (SELECT key FROM json_each(:references))
+"""
+_OWNERS = """
+    SELECT payment.{column}, invoice.number, payment.share_of
+    FROM payment JOIN invoice ON invoice.id = payment.invoice_id
+    WHERE payment.{column} IN (SELECT key FROM json_each(:references))
+"""
+_SHARERS = """
+    SELECT invoice.number FROM payment JOIN invoice ON invoice.id = payment.invoice_id
+    WHERE payment.share_of = :first_share
+"""
 
 
-def import_conflicts(session: Session, block: InvoiceBlock) -> ImportConflicts:
-    """Why these rows cannot be imported beside what the store holds already."""
-    newest_entry = session.exec(select(func.coalesce(func.max(AuditEntryRow.seq), 0))).one()
-    if session.exec(select(InvoiceRow.id).limit(1)).first() is None:
+class SqlImportReads(Reads):
+    """Reads what an import must agree with."""
+
+    def conflicts(self, block: InvoiceBlock) -> ImportConflicts:
+        """Why these rows cannot be imported beside what the store holds already."""
+        return _conflicts(self._rows, block)
+
+
+def _conflicts(rows: Rows, block: InvoiceBlock) -> ImportConflicts:
+    newest_entry = SqlAuditReads(rows).newest_entry()
+    if rows.first("SELECT id FROM invoice LIMIT 1") is None:
         return ImportConflicts([], 0, newest_entry)
-    currency_of_number = _currencies(session, block.numbers)
+    currency_of_number = rows.pairs(_CURRENCIES, numbers=block.numbers)
     problems = []
     for line, invoice_number, currency_code in zip(block.lines, block.numbers, block.currencies, strict=True):
         if currency_of_number.get(invoice_number, currency_code) != currency_code:
@@ -33,67 +50,31 @@ def import_conflicts(session: Session, block: InvoiceBlock) -> ImportConflicts:
             for payment_id, invoice_index in zip(payment_ids, payments.invoices, strict=True)
             if payment_id
         }
-        for payment_reference, invoice_number, first_share_id in _owners(session, column, list(index_of_payment_id)):
+        owners = rows.all(_OWNERS.format(column=column), references=index_of_payment_id) if index_of_payment_id else ()
+        for payment_reference, invoice_number, first_share_id in owners:
             invoice_index = index_of_payment_id[payment_reference]
-            if block.numbers[invoice_index] != invoice_number and block.numbers[invoice_index] not in _sharers(
-                session, first_share_id
-            ):
+            sharers = rows.all(_SHARERS, first_share=first_share_id) if first_share_id is not None else ()
+            if block.numbers[invoice_index] not in (invoice_number, *(number for (number,) in sharers)):
                 message, hint = f"It belongs to {invoice_number} in the store.", ONE_INVOICE
                 line = block.lines[invoice_index]
                 problems.append(
                     Problem(line, "payment_reference", payment_reference, "duplicate-payment", message, hint)
                 )
-    problems += _other_owners(session, block)
+    problems += _other_owners(rows, block)
     return ImportConflicts(problems, len(currency_of_number), newest_entry)
 
 
-def _other_owners(session: Session, block: InvoiceBlock) -> Iterator[Problem]:
+def _other_owners(rows: Rows, block: InvoiceBlock) -> Iterator[Problem]:
     """A problem for each provider invoice that already belongs to another invoice: voiding one would void both."""
     index_of_reference = {
         reference: invoice_index for invoice_index, reference in enumerate(block.references) if reference
     }
-    query = select(InvoiceRow.invoice_reference, InvoiceRow.number)
-    for reference_chunk in chunked(list(index_of_reference), AT_ONCE):
-        owners_query = query.where(among(col(InvoiceRow.invoice_reference)))
-        for reference, invoice_number in session.exec(owners_query, params={AMONG: reference_chunk}):
-            invoice_index = index_of_reference[str(reference)]
-            if block.numbers[invoice_index] != invoice_number:
-                message = f"It belongs to {invoice_number} in the store."
-                hint = "Each invoice at the provider can belong to only one invoice in the store."
-                yield Problem(
-                    block.lines[invoice_index],
-                    "invoice_reference",
-                    str(reference),
-                    "duplicate-reference",
-                    message,
-                    hint,
-                )
-
-
-def _currencies(session: Session, numbers: Sequence[str]) -> dict[str, str]:
-    """The currency of each of these invoices that the store has."""
-    query = select(InvoiceRow.number, InvoiceRow.currency)
-    currency_of_number: dict[str, str] = {}
-    for number_chunk in chunked(numbers, AT_ONCE):
-        currency_of_number |= dict(
-            session.exec(query.where(among(col(InvoiceRow.number))), params={AMONG: number_chunk}).all()
-        )
-    return currency_of_number
-
-
-def _sharers(session: Session, first_share_id: int | None) -> Sequence[str]:
-    """The invoices that have a share of a payment."""
-    if first_share_id is None:
-        return ()
-    query = select(InvoiceRow.number).join(PaymentRow, col(PaymentRow.invoice_id) == col(InvoiceRow.id))
-    return session.exec(query.where(PaymentRow.share_of == first_share_id)).all()
-
-
-def _owners(session: Session, column_name: str, references: Sequence[str]) -> Iterator[tuple[str, str, int | None]]:
-    """The payments in the store with these ids: id, invoice number, and the first share if it is shared."""
-    column = col(getattr(PaymentRow, column_name))
-    query = select(column, InvoiceRow.number, PaymentRow.share_of).join(
-        InvoiceRow, col(InvoiceRow.id) == col(PaymentRow.invoice_id)
-    )
-    for reference_chunk in chunked(references, AT_ONCE):
-        yield from session.exec(query.where(among(column)), params={AMONG: reference_chunk})
+    for reference, invoice_number in (
+        rows.all(_INVOICES_OF, references=index_of_reference) if index_of_reference else ()
+    ):
+        invoice_index = index_of_reference[reference]
+        if block.numbers[invoice_index] != invoice_number:
+            message = f"It belongs to {invoice_number} in the store."
+            hint = "Each invoice at the provider can belong to only one invoice in the store."
+            line = block.lines[invoice_index]
+            yield Problem(line, "invoice_reference", reference, "duplicate-reference", message, hint)

@@ -7,9 +7,9 @@ something contradicts. Another id is another payment, unless it corrects a payme
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from refundcli.domain.statuses import Provider
 from refundcli.services.ports.bulk_invoices import PaymentColumns
 from refundcli.services.ports.records import NewPayment
+from refundcli.store.queries.payments import id_column
 from refundcli.store.schema import PaymentRow
 
 ID_COLUMNS = ("payment_intent", "charge", "psp_reference")
@@ -97,13 +97,6 @@ def all_ids_of(payment: NewPayment) -> tuple[str, ...]:
 
 def ids_of(payment_row: PaymentRow) -> tuple[str, ...]:
     return tuple(payment_id for column in ID_COLUMNS if (payment_id := getattr(payment_row, column)))
-
-
-def id_column(provider: str | None, reference: str) -> str:
-    """The column of an id of this kind."""
-    if provider == Provider.ADYEN:
-        return "psp_reference"
-    return "payment_intent" if reference.startswith("pi_") else "charge"
 
 
 def _same_id(payment: NewPayment, payment_row: PaymentRow) -> bool:

@@ -4,10 +4,9 @@ An import never undoes the store's refunds and reservations, a later status, a d
 Such a change is left out and reported.
 """
 
-import json
+import sqlite3
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from itertools import compress, repeat
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import insert, update
@@ -19,21 +18,22 @@ from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, 
 from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute, InvoiceStatus
-from refundcli.services.ports.bulk_invoices import InvoiceBlock, PaymentColumns
+from refundcli.services.ports.bulk_invoices import InvoiceBlock, StagedRows, products_text
 from refundcli.services.ports.records import ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
-from refundcli.store.bulk_sql import flags, insert_many, new_ids, set_cache_size, stored
-from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, id_columns, match_payments
+from refundcli.store.bulk_sql import attach, first_new_id, insert_many, set_cache_size, stored
+from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, match_payments
 from refundcli.store.imports.payment_updates import (
     IMPORTED,
     Unchanged,
     dispute_change,
-    lost_at_first,
     payment_changes,
     payment_values,
 )
-from refundcli.store.repositories.payment_reading import disputes_by_payment
+from refundcli.store.imports.staging import InvoiceSpool
+from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.schema import CAPTURED_SHARE, DisputeRow, InvoiceRow, PaymentRow
+from refundcli.store.session_rows import SessionRows
 from refundcli.store.value_lists import AMONG, among
 
 # What an import may change a status to. Refunded is never imported: it follows from the sums.
@@ -49,6 +49,37 @@ _FORWARD: dict[str, frozenset[str]] = {
 _CACHE_KIB = 65_536
 # Each invoice is read once and changed once, so the session need not update objects already read.
 _PLAINLY = {"synchronize_session": False}
+
+# By table, the columns of new rows and the query of them on the staging database. Its days and times are texts.
+_NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
+    "invoice": (
+        (
+            "id", "number", "customer", "customer_name", "currency", "total", "paid", "returned", "status", "issued_on",
+            "due_on", "paid_on", "invoice_reference", "products", "subscription", "source", "created_at", "updated_at",
+        ),
+        """
+        SELECT n + :id_offset, number, customer, customer_name, currency, total, paid, returned, status, issued_on,
+            due_on, paid_on, nullif(invoice_reference, ''), products, subscription, :source, :at, :at
+        FROM staged_invoice WHERE n BETWEEN :first AND :last ORDER BY n
+        """,
+    ),
+    "payment": (
+        (
+            "invoice_id", "position", "provider", "payment_intent", "charge", "psp_reference", "method", "reference",
+            "allocated", "lost", "returned_elsewhere", "opening_returned", "opening_at", "auto_refundable",
+            "processing", "dispute", "paid_on",
+        ),
+        """
+        SELECT n + :id_offset, position, provider, payment_intent, charge, psp_reference, method, reference,
+            allocated, lost, returned_elsewhere, returned_elsewhere, :at, auto_refundable, processing, dispute, paid_on
+        FROM staged_payment WHERE n BETWEEN :first AND :last ORDER BY n, position
+        """,
+    ),
+}  # fmt: skip
+_NEW_DISPUTES = """
+    SELECT n + :id_offset, position, provider, dispute, dispute_amount
+    FROM staged_payment WHERE n BETWEEN :first AND :last AND dispute <> '' ORDER BY n, position
+"""
 
 StoredInvoices = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 
@@ -83,80 +114,43 @@ class Importer:
     def _insert(self, block: InvoiceBlock) -> None:
         if not block.size:
             return
-        connection, payments = self._session.connection(), block.payments
-        stored_at = stored(connection, self._imported_at)
-        new_invoice_ids = new_ids(connection, "invoice", block.size)
-        paid, returned = [0] * block.size, [0] * block.size
-        for invoice_index, captured_minor, returned_minor in zip(
-            payments.invoices, payments.captured, payments.returned_elsewhere, strict=True
-        ):
-            paid[invoice_index] += captured_minor
-            returned[invoice_index] += returned_minor
-        invoice_columns = {
-            "id": new_invoice_ids,
-            "number": block.numbers,
-            "customer": block.customers,
-            "customer_name": block.customer_names,
-            "currency": block.currencies,
-            "total": block.totals,
-            "paid": paid,
-            "returned": returned,
-            "status": _statuses(block, paid, returned),
-            "issued_on": block.issued_on,
-            "due_on": block.due_on,
-            "paid_on": block.paid_on,
-            "invoice_reference": [reference or None for reference in block.references],
-            "products": map(_products, block.products),
-            "subscription": block.subscriptions,
-            "source": repeat(self._source, block.size),
-            "created_at": repeat(stored_at, block.size),
-            "updated_at": repeat(stored_at, block.size),
-        }
-        insert_many(
-            connection, "invoice", tuple(invoice_columns), zip(*invoice_columns.values(), strict=True), or_nothing=True
-        )
-        invoice_ids = [new_invoice_ids[invoice_index] for invoice_index in payments.invoices]
-        positions = _positions(payments.invoices)
-        payment_columns = {
-            "invoice_id": invoice_ids,
-            "position": positions,
-            "provider": payments.providers,
-            **id_columns(payments),
-            "method": payments.methods,
-            "reference": _own_references(payments),
-            "allocated": payments.captured,
-            "lost": list(map(lost_at_first, payments.disputes, payments.dispute_amounts, payments.captured)),
-            "returned_elsewhere": payments.returned_elsewhere,
-            "opening_returned": payments.returned_elsewhere,
-            "opening_at": repeat(stored_at, len(payments.invoices)),
-            "auto_refundable": flags(connection, payments.auto_refundable),
-            "processing": flags(connection, payments.processing),
-            "dispute": payments.disputes,
-            "paid_on": payments.paid_on,
-        }
-        insert_many(
-            connection, "payment", tuple(payment_columns), zip(*payment_columns.values(), strict=True), or_nothing=True
-        )
-        self._insert_disputes(invoice_ids, positions, payments)
+        if block.staged is None:
+            with InvoiceSpool() as spool:
+                self._insert_rows(spool.put(block), spool.connection)
+        elif attach(self._session.connection(), block.staged.path, "staging"):
+            self._insert_rows(block.staged, None)
+        else:
+            with closing(sqlite3.connect(block.staged.path)) as staging:
+                self._insert_rows(block.staged, staging)
         self._counts.new += block.size
 
-    def _insert_disputes(self, invoice_ids: Sequence[int], positions: Sequence[int], payments: PaymentColumns) -> None:
+    def _insert_rows(self, rows: StagedRows, staging: sqlite3.Connection | None) -> None:
+        """`staging`: a connection to the staged rows; None if the store's own can read them."""
+        connection = self._session.connection()
+        parameters = {
+            "id_offset": first_new_id(connection, "invoice", rows.last - rows.first + 1) - rows.first,
+            "first": rows.first,
+            "last": rows.last,
+            "source": self._source,
+            "at": str(stored(connection, self._imported_at)),
+        }
+        for table, (columns, query) in _NEW_ROWS.items():
+            if staging:
+                insert_many(connection, table, columns, staging.execute(query, parameters), or_nothing=True)
+            else:
+                connection.exec_driver_sql(
+                    f"INSERT OR ROLLBACK INTO {table} ({', '.join(columns)}) {query}",
+                    parameters,
+                )
+        read = staging.execute if staging else connection.exec_driver_sql
+        self._insert_disputes(read(_NEW_DISPUTES, parameters))
+
+    def _insert_disputes(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Insert a placeholder for each dispute in the file; the provider's first report completes it."""
-        for payment_index, dispute_state in enumerate(payments.disputes):
-            if dispute_state:
-                conditions = (
-                    PaymentRow.invoice_id == invoice_ids[payment_index],
-                    PaymentRow.position == positions[payment_index],
-                )
-                payment_id = self._session.exec(select(PaymentRow.id).where(*conditions)).one()
-                self._write_dispute(
-                    payment_id,
-                    payments.providers[payment_index],
-                    0,
-                    dispute_state,
-                    IMPORTED,
-                    payments.dispute_amounts[payment_index],
-                )
+        for invoice_id, position, provider, dispute_state, amount in rows:
+            conditions = (PaymentRow.invoice_id == invoice_id, PaymentRow.position == position)
+            payment_id = self._session.exec(select(PaymentRow.id).where(*conditions)).one()
+            self._write_dispute(payment_id, provider, 0, dispute_state, IMPORTED, amount)
 
     def _write_dispute(
         self, payment_id: int | None, provider: str, dispute_id: int, state: str, status: str, amount: int | None
@@ -271,7 +265,7 @@ class Importer:
                 self._keep(invoice, "the disputes of a payment that pays several invoices come from the provider")
             return {}
         payment_id = pair.row.id or 0
-        stored_disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
+        stored_disputes = disputes_by_payment(SessionRows(self._session), [payment_id]).get(payment_id, [])
         allocated_minor = int(column_changes.get("allocated", pair.row.allocated))
         dispute_or_reason = dispute_change(
             pair.imported, Money(allocated_minor, currency(invoice_row.currency)), stored_disputes
@@ -289,7 +283,7 @@ class Importer:
                 dispute_or_reason.status,
                 amount,
             )
-            stored_disputes = disputes_by_payment(self._session, [payment_id])[payment_id]
+            stored_disputes = disputes_by_payment(SessionRows(self._session), [payment_id])[payment_id]
         lost_disputes = [dispute for dispute in stored_disputes if dispute.state is DisputeState.LOST]
         lost_minor = sum(
             allocated_minor if dispute.amount is None else dispute.amount.minor for dispute in lost_disputes
@@ -350,39 +344,6 @@ def _name_shares(session: Session, payment_rows: Sequence[PaymentRow]) -> None:
                 set_committed_value(payment_row, column, getattr(first_share, column))
 
 
-def _statuses(block: InvoiceBlock, paid: Sequence[int], returned: Sequence[int]) -> list[str]:
-    """The statuses in the file, but Refunded where all was returned before the import (R6)."""
-    statuses = list(block.statuses)
-    for invoice_index in compress(range(block.size), returned):
-        unit = currency(block.currencies[invoice_index])
-        sums = {"paid": Money(paid[invoice_index], unit), "returned": Money(returned[invoice_index], unit)}
-        statuses[invoice_index] = status_after(InvoiceStatus(statuses[invoice_index]), **sums).value
-    return statuses
-
-
-def _positions(invoice_indexes: Sequence[int]) -> list[int]:
-    """The position of each payment among those of its invoice."""
-    if len(set(invoice_indexes)) == len(invoice_indexes):
-        return [0] * len(invoice_indexes)
-    positions: list[int] = []
-    previous_index = -1
-    for invoice_index in invoice_indexes:
-        positions.append(positions[-1] + 1 if invoice_index == previous_index else 0)
-        previous_index = invoice_index
-    return positions
-
-
-def _own_references(payments: PaymentColumns) -> list[str]:
-    """The references that are not a provider's ids."""
-    providers_and_references = zip(payments.providers, payments.references, strict=True)
-    return ["" if provider else reference for provider, reference in providers_and_references]
-
-
-@lru_cache
-def _products(names: tuple[str, ...]) -> str:
-    return json.dumps(names, ensure_ascii=False) if names else ""
-
-
 def _described(invoice: NewInvoice) -> dict[str, Any]:
     return {
         "customer": invoice.customer,
@@ -391,7 +352,7 @@ def _described(invoice: NewInvoice) -> dict[str, Any]:
         "due_on": invoice.due_on,
         "paid_on": invoice.paid_on,
         "invoice_reference": invoice.invoice_reference or None,
-        "products": _products(invoice.products),
+        "products": products_text(invoice.products),
         "subscription": invoice.subscription,
     }
 

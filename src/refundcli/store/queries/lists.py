@@ -3,89 +3,62 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sql
-from sqlalchemy import ColumnElement, func
-from sqlmodel import Session, SQLModel
-
-from refundcli.store.repositories.rows import INVOICE_COLUMNS, NOTE_COLUMNS, OWNER_COLUMNS
-from refundcli.store.schema import DISPUTED, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
+from refundcli.store.conditions import DISPUTED, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
+from refundcli.store.queries.invoice_rows import INVOICE_COLUMNS
+from refundcli.store.rows import Row, Rows
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.records import CreditNoteFilter, InvoiceFilter
+    from refundcli.services.ports.reads import InvoiceFilter
 
-_INVOICE, _PAYMENT, _NOTE = (SQLModel.metadata.tables[name] for name in ("invoice", "payment", "credit_note"))
-_ISSUE = sql.tuple_(_NOTE.c.issued_on, _NOTE.c.issued_at, _NOTE.c.number)
 # Sorting so few payments by invoice number is faster than walking along all numbers to find them.
 _FEW = 50_000
 
 
-def invoice_rows(session: Session, filters: "InvoiceFilter") -> Sequence[Any]:
+def invoice_rows(rows: Rows, filters: "InvoiceFilter") -> Sequence[Row]:
     """Rows of INVOICE_COLUMNS, by number.
 
     One condition uses its index and the others filter its rows: left to itself, SQLite would read all paid invoices
     to find those of one customer.
     """
-    query = sql.select(*INVOICE_COLUMNS).where(_INVOICE.c.number > filters.after).order_by(_INVOICE.c.number)
+    parameters: dict[str, Any] = {
+        "after": filters.after, "customer": filters.customer, "provider": filters.provider, "status": filters.status,
+    }  # fmt: skip
+    conditions = ["number > :after"]
     has_leading_condition = bool(filters.customer)
     if filters.customer:
-        query = query.where(_INVOICE.c.customer == filters.customer)
+        conditions.append("customer = :customer")
     for condition in _of_payments(filters):
-        if has_leading_condition or not _are_few(session, condition):
-            query = query.where(sql.exists().where(_PAYMENT.c.invoice_id == _INVOICE.c.id, condition))
+        if has_leading_condition or not _are_few(rows, condition, parameters):
+            conditions.append(f"EXISTS (SELECT 1 FROM payment WHERE invoice_id = invoice.id AND {condition})")
         else:
-            query = query.where(_INVOICE.c.id.in_(sql.select(_PAYMENT.c.invoice_id).where(condition)))
+            conditions.append(f"id IN (SELECT invoice_id FROM payment WHERE {condition})")
             has_leading_condition = True
-    status_column = func.coalesce(_INVOICE.c.status, "") if has_leading_condition else _INVOICE.c.status
     if filters.status:
-        query = query.where(status_column == filters.status)
+        conditions.append("coalesce(status, '') = :status" if has_leading_condition else "status = :status")
     if filters.refundable:
-        query = query.where(_INVOICE.c.status != "void")
-    return session.execute(query.limit(filters.limit)).all()
+        conditions.append("status <> 'void'")
+    text = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE {' AND '.join(conditions)} ORDER BY number LIMIT :limit"
+    return rows.all(text, **parameters, limit=filters.limit)
 
 
-def count_invoices(session: Session, filters: "InvoiceFilter") -> int:
+def count_invoices(rows: Rows, filters: "InvoiceFilter") -> int:
     """How many invoices have a payment that matches the filters, such as a disputed one."""
-    query = sql.select(func.count(sql.distinct(_PAYMENT.c.invoice_id))).where(*_of_payments(filters))
-    count: int = session.execute(query).scalar_one()
-    return count
+    text = f"SELECT count(DISTINCT invoice_id) FROM payment WHERE {' AND '.join(_of_payments(filters))}"
+    return int(rows.value(text, provider=filters.provider))
 
 
-def _of_payments(filters: "InvoiceFilter") -> Iterator[ColumnElement[bool]]:
+def _of_payments(filters: "InvoiceFilter") -> Iterator[str]:
     if filters.disputed:
         # In parentheses, because it is an OR among other conditions.
-        yield sql.and_(sql.text(f"({DISPUTED.text})"))
+        yield f"({DISPUTED})"
     if filters.processing:
-        yield sql.and_(PROCESSING)
+        yield PROCESSING
     if filters.provider:
-        yield sql.and_(THROUGH_PROVIDER, _PAYMENT.c.provider == filters.provider)
+        yield f"{THROUGH_PROVIDER} AND provider = :provider"
     if filters.refundable:
-        yield sql.and_(MONEY_LEFT)
+        yield MONEY_LEFT
 
 
-def _are_few(session: Session, condition: ColumnElement[bool]) -> bool:
-    matching_payments = sql.select(_PAYMENT.c.invoice_id).where(condition).limit(_FEW + 1).subquery()
-    count: int = session.execute(sql.select(func.count()).select_from(matching_payments)).scalar_one()
-    return count <= _FEW
-
-
-def credit_note_rows(session: Session, filters: "CreditNoteFilter") -> Sequence[Any]:
-    """Rows of NOTE_COLUMNS and OWNER_COLUMNS, in the order of issue."""
-    query = (
-        sql.select(*NOTE_COLUMNS, *OWNER_COLUMNS)
-        .join(_INVOICE, _INVOICE.c.id == _NOTE.c.invoice_id)
-        .where(_NOTE.c.number.is_not(None))
-        .order_by(*_ISSUE.clauses)
-        .limit(filters.limit)
-    )
-    if filters.after:
-        query = query.where((filters.after.issued_on, filters.after.issued_at, filters.after.number) < _ISSUE)
-    elif filters.since:
-        # Needed on the first page only: later pages contain later notes.
-        query = query.where(_NOTE.c.issued_on >= filters.since)
-    if filters.until:
-        query = query.where(_NOTE.c.issued_on <= filters.until)
-    if filters.invoice:
-        query = query.where(_INVOICE.c.number == filters.invoice)
-    if filters.reason:
-        query = query.where(_NOTE.c.reason == filters.reason)
-    return session.execute(query).all()
+def _are_few(rows: Rows, condition: str, parameters: dict[str, Any]) -> bool:
+    text = f"SELECT count(*) FROM (SELECT invoice_id FROM payment WHERE {condition} LIMIT {_FEW + 1}) matching"
+    return int(rows.value(text, **parameters)) <= _FEW

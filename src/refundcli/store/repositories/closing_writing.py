@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.statuses import ClosingState
-from refundcli.store.repositories.refund_reading import SqlClosingReads
+from refundcli.store.queries.refunds import SqlClosingReads
 from refundcli.store.repositories.rows import closing_row
 from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import ClosingRow

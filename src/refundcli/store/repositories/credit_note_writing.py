@@ -2,16 +2,16 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import bindparam, insert, select, update
-from sqlmodel import SQLModel
+from sqlalchemy import bindparam, insert, update
+from sqlmodel import SQLModel, select
 
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus
+from refundcli.store.queries.refunds import SqlCreditNoteReads
 from refundcli.store.repositories.credit_note_numbers import check_next_number, next_numbers
-from refundcli.store.repositories.refund_reading import SqlCreditNoteReads
-from refundcli.store.repositories.store_reading import store_info
 from refundcli.store.repositories.writes import Writes
+from refundcli.store.schema import StoreInfo
 
 _NOTE = SQLModel.metadata.tables["credit_note"]
 
@@ -64,7 +64,7 @@ class SqlCreditNotes(Writes, SqlCreditNoteReads):
 
     def change_number_format(self, credit_note_format: str) -> None:
         previous_format = self.number_format()
-        info = store_info(self._session)
+        info = self._session.exec(select(StoreInfo)).one()
         info.number_format = credit_note_format
         self._session.add(info)
         self._session.flush()

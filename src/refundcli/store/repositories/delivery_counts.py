@@ -1,38 +1,16 @@
-"""Deliveries that were rejected, and events that are stored and not applied, counted by provider and reason."""
+"""Count rejected deliveries by provider and reason; apply events that were set aside as another account's."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlmodel import Session, SQLModel
 
 from refundcli.domain.statuses import Provider
-from refundcli.services.ports.rejection_reasons import DeliveryCount, RejectionReason
+from refundcli.services.ports.rejection_reasons import RejectionReason
 
 _REJECTED, _EVENT = (SQLModel.metadata.tables[name] for name in ("delivery_rejection", "provider_event"))
-_SELECT_REJECTED = select(
-    _REJECTED.c.provider, _REJECTED.c.reason, _REJECTED.c.count, _REJECTED.c.first_at, _REJECTED.c.last_at
-).order_by(_REJECTED.c.provider, _REJECTED.c.reason)
-_SELECT_STORED = (
-    select(
-        _EVENT.c.provider,
-        _EVENT.c.not_applied,
-        func.count(),
-        func.min(_EVENT.c.received_at),
-        func.max(_EVENT.c.received_at),
-    )
-    .where(_EVENT.c.not_applied != "")
-    .group_by(_EVENT.c.provider, _EVENT.c.not_applied)
-    .order_by(_EVENT.c.provider, _EVENT.c.not_applied)
-)
-
-
-def delivery_counts(session: Session) -> list[DeliveryCount]:
-    return [
-        *(_count(row, is_stored=False) for row in session.execute(_SELECT_REJECTED)),
-        *(_count(row, is_stored=True) for row in session.execute(_SELECT_STORED)),
-    ]
 
 
 def count_rejected(
@@ -65,10 +43,3 @@ def name_account_of_events(session: Session, provider: Provider, account: str) -
 def _hits(session: Session, statement: Any) -> bool:
     cursor: Any = session.execute(statement)
     return bool(cursor.rowcount)
-
-
-def _count(count_row: Any, *, is_stored: bool) -> DeliveryCount:
-    provider, reason, count, first_at, last_at = count_row
-    return DeliveryCount(
-        Provider(provider) if provider else None, RejectionReason(reason), int(count), is_stored, first_at, last_at
-    )

@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.store.repositories.dispute_reading import SqlDisputeReads
+from refundcli.store.queries.disputes import SqlDisputeReads
 from refundcli.store.repositories.sums import SummingWrites
 from refundcli.store.schema import DisputeRow, EventPaymentRow, ProviderEventRow
 

@@ -17,9 +17,8 @@ from refundcli.services.ports.provider_updates import (
     StoredEvent,
 )
 from refundcli.services.ports.rejection_reasons import RejectionReason
+from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlWordReads
 from refundcli.store.repositories.delivery_counts import count_rejected
-from refundcli.store.repositories.event_reading import SqlDeliveryReads, SqlEventReads, SqlWordReads
-from refundcli.store.repositories.event_rows import event_of
 from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import (
     DisputeRow,
@@ -159,14 +158,8 @@ class SqlWords(Writes, SqlWordReads):
 
     def decide(self, provider: Provider, word: str, effect: str) -> int:
         """Store what an unlisted word of the provider means, and acknowledge its events. Returns how many."""
-        word_conditions = (ProviderEventRow.provider == provider, ProviderEventRow.kind == word)
-        unreviewed_query = select(ProviderEventRow).where(
-            *word_conditions, ProviderEventRow.state == EventState.UNREVIEWED
-        )
-        events = [
-            event_of(event_row) for event_row in self._session.exec(unreviewed_query.order_by(col(ProviderEventRow.id)))
-        ]
         stored_events = SqlEvents(self._session, self._audit)
+        events = stored_events.unreviewed_with_word(provider, word)
         for event in events:
             stored_events.acknowledge(event, memo=f"{word} {WORD_DECIDED} {effect}")
         stored_decision = self._session.get(WordDecisionRow, (provider.value, word))

@@ -15,8 +15,8 @@ from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import (
     RefundUpdate,
 )
+from refundcli.store.queries.refunds import SqlExternalRefundReads, refund_with_id
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
-from refundcli.store.repositories.refund_reading import SqlExternalRefundReads, refund_with_id
 from refundcli.store.repositories.rows import row_of
 from refundcli.store.repositories.sums import SummingWrites
 from refundcli.store.schema import (
@@ -87,9 +87,7 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
 
         With the old id, a repeat of the original request is recognised.
         """
-        is_lost_refund = (
-            _REFUND_ID.fullmatch(report.refund_id) and refund_with_id(self._session, report.refund_id) is None
-        )
+        is_lost_refund = _REFUND_ID.fullmatch(report.refund_id) and refund_with_id(self._rows, report.refund_id) is None
         return report.refund_id if is_lost_refund else new_id("rf_", self._audit.at)
 
     def adopt(self, refund: Refund, *, reason: RefundReason, memo: str) -> Refund:
@@ -104,7 +102,7 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
             self._sums.reserve_external(refund.payment_id)
             self._sums.update_invoice(refund.invoice_id)
         self._sums.count_shares_of([refund.payment_id])
-        adopted_refund = refund_with_id(self._session, refund.id)
+        adopted_refund = refund_with_id(self._rows, refund.id)
         assert adopted_refund
         SqlCreditNotes(self._session, self._audit).draft(adopted_refund)
         self._audit.write("refund adopted", refund.id, {}, {"reason": reason} | ({"memo": memo} if memo else {}))
@@ -142,6 +140,6 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
         self._hits(statement.values(**columns, updated_at=self._audit.at))
         facts_before, facts_after = {"invoice": refund.invoice_number}, {"invoice": share.invoice_number}
         self._audit.write("external refund assigned", refund.id, facts_before, facts_after)
-        assigned_refund = refund_with_id(self._session, refund.id)
+        assigned_refund = refund_with_id(self._rows, refund.id)
         assert assigned_refund
         return assigned_refund

@@ -9,9 +9,9 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.bulk_invoices import InvoiceBlock, block_of
 from refundcli.services.ports.records import ImportCounts, NewInvoice
+from refundcli.store.imports.conflicts import SqlImportReads
 from refundcli.store.imports.upsert import Importer
-from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
-from refundcli.store.repositories.store_reading import SqlImportReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import (
     InvoiceRow,

@@ -10,8 +10,8 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.provider_updates import CaptureUpdate
 from refundcli.services.ports.vocabulary import CaptureChange
-from refundcli.store.repositories.invoice_reading import SqlInvoiceReads
-from refundcli.store.repositories.payment_reading import SqlPaymentReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
+from refundcli.store.queries.payments import SqlPaymentReads
 from refundcli.store.repositories.sums import RESERVE, RESERVE_SHARE, SummingWrites, number_of_payment
 from refundcli.store.schema import (
     CaptureRow,
@@ -97,7 +97,7 @@ class SqlPayments(SummingWrites, SqlPaymentReads):
         self._sums.update_invoice(invoice.id)
         self._reopen_or_pay(invoice)
         for other_share in payment.other_shares:
-            other_invoice = SqlInvoiceReads(self._session).get(other_share.invoice_number)
+            other_invoice = SqlInvoiceReads(self._rows).get(other_share.invoice_number)
             if other_invoice and other_invoice.id != invoice.id:
                 self._audit.write("payment corrected", other_invoice.number, facts_before, facts_after)
                 self._sums.update_invoice(other_invoice.id)

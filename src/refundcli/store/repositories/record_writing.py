@@ -16,17 +16,18 @@ from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundKind, RefundState
-from refundcli.services.ports.books import WouldContradict
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import RefundUpdate
 from refundcli.services.ports.records import Record
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.audit import AuditTrail
 from refundcli.store.bulk_sql import NotMatched, insert_many, stored, update_many
-from refundcli.store.db_errors import reason
+from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
+from refundcli.store.driver_errors import reason
 from refundcli.store.repositories.credit_note_numbers import next_numbers
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.sums import SummingWrites
-from refundcli.store.schema import CAPTURED, CAPTURED_SHARE, TAKEN_BY_DISPUTES, RefundRow
+from refundcli.store.schema import CAPTURED_SHARE, RefundRow
 from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 _TABLES = SQLModel.metadata.tables
@@ -220,7 +221,7 @@ class SqlRecords(SummingWrites):
         except NotMatched as error:
             raise WouldContradict("more than is left of a payment would be recorded") from error
         except IntegrityError as error:
-            raise WouldContradict(reason(error)) from error
+            raise WouldContradict(reason(error.orig)) from error
         self._sums.count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
     def undo(self, records: Sequence[Record], *, memo: str) -> None:

@@ -12,8 +12,8 @@ from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState, may_become
 from refundcli.services.ports.records import Settlement
+from refundcli.store.queries.refunds import SqlRefundReads
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
-from refundcli.store.repositories.refund_reading import SqlRefundReads
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.sums import SummingWrites
 from refundcli.store.schema import RefundRow

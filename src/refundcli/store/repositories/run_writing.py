@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sql
 from sqlalchemy import ColumnElement, CursorResult, bindparam, insert, or_, update
 from sqlmodel import col, select
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
-from refundcli.store.repositories.run_reading import SqlRunReads, item_of, item_values
+from refundcli.store.queries.runs import ITEM_NAMES, SqlRunReads, item_of
 from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import BulkItemRow, BulkRunRow
 from refundcli.system.processes import is_gone
@@ -38,7 +39,9 @@ class SqlRuns(Writes, SqlRunReads):
 
     def stage_items(self, items: Sequence[RunItem]) -> None:
         if items:
-            self._session.execute(insert(BulkItemRow), [item_values(item) for item in items])
+            self._session.execute(
+                insert(BulkItemRow), [{column: getattr(item, column) for column in ITEM_NAMES} for item in items]
+            )
 
     def lease_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
         """`until`: when the leases lapse; `at`: the time now."""
@@ -68,14 +71,13 @@ class SqlRuns(Writes, SqlRunReads):
 
     def _free(self, run_id: str, limit: int, *conditions: ColumnElement[bool]) -> list[RunItem]:
         query = (
-            select(BulkItemRow)
+            sql.select(*(_ITEM.c[column] for column in ITEM_NAMES))
             .where(col(BulkItemRow.run_id) == run_id, *conditions)
             .order_by(col(BulkItemRow.n))
             .limit(limit)
             .with_for_update(skip_locked=True)
-            .execution_options(populate_existing=True)
         )
-        return [item_of(row) for row in self._session.exec(query)]
+        return [item_of(row) for row in self._session.execute(query)]
 
     def extend_leases(self, run_id: str, *, worker: str, until: datetime) -> None:
         """Let the leases of this worker lapse only at `until`."""

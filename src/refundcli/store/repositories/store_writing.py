@@ -8,11 +8,12 @@ from sqlmodel import SQLModel, select
 
 from refundcli.domain.statuses import Provider
 from refundcli.store.errors import DayTooEarly, ZonePinned
+from refundcli.store.queries.store_facts import SqlAccountReads, SqlAuditReads, SqlStoreReads
 from refundcli.store.repositories.delivery_counts import name_account_of_events
-from refundcli.store.repositories.store_reading import SqlAccountReads, SqlAuditReads, SqlStoreReads, store_info
 from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import (
     ProviderAccountRow,
+    StoreInfo,
     SyncStateRow,
 )
 
@@ -36,7 +37,7 @@ class SqlStore(Writes, SqlStoreReads):
     """What is pinned in the store."""
 
     def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
-        info = store_info(self._session)
+        info = self._session.exec(select(StoreInfo)).one()
         if info.timezone != timezone:
             if info.timezone and not force:
                 raise ZonePinned(info.timezone, timezone)
@@ -50,7 +51,7 @@ class SqlStore(Writes, SqlStoreReads):
             )
 
     def pin_livemode(self, livemode: bool) -> bool:
-        info = store_info(self._session)
+        info = self._session.exec(select(StoreInfo)).one()
         if info.livemode is None:
             info.livemode = livemode
             self._session.add(info)

@@ -12,10 +12,10 @@ from refundcli.domain.invoice import status_after
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import InvoiceStatus, RefundKind
-from refundcli.services.ports.books import WouldContradict
+from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.audit import AuditTrail
-from refundcli.store.repositories.payment_reading import disputes_by_payment
-from refundcli.store.repositories.refund_reading import refunds_of_payments, refunds_where
+from refundcli.store.queries.payments import disputes_by_payment
+from refundcli.store.queries.refunds import refunds_of_payments, refunds_where
 from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import (
     CAPTURED_SHARE,
@@ -74,7 +74,11 @@ class Sums(Writes):
             return
         if self._session.execute(external_query).first() is None:
             return
-        holding_refunds = [refund for refund in refunds_where(self._session, condition) if refund.holds_reservation]
+        holding_refunds = [
+            refund
+            for refund in refunds_where(self._rows, "refund.payment_id = :payment", payment=payment_id)
+            if refund.holds_reservation
+        ]
         our_minor = sum(refund.amount.minor for refund in holding_refunds if not refund.is_external)
         external_minor = sum(refund.amount.minor for refund in holding_refunds if refund.is_external)
         free_minor = max(payment_row.allocated - payment_row.refunded - payment_row.returned_elsewhere - our_minor, 0)
@@ -88,9 +92,8 @@ class Sums(Writes):
         if payment_row.share_of is not None:
             self.count_shares(payment_row.share_of)
             return
-        external_refunds = refunds_where(
-            self._session, (col(RefundRow.payment_id) == payment_id) & (col(RefundRow.kind) == RefundKind.EXTERNAL)
-        )
+        condition = "refund.payment_id = :payment AND refund.kind = :external"
+        external_refunds = refunds_where(self._rows, condition, payment=payment_id, external=RefundKind.EXTERNAL)
         accepted_refunds = [refund for refund in external_refunds if refund.state.is_accepted]
         counted_refunds = [refund for refund in accepted_refunds if not refund.undecided]
         earlier_minor = sum(
@@ -118,8 +121,8 @@ class Sums(Writes):
     def count_shares(self, first_share_id: int, *, is_recorded: bool = False) -> None:
         """Recount reserved, returned and lost of every share of a payment, and the sums of their invoices."""
         shares = share_rows(self._session, first_share_id)
-        refunds = refunds_of_payments(self._session, shares)
-        disputes = disputes_by_payment(self._session, [first_share_id]).get(first_share_id, [])
+        refunds = refunds_of_payments(self._rows, [share.id for share in shares])
+        disputes = disputes_by_payment(self._rows, [first_share_id]).get(first_share_id, [])
         if is_recorded and sum(share.dispute_recorded for share in shares) > taken_by_disputes(shares, disputes):
             raise WouldContradict("more than a lost dispute took would be recorded on its shares")
         dispute_state = most_severe(disputes).value
@@ -157,7 +160,7 @@ class Sums(Writes):
         if payment_row.share_of is not None:
             self.count_shares(payment_row.share_of)
             return
-        disputes = disputes_by_payment(self._session, [payment_id]).get(payment_id, [])
+        disputes = disputes_by_payment(self._rows, [payment_id]).get(payment_id, [])
         lost_amounts = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
         lost_minor = sum(payment_row.allocated if amount is None else amount.minor for amount in lost_amounts)
         columns = {"dispute": most_severe(disputes).value, "lost": max(0, lost_minor - payment_row.dispute_recorded)}

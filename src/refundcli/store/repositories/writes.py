@@ -6,12 +6,15 @@ from sqlalchemy import CursorResult, Executable, Update
 from sqlmodel import Session
 
 from refundcli.store.audit import AuditTrail
+from refundcli.store.rows import Reads
+from refundcli.store.session_rows import SessionRows
 
 
-class Writes:
+class Writes(Reads):
     """A repository in a transaction that changes the books."""
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
+        super().__init__(SessionRows(session))
         self._session, self._audit = session, audit
 
     def _hits(self, statement: Update) -> bool:

@@ -7,16 +7,6 @@ every start; a test checks that PostgreSQL has the same index.
 
 from refundcli.store.schema.books import AuditEntryRow, CounterRow, ProviderAccountRow, StoreInfo
 from refundcli.store.schema.columns import UtcDateTime
-from refundcli.store.schema.conditions import (
-    CAPTURED,
-    DISPUTED,
-    LOSS,
-    MONEY_LEFT,
-    NEEDS_ACKNOWLEDGEMENT,
-    PROCESSING,
-    TAKEN_BY_DISPUTES,
-    THROUGH_PROVIDER,
-)
 from refundcli.store.schema.events import (
     DeliveryRejectionRow,
     EventPaymentRow,
@@ -29,15 +19,7 @@ from refundcli.store.schema.refunds import ClosingRow, CreditNoteRow, RefundRow
 from refundcli.store.schema.runs import BulkItemRow, BulkRunRow
 
 __all__ = [
-    "CAPTURED",
     "CAPTURED_SHARE",
-    "DISPUTED",
-    "LOSS",
-    "MONEY_LEFT",
-    "NEEDS_ACKNOWLEDGEMENT",
-    "PROCESSING",
-    "TAKEN_BY_DISPUTES",
-    "THROUGH_PROVIDER",
     "AuditEntryRow",
     "BulkItemRow",
     "BulkRunRow",

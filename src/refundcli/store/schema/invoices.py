@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Column, Index, case, text
 from sqlmodel import Field, col
 
+from refundcli.store.conditions import DISPUTED, LOSS, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
 from refundcli.store.schema.columns import Row, is_one_of, key, minor, parent, text_column, timestamp, unique_id
-from refundcli.store.schema.conditions import DISPUTED, LOSS, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
 
 
 class InvoiceRow(Row, table=True):
@@ -66,11 +66,11 @@ class PaymentRow(Row, table=True):
         Index("ux_payment_invoice_position", "invoice_id", "position", unique=True),
         # A Stripe payment may have an intent and a charge. Each id belongs to one payment only.
         *map(unique_id, ("payment_intent", "charge", "psp_reference")),
-        Index("ix_payment_provider", "provider", "invoice_id", sqlite_where=THROUGH_PROVIDER),
-        Index("ix_payment_money_left", "invoice_id", sqlite_where=MONEY_LEFT),
-        Index("ix_payment_disputed", "invoice_id", sqlite_where=DISPUTED),
-        Index("ix_payment_processing", "invoice_id", sqlite_where=PROCESSING),
-        Index("ix_payment_loss", "invoice_id", sqlite_where=LOSS),
+        Index("ix_payment_provider", "provider", "invoice_id", sqlite_where=text(THROUGH_PROVIDER)),
+        Index("ix_payment_money_left", "invoice_id", sqlite_where=text(MONEY_LEFT)),
+        Index("ix_payment_disputed", "invoice_id", sqlite_where=text(DISPUTED)),
+        Index("ix_payment_processing", "invoice_id", sqlite_where=text(PROCESSING)),
+        Index("ix_payment_loss", "invoice_id", sqlite_where=text(LOSS)),
         Index("ix_payment_share_of", "share_of", sqlite_where=text("share_of IS NOT NULL")),
     )
 

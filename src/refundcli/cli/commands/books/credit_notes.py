@@ -39,7 +39,7 @@ def list_(
     from refundcli.domain.reasons import parse_reason
     from refundcli.services.invoices.lookup import invoice_named
     from refundcli.services.invoices.pages import credit_note_pages
-    from refundcli.services.ports.records import CreditNoteFilter
+    from refundcli.services.ports.reads import CreditNoteFilter
 
     app: App = ctx.obj
     filters = CreditNoteFilter(
@@ -50,8 +50,8 @@ def list_(
     )
 
     if invoice:
-        app.services.books.read(lambda tx: invoice_named(tx, invoice))
-    _show_pages(app, credit_note_pages(app.services.books, filters))
+        app.services.reader.read(lambda tx: invoice_named(tx, invoice))
+    _show_pages(app, credit_note_pages(app.services.reader, filters))
 
 
 def _show_pages(app: "App", pages: "Iterable[list[CreditNote]]") -> None:
@@ -85,7 +85,7 @@ def show(
     from refundcli.services.invoices.lookup import credit_note_named
 
     app: App = ctx.obj
-    note, refund = app.services.books.read(lambda tx: credit_note_named(tx, number))
+    note, refund = app.services.reader.read(lambda tx: credit_note_named(tx, number))
     if app.for_people:
         show_note(note, refund, app.out, zone=app.settings.operator.zone)
     else:

@@ -86,7 +86,7 @@ def list_(
     """List invoices, by number."""
     from refundcli.cli.context import App
     from refundcli.services.invoices.pages import invoice_pages
-    from refundcli.services.ports.records import InvoiceFilter
+    from refundcli.services.ports.reads import InvoiceFilter
 
     app: App = ctx.obj
     filters = InvoiceFilter(
@@ -97,9 +97,9 @@ def list_(
         filter_options["refundable"] = "yes"
     filter_words = ", ".join(f"{name} {value}" for name, value in filter_options.items() if value)
     if everything:
-        _show_pages(app, invoice_pages(app.services.books, filters), filter_words)
+        _show_pages(app, invoice_pages(app.services.reader, filters), filter_words)
         return
-    invoices = app.services.books.read(lambda tx: tx.invoices.matching(filters))
+    invoices = app.services.reader.read(lambda tx: tx.invoices.matching(filters))
     _show_pages(app, [invoices] if invoices else [], filter_words)
     if len(invoices) == limit and app.format is Format.TABLE:
         app.note(f"More: add --after {invoices[-1].number}")
@@ -145,12 +145,11 @@ def show(
     from refundcli.services.invoices.lookup import invoice_behind
 
     app: App = ctx.obj
-    books = app.services.books
     if refresh:
         from refundcli.cli.commands.books.invoice_pull import refresh_invoice
 
         refresh_invoice(app, name)
-    invoice, livemode = books.read(lambda tx: (invoice_behind(tx, name), tx.store.livemode()))
+    invoice, livemode = app.services.reader.read(lambda tx: (invoice_behind(tx, name), tx.store.livemode()))
     invoice = without_lapsed_holds(invoice, app.services.clock.now())
     if app.for_people:
         mode = {None: "", True: "live mode", False: "test mode"}[livemode]
@@ -168,7 +167,7 @@ def history(ctx: typer.Context, number: Number, output_format: Output = None) ->
     from refundcli.services.invoices.history import history_of
 
     app: App = ctx.obj
-    invoice, entries = app.services.books.read(lambda tx: history_of(tx, number))
+    invoice, entries = app.services.reader.read(lambda tx: history_of(tx, number))
     if app.wants_json:
         app.show_list(map(history_entry, entries))
     elif app.for_people:

@@ -9,7 +9,6 @@ from refundcli.cli.exit_codes import ExitCode
 from refundcli.domain.statuses import Provider
 from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
 from refundcli.files.invoices.file import InvoiceFile
-from refundcli.files.invoices.spool import InvoiceSpool
 from refundcli.files.source import open_source
 from refundcli.output.progress import progress
 from refundcli.output.serializers.imports import imported_file
@@ -21,6 +20,7 @@ from refundcli.services.imports.from_file import (
     check_invoices,
     write_invoices,
 )
+from refundcli.store.imports.staging import InvoiceSpool
 
 
 def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
@@ -52,7 +52,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
     _show(app, source.name, checked_invoices, summary, str(rejected_path) if rejected_path else None)
     for provider in Provider:
         # An import asks no provider, so Stripe's events are only matched again, not fetched.
-        app.services.apply_known_events(provider, asks=provider is Provider.ADYEN)
+        app.services.apply_events.known(provider, asks=provider is Provider.ADYEN)
     app.note_unmatched_events()
     app.note_new_store()
     if checked_invoices.bad_rows:

@@ -1,5 +1,6 @@
 """What `invoice pull` and `invoice show --refresh` do: ask the provider, write, show the outcome."""
 
+from contextlib import suppress
 from datetime import date
 
 from refundcli.cli.context import App
@@ -7,31 +8,22 @@ from refundcli.domain.statuses import Provider
 from refundcli.output.progress import progress
 from refundcli.output.serializers.imports import pulled
 from refundcli.output.views.imports import show_conflicts, show_import
-from refundcli.services.imports.from_provider import pull, pull_one
+from refundcli.services.imports.from_provider import NotAtProvider
 from refundcli.services.invoices.lookup import invoice_behind
-from refundcli.services.reconciliation.against_provider import Comparison
+from refundcli.services.reconciliation.against_provider import ComparisonSummary
 
 
 def pull_invoices(app: App, provider: Provider, *, since: date | None, number: str | None) -> None:
     """Raises SettingsProblem where the provider cannot be asked, NotAtProvider."""
     services = app.services
-    books, clock, credit_note_format = services.books, services.clock, services.policy.credit_note_format
     # The first pull creates the store.
-    books.write(lambda tx: None)
-    records = services.providers.records(provider)
+    services.books.write(lambda tx: None)
     if number is not None:
-        summary = pull_one(records, number, books=books, clock=clock, credit_note_format=credit_note_format)
+        summary = services.pull_invoices.one(provider, number)
     else:
         with progress(app.err, f"Pulling from {provider.label}", enabled=app.wants_progress) as advance:
             try:
-                summary = pull(
-                    records,
-                    since=since,
-                    books=books,
-                    clock=clock,
-                    credit_note_format=credit_note_format,
-                    advance=advance,
-                )
+                summary = services.pull_invoices.all(provider, since=since, advance=advance)
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices imported so far are kept; run the same command again to resume.")
                 raise
@@ -42,22 +34,20 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         show_conflicts(summary.imported, app.err)
     else:
         app.show_object(pulled(provider, summary))
-    services.apply_known_events(provider)
+    services.apply_events.known(provider)
     app.note_unmatched_events()
     app.note_new_store()
 
 
 def refresh_invoice(app: App, number_or_id: str) -> None:
     """Re-read one invoice at the provider, payment by payment, and as a whole where the provider keeps it."""
-    services = app.services
-    books, clock, credit_note_format = services.books, services.clock, services.policy.credit_note_format
-    invoice = books.read(lambda tx: invoice_behind(tx, number_or_id))
-    if Provider.STRIPE not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
+    services, provider = app.services, Provider.STRIPE
+    invoice = services.books.read(lambda tx: invoice_behind(tx, number_or_id))
+    if provider not in {payment.provider for payment in invoice.payments} and not invoice.managed_by:
         app.note(f"{invoice.number} cannot be checked with a provider: showing what is stored.")
         return
-    records = services.providers.records(Provider.STRIPE)
-    if invoice.managed_by and records.invoice(invoice.invoice_reference):
-        pull_one(records, invoice.invoice_reference, books=books, clock=clock, credit_note_format=credit_note_format)
-        return
-    comparison = Comparison(books, records, clock, credit_note_format, on_difference=lambda difference, repaired: None)
-    comparison.of_invoice(invoice.number)
+    if invoice.managed_by:
+        with suppress(NotAtProvider):
+            services.pull_invoices.one(provider, invoice.invoice_reference)
+            return
+    services.reconcile_provider.invoice(provider, invoice.number, ComparisonSummary())

@@ -28,7 +28,7 @@ def status(ctx: typer.Context, output_format: Output = None) -> None:
     app: App = ctx.obj
     services, pending_days = app.services, app.settings.refunds.pending_days
     unread_providers = services.unread_events()
-    overview = services.books.read(
+    overview = services.reader.read(
         lambda tx: current_status(
             tx, now=services.clock.now(), pending_days=pending_days, unread_providers=unread_providers
         )

@@ -1,5 +1,6 @@
 """events: listen, ingest, apply, list, show, acknowledge."""
 
+from functools import partial
 from itertools import starmap
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,7 +105,7 @@ def list_(
     """List events, newest first."""
     from refundcli.output.serializers.events import listed_event
     from refundcli.output.views.events import EVENT_COLUMNS, event_row, show_events
-    from refundcli.services.ports.records import EventFilter
+    from refundcli.services.ports.reads import EventFilter
     from refundcli.services.ports.rejection_reasons import count_by_reason, counts_text
     from refundcli.services.webhooks.event_lookup import event_state, events_with_refunds
 
@@ -142,10 +143,8 @@ def show(
 
     app: App = ctx.obj
     ((stored_event, refund),) = app.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
-    if app.for_people:
-        show_event(stored_event, app.out, zone=app.settings.operator.zone, refund=refund)
-    else:
-        app.show_object(event_details(stored_event, refund, json.loads(stored_event.event.payload)))
+    shape = event_details(stored_event, refund, json.loads(stored_event.event.payload))
+    app.show(shape, partial(show_event, stored_event, zone=app.settings.operator.zone, refund=refund))
 
 
 @group.command(

@@ -1,13 +1,14 @@
 """`events acknowledge`: acknowledge one unreviewed event, or decide what a code means for the whole store."""
 
+from functools import partial
+
 from refundcli.cli.context import App
 from refundcli.domain.errors import UsageProblem, did_you_mean
 from refundcli.output.serializers.events import acknowledged_code
 from refundcli.output.serializers.events import event as event_shape
-from refundcli.output.terminal import GOOD
 from refundcli.output.views.events import show_event
 from refundcli.services.ports.vocabulary import Effect
-from refundcli.services.webhooks.review_events import DISPUTE_DECISIONS, WORD_EFFECTS, acknowledge_event, decide_word
+from refundcli.services.webhooks.review_events import DISPUTE_DECISIONS, WORD_EFFECTS
 
 
 class IdOrCodeNeeded(UsageProblem):
@@ -30,34 +31,20 @@ class UnknownDecision(UsageProblem):
 
 
 def acknowledge_and_show(app: App, event_id: int | None, *, code: str, decision: str, memo: str) -> None:
-    """Raises IdOrCodeNeeded, UnknownDecision, and what `acknowledge_event` and `decide_word` raise."""
+    """Raises IdOrCodeNeeded, UnknownDecision, and what `ReviewEvents` raises."""
     if (event_id is None) == (not code):
         raise IdOrCodeNeeded
     services = app.services
     # What this version understands is applied, not acknowledged.
     services.read_events_again()
-    if code:
-        from refundcli.providers.registry import is_listed
-
-        effects = [effect.value for effect in WORD_EFFECTS]
-        if decision not in effects:
-            raise UnknownDecision(decision, effects)
-        event_count = decide_word(code, Effect(decision), books=services.books, is_listed=is_listed)
-        if app.for_people:
-            event_words = "1 event" if event_count == 1 else f"{event_count} events"
-            app.out.say(
-                ("✓ ", GOOD), f'{code} is now treated as "{decision}" in this store. {event_words} acknowledged.'
-            )
-        else:
-            app.show_object(acknowledged_code(code, decision, event_count))
+    choices = [effect.value for effect in WORD_EFFECTS] if code else list(DISPUTE_DECISIONS)
+    if decision not in choices and (decision or code):
+        raise UnknownDecision(decision, choices)
+    if event_id is None:
+        event_count = services.review_events.decide_word(code, Effect(decision))
+        event_words = "1 event" if event_count == 1 else f"{event_count} events"
+        words = f'{code} is now treated as "{decision}" in this store. {event_words} acknowledged.'
+        app.show_done(words, acknowledged_code(code, decision, event_count))
         return
-    if decision and decision not in DISPUTE_DECISIONS:
-        raise UnknownDecision(decision, list(DISPUTE_DECISIONS))
-    assert event_id is not None
-    stored_event = acknowledge_event(
-        event_id, memo=memo, books=services.books, readers=services.event_readers(), decision=decision
-    )
-    if app.for_people:
-        show_event(stored_event, app.out, zone=app.settings.operator.zone)
-    else:
-        app.show_object(event_shape(stored_event))
+    stored_event = services.review_events.acknowledge(event_id, memo=memo, decision=decision)
+    app.show(event_shape(stored_event), partial(show_event, stored_event, zone=app.settings.operator.zone))

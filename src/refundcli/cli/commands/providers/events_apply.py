@@ -13,44 +13,17 @@ from refundcli.files.source import open_source
 from refundcli.output.serializers.events import applied, ingested
 from refundcli.output.terminal import DOUBT
 from refundcli.output.views.events import show_applied, show_ingested, show_rejected
-from refundcli.providers.registry import vocabulary_of
 from refundcli.services.ports.provider_updates import EventState
-from refundcli.services.webhooks.apply_events import (
-    Apply,
-    EventOutcomes,
-    ProviderPause,
-    Readers,
-    apply_set_aside,
-    apply_stored,
-)
-from refundcli.services.webhooks.ingest import ingest
-from refundcli.services.webhooks.reread import reread_events
-
-
-def apply_with(app: App, readers: Readers, pause: ProviderPause | None = None) -> Apply:
-    """A function that applies stored events; those that this version reads differently are reset first."""
-    services = app.services
-    for provider in Provider:
-        reread_events(vocabulary_of(provider), books=services.books)
-    credit_note_format = services.policy.credit_note_format
-    return partial(
-        apply_stored, readers=readers, clock=services.clock, credit_note_format=credit_note_format, pause=pause
-    )
+from refundcli.services.webhooks.apply_events import EventOutcomes
 
 
 def apply_and_show(app: App) -> None:
     """Exit 8 while an event in the store needs review; 1 when a bug stopped one of them (the others were applied)."""
     services = app.services
     services.books.write(lambda tx: None)
-    readers, credit_note_format = services.event_readers(), services.policy.credit_note_format
-    summary = apply_with(app, readers)(books=services.books)
-    apply_set_aside(
-        summary, books=services.books, readers=readers, clock=services.clock, credit_note_format=credit_note_format
-    )
-    if app.for_people:
-        show_applied(summary, app.out)
-    else:
-        app.show_object(applied(summary))
+    services.reread_events.all()
+    summary = services.apply_events.everything()
+    app.show(applied(summary), partial(show_applied, summary))
     unreviewed = services.books.read(lambda tx: tx.events.counts().get(EventState.UNREVIEWED, 0))
     _end(app, summary, unreviewed=unreviewed)
 
@@ -63,16 +36,11 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
     services = app.services
     # Create the store, or fail, before anything is read.
     services.books.write(lambda tx: None)
-    readers = services.delivery_readers(any_age=True)
     with open_source(file, sys.stdin.buffer) as source:
         deliveries = DeliveryFile(source, provider).deliveries()
-        summary = ingest(
-            deliveries, books=services.books, readers=readers, apply=apply_with(app, services.event_readers())
-        )
-    if app.for_people:
-        show_ingested(summary, app.out)
-    else:
-        app.show_object(ingested(summary))
+        services.reread_events.all()
+        summary = services.ingest_deliveries.ingest(deliveries)
+    app.show(ingested(summary), partial(show_ingested, summary))
     if not app.wants_json:
         show_rejected(summary, app.err)
     _end(app, summary.applied, ExitCode.REFUSED if summary.rejected else ExitCode.DONE)

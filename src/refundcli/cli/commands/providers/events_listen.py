@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import typer
 
-from refundcli.cli.commands.providers.events_apply import apply_with
 from refundcli.cli.context import App
 from refundcli.cli.options import PortTaken, ServerMissing
 from refundcli.domain.errors import RefundcliError, SettingsProblem
@@ -20,7 +19,6 @@ from refundcli.services.ports.webhooks import DeliveryReader
 from refundcli.services.webhooks.apply_events import EventOutcomes, ProviderPause
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 # How often an unreachable provider is asked again. Its events wait; those of the other provider do not.
 _ASK_AGAIN_SECONDS = 30.0
@@ -46,15 +44,16 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     # Create the store, or fail, before the port is open.
     _wait_for_store(app, lambda: services.books.write(lambda tx: None))
     readers = _wait_for_store(app, lambda: _readers(app))
+    services.reread_events.all()
     listener = Listener(
         readers,
         books=services.books,
         clock=services.clock,
-        apply=apply_with(app, services.event_readers(), ProviderPause(_ASK_AGAIN_SECONDS)),
+        apply_events=replace(services.apply_events, pause=ProviderPause(_ASK_AGAIN_SECONDS)),
         callbacks=Callbacks(
-            applied=_flushing(event_progress.show),
-            trouble=_flushing(lambda error: _warn(app, error)),
-            rejected=_flushing(lambda words: app.err.say(("! ", DOUBT), words)),
+            applied=event_progress.show,
+            trouble=lambda error: _warn(app, error),
+            rejected=lambda words: app.err.say(("! ", DOUBT), words),
         ),
     )
     try:
@@ -62,19 +61,9 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     except OSError as error:
         raise PortTaken(port, error, hint="Use --port 0 for any free port.") from error
     port = bound_socket.getsockname()[1]
-    listener.serve(bound_socket, announce=lambda: _flushing(_announce)(app, host, port, readers))
+    listener.serve(bound_socket, announce=lambda: _announce(app, host, port, readers))
     writer = listener.writer
     app.note(f"Stopped. Events stored: {writer.stored_count}; already known: {writer.duplicate_count}.")
-
-
-def _flushing(report: Callable[P, None]) -> Callable[P, None]:
-    """Flush stderr after each call, so that a log file is up to date while the listener runs."""
-
-    def flushed(*args: P.args, **kwargs: P.kwargs) -> None:
-        report(*args, **kwargs)
-        sys.stderr.flush()
-
-    return flushed
 
 
 def _wait_for_store(app: App, use_store: Callable[[], T]) -> T:
@@ -85,7 +74,7 @@ def _wait_for_store(app: App, use_store: Callable[[], T]) -> T:
         try:
             return use_store()
         except StoreBusy:
-            _flushing(app.note)(
+            app.note(
                 "Another program has been using the store for 30 seconds; waiting for it. Press Ctrl-C to "
                 "stop listening."
             )

@@ -12,13 +12,18 @@ from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Format, Memo, Output, Reason, day_of
 from refundcli.domain.errors import RefundcliError, SettingsProblem, UsageProblem
 from refundcli.domain.statuses import Provider
+from refundcli.output.progress import progress
+from refundcli.output.serializers.invoices import refund as refund_shape
+from refundcli.output.serializers.reconciliation import reconciliation
 from refundcli.output.terminal import DOUBT
+from refundcli.output.views import reconciliation as view
+from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.reconciliation.against_provider import ComparisonSummary
+from refundcli.services.reconciliation.last_comparison import Agreement
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.files.adyen_report.report import AdyenReport
-    from refundcli.output.views.reconciliation import DifferenceSpool
-    from refundcli.services.reconciliation.against_provider import ComparisonSummary
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -120,34 +125,20 @@ def reconcile(
 
 def _compare_with_provider(app: "App", provider: Provider | None, invoice: str | None, since: date | None) -> None:
     """Compare with what the provider's API reports; by default Stripe's. Raises SettingsProblem where it has none."""
-    from refundcli.output.progress import progress
-    from refundcli.output.views.reconciliation import DifferenceSpool
-    from refundcli.services.reconciliation.against_provider import Comparison, payments_not_asked
-
-    services = app.services
-    records = services.providers.records(provider or _provider_of(app, invoice))
-    with DifferenceSpool() as differences:
-        with progress(app.err, f"Asking {records.name.label}", enabled=app.wants_progress) as advance:
-            comparison = Comparison(
-                services.books,
-                records,
-                services.clock,
-                services.policy.credit_note_format,
-                on_difference=differences.add,
-                advance=advance,
-                pending_days=app.settings.refunds.pending_days,
-            )
-            with _noting_if_stopped(app, comparison.summary):
-                reconciliation = comparison.of_invoice(invoice) if invoice else comparison.of_everything(since=since)
+    reconcile_provider, asked = app.services.reconcile_provider, provider or _provider_of(app, invoice)
+    with view.DifferenceSpool() as differences:
+        summary = ComparisonSummary(differences.add)
+        with (
+            progress(app.err, f"Asking {asked.label}", enabled=app.wants_progress) as advance,
+            _noting_if_stopped(app, summary),
+        ):
+            if invoice:
+                reconcile_provider.invoice(asked, invoice, summary)
+            else:
+                reconcile_provider.everything(asked, summary, since=since, advance=advance)
         if provider is None:
-            reconciliation.not_asked = services.books.read(lambda tx: payments_not_asked(tx, records.name, invoice))
-        _show(
-            app,
-            records.name.label,
-            reconciliation,
-            differences,
-            why_nothing=_no_payment(records.name.label, invoice, since),
-        )
+            summary.not_asked = reconcile_provider.not_asked(asked, invoice)
+        _show(app, asked.label, summary, differences, why_nothing=_no_payment(asked.label, invoice, since))
 
 
 def _no_payment(provider_label: str, invoice: str | None, since: date | None) -> str:
@@ -160,23 +151,28 @@ def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
     """Read the whole report, then compare. Raises FileProblem, BadReport, WrongProvider, NoMerchantAccount."""
     from refundcli.files.adyen_report.report import AdyenReport
     from refundcli.files.source import open_source
-    from refundcli.output.progress import progress
-    from refundcli.output.views.reconciliation import DifferenceSpool
     from refundcli.providers.adyen.vocabulary import report_meaning
+    from refundcli.services.reconciliation.against_report import ReportComparison
 
+    account, ports = app.settings.adyen.merchant_account, app.services.reconcile_provider
     if provider is not Provider.ADYEN:
         raise WrongProvider
-    merchant_account = app.settings.adyen.merchant_account
-    if not merchant_account:
+    if not account:
         raise NoMerchantAccount
     with open_source(file, sys.stdin.buffer) as source:
         with progress(app.err, "Reading", enabled=app.wants_progress) as advance:
-            report = AdyenReport(source, account=merchant_account, meaning_of=report_meaning, advance=advance)
-        with report, DifferenceSpool() as differences:
-            reconciliation = _compare_report(app, report, provider, merchant_account, differences)
-            _note_rows(app, report, merchant_account, not_in_books=reconciliation.not_in_books)
+            report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
+        with report, view.DifferenceSpool() as differences:
+            summary = ComparisonSummary(differences.add)
+            comparison = ReportComparison(ports, report, provider, account, summary)
+            with _noting_if_stopped(app, summary):
+                with progress(app.err, "Comparing", total=report.payments, enabled=app.wants_progress) as advance:
+                    comparison.of_report(advance)
+                with progress(app.err, "Looking for missing rows", enabled=app.wants_progress) as advance:
+                    comparison.of_books(advance)
+            _note_rows(app, report, account, not_in_books=summary.not_in_books)
             why_nothing = "the books have no payments that this report covers"
-            _show(app, f"{provider.label}'s {report.name}", reconciliation, differences, why_nothing=why_nothing)
+            _show(app, f"{provider.label}'s {report.name}", summary, differences, why_nothing=why_nothing)
 
 
 def _note_rows(app: "App", report: "AdyenReport", merchant_account: str, *, not_in_books: int) -> None:
@@ -200,111 +196,83 @@ def _note_rows(app: "App", report: "AdyenReport", merchant_account: str, *, not_
             )
 
 
-def _compare_report(
-    app: "App", report: "AdyenReport", provider: Provider, merchant_account: str, differences: "DifferenceSpool"
-) -> "ComparisonSummary":
-    from refundcli.output.progress import progress
-    from refundcli.services.reconciliation.against_report import ReportComparison
-
-    services = app.services
-    comparison = ReportComparison(
-        services.books,
-        report,
-        provider,
-        merchant_account,
-        services.clock,
-        services.policy.credit_note_format,
-        on_difference=differences.add,
-        pending_days=app.settings.refunds.pending_days,
-    )
-    with _noting_if_stopped(app, comparison.summary):
-        with progress(app.err, "Comparing", total=report.payments, enabled=app.wants_progress) as advance:
-            comparison.of_report(advance)
-        with progress(app.err, "Looking for missing rows", enabled=app.wants_progress) as advance:
-            return comparison.of_books(advance)
-
-
 @contextmanager
-def _noting_if_stopped(app: "App", reconciliation: "ComparisonSummary") -> Iterator[None]:
+def _noting_if_stopped(app: "App", summary: ComparisonSummary) -> Iterator[None]:
     """Where the provider or the store fails halfway, note what was compared and applied by then."""
     try:
         yield
     except RefundcliError:
-        if reconciliation.compared or reconciliation.changed:
-            payments = _counted(reconciliation.compared, "payment", "payments")
-            changes = _counted(reconciliation.changed, "change was applied", "changes were applied")
+        if summary.compared or summary.changed:
+            payments = _counted(summary.compared, "payment", "payments")
+            changes = _counted(summary.changed, "change was applied", "changes were applied")
             app.note(f"Stopped. Compared before that: {payments}; {changes}.")
         raise
 
 
 def _provider_of(app: "App", invoice_number: str | None) -> Provider:
     """The provider that took the invoice's money; Stripe where there is no invoice or no provider."""
-    from refundcli.services.invoices.lookup import invoice_named
-
-    if invoice_number:
-        invoice = app.services.books.read(lambda tx: invoice_named(tx, invoice_number))
-        return next((payment.provider for payment in invoice.payments if payment.provider), Provider.STRIPE)
-    return Provider.STRIPE
+    if not invoice_number:
+        return Provider.STRIPE
+    invoice = app.services.books.read(lambda tx: invoice_named(tx, invoice_number))
+    return next((payment.provider for payment in invoice.payments if payment.provider), Provider.STRIPE)
 
 
 def _show(
     app: "App",
     provider_or_report: str,
-    reconciliation: "ComparisonSummary",
-    differences: "DifferenceSpool",
+    summary: ComparisonSummary,
+    differences: view.DifferenceSpool,
     *,
     why_nothing: str,
 ) -> None:
-    from refundcli.output.serializers.reconciliation import reconciliation as reconciliation_shape
-    from refundcli.output.views.reconciliation import (
-        DIFFERENCE_COLUMNS,
-        TEXT_COLUMNS,
-        difference_row,
-        show_differences,
-        show_reconciled,
-        show_settled,
-    )
-    from refundcli.services.reconciliation.last_comparison import Agreement
-
+    screen = app.out if app.for_people else app.err
     if app.format is Format.NDJSON:
         app.show_list(differences)
     elif app.format is Format.JSON:
-        app.show_object(reconciliation_shape(reconciliation, differences))
+        app.show_object(reconciliation(summary, differences))
     elif app.for_people:
-        show_differences(differences, reconciliation.differences, app.out)
-        show_settled(reconciliation, app.out)
-        show_reconciled(provider_or_report, reconciliation, app.out, why_nothing=why_nothing)
+        view.show_differences(differences, summary.differences, app.out)
     else:
-        app.show_rows(DIFFERENCE_COLUMNS, map(difference_row, differences), text_columns=TEXT_COLUMNS)
-        if not app.quiet:
-            show_settled(reconciliation, app.err)
-            show_reconciled(provider_or_report, reconciliation, app.err, why_nothing=why_nothing)
-    _note_not_compared(app, reconciliation)
-    if reconciliation.result is Agreement.INCOMPLETE:
+        app.show_rows(view.DIFFERENCE_COLUMNS, map(view.difference_row, differences), text_columns=view.TEXT_COLUMNS)
+    if app.for_people or not (app.wants_json or app.quiet):
+        view.show_settled(summary, screen)
+        view.show_reconciled(provider_or_report, summary, screen, why_nothing=why_nothing)
+    _note_not_compared(app, summary)
+    if summary.result is Agreement.INCOMPLETE:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
-    if reconciliation.result is Agreement.DIFFERS:
+    if summary.result is Agreement.DIFFERS:
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _note_not_compared(app: "App", reconciliation: "ComparisonSummary") -> None:
-    for provider, count in reconciliation.not_asked.items():
+def _note_not_compared(app: "App", summary: ComparisonSummary) -> None:
+    for provider, count in summary.not_asked.items():
         needing = "its 1 payment needs" if count == 1 else f"its {count:,} payments need"
         app.note(
             ("! ", DOUBT),
             f"{provider.label} was not compared: {needing} a report: refundcli reconcile --report FILE",
         )
-    if count := reconciliation.being_sent:
+    if count := summary.being_sent:
         app.note(f"{_counted(count, 'refund is', 'refunds are')} being sent right now, so not compared.")
-    if count := reconciliation.unreadable:
-        payments = _counted(count, "payment", "payments")
-        app.err.say(("! ", DOUBT), f"{payments} could not be read or compared: look in the provider's dashboard.")
-    if count := reconciliation.unreviewed:
-        updates = _counted(count, "provider update", "provider updates")
-        app.err.say(("! ", DOUBT), f"{updates} could not be compared: refundcli events list --state unreviewed")
-    if count := reconciliation.unconfirmed:
-        refunds = _counted(count, "refund has", "refunds have")
-        app.err.say(("! ", DOUBT), f"{refunds} no outcome to compare: refundcli status")
-    for list_name, why in reconciliation.unread_lists.items():
+    for count, objects, why in (
+        (
+            summary.unreadable,
+            _counted(summary.unreadable, "payment", "payments"),
+            "could not be read or compared: look in the provider's dashboard.",
+        ),
+        (
+            summary.unreviewed,
+            _counted(summary.unreviewed, "provider update", "provider updates"),
+            "could not be compared: refundcli events list --state unreviewed",
+        ),
+        (
+            summary.unconfirmed,
+            _counted(summary.unconfirmed, "refund has", "refunds have"),
+            "no outcome to compare: refundcli status",
+        ),
+    ):
+        if count:
+            app.err.say(("! ", DOUBT), f"{objects} {why}")
+    for list_name, why in summary.unread_lists.items():
         app.err.say(("! ", DOUBT), f"The {list_name} could not be listed, so they were not compared: {why}")
 
 
@@ -314,51 +282,23 @@ def _counted(count: int, singular: str, plural: str) -> str:
 
 def _match_refund(app: "App", external_id: str, record_id: str) -> None:
     """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
-    from refundcli.output.serializers.invoices import refund as refund_shape
-    from refundcli.services.reconciliation.external_refunds import match
-
-    matched_record = match(external_id, record_id, books=app.services.books)
-    if app.for_people:
-        external_reference = matched_record.provider_reference
-        app.out.say(
-            ("✓ ", "green"),
-            (
-                f"Matched {external_reference} with record {matched_record.id}; {matched_record.amount} is "
-                "counted only once."
-            ),
-        )
-    else:
-        app.show_object(refund_shape(matched_record))
+    record = app.services.external_refunds.match(external_id, record_id)
+    words = f"Matched {record.provider_reference} with record {record.id}; {record.amount} is counted only once."
+    app.show_done(words, refund_shape(record))
 
 
 def _adopt_refund(app: "App", external_id: str, *, reason: str, memo: str, invoice_number: str) -> None:
     """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
     from refundcli.cli.prompts import ask_for
     from refundcli.domain.reasons import RefundReason, parse_reason
-    from refundcli.output.serializers.invoices import refund as refund_shape
-    from refundcli.services.reconciliation.external_refunds import adopt, to_adopt
 
-    services = app.services
-    external_refund = services.books.read(lambda tx: to_adopt(tx, external_id))
+    external_refunds = app.services.external_refunds
+    refund = external_refunds.find(external_id)
     if not reason and app.may_ask:
-        reference, invoice_of_refund = external_refund.provider_reference, external_refund.invoice_number
-        app.err.say(f"{reference} is an external refund of {external_refund.amount} on {invoice_of_refund}.")
+        app.err.say(f"{refund.provider_reference} is an external refund of {refund.amount} on {refund.invoice_number}.")
         reason = ask_for(f"Reason ({', '.join(RefundReason)}):")
-    services.check_number_format()
-    adopted_refund = adopt(
-        external_refund.id,
-        parse_reason(reason),
-        memo=memo,
-        books=services.books,
-        clock=services.clock,
-        credit_note_format=services.policy.credit_note_format,
-        of_invoice=invoice_number,
-    )
-    if app.for_people:
-        note_number = adopted_refund.credit_note.number if adopted_refund.credit_note else ""
-        app.out.say(
-            ("✓ ", "green"),
-            f"Adopted {adopted_refund.amount} of {adopted_refund.invoice_number}   credit note {note_number}",
-        )
-    else:
-        app.show_object(refund_shape(adopted_refund))
+    app.services.check_number_format()
+    adopted = external_refunds.adopt(refund.id, parse_reason(reason), memo=memo, of_invoice=invoice_number)
+    note_number = adopted.credit_note.number if adopted.credit_note else ""
+    words = f"Adopted {adopted.amount} of {adopted.invoice_number}   credit note {note_number}"
+    app.show_done(words, refund_shape(adopted))

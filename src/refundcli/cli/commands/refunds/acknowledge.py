@@ -45,15 +45,13 @@ def acknowledge(
     from refundcli.cli.commands.refunds.request import show_answer
     from refundcli.cli.prompts import ask_yes_no, require_a_way_to_ask
     from refundcli.domain.statuses import RefundState
-    from refundcli.services.refunds import acknowledge as service
 
     app: App = ctx.obj
     require_a_way_to_ask(app, is_answered=yes, how_to_answer="Add --yes.")
-    books = app.services.books
     if not name.startswith("rf_"):
         _acknowledge_loss(app, name, memo=memo, yes=yes)
         return
-    refund = books.read(lambda tx: service.check(tx, name, not_refunded=not_refunded))
+    refund = app.services.acknowledge.check(name, not_refunded=not_refunded)
     if not yes:
         provider_label = refund.provider.label if refund.provider else "The provider"
         app.err.say(f"{refund.id}, {refund.amount} of {refund.invoice_number}: {_what_happened(refund)}.")
@@ -62,7 +60,7 @@ def acknowledge(
         if refund.holding:
             app.err.say("Its amount stays reserved until you acknowledge it; then it can be refunded again.")
         ask_yes_no(app, "Acknowledge it?", undone_action="recorded")
-    acknowledged = service.acknowledge(name, memo=memo, books=books, not_refunded=not_refunded)
+    acknowledged = app.services.acknowledge.refund(name, memo=memo, not_refunded=not_refunded)
     # The refund's outcome is known already, so it is not a failure of this command.
     show_answer(app, [acknowledged], acknowledged.invoice_number, replayed=False, is_expected=True)
 
@@ -77,15 +75,11 @@ def _acknowledge_loss(app: "App", invoice_number: str, *, memo: str, yes: bool) 
     from refundcli.cli.prompts import ask_yes_no
     from refundcli.output.serializers.refunds import acknowledged_loss
     from refundcli.services.invoices.lookup import invoice_named
-    from refundcli.services.refunds import acknowledge as service
 
-    books = app.services.books
-    invoice = books.read(lambda tx: invoice_named(tx, invoice_number))
+    invoice = app.services.books.read(lambda tx: invoice_named(tx, invoice_number))
     if invoice.loss and not yes:
         app.err.say(f"{invoice.number}: refunds and lost disputes exceed the captured amount by {invoice.loss}.")
         ask_yes_no(app, "Acknowledge it?", undone_action="recorded")
-    acknowledged = service.acknowledge_loss(invoice_number, memo=memo, books=books)
-    if app.for_people:
-        app.out.say(("✓ ", "green"), f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}.")
-    else:
-        app.show_object(acknowledged_loss(acknowledged))
+    acknowledged = app.services.acknowledge.loss(invoice_number, memo=memo)
+    words = f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}."
+    app.show_done(words, acknowledged_loss(acknowledged))

@@ -20,7 +20,7 @@ from refundcli.services.bulk.ports import Advance, BulkRequest
 from refundcli.services.bulk.record_run import how_to_resume
 from refundcli.services.bulk.unfinished_runs import RunHolder
 from refundcli.services.ports.providers import PaymentProvider
-from refundcli.services.ports.records import Account
+from refundcli.services.ports.reads import Account
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Reading
 from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider
-from refundcli.services.ports.records import Account
+from refundcli.services.ports.reads import Account
 from refundcli.services.recovery.resume_refunds import resume
 from refundcli.services.refunds.issue import Preview, RefundRequest, left_behind, preview
 

@@ -9,7 +9,7 @@ import typer
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Output, Yes
 from refundcli.domain.errors import RefundcliError
-from refundcli.domain.money import Money
+from refundcli.domain.money import Money, add_to
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 
 if TYPE_CHECKING:
@@ -268,10 +268,7 @@ def _total_of(refunds: "Sequence[Refund]") -> str:
     """The total of each currency, as it is typed to confirm: `75.00 EUR, 20.00 USD`."""
     total_by_currency: dict[str, Money] = {}
     for refund in refunds:
-        currency_code = refund.amount.currency.code
-        total_by_currency[currency_code] = (
-            total_by_currency[currency_code] + refund.amount if currency_code in total_by_currency else refund.amount
-        )
+        add_to(total_by_currency, refund.amount.currency.code, refund.amount)
     return ", ".join(str(total_by_currency[currency_code]) for currency_code in sorted(total_by_currency))
 
 

@@ -47,15 +47,14 @@ def number_format(
 
     Then set credit_notes.number_format in the settings file to the same format.
     """
-    from refundcli.services.refunds.credit_note_number_format import change_format
     from refundcli.settings import checks
 
     app: App = ctx.obj
     number_format = checked("the format", checks.number_format, number_format)
-    format_before = change_format(number_format, books=app.services.books)
+    format_before = app.services.number_format.change(number_format)
     before_words = f" (previously {format_before})" if format_before else ""
     words = f"From now on, credit notes are numbered {number_format}{before_words}."
-    _show(app, words, shapes.number_format(format_before or None, number_format))
+    app.show_done(words, shapes.number_format(format_before or None, number_format))
 
 
 @group.command(epilog="Examples:  refundcli store upgrade   ·   refundcli store upgrade --timezone Europe/Stockholm")
@@ -95,7 +94,7 @@ def upgrade(
     )
     backup_path = str(upgraded.backup) if upgraded.backup else None
     shape = shapes.upgraded_store(schema_before or None, schema_after, zone, backup_path)
-    _show(app, f"{words} The books are kept in the time zone {zone}.", shape)
+    app.show_done(f"{words} The books are kept in the time zone {zone}.", shape)
 
 
 @group.command(epilog="Examples:  refundcli store clock   ·   refundcli store clock --accept")
@@ -119,7 +118,7 @@ def clock(
     words = (
         f"The time in the books is {now.astimezone(zone):%Y-%m-%d %H:%M:%S} ({zone}).{' Accepted.' if accept else ''}"
     )
-    _show(app, words, shapes.store_clock(now, app.services.clock.today(), str(zone)))
+    app.show_done(words, shapes.store_clock(now, app.services.clock.today(), str(zone)))
 
 
 @group.command(epilog="Example:  refundcli store backup /backups/refundcli-2026-11-23.db")
@@ -134,7 +133,7 @@ def backup(
     """Back up a SQLite store while it is in use. An existing file is not overwritten."""
     app: App = ctx.obj
     backup_path = app.services.back_up_store(file)
-    _show(app, f"Backed up to {backup_path}.", shapes.store_backup(str(backup_path)))
+    app.show_done(f"Backed up to {backup_path}.", shapes.store_backup(str(backup_path)))
 
 
 @group.command(epilog="Example:  refundcli store check")
@@ -144,13 +143,4 @@ def check(ctx: typer.Context, output_format: Output = None) -> None:
     problems = app.services.check_store()
     if problems:
         raise StoreUnsound(problems)
-    _show(app, "The store is consistent: sums, credit-note numbers and audit chain agree.", shapes.sound_store())
-
-
-def _show(app: "App", words: str, shape: dict[str, object]) -> None:
-    if app.for_people:
-        from refundcli.output.terminal import GOOD
-
-        app.out.say(("✓ ", GOOD), words)
-    else:
-        app.show_object(shape)
+    app.show_done("The store is consistent: sums, credit-note numbers and audit chain agree.", shapes.sound_store())

@@ -10,7 +10,7 @@ from refundcli.services.ports.provider_updates import (
     NewEvent,
     StoredEvent,
 )
-from refundcli.services.ports.records import EventFilter
+from refundcli.services.ports.reads import EventFilter
 from refundcli.services.ports.rejection_reasons import DeliveryCount, RejectionReason
 
 

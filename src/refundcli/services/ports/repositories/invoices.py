@@ -10,13 +10,8 @@ from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.ports.provider_updates import (
     CaptureUpdate,
 )
-from refundcli.services.ports.records import (
-    Capture,
-    FailedCapture,
-    InvoiceFilter,
-    NewPayment,
-    PaymentLine,
-)
+from refundcli.services.ports.reads import FailedCapture, InvoiceFilter
+from refundcli.services.ports.records import Capture, NewPayment, PaymentLine
 
 
 class InvoiceLookup(Protocol):

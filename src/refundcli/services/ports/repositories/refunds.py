@@ -13,13 +13,8 @@ from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services.ports.provider_updates import (
     RefundUpdate,
 )
-from refundcli.services.ports.records import (
-    CreditNoteFilter,
-    PendingRefunds,
-    Record,
-    Settlement,
-    SucceededRefund,
-)
+from refundcli.services.ports.reads import CreditNoteFilter, PendingRefunds
+from refundcli.services.ports.records import Record, Settlement, SucceededRefund
 
 
 class RefundLookup(Protocol):

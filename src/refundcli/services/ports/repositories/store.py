@@ -7,13 +7,8 @@ from typing import Protocol
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.bulk_invoices import InvoiceBlock
-from refundcli.services.ports.records import (
-    Account,
-    AuditEntry,
-    ImportConflicts,
-    ImportCounts,
-    NewInvoice,
-)
+from refundcli.services.ports.reads import Account, AuditEntry
+from refundcli.services.ports.records import ImportConflicts, ImportCounts, NewInvoice
 
 
 class ImportReads(Protocol):

@@ -1,0 +1,93 @@
+"""What is asked of the books, and what they answer: filters of lists, and short results."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING
+
+from refundcli.domain.money import Money
+from refundcli.domain.reasons import RefundReason
+from refundcli.domain.refund import CreditNote, Refund
+from refundcli.domain.statuses import InvoiceStatus, Provider
+
+if TYPE_CHECKING:
+    from refundcli.services.ports.provider_updates import EventState
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceFilter:
+    """A page of the invoices, by number: at most `limit`, after the one with the number `after`."""
+
+    status: InvoiceStatus | None = None
+    provider: Provider | None = None
+    customer: str = ""
+    refundable: bool = False
+    disputed: bool = False
+    processing: bool = False
+    after: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CreditNoteFilter:
+    """A page of the credit notes, in the order of issue: at most `limit`, after the note `after`."""
+
+    invoice: str = ""
+    reason: RefundReason | None = None
+    since: date | None = None
+    until: date | None = None
+    after: CreditNote | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The newest events, at most `limit`."""
+
+    state: "EventState | None" = None
+    provider: Provider | None = None
+    about: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change of the books: `before` and `after` are the facts that changed."""
+
+    seq: int
+    at: datetime
+    operator: str
+    host: str
+    action: str
+    subject: str
+    before: dict[str, object]
+    after: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A provider account that the store was used with."""
+
+    provider: Provider
+    account: str
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCapture:
+    """A capture that failed and was not repeated: less was paid than the invoice says."""
+
+    provider: Provider
+    invoice: str
+    reference: str
+    amount: Money
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRefunds:
+    """The first of `count` pending refunds, those that need attention first; `attention`: how many of all do."""
+
+    first: Sequence[Refund]
+    count: int
+    attention: int

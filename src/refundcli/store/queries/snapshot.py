@@ -1,0 +1,93 @@
+"""The repositories of one snapshot, for reading."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from refundcli.store.queries.disputes import SqlDisputeReads
+from refundcli.store.queries.invoices import SqlInvoiceReads
+from refundcli.store.queries.payments import SqlPaymentReads
+from refundcli.store.queries.refunds import SqlClosingReads, SqlCreditNoteReads, SqlExternalRefundReads, SqlRefundReads
+from refundcli.store.queries.store_facts import SqlAccountReads, SqlAuditReads, SqlStoreReads
+from refundcli.store.rows import Rows
+
+if TYPE_CHECKING:
+    from refundcli.store.imports.conflicts import SqlImportReads
+    from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlWordReads
+    from refundcli.store.queries.runs import SqlRunReads
+
+
+class SqlReading:
+    """One consistent snapshot of the books."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    @cached_property
+    def invoices(self) -> SqlInvoiceReads:
+        return SqlInvoiceReads(self._rows)
+
+    @cached_property
+    def payments(self) -> SqlPaymentReads:
+        return SqlPaymentReads(self._rows)
+
+    @cached_property
+    def disputes(self) -> SqlDisputeReads:
+        return SqlDisputeReads(self._rows)
+
+    @cached_property
+    def refunds(self) -> SqlRefundReads:
+        return SqlRefundReads(self._rows)
+
+    @cached_property
+    def external_refunds(self) -> SqlExternalRefundReads:
+        return SqlExternalRefundReads(self._rows)
+
+    @cached_property
+    def credit_notes(self) -> SqlCreditNoteReads:
+        return SqlCreditNoteReads(self._rows)
+
+    @cached_property
+    def closings(self) -> SqlClosingReads:
+        return SqlClosingReads(self._rows)
+
+    @cached_property
+    def audit(self) -> SqlAuditReads:
+        return SqlAuditReads(self._rows)
+
+    @cached_property
+    def store(self) -> SqlStoreReads:
+        return SqlStoreReads(self._rows)
+
+    @cached_property
+    def accounts(self) -> SqlAccountReads:
+        return SqlAccountReads(self._rows)
+
+    @cached_property
+    def events(self) -> "SqlEventReads":
+        from refundcli.store.queries.events import SqlEventReads
+
+        return SqlEventReads(self._rows)
+
+    @cached_property
+    def deliveries(self) -> "SqlDeliveryReads":
+        from refundcli.store.queries.events import SqlDeliveryReads
+
+        return SqlDeliveryReads(self._rows)
+
+    @cached_property
+    def words(self) -> "SqlWordReads":
+        from refundcli.store.queries.events import SqlWordReads
+
+        return SqlWordReads(self._rows)
+
+    @cached_property
+    def runs(self) -> "SqlRunReads":
+        from refundcli.store.queries.runs import SqlRunReads
+
+        return SqlRunReads(self._rows)
+
+    @cached_property
+    def imports(self) -> "SqlImportReads":
+        from refundcli.store.imports.conflicts import SqlImportReads
+
+        return SqlImportReads(self._rows)
