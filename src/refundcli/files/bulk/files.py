@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from refundcli.files.bulk.file import BulkFile
-from refundcli.files.bulk.plan import PlanFile, check_no_older_plan, write_plan
+from refundcli.files.bulk.plan import PlanFile, write_plan
 from refundcli.files.bulk.rejected_rows import RejectedFile, path_for_rejected
 from refundcli.files.source import open_source
 from refundcli.files.spool import DiskSpool
@@ -40,9 +40,6 @@ class FilesOnDisk:
 
     def rejected_rows(self, path: Path, columns: tuple[str, ...]) -> RejectedFile:
         return RejectedFile(path, columns, keyed=True)
-
-    def refuse_older_plan(self, path: str) -> None:
-        check_no_older_plan(Path(path))
 
     def write_plan(
         self, path: str, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes

@@ -116,9 +116,6 @@ class CheckFile:
         )
 
     def _write_plan(self, request: BulkRequest, file: OpenedFile, report: BulkReport, spool: RowSpool) -> None:
-        if not report.requested:
-            self.files.refuse_older_plan(request.plan)
-            return
         header = {
             "kind": request.kind,
             "file": file.label,
@@ -128,7 +125,7 @@ class CheckFile:
             "rows_planned": report.requested,
             **request.row_options,
         }
-        self.files.write_plan(request.plan, header, spool.chunks(), self._secret())
+        self.files.write_plan(request.plan, header, spool.chunks(), self._secret() if report.requested else b"")
 
     def _secret(self) -> bytes:
         return self.books.read(lambda tx: tx.store.secret())

@@ -83,14 +83,10 @@ class BulkFiles(Protocol):
 
     def spool(self) -> AbstractContextManager[RowSpool]: ...
     def rejected_rows(self, path: Path, columns: tuple[str, ...]) -> AbstractContextManager[RejectedRows]: ...
-    def refuse_older_plan(self, path: str) -> None:
-        """Raises PlanExists: a plan without rows is not written, and an older one would be applied by mistake."""
-        ...
-
     def write_plan(
         self, path: str, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes
     ) -> None:
-        """Write the plan whole or not at all. Raises PlanExists."""
+        """Write the plan whole or not at all; nothing for a plan without rows. Raises PlanExists."""
         ...
 
 
