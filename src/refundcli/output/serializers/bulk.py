@@ -10,6 +10,8 @@ from refundcli.output.serializers.invoices import money
 from refundcli.services.bulk.runs import resume_command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from refundcli.services.bulk.check_report import BulkReport, RecordedFile
     from refundcli.services.bulk.report import RefundedFile
     from refundcli.services.bulk.undo_records import Undone
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def checked_file(
-    file_name: str, kind: RunKind, report: "BulkReport", *, dry_run: bool, run_id: str | None, rejected_file: str | None
+    file_name: str,
+    kind: RunKind,
+    report: "BulkReport",
+    *,
+    dry_run: bool,
+    run_id: str | None,
+    rejected_path: "Path | None",
 ) -> dict[str, Any]:
     """A file that was checked, and a file of records that was done."""
     verb_fields: dict[str, Any] = {"recorded": report.requested}
@@ -42,7 +50,7 @@ def checked_file(
             ],
         }
         | verb_fields
-        | refused_rows(report.codes, report.refused, rejected_file)
+        | refused_rows(report.codes, report.refused, rejected_path)
     )
 
 
@@ -54,7 +62,7 @@ def recorded_file(recorded: "RecordedFile") -> dict[str, Any]:
         recorded.report,
         dry_run=False,
         run_id=recorded.run.id if recorded.run else None,
-        rejected_file=str(recorded.rejected_path) if recorded.rejected_path else None,
+        rejected_path=recorded.rejected_path,
     )
     next_command = resume_command(recorded.run) if recorded.run and recorded.rows_left != 0 else None
     return shape | {"waiting": recorded.rows_left, "next": next_command}
@@ -69,7 +77,6 @@ def run_report(outcome: "RefundedFile") -> dict[str, Any]:
     run, report, counts = outcome.run, outcome.report, outcome.counts
     partly_refunded = [row for row in outcome.bad_rows if row.problems[0].code == PARTLY_REFUNDED]
     fully_refused = [row for row in outcome.bad_rows if row.problems[0].code != PARTLY_REFUNDED]
-    rejected_file = str(outcome.rejected_path) if outcome.rejected_path else None
     shape = {
         "dry_run": False,
         "file": outcome.name,
@@ -92,7 +99,7 @@ def run_report(outcome: "RefundedFile") -> dict[str, Any]:
         "accepted_totals": [run_total(total) for _, total in sorted(report.accepted_totals.items())],
         "not_written": [unwritten.context for unwritten in report.not_written],
     }
-    shape |= refused_rows(outcome.refused_by_code, fully_refused, rejected_file)
+    shape |= refused_rows(outcome.refused_by_code, fully_refused, outcome.rejected_path)
     return shape | {"refused_count": counts.refused}
 
 
@@ -101,13 +108,13 @@ def run_total(total: Money) -> dict[str, Any]:
 
 
 def refused_rows(
-    count_by_code: Counter[str], bad_rows: "Sequence[BadRow]", rejected_file: str | None
+    count_by_code: Counter[str], bad_rows: "Sequence[BadRow]", rejected_path: "Path | None"
 ) -> dict[str, Any]:
     return {
         "refused_count": count_by_code.total(),
         "refused_by_code": dict(count_by_code),
         "refused": [row_problem(problem) for row in bad_rows for problem in row.problems],
-        "rejected_file": rejected_file,
+        "rejected_file": str(rejected_path) if rejected_path else None,
     }
 
 

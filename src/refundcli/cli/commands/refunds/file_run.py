@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 
 import typer
 
@@ -107,7 +108,6 @@ class TerminalPresenter:
 def show_checked(app: App, checked: FileChecked) -> None:
     """The outcome of a check that no run follows. Exit 9 where rows were refused."""
     report = checked.report
-    rejected_path = str(checked.rejected_path) if checked.rejected_path else None
     if not app.for_people:
         app.show_object(
             checked_file(
@@ -116,7 +116,7 @@ def show_checked(app: App, checked: FileChecked) -> None:
                 report,
                 dry_run=checked.dry_run,
                 run_id=None,
-                rejected_file=rejected_path,
+                rejected_path=checked.rejected_path,
             )
         )
     elif checked.dry_run and not checked.plan:
@@ -125,7 +125,7 @@ def show_checked(app: App, checked: FileChecked) -> None:
         app.out.say(f"{checked.file_name} has no rows: nothing to do.")
     elif not checked.plan:
         app.out.say(f"Nothing to do. Rows already done: {report.done_before:,} of {report.rows:,}.")
-    note_rejected_rows(app, checked.kind, report.refused_count, report.rows, rejected_path)
+    note_rejected_rows(app, checked.kind, report.refused_count, report.rows, checked.rejected_path)
     if report.refused_count or report.partly_count:
         raise typer.Exit(ExitCode.PARTLY)
 
@@ -135,7 +135,7 @@ def note_rejected_rows(
     kind: RunKind,
     refused_count: int,
     row_count: int,
-    rejected_path: str | None,
+    rejected_path: Path | None,
     *,
     are_correct: bool = False,
 ) -> None:
@@ -145,7 +145,7 @@ def note_rejected_rows(
         step_words = "Correct them in that file, then"
         if are_correct:
             step_words = "No refund was made for them, and there is nothing to correct. Run that file again"
-        app.err.say(f"{step_words}: refundcli {kind} --from {shlex.quote(rejected_path)}", indent=3)
+        app.err.say(f"{step_words}: refundcli {kind} --from {shlex.quote(str(rejected_path))}", indent=3)
 
 
 def note_afterwards(app: App, run: BulkRun, *, is_record: bool) -> None:

@@ -40,8 +40,7 @@ def record_file(app: App, request: BulkRequest, presenter: TerminalPresenter) ->
         show_recorded(outcome, app.out)
     else:
         app.show_object(recorded_file(outcome))
-    rejected_path = str(outcome.rejected_path) if outcome.rejected_path else None
-    note_rejected_rows(app, RunKind.MARK_REFUNDED, report.refused_count, report.rows, rejected_path)
+    note_rejected_rows(app, RunKind.MARK_REFUNDED, report.refused_count, report.rows, outcome.rejected_path)
     if run and report.requested:
         note_afterwards(app, run, is_record=True)
     if run and app.for_people and not app.quiet:

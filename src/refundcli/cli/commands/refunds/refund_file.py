@@ -62,7 +62,7 @@ def _show(app: App, outcome: RefundedFile) -> None:
         run.kind,
         outcome.refused_by_code.total(),
         counts.rows,
-        str(outcome.rejected_path) if outcome.rejected_path else None,
+        outcome.rejected_path,
         are_correct=outcome.may_be_run_again,
     )
     for unwritten_outcome in report.not_written:
