@@ -3,15 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import built
 from fakes import FakeBooks, FakeClock, FakeProvider, FakeProviders, money, paid_invoice
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.closings.close import Closed, ClosingRequest, close_invoice
-from refundcli.services.dispatch.send_refund import SendingPolicy
-from refundcli.services.recovery.resume_refunds import Resumed, resume, unfinished
-from refundcli.services.refunds.issue import RefundRequest, issue_refund
+from refundcli.services.closings.close import Closed, ClosingRequest
+from refundcli.services.dispatch.policy import SendingPolicy
+from refundcli.services.recovery.resume import Resumed
+from refundcli.services.refunds.issue import RefundRequest
 from refundcli.services.refunds.record import MarkRequest, RecordRefunds
 
 
@@ -41,9 +42,16 @@ class Operator:
             sleep=lambda seconds: self.clock.advance(seconds=seconds),
         )
 
+    @property
+    def _ports(self) -> tuple[Any, ...]:
+        return self.books.port, self.providers.port, self.clock, self.policy
+
     def refund(self, amount: str = "", *, key: str = "k", number: str = "INV-1", **fields: Any) -> list[Refund]:
-        """Refund through the provider: `amount` as `40 EUR`, empty for all that remains."""
-        confirmed = fields.pop("confirmed", None)
+        """Refund through the provider: `amount` as `40 EUR`, empty for all that remains.
+
+        `meanwhile`: what happens between the check, which is confirmed, and the reservation.
+        """
+        meanwhile = fields.pop("meanwhile", lambda: None)
         request = RefundRequest(
             number=number,
             amount=money(amount) if amount else None,
@@ -53,14 +61,10 @@ class Operator:
             operator="Ada",
             **fields,
         )
-        return issue_refund(
-            request,
-            confirmed=money(confirmed) if confirmed else None,
-            books=self.books.port,
-            providers=self.providers.port,
-            clock=self.clock,
-            policy=self.policy,
-        )
+        service = built.issue_refunds(*self._ports)
+        checked = service.check(request)
+        meanwhile()
+        return service.issue(checked)
 
     def record(self, amount: str = "", *, key: str = "r", number: str = "INV-1", **fields: Any) -> list[Refund]:
         """Mark as refunded: only recorded."""
@@ -79,20 +83,9 @@ class Operator:
 
     def close(self, target: InvoiceStatus, *, number: str = "INV-1") -> Closed:
         """Void it or write it off."""
-        return close_invoice(
-            ClosingRequest(number, target, "", "Ada"),
-            books=self.books.port,
-            providers=self.providers.port,
-            clock=self.clock,
-            policy=self.policy,
-        )
+        return built.close_invoices(*self._ports).close(ClosingRequest(number, target, "", "Ada"))
 
     def resume(self) -> list[Resumed]:
         """Settle what has no outcome yet."""
-        return resume(
-            unfinished(self.books.port, None),
-            books=self.books.port,
-            providers=self.providers.port,
-            clock=self.clock,
-            policy=self.policy,
-        )
+        service = built.resume(*self._ports)
+        return service.settle(service.unfinished())

@@ -373,7 +373,11 @@ class FakeTransaction:
         self.refunds, self.closings = FakeRefunds(self.facts), FakeClosings(self.facts)
         self.credit_notes, self.records = FakeCreditNotes(self.facts), FakeRecords(self.facts)
         self.store = SimpleNamespace(secret=lambda: b"a secret", livemode=lambda: self.facts.livemode)
-        self.audit = SimpleNamespace(check_clock=lambda: None, newest_entry=lambda: len(self.facts.audit))
+        self.audit = SimpleNamespace(
+            check_clock=lambda: None,
+            newest_entry=lambda: len(self.facts.audit),
+            changed_since=lambda entry, apart_from: len(self.facts.audit) > entry,
+        )
 
 
 @dataclass
@@ -473,7 +477,9 @@ class FakeProvider:
 
     name: Provider = Provider.STRIPE
     answers: list[RefundAnswer] = field(default_factory=lambda: [accepted()])
-    closing_answers: list[ClosingAnswer] = field(default_factory=lambda: [ClosingAnswer(Signal.ACCEPTED)])
+    closing_answers: list[ClosingAnswer] = field(
+        default_factory=lambda: [ClosingAnswer(Signal.ACCEPTED, state=ClosingState.DONE)]
+    )
     listed: dict[str, RefundUpdate] = field(default_factory=dict)
     sent: list[tuple[WireRequest, str]] = field(default_factory=list)
     before_first_byte: Callable[[], None] = field(default=lambda: None)

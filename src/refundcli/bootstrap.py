@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, tzinfo
-from functools import cached_property, partial
+from datetime import datetime, timedelta
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from refundcli.domain.errors import SettingsProblem
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.services.clock import BooksClock, SystemClock
@@ -18,45 +17,30 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from refundcli.connections import ConnectedProviders
     from refundcli.domain.closing import Closing
     from refundcli.services.bulk.check_file import CheckFile
     from refundcli.services.bulk.run_records import RunRecords
     from refundcli.services.bulk.run_refunds import RunRefunds
     from refundcli.services.bulk.undo_records import UndoRecords
-    from refundcli.services.dispatch.rate_limit import Pace
-    from refundcli.services.dispatch.send_refund import SendingPolicy
-    from refundcli.services.imports.from_provider import PullInvoices
-    from refundcli.services.ports.books import Books
+    from refundcli.services.closings.close import CloseInvoices
+    from refundcli.services.dispatch.policy import SendingPolicy
+    from refundcli.services.dispatch.send_closing import ClosingDispatch
+    from refundcli.services.dispatch.send_refund import RefundDispatch
+    from refundcli.services.ports.books import Reading
     from refundcli.services.ports.clock import Clock
-    from refundcli.services.ports.providers import InvoiceCloser, PaymentProvider, ProviderRecords
-    from refundcli.services.ports.webhooks import DeliveryReader, EventReader
-    from refundcli.services.provider_updates.sync_payment import SyncPayments
-    from refundcli.services.reconciliation.against_provider import ReconcileProvider
-    from refundcli.services.reconciliation.external_refunds import ExternalRefunds
+    from refundcli.services.ports.webhooks import DeliveryReader
+    from refundcli.services.recovery.resolve import Resolve
+    from refundcli.services.recovery.resume import Resume
     from refundcli.services.refunds.acknowledge import Acknowledge
     from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
+    from refundcli.services.refunds.issue import IssueRefunds
     from refundcli.services.refunds.record import RecordRefunds
-    from refundcli.services.webhooks.apply_events import ApplyEvents
-    from refundcli.services.webhooks.ingest import IngestDeliveries
-    from refundcli.services.webhooks.reread import RereadEvents
-    from refundcli.services.webhooks.review_events import ReviewEvents
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
     from refundcli.store.read_only import ReadOnlyBooks
     from refundcli.store.unit_of_work import SqlBooks
-
-
-class WrongMode(SettingsProblem):
-    """Test keys are never used on a live store, nor live keys on a test store (I12)."""
-
-    code = "wrong-mode"
-
-    def __init__(self, store_is_live: bool, provider: Provider) -> None:
-        store_mode, key_mode = ("live", "test") if store_is_live else ("test", "live")
-        super().__init__(
-            f"The store is in {store_mode} mode, the {provider.label} key is for {key_mode} mode. Nothing was sent.",
-            hint=f"Use a {store_mode} key, or another store with --store.",
-        )
+    from refundcli.update_services import UpdateServices
 
 
 @dataclass
@@ -200,6 +184,8 @@ class Services:
 
     @cached_property
     def providers(self) -> "ConnectedProviders":
+        from refundcli.connections import ConnectedProviders
+
         return ConnectedProviders(
             self.settings, self.environ, self.books, zone=lambda: self.books.zone, dry_run=self.dry_run
         )
@@ -211,85 +197,35 @@ class Services:
             from refundcli.providers.registry import delivery_reader
 
             # Verifying a delivery does not look up the account; the first request to Stripe stores it.
-            cache = self.providers.accounts
             reader = delivery_reader(
-                provider, settings=self.settings, environ=self.environ, account_cache=cache, any_age=any_age
+                provider,
+                settings=self.settings,
+                environ=self.environ,
+                account_cache=self.providers.accounts,
+                any_age=any_age,
             )
-            agree_on_mode(self.books, provider, livemode=reader.livemode)
+            self.providers.accounts.agree_on_mode(provider, livemode=reader.livemode)
             return reader
 
-        return cache_by_provider(make)
+        return cache(make)
 
     # --- provider_updates, webhooks, reconciliation, imports/from_provider; acknowledge and the number format ---------
 
     @cached_property
-    def event_readers(self) -> "Callable[[Provider], EventReader]":
-        """The reader of each provider's events. Stripe's need its API; Adyen's need no key."""
-        from refundcli.providers.registry import event_reader
+    def updates(self) -> "UpdateServices":
+        from refundcli.update_services import UpdateServices
 
-        return cache_by_provider(
-            lambda provider: event_reader(provider, records=lambda: self.providers.records(provider))
-        )
-
-    @cached_property
-    def sync_payments(self) -> "SyncPayments":
-        from refundcli.services.provider_updates.apply_update import ApplyUpdates
-        from refundcli.services.provider_updates.sync_payment import SyncPayments
-
-        return SyncPayments(ApplyUpdates(self.clock, self.settings.credit_notes.number_format))
-
-    @cached_property
-    def apply_events(self) -> "ApplyEvents":
-        from refundcli.services.webhooks.apply_events import ApplyEvents
-
-        return ApplyEvents(self.books, self.event_readers, self.sync_payments)
+        return UpdateServices(self)
 
     def unread_events(self) -> list[Provider]:
         """Providers whose stored events must be read again, because this version reads some differently (R13)."""
+        return self.reader.read(self._unread_events_in)
+
+    def _unread_events_in(self, reading: "Reading") -> list[Provider]:
         from refundcli.providers.vocabulary_version import vocabulary_version
         from refundcli.services.webhooks.reread import unread_providers
 
-        return self.reader.read(partial(unread_providers, vocabulary_version))
-
-    @cached_property
-    def reread_events(self) -> "RereadEvents":
-        from refundcli.providers.registry import vocabulary_of
-        from refundcli.providers.vocabulary_version import vocabulary_version
-        from refundcli.services.webhooks.reread import RereadEvents
-
-        return RereadEvents(self.books, vocabulary_of, vocabulary_version, self.dry_run)
-
-    @cached_property
-    def review_events(self) -> "ReviewEvents":
-        from refundcli.providers.registry import is_listed
-        from refundcli.services.webhooks.review_events import ReviewEvents
-
-        return ReviewEvents(self.books, self.event_readers, is_listed)
-
-    @cached_property
-    def ingest_deliveries(self) -> "IngestDeliveries":
-        from refundcli.services.webhooks.ingest import IngestDeliveries
-
-        return IngestDeliveries(self.books, self.delivery_readers(any_age=True), self.apply_events)
-
-    @cached_property
-    def pull_invoices(self) -> "PullInvoices":
-        from refundcli.services.imports.from_provider import PullInvoices
-
-        return PullInvoices(self.books, self.providers, self.sync_payments, self.clock)
-
-    @cached_property
-    def reconcile_provider(self) -> "ReconcileProvider":
-        from refundcli.services.reconciliation.against_provider import ReconcileProvider
-
-        pending_days = self.settings.refunds.pending_days
-        return ReconcileProvider(self.books, self.providers, self.sync_payments, self.clock, pending_days)
-
-    @cached_property
-    def external_refunds(self) -> "ExternalRefunds":
-        from refundcli.services.reconciliation.external_refunds import ExternalRefunds
-
-        return ExternalRefunds(self.books, self.clock, self.settings.credit_notes.number_format)
+        return unread_providers(vocabulary_version, reading)
 
     @cached_property
     def acknowledge(self) -> "Acknowledge":
@@ -307,11 +243,11 @@ class Services:
         self.number_format.check()
 
     def read_events_again(self) -> None:
-        self.reread_events.unread_first()
+        self.updates.reread_events.unread_first()
 
     @cached_property
     def policy(self) -> "SendingPolicy":
-        from refundcli.services.dispatch.send_refund import SendingPolicy
+        from refundcli.services.dispatch.policy import SendingPolicy
 
         refunds = self.settings.refunds
         return SendingPolicy(
@@ -320,7 +256,7 @@ class Services:
             on_interrupt=self.on_interrupt,
             on_waiting=self.on_waiting,
             on_unwritten=self.on_unwritten,
-            apply_updates=lambda tx, invoice: self.apply_events.about(tx, invoice),
+            apply_updates=lambda tx, invoice: self.updates.apply_events.about(tx, invoice),
         )
 
     # --- services/bulk, services/refunds/record -----------------------------------------------------------
@@ -358,127 +294,52 @@ class Services:
             self.books, self.providers, self.clock, self.policy, self._check_file, self.settings.refunds.in_flight
         )
 
+    # --- services/dispatch, closings, recovery, refunds/issue ---
+
+    @cached_property
+    def refund_dispatch(self) -> "RefundDispatch":
+        from refundcli.services.dispatch.send_refund import RefundDispatch
+
+        return RefundDispatch(self.books, self.providers, self.clock, self.policy)
+
+    @cached_property
+    def closing_dispatch(self) -> "ClosingDispatch":
+        from refundcli.services.dispatch.send_closing import ClosingDispatch
+
+        return ClosingDispatch(self.books, self.providers, self.clock, self.policy)
+
+    @cached_property
+    def issue_refunds(self) -> "IssueRefunds":
+        from refundcli.services.refunds.issue import IssueRefunds
+
+        return IssueRefunds(
+            self.books,
+            self.providers,
+            self.refund_dispatch,
+            self._unread_events_in,
+            lambda unread: self.updates.reread_events.each(unread),
+        )
+
+    @cached_property
+    def close_invoices(self) -> "CloseInvoices":
+        from refundcli.services.closings.close import CloseInvoices
+
+        return CloseInvoices(self.books, self.providers, self.closing_dispatch)
+
+    @cached_property
+    def resume(self) -> "Resume":
+        from refundcli.services.recovery.resume import Resume
+
+        return Resume(self.refund_dispatch, self.closing_dispatch)
+
+    @cached_property
+    def resolve(self) -> "Resolve":
+        from refundcli.services.recovery.resolve import Resolve
+
+        return Resolve(self.resume)
+
 
 def books_clock(services: Services) -> "Clock":
     """The clock of the books and of leases: on PostgreSQL the database's, otherwise the machine's."""
     time_source = services.database_time or services.machine_clock.now
     return BooksClock(time_source, lambda: services.books.zone)
-
-
-_R = TypeVar("_R")
-
-
-def cache_by_provider(create: Callable[[Provider], _R]) -> Callable[[Provider], _R]:
-    """Cache the object of each provider, created on first use."""
-    object_by_provider: dict[Provider, _R] = {}
-
-    def of(provider: Provider) -> _R:
-        if provider not in object_by_provider:
-            object_by_provider[provider] = create(provider)
-        return object_by_provider[provider]
-
-    return of
-
-
-class Connection(Protocol):
-    name: Provider
-    livemode: bool
-
-
-_C = TypeVar("_C", bound=Connection)
-
-
-class ConnectedProviders:
-    """Connects each provider once, with its account, in the store's mode (I12).
-
-    In a dry run neither the account nor the mode is stored.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        environ: Mapping[str, str],
-        books: "Books",
-        *,
-        zone: Callable[[], tzinfo],
-        dry_run: bool = False,
-    ) -> None:
-        self._settings, self._environ, self._books = settings, environ, books
-        self._zone, self._dry_run = zone, dry_run
-        self.accounts = AccountsInBooks(books, dry_run=dry_run)
-        self._providers: dict[Provider, PaymentProvider] = {}
-        self._records: dict[Provider, ProviderRecords] = {}
-        from refundcli.services.dispatch.rate_limit import Pace
-
-        self._closers: dict[Provider, InvoiceCloser] = {}
-
-        rates = {Provider.STRIPE: settings.refunds.stripe_rate, Provider.ADYEN: settings.refunds.adyen_rate}
-        self._paces = {provider: Pace(rate) for provider, rate in rates.items()}
-
-    def pace(self, provider: Provider) -> "Pace":
-        """The pace of all requests to the provider."""
-        return self._paces[provider]
-
-    def of(self, provider: Provider) -> "PaymentProvider":
-        """The provider. Raises SettingsProblem if credentials are missing or for the other mode."""
-        from refundcli.providers.registry import connect
-
-        return self._once(self._providers, provider, connect)
-
-    def records(self, provider: Provider) -> "ProviderRecords":
-        """The provider's records. Raises SettingsProblem, and CannotBeAsked for a provider without look-ups."""
-        from refundcli.providers.registry import records
-
-        return self._once(self._records, provider, partial(records, zone=self._zone()))
-
-    def closer(self, provider: Provider) -> "InvoiceCloser":
-        """The closer of the provider's invoices. Raises as `records`."""
-        from refundcli.providers.registry import closer
-
-        return self._once(self._closers, provider, closer)
-
-    def _once(self, connections: dict[Provider, _C], provider: Provider, connect: Callable[..., _C]) -> _C:
-        """The provider's connection from `connections`, made by `connect` on first use."""
-        if provider not in connections:
-            connection = connect(
-                provider,
-                settings=self._settings,
-                environ=self._environ,
-                account_cache=self.accounts,
-                pace=self._paces[provider],
-            )
-            agree_on_mode(self._books, connection.name, livemode=connection.livemode, pin=not self._dry_run)
-            connections[provider] = connection
-        return connections[provider]
-
-
-def agree_on_mode(books: "Books", provider: Provider, *, livemode: bool, pin: bool = True) -> None:
-    """Pin the store's mode on first use, unless `pin` is false. Raises WrongMode for a key of the other mode (I12)."""
-    pinned_livemode = books.read(lambda tx: tx.store.livemode())
-    if pinned_livemode is None:
-        pinned_livemode = books.write(lambda tx: tx.store.pin_livemode(livemode)) if pin else livemode
-    if pinned_livemode != livemode:
-        raise WrongMode(pinned_livemode, provider)
-
-
-class AccountsInBooks:
-    """The account of each API key, by provider and the key's fingerprint, stored so that it is looked up only once."""
-
-    def __init__(self, books: "Books", *, dry_run: bool = False) -> None:
-        self._books, self._dry_run = books, dry_run
-        self._account_by_key: dict[tuple[Provider, str], str] = {}
-
-    def get(self, provider: Provider, fingerprint: str) -> str | None:
-        account = self._books.read(lambda tx: tx.accounts.of_key(provider, fingerprint))
-        self._account_by_key[provider, fingerprint] = account or ""
-        return account
-
-    def put(self, provider: Provider, fingerprint: str, account: str, livemode: bool) -> None:
-        agree_on_mode(self._books, provider, livemode=livemode, pin=not self._dry_run)
-        if self._dry_run:
-            return
-        self._books.write(lambda tx: tx.accounts.remember(provider, fingerprint, account, livemode=livemode))
-        self._account_by_key[provider, fingerprint] = account
-
-    def known(self, provider: Provider, fingerprint: str) -> str:
-        return self._account_by_key.get((provider, fingerprint), "")

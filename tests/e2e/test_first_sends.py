@@ -17,7 +17,7 @@ from preloaded import run_script, script_of
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk import refund_run
 from refundcli.services.bulk.worker.refund_sending import RefundSending
-from refundcli.services.dispatch import first_send
+from refundcli.services.dispatch import protocol
 from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, settle_secrets
 
@@ -260,14 +260,14 @@ def test_after_a_pause_one_refund_is_not_sent_if_it_is_refused_by_now(
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     reference = desk.paid_by_card(provider=provider)
     desk.sandbox.faults("429", provider=provider)  # type: ignore[arg-type]
-    waiting: Any = first_send._FirstSend
-    may_still = waiting._may_still
+    waiting: Any = protocol._Recheck
+    may_still = waiting.may_retry
 
     def then(self: Any, *args: Any) -> bool:
         happens(desk, reference)
         return bool(may_still(self, *args))
 
-    monkeypatch.setattr(waiting, "_may_still", then)
+    monkeypatch.setattr(waiting, "may_retry", then)
     answer = desk("refund INV-1 --amount 40 --reason other --yes -o json")
     assert (answer.exit_code, answer.error["code"]) == (3, "never-sent")
     assert desk.refunded_at_provider(reference) == amounts

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from desk import Answer, Desk
 from refundcli.domain.statuses import Dispute
-from refundcli.services.refunds import issue
+from refundcli.services.dispatch.protocol import Dispatch
 
 HEADER = "number,customer,currency,total,status,issued_on,paid_amount,provider,payment_reference,dispute,dispute_amount"
 
@@ -42,7 +42,7 @@ def test_a_ready_refund_is_not_sent_once_a_lost_dispute_took_the_money(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(issue, "send", kill)
+        patched.setattr(Dispatch, "first_send", kill)
         patched.setattr("refundcli.system.processes._started", lambda pid: "gone")
         with pytest.raises(Killed):
             desk("refund INV-1 --full --reason other --yes")
@@ -60,7 +60,7 @@ def test_what_was_stopped_before_it_was_sent_is_not_sent_by_the_next_refund(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(issue, "send", stop)
+        patched.setattr(Dispatch, "first_send", stop)
         patched.setattr("refundcli.system.processes._started", lambda pid: "gone")
         assert desk("refund INV-1 --amount 70 --reason other --yes").exit_code == 130
     desk("refund INV-1 --amount 7 --reason other --yes")

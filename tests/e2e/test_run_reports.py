@@ -342,13 +342,13 @@ def test_resume_names_the_runs_that_are_unfinished(desk: Desk) -> None:
 
 
 def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from refundcli.services.recovery import resume_refunds
+    from refundcli.services.recovery.resume import Resume
 
     for place in range(1, 4):
         desk.paid_by_card(f"C-{place}")
         desk.sandbox.faults("drop_after")
         desk(f"refund C-{place} --amount 10 --reason other --yes")
-    original, calls = resume_refunds.resume_one, list[None]()
+    original, calls = Resume.settle_one, list[None]()
 
     def then(*args: Any, **more: Any) -> Any:
         if len(calls) == 2:
@@ -356,7 +356,7 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
         calls.append(None)
         return original(*args, **more)
 
-    monkeypatch.setattr(resume_refunds, "resume_one", then)
+    monkeypatch.setattr(Resume, "settle_one", then)
     answer = desk("resume -o json")
     assert answer.exit_code == 130
     assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "not-asked"]
@@ -365,7 +365,7 @@ def test_resume_that_is_interrupted_shows_what_it_settled(desk: Desk, monkeypatc
 
 
 def test_resume_that_is_interrupted_shows_the_closings_it_settled(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    from refundcli.services.recovery import resume_closings
+    from refundcli.services.recovery.resume import Resume
 
     numbers = [f"INV-{place}" for place in range(1, 4)]
     for number in numbers:
@@ -374,7 +374,7 @@ def test_resume_that_is_interrupted_shows_the_closings_it_settled(desk: Desk, mo
     for number in numbers:
         desk.sandbox.faults("drop_after", call="invoice")
         assert desk(f"void {number} --yes").exit_code == 8
-    original, calls = resume_closings.resume_closing, list[None]()
+    original, calls = Resume.settle_one, list[None]()
 
     def then(*args: Any, **more: Any) -> Any:
         if len(calls) == 2:
@@ -382,7 +382,7 @@ def test_resume_that_is_interrupted_shows_the_closings_it_settled(desk: Desk, mo
         calls.append(None)
         return original(*args, **more)
 
-    monkeypatch.setattr(resume_closings, "resume_closing", then)
+    monkeypatch.setattr(Resume, "settle_one", then)
     answer = desk("resume -o json")
     assert answer.exit_code == 130
     assert [outcome["step"] for outcome in answer.json] == ["settled", "settled", "not-asked"]
@@ -405,13 +405,13 @@ def test_resume_and_status_agree_whether_a_run_of_records_is_at_work(
 def test_resume_whose_store_is_lost_shows_what_it_settled(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]]
 ) -> None:
-    from refundcli.services.recovery import resume_refunds
+    from refundcli.services.recovery.resume import Resume
 
     for place in range(1, 4):
         desk.paid_by_card(f"C-{place}")
         desk.sandbox.faults("drop_after")
         desk(f"refund C-{place} --amount 10 --reason other --yes")
-    back = lost_store(resume_refunds, "resume_one", 1)
+    back = lost_store(Resume, "settle_one", 1)
     answer = desk("resume -o json")
     back[0]()
     assert answer.exit_code == 8, answer

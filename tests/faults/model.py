@@ -33,6 +33,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+import built
 from desk import MERCHANT, Desk, new_invoice
 from engines import share_engines
 from faults.databases import DATABASES, NewStore, stores
@@ -50,15 +51,14 @@ from refundcli.providers.stripe import lookup as stripe_lookup
 from refundcli.sandbox.core.webhooks import Delivery
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.dispatch.idempotency_keys import generated_key
-from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.ports.key_windows import KEY_WINDOWS
 from refundcli.services.ports.providers import MaySend, PaymentProvider, RefundAnswer
 from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.services.reconciliation.against_provider import ComparisonSummary, ReconcileProvider
 from refundcli.services.reconciliation.external_refunds import ExternalRefunds
-from refundcli.services.recovery.resolve import Resolution, resolve
-from refundcli.services.recovery.resume_refunds import resume, unfinished
-from refundcli.services.refunds.issue import RefundRequest, issue_refund
+from refundcli.services.recovery.resolve import Resolution
+from refundcli.services.refunds.issue import RefundRequest
 from refundcli.services.refunds.record import MarkRequest, RecordRefunds
 from refundcli.services.webhooks.apply_events import ApplyEvents
 from refundcli.services.webhooks.ingest import IngestDeliveries, IngestSummary, SavedDelivery
@@ -206,7 +206,7 @@ class Refunding(RuleBasedStateMachine):
         # The first use of a key stores its mode and account; done here before any step.
         self.services.providers.of(Provider.STRIPE)
         self.payments = sync_payments(self.clock, number_format="CN-{seq}")
-        self.apply_events = ApplyEvents(self.books, self.services.event_readers, self.payments)
+        self.apply_events = ApplyEvents(self.books, self.services.updates.event_readers, self.payments)
         self.policy = SendingPolicy(7, "CN-{seq}", sleep=lambda seconds: None, apply_updates=self.apply_events.about)
         self.mail: list[Delivery] = []
         self.imported: list[NewInvoice] = []
@@ -241,6 +241,9 @@ class Refunding(RuleBasedStateMachine):
             "clock": self.clock,
             "policy": self.policy,
         }
+
+    def _unfinished(self) -> list[Any]:
+        return built.resume(**self._tools).unfinished()
 
     def _try(self, step: str, work: Callable[[], object]) -> object:
         """A refusal is allowed; any other error fails the test."""
@@ -278,7 +281,7 @@ class Refunding(RuleBasedStateMachine):
             watched = WatchedProviders(self.services, self._check_before_sending, _once(pass_time))
             tools = self._tools | {"providers": watched}
         request = _request(invoice.number, minor, key)
-        self._check_reported(self._try("stood still", lambda: issue_refund(request, confirmed=None, **tools)))
+        self._check_reported(self._try("stood still", lambda: _issue(request, tools)))
 
     @rule(data=st.data(), minor=AMOUNTS, key=KEYS, death=st.sampled_from(["after 1", "after 2", "before 3"]))
     def a_colleague_refunds_and_dies(self, data: st.DataObject, minor: int | None, key: str, death: str) -> None:
@@ -287,9 +290,7 @@ class Refunding(RuleBasedStateMachine):
         tools = self._tools | {"books": MortalBooks(self.books, death)}
         try:
             with patch.object(socket, "gethostname", lambda: "another-host"):
-                self._try(
-                    "other host", lambda: issue_refund(_request(invoice.number, minor, key), confirmed=None, **tools)
-                )
+                self._try("other host", lambda: _issue(_request(invoice.number, minor, key), tools))
         except Died:
             self._check_that_its_lease_is_waited_for()
             self._time_passes(_PAST_THE_LEASE)
@@ -297,10 +298,10 @@ class Refunding(RuleBasedStateMachine):
     def _check_that_its_lease_is_waited_for(self) -> None:
         sent = len(self.sandbox.refund_requests)
         now = self.clock.now()
-        leased = [refund for refund in unfinished(self.books, None) if _is_leased_by_another(refund, now)]
+        leased = [refund for refund in self._unfinished() if _is_leased_by_another(refund, now)]
         for refund in leased:
             with suppress(Waited):
-                resume([refund], **self._tools | {"policy": replace(self.policy, sleep=_do_not_wait)})
+                built.resume(**self._tools | {"policy": replace(self.policy, sleep=_do_not_wait)}).settle([refund])
                 raise AssertionError(f"the lease of another host on {refund.id} was not waited for")
         assert len(self.sandbox.refund_requests) == sent, "I3: a refund was sent that another host may be sending"
 
@@ -311,9 +312,7 @@ class Refunding(RuleBasedStateMachine):
             self.sandbox.faults(fault, provider=provider)
         tools = self._tools | {"books": MortalBooks(self.books, death)}
         try:
-            refunds = self._try(
-                "refund", lambda: issue_refund(_request(invoice.number, minor, key), confirmed=None, **tools)
-            )
+            refunds = self._try("refund", lambda: _issue(_request(invoice.number, minor, key), tools))
         except Died:
             # This live process holds its lease, so the lease must expire.
             self._time_passes(_PAST_THE_LEASE)
@@ -341,7 +340,7 @@ class Refunding(RuleBasedStateMachine):
             self.sandbox.faults(fault, call="lookup")
         for provider in Provider if again else ():
             self.sandbox.faults(again, provider=provider.value)
-        self._try("resume", lambda: resume(unfinished(self.books, None), **self._tools))
+        self._try("resume", lambda: built.resume(**self._tools).settle(self._unfinished()))
         self.sandbox.clear_faults()
 
     @rule(data=st.data())
@@ -364,7 +363,7 @@ class Refunding(RuleBasedStateMachine):
         self.desk.bring_in(invoice)
         provider = invoice.payments[0].provider
         assert provider
-        self.services.apply_events.known(provider)
+        self.services.updates.apply_events.known(provider)
 
     @rule(data=st.data())
     def import_it_again(self, data: st.DataObject) -> None:
@@ -395,7 +394,7 @@ class Refunding(RuleBasedStateMachine):
         with suppress(RefundcliError):
             live.providers.of(Provider.STRIPE)
             live_tools = self._tools | {"providers": WatchedProviders(live, self._check_before_sending)}
-            issue_refund(request, confirmed=None, **live_tools)
+            _issue(request, live_tools)
             raise AssertionError("I12: a live key was taken")
         assert len(self.sandbox.refund_requests) == sent, "I12: a live key sent something"
         assert not (changed := self._rows().unlike(before)), f"I12: a live key changed something: {changed}"
@@ -649,9 +648,9 @@ class Refunding(RuleBasedStateMachine):
         while self.announced:
             self.its_invoice_comes()
         for _ in range(_MOST_RESUMES):
-            resume(unfinished(self.books, None), **self._tools)
+            built.resume(**self._tools).settle(self._unfinished())
         self._time_passes(_PAST_EVERY_WINDOW)
-        for refund in unfinished(self.books, None):
+        for refund in self._unfinished():
             self._resolve(refund)
         # The provider reports the refunds of these replays and resolutions, too.
         self._collect()
@@ -663,7 +662,7 @@ class Refunding(RuleBasedStateMachine):
         """With the evidence from the dashboard."""
         references = [provider_refund["id"] for provider_refund in self._at_provider().of(refund.id)]
         resolution = Resolution(refund.id, references[0] if references else "", "seen in the dashboard")
-        resolve(resolution, books=self.books, clock=self.clock, policy=self.policy)
+        built.resolve(**self._tools).resolve(resolution)
 
     def _compare(self) -> None:
         reconcile = ReconcileProvider(self.books, self.services.providers, self.payments, self.clock)
@@ -723,6 +722,11 @@ def _is_leased_by_another(refund: Refund, now: datetime) -> bool:
     sending = refund.sending
     live = sending and sending.lease_until and sending.lease_until > now
     return bool(live and sending and sending.lease_owner.startswith("another-host|"))
+
+
+def _issue(request: RefundRequest, tools: dict[str, Any]) -> list[Refund]:
+    service = built.issue_refunds(**tools)
+    return service.issue(service.check(request))
 
 
 def _request(number: str, minor: int | None, key: str) -> RefundRequest:

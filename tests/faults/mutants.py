@@ -13,11 +13,10 @@ from faults.cases import Case
 from refundcli.domain.invoice import Payment
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
-from refundcli.services.dispatch import send_refund
-from refundcli.services.dispatch.outcomes import Outcome, Signal
+from refundcli.services.dispatch import protocol, send_refund
+from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.outcomes import outcome_of as real_outcome_of
 from refundcli.services.ports.providers import RefundAnswer
-from refundcli.services.recovery import resume_refunds
 from refundcli.store.repositories import payment_writing, refund_writing
 from refundcli.store.schema import PaymentRow
 
@@ -35,33 +34,36 @@ class Mutant:
 def _a_new_key_on_replay() -> None:
     """`resume` sends with a new key, as if none were stored."""
 
-    def send_again(refund: Refund, *, provider: Any, **rest: Any) -> Refund:
+    send_again = protocol.Dispatch.send_again
+
+    def with_a_new_key(dispatch: Any, refund: Refund) -> Any:
         made_up = str(uuid.uuid4())
+        provider = dispatch.providers.of(refund.provider)
         ask = provider.refund
         with patch.object(type(provider), "refund", lambda _, request, key, may_send: ask(request, made_up, may_send)):
-            return send_refund.send_again(refund, provider=provider, **rest)
+            return send_again(dispatch, refund)
 
-    patch.object(resume_refunds, "send_again", send_again).start()
+    patch.object(protocol.Dispatch, "send_again", with_a_new_key).start()
 
 
 def _failed_on_any_error() -> None:
-    def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
+    def outcome_of(answer: RefundAnswer, *, first_send: bool) -> RefundState:
         accepted = answer.signal == Signal.ACCEPTED and answer.state
-        return Outcome(answer.state if accepted else RefundState.FAILED)
+        return accepted or RefundState.FAILED
 
-    patch.object(send_refund, "outcome_of", outcome_of).start()
+    patch.object(protocol, "outcome_of", outcome_of).start()
 
 
 def _no_look_up_before_replay() -> None:
-    patch("refundcli.services.recovery.resume_refunds.CAN_LOOK_UP", frozenset()).start()
+    patch.object(send_refund, "look_up", lambda refund, provider: None).start()
 
 
 def _released_on_a_replayed_403() -> None:
-    def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
+    def outcome_of(answer: RefundAnswer, *, first_send: bool) -> RefundState | None:
         refused = answer.signal == Signal.NOT_ALLOWED
-        return Outcome(RefundState.FAILED) if refused else real_outcome_of(answer, first_send=first_send)
+        return RefundState.FAILED if refused else real_outcome_of(answer, first_send=first_send)
 
-    patch.object(send_refund, "outcome_of", outcome_of).start()
+    patch.object(protocol, "outcome_of", outcome_of).start()
 
 
 def _no_guard_against_over_refunds() -> None:

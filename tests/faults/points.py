@@ -24,23 +24,20 @@ from refundcli.providers.stripe.closings import StripeInvoiceCloser
 from refundcli.providers.stripe.lookup import StripeRecords
 from refundcli.providers.stripe.refunds import StripeProvider
 from refundcli.providers.transport import _Connection
-from refundcli.services.dispatch import send_refund
+from refundcli.services.dispatch import policy
 from refundcli.store.unit_of_work import SqlBooks
 
 # A transaction is identified by the function that starts it.
 STEPS = {
-    "issue_refund": "T1",
-    "_drop_unsent": "drop",
-    "claim": "T2",
-    "record_outcome": "T4",
+    "IssueRefunds.issue.<locals>.reserve": "T1",
+    "CloseInvoices._reserve": "T1",
+    "CloseInvoices._close_here": "here",
+    "Dispatch._claim_first": "T2",
+    "Dispatch._claim_again": "T2",
+    "Dispatch._record": "T4",
+    "Dispatch._drop_unsent": "drop",
     "store_events": "keep",
     "_Application": "apply",
-    "_reserve_closing": "T1",
-    "claim_closing": "T2",
-    "record_closing_outcome": "T4",
-    "_Resuming": "T4",
-    "_drop_unsent_closing": "drop",
-    "_close_here": "here",
 }
 # `snapshot`: the payment as the provider has it, before a first send.
 CALLS = ("send", "lookup", "snapshot")
@@ -158,7 +155,7 @@ def install(saboteur: Saboteur) -> None:
     _wrap_calls(StripeRecords, {"invoice": "lookup", "payment": "snapshot"}, saboteur)
     _wrap_connections(saboteur)
     # Waits are skipped to save time.
-    patch.object(send_refund, "SendingPolicy", partial(send_refund.SendingPolicy, sleep=nap)).start()
+    patch.object(policy, "SendingPolicy", partial(policy.SendingPolicy, sleep=nap)).start()
 
 
 def nap(seconds: float) -> None:
@@ -212,7 +209,8 @@ def _wrap_books(saboteur: Saboteur) -> None:
 
 def _step_of(work: Callable[[Any], Any]) -> str:
     function: Any = getattr(work, "func", work)
-    return STEPS.get(function.__qualname__.partition(".")[0], "")
+    name = function.__qualname__
+    return STEPS.get(name, "") or STEPS.get(name.partition(".")[0], "")
 
 
 def _wrap_calls(kind: type[Any], calls: dict[str, str], saboteur: Saboteur) -> None:

@@ -20,7 +20,7 @@ from faults.scenes import CAPTURED, Scene
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider
 from refundcli.providers.stripe.refunds import StripeProvider
-from refundcli.services.dispatch import send_refund
+from refundcli.services.dispatch import policy
 from refundcli.services.ports.records import NewPayment
 
 DAY = timedelta(days=1)
@@ -148,7 +148,7 @@ def another_host_holds_the_lease(scene: Scene) -> Broken:
         waited.append(scene.refund_requests)
         scene.time_passes(timedelta(minutes=10))
 
-    with patch.object(send_refund, "SendingPolicy", partial(send_refund.SendingPolicy, sleep=wait)):
+    with patch.object(policy, "SendingPolicy", partial(policy.SendingPolicy, sleep=wait)):
         scene("resume --yes")
     if waited != [0]:
         yield "I3: a refund was sent that another host may be sending"

@@ -22,7 +22,7 @@ from faults.points import Fault
 from faults.processes import Ended
 from faults.worlds import World, make_templates
 from refundcli import bootstrap
-from refundcli.services.dispatch import send_closing, send_refund
+from refundcli.services.dispatch import protocol
 
 PAST_THE_LEASE = timedelta(minutes=5)
 DONE, NOT_SENT = 0, 7
@@ -95,8 +95,7 @@ def _with_clock(shift: Path, *, mutant: bool) -> Callable[[], None]:
     def prepare() -> None:
         patch.object(bootstrap, "books_clock", lambda services: SharedClock(shift)).start()
         if mutant:
-            for module in (send_refund, send_closing):
-                patch.object(module, "last_check", lambda sending, clock: lambda: True).start()
+            patch.object(protocol, "last_check", lambda sending, clock: lambda: True).start()
 
     return prepare
 

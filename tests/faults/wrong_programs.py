@@ -37,8 +37,9 @@ from refundcli.providers.stripe import sdk as stripe
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk import undo_records
 from refundcli.services.bulk.worker import claims
-from refundcli.services.dispatch import first_send, leases, send_refund
-from refundcli.services.dispatch.outcomes import Outcome, Signal, outcome_of
+from refundcli.services.dispatch import first_send, leases, protocol
+from refundcli.services.dispatch.outcomes import Signal, outcome_of
+from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.ports.provider_updates import EventState
 from refundcli.services.ports.vocabulary import Effect, Meaning
 from refundcli.services.provider_updates import apply_dispute, apply_update
@@ -123,8 +124,8 @@ def _success_after_failure_is_dropped(around: ExitStack) -> None:
 
 # --- before a first send ---------------------------------------------------------------------------------------
 
-_no_snapshot = _instead(first_send._FirstSend, "_look", lambda self: None)
-_no_rules_at_the_claim = _instead(first_send, "why_not_sent", lambda *args: None)
+_no_snapshot = _instead(RefundDispatch, "look", lambda self, refund: None)
+_no_rules_at_the_claim = _instead(first_send, "refusal_of", lambda *args: None)
 _no_rules_in_a_run = _instead(claims, "why_not_sent", lambda *args: None)
 
 
@@ -163,11 +164,11 @@ def _decline_is_unknown(around: ExitStack) -> None:
 
 
 def _replayed_decline_is_proof(around: ExitStack) -> None:
-    def outcome(answer: Any, *, first_send: bool) -> Outcome:
+    def outcome(answer: Any, *, first_send: bool) -> RefundState | None:
         declined = answer.signal == Signal.DECLINED
-        return Outcome(RefundState.FAILED) if declined else outcome_of(answer, first_send=first_send)
+        return RefundState.FAILED if declined else outcome_of(answer, first_send=first_send)
 
-    _instead(send_refund, "outcome_of", outcome)(around)
+    _instead(protocol, "outcome_of", outcome)(around)
 
 
 # --- records, shares, numbers ----------------------------------------------------------------------------------

@@ -27,10 +27,9 @@ from refundcli.services.bulk.worker import group_commit
 from refundcli.services.bulk.worker.context import WorkerContext
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund
 from refundcli.services.bulk.worker.refund_sending import RefundSending
-from refundcli.services.dispatch import first_send, leases
+from refundcli.services.dispatch import leases, protocol
 from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
-from refundcli.services.recovery.resume_refunds import resume, unfinished
 from refundcli.store.integrity import findings
 from refundcli.system.processes import this_process
 from runs import RequestedRow, Runner, services_of
@@ -350,13 +349,7 @@ def test_an_answer_proves_nothing_of_a_refund_that_another_has_sent_meanwhile(ru
         # It waits until the lease has ended. The refund is made, and both responses are lost.
         desk.sandbox.faults("drop_after", "403", provider="adyen")
         services = services_of(desk.environ | QUICK)
-        resume(
-            unfinished(services.books, None),
-            books=services.books,
-            providers=services.providers,
-            clock=services.clock,
-            policy=services.policy,
-        )
+        services.resume.settle(services.resume.unfinished())
 
     with once(lambda: bool(desk.sandbox.refund_requests), resume_and_lose_the_response):
         report = runner.work(run, environ=QUICK, in_flight=1)
@@ -434,7 +427,7 @@ def test_a_store_that_is_always_too_slow_sends_nothing(
 ) -> None:
     (reference,) = paid(desk, 1)
     run = runner.stage(*rows_of(1))
-    monkeypatch.setattr(first_send, "FRESH", timedelta(0))
+    monkeypatch.setattr(protocol, "FRESH", timedelta(0))
     report = runner.work(run)
     assert (report.stopped, report.waiting) == (Stopped.STORE, 1)
     assert desk.refunded_at_provider(reference) == []

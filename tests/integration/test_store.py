@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 
 from conftest import NewStore
 from desk import Desk
-from refundcli.bootstrap import AccountsInBooks, WrongMode, agree_on_mode
+from refundcli.connections import AccountsInBooks, WrongMode, agree_on_mode
 from refundcli.domain.statuses import Dispute, Provider
 from refundcli.services.clock import SystemClock
 from refundcli.store import migrate

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from refundcli.domain.statuses import InvoiceStatus
+from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.providers.stripe.closings import StripeInvoiceCloser
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.dispatch.outcomes import Signal
@@ -64,7 +64,7 @@ def test_one_request_with_its_key_and_no_parameters(status: InvoiceStatus, verb:
         closer = closer_at(stub.url)
         request = closer.prepare("in_1", status)
         assert request.endpoint == f"{stub.url}/v1/invoices/in_1/{verb}"
-        assert closer.close(request, KEY, allowed) == ClosingAnswer(Signal.ACCEPTED)
+        assert closer.close(request, KEY, allowed) == ClosingAnswer(Signal.ACCEPTED, state=ClosingState.DONE)
     (sent,) = stub.requests
     assert (sent.method, sent.path, sent.body) == ("POST", f"/v1/invoices/in_1/{verb}", b"")
     assert (sent.headers["idempotency-key"], sent.headers["stripe-version"]) == (KEY, request.api_version)

@@ -17,7 +17,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
 from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.ports.providers import ClosingAnswer, RefundAnswer
-from refundcli.services.recovery.resume_refunds import Step
+from refundcli.services.recovery.resume import Step
 
 ADYEN = paid_invoice(payment={"provider": Provider.ADYEN})
 UNKNOWN = (Signal.NO_ANSWER, Signal.SERVER_ERROR, Signal.IN_PROGRESS, Signal.MALFORMED, Signal.KEY_REUSED, Signal.OTHER)
@@ -67,7 +67,7 @@ def test_i3_a_replay_looks_first_and_sends_nothing_if_the_refund_is_there() -> N
     ada.refund("40 EUR")
     ada.stripe.list(ada.stripe.sent[0][0], accepted())
     (resumed,) = ada.resume()
-    assert (resumed.step, resumed.refund.state, len(ada.stripe.sent)) == (Step.SETTLED, RefundState.SUCCEEDED, 1)
+    assert (resumed.step, resumed.operation.state, len(ada.stripe.sent)) == (Step.SETTLED, RefundState.SUCCEEDED, 1)
 
 
 def test_a_replay_uses_the_stored_request_and_key() -> None:
@@ -76,7 +76,7 @@ def test_a_replay_uses_the_stored_request_and_key() -> None:
     ada.refund("40 EUR")
     (resumed,) = ada.resume()
     first, second = ada.stripe.sent
-    assert (resumed.refund.state, first) == (RefundState.SUCCEEDED, second)
+    assert (resumed.operation.state, first) == (RefundState.SUCCEEDED, second)
 
 
 def test_i5_a_no_to_a_replay_proves_nothing() -> None:
@@ -84,7 +84,7 @@ def test_i5_a_no_to_a_replay_proves_nothing() -> None:
     ada.stripe.answers = [RefundAnswer(Signal.NO_ANSWER), RefundAnswer(Signal.DECLINED)]
     ada.refund("40 EUR")
     (resumed,) = ada.resume()
-    assert (resumed.refund.state, ada.books.invoice().reserved) == (RefundState.SUBMITTED, money("40.00 EUR"))
+    assert (resumed.operation.state, ada.books.invoice().reserved) == (RefundState.SUBMITTED, money("40.00 EUR"))
 
 
 def test_a_stored_no_to_a_replay_is_an_outcome() -> None:
@@ -92,7 +92,7 @@ def test_a_stored_no_to_a_replay_is_an_outcome() -> None:
     ada.stripe.answers = [RefundAnswer(Signal.NO_ANSWER), RefundAnswer(Signal.DECLINED, replayed=True)]
     ada.refund("40 EUR")
     (resumed,) = ada.resume()
-    assert resumed.refund.state is RefundState.FAILED
+    assert resumed.operation.state is RefundState.FAILED
 
 
 @pytest.mark.parametrize(("invoice", "hours"), [(paid_invoice(), 21), (ADYEN, 6 * 24 + 1)])
@@ -216,7 +216,7 @@ AT_STRIPE = paid_invoice(
 @pytest.mark.parametrize(
     ("answer", "state", "status"),
     [
-        (ClosingAnswer(Signal.ACCEPTED), ClosingState.DONE, InvoiceStatus.VOID),
+        (ClosingAnswer(Signal.ACCEPTED, state=ClosingState.DONE), ClosingState.DONE, InvoiceStatus.VOID),
         (ClosingAnswer(Signal.DECLINED, message="no"), ClosingState.FAILED, InvoiceStatus.OPEN),
         (ClosingAnswer(Signal.NO_ANSWER), ClosingState.SUBMITTED, InvoiceStatus.OPEN),
         (ClosingAnswer(Signal.OTHER), ClosingState.SUBMITTED, InvoiceStatus.OPEN),

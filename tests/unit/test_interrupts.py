@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+import built
 from refundcli.domain.errors import OutcomeUnknown
-from refundcli.services.dispatch import send_refund
-from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.dispatch.policy import SendingPolicy
+from refundcli.services.dispatch.send_refund import RefundDispatch
+from refundcli.services.ports.providers import RefundAnswer
 from refundcli.services.ports.store_problems import BooksUnavailable
-from refundcli.services.recovery import resume_closings, resume_refunds
+from refundcli.services.recovery.resume import Resume
 from refundcli.system import interrupts
 from refundcli.system.interrupts import Interrupted, held_until_written, is_interrupted
 
@@ -58,24 +60,14 @@ def test_it_survives_failing_work_and_nothing_more_begins() -> None:
     assert not is_interrupted()
 
 
-def test_resume_stops_before_the_next_refund(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume_refunds, "resume_one", fail_after_ctrl_c)
+@pytest.mark.parametrize("kind", ["rf", "cl"])
+def test_resume_stops_before_the_next_one(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(Resume, "settle_one", fail_after_ctrl_c)
     settled: list[Any] = []
-    tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
-    refunds: Any = ["rf_1", "rf_2"]
+    operations: Any = [f"{kind}_1", f"{kind}_2"]
     with pytest.raises(Interrupted):
-        resume_refunds.resume(refunds, outcomes=settled, **tools)
-    assert [outcome.refund for outcome in settled] == ["rf_1"]
-
-
-def test_resume_stops_before_the_next_closing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resume_closings, "resume_closing", fail_after_ctrl_c)
-    tools: Any = {"books": None, "providers": None, "clock": None, "policy": None}
-    closings: Any = ["cl_1", "cl_2"]
-    settled: list[Any] = []
-    with pytest.raises(Interrupted):
-        resume_closings.resume_closings(closings, outcomes=settled, **tools)
-    assert [outcome.closing for outcome in settled] == ["cl_1"]
+        built.resume(None, None, None, None).settle(operations, settled)
+    assert [outcome.operation for outcome in settled] == [f"{kind}_1"]
 
 
 def test_an_answer_waits_for_the_store_without_hurry_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,13 +79,15 @@ def test_an_answer_waits_for_the_store_without_hurry_after_ctrl_c(monkeypatch: p
             raise BooksUnavailable("away")
         return "written"
 
-    args: Any = ("rf_1", "answer", "re_1", None)
     books: Any = SimpleNamespace(write=write)
+    monkeypatch.setattr(RefundDispatch, "with_answer", lambda self, stored, answer: stored)
+    refund: Any = "rf_1"
+    dispatch: Any = RefundDispatch(books, books, books, SendingPolicy(7, "CN-{seq}"))
 
     def send() -> None:
         with held_until_written(lambda: None):
             press_ctrl_c()
-            assert send_refund.write_outcome(*args, books=books, policy=SendingPolicy(7, "CN-{seq}")) == "written"
+            assert dispatch.record(refund, RefundAnswer("accepted"), first_send=True) == "written"
 
     with pytest.raises(Interrupted):
         send()

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from refundcli.services.dispatch.outcomes import Signal
-from refundcli.services.dispatch.send_refund import SendingPolicy, ask
+from refundcli.services.dispatch.policy import SendingPolicy
+from refundcli.services.dispatch.retries import ask
 from refundcli.services.ports.providers import RefundAnswer
 
 

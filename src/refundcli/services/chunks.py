@@ -16,9 +16,13 @@ def chunked(elements: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def paged(
-    page_after: Callable[[K], list[T]], start: K, position_of: Callable[[T], K], *, size: int
+    page_after: Callable[[K], list[T]], start: K, position_of: Callable[[T], K], *, size: int = 0
 ) -> Iterator[list[T]]:
-    """Pages of `size`, each read after the last element of the page before; no page is empty."""
+    """Pages, each read after the last element of the page before; no page is empty.
+
+    `size`: a page with fewer is the last; without it, pages are read until one is empty, so that none is missed that is
+    stored meanwhile.
+    """
     position = start
     while page := page_after(position):
         yield page

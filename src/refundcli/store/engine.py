@@ -1,6 +1,7 @@
 """Opening a store: connections that are safe for money, on SQLite and PostgreSQL."""
 
 import errno
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from refundcli.private_files import create, make_folder
 from refundcli.store.db_errors import store_error
@@ -54,12 +55,34 @@ def make_private(path: Path) -> None:
 def _sqlite_engine(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise NotAStore(str(url), "a store needs a file")
+    # One connection is kept; a thread that finds it in use opens another one.
     engine = create_engine(
-        url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}
+        url,
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=-1,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS},
     )
     event.listen(engine, "connect", lambda connection, _record: prepare_sqlite(connection))
+    event.listen(engine, "connect", lambda connection, record: record.info.update(file=_file_at(url)))
+    event.listen(engine, "checkout", lambda connection, record, proxy: _refuse_replaced(record, url))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _file_at(url: URL) -> tuple[int, int] | None:
+    try:
+        status = os.stat(str(url.database))
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _refuse_replaced(record: ConnectionPoolEntry, url: URL) -> None:
+    """Another file may have taken the store's place since, such as a backup. Then a new connection is opened."""
+    if record.info["file"] != _file_at(url):
+        raise DisconnectionError
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -70,10 +93,12 @@ def _begin_sqlite(connection: Connection) -> None:
         return
     deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     connection.exec_driver_sql("PRAGMA busy_timeout=0")
-    while not _try_begin(connection, is_last_attempt=time.monotonic() > deadline):
-        # SQLite itself retries ten times a second, but a bulk run releases the lock only for a hundredth.
-        time.sleep(_RETRY_SECONDS)
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
+    try:
+        while not _try_begin(connection, is_last_attempt=time.monotonic() > deadline):
+            # SQLite itself retries ten times a second, but a bulk run releases the lock only for a hundredth.
+            time.sleep(_RETRY_SECONDS)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_SECONDS * 1000}")
 
 
 def _try_begin(connection: Connection, *, is_last_attempt: bool) -> bool:

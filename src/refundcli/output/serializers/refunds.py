@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from refundcli.services.bulk.unfinished_runs import UnfinishedRun
     from refundcli.services.closings.close import ClosingPreview
     from refundcli.services.ports.provider_updates import DisputeUpdate, PaymentSnapshot
-    from refundcli.services.recovery.resume_closings import ResumedClosing
-    from refundcli.services.recovery.resume_refunds import Resumed
+    from refundcli.services.recovery.resume import Resumed
 
 
 def refund_answer(refunds: Sequence[Refund], invoice: Invoice | None, *, notes: Sequence[str]) -> dict[str, Any]:
@@ -128,16 +127,12 @@ def acknowledged_loss(invoice: Invoice) -> dict[str, Any]:
     return {"invoice": invoice.number, "loss": money(invoice.loss)}
 
 
-def resumed(
-    resumed_refunds: "Sequence[Resumed]",
-    resumed_closings: "Sequence[ResumedClosing]",
-    open_runs: "Sequence[UnfinishedRun]",
-) -> Iterator[dict[str, Any]]:
+def resumed(entries: "Sequence[Resumed]", open_runs: "Sequence[UnfinishedRun]") -> Iterator[dict[str, Any]]:
     """Refunds, closings and runs in one list; each says what was done."""
-    for resumed_refund in resumed_refunds:
-        yield refund(resumed_refund.refund) | resume_step(resumed_refund.step, resumed_refund.note)
-    for resumed_closing in resumed_closings:
-        yield closing(resumed_closing.closing) | resume_step(resumed_closing.step, resumed_closing.note)
+    for entry in entries:
+        operation = entry.operation
+        shape = refund(operation) if isinstance(operation, Refund) else closing(operation)
+        yield shape | resume_step(entry.step, entry.note)
     for open_run in open_runs:
         yield unfinished_run(open_run) | resume_step("run-unfinished", open_run.command)
 

@@ -10,7 +10,9 @@ from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 
 if TYPE_CHECKING:
     from refundcli.services.closings.close import Closed, ClosingPreview
-    from refundcli.services.recovery.resume_closings import ResumedClosing
+    from refundcli.services.recovery.resume import Resumed
+
+_MARKS = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}
 
 
 def show_closing(closed: "Closed", screen: Screen) -> None:
@@ -62,14 +64,18 @@ def closing_row(closing: Closing) -> tuple[str, ...]:
     return tuple(cells.get(name, "") for name in REFUND_COLUMNS)
 
 
-def show_resumed_closings(resumed_closings: "Sequence[ResumedClosing]", screen: Screen) -> None:
-    from refundcli.output.views.refund import step_words
+def show_resumed(entries: "Sequence[Resumed]", screen: Screen) -> None:
+    """The outcome of each refund and closing, known or still unknown."""
+    from refundcli.output.views.refund import show_refund, step_words
 
-    for resumed in resumed_closings:
-        closing = resumed.closing
-        mark, style = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}.get(closing.state, ("!", DOUBT))
-        screen.say((f"{mark} ", style), f"{closing.invoice_number} {verdict(closing)}")
-        screen.say(step_words(closing.id, closing.invoice_number, resumed.step, resumed.note), indent=3)
+    for entry in entries:
+        operation = entry.operation
+        if isinstance(operation, Closing):
+            mark, style = _MARKS.get(operation.state, ("!", DOUBT))
+            screen.say((f"{mark} ", style), f"{operation.invoice_number} {verdict(operation)}")
+        else:
+            show_refund(operation, screen)
+        screen.say(step_words(operation.id, operation.invoice_number, entry.step, entry.note), indent=3)
 
 
 def verdict(closing: Closing) -> str:

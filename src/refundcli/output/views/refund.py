@@ -9,7 +9,7 @@ from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 from refundcli.output.views.invoice import note_words
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import PaymentSnapshot
-from refundcli.services.recovery.resume_refunds import Resumed, Step
+from refundcli.services.recovery.resume import Step
 
 REFUND_COLUMNS = (
     "id",
@@ -64,7 +64,7 @@ def show_result(refunds: Sequence[Refund], invoice: Invoice | None, screen: Scre
     for refund in refunds:
         # An unknown outcome, a decline and a pending approval are shown as errors, before this.
         if not refund.state.unfinished and refund.state not in (RefundState.FAILED, RefundState.AWAITING_APPROVAL):
-            _show_refund(refund, screen)
+            show_refund(refund, screen)
     if replayed:
         screen.say("This request was made before. Nothing was sent again.", indent=3)
     if invoice:
@@ -142,7 +142,7 @@ def snapshot_words(snapshot: PaymentSnapshot) -> str:
     return f"{snapshot.references[0]} has {amounts}, {dispute_words}"
 
 
-def _show_refund(refund: Refund, screen: Screen) -> None:
+def show_refund(refund: Refund, screen: Screen) -> None:
     mark, style, verdict_words = _verdict(refund)
     method_words = refund.out_of_band.words if refund.out_of_band and not refund.provider_reference else ""
     details = [f"   {word}" for word in (refund.provider_reference, method_words, _note(refund)) if word]
@@ -168,13 +168,6 @@ def _verdict(refund: Refund) -> tuple[str, str, str]:
 def _note(refund: Refund) -> str:
     words = note_words(refund)
     return f"credit note {words}" if words else ""
-
-
-def show_resumed(resumed_refunds: Sequence[Resumed], screen: Screen) -> None:
-    """The outcome of each refund, known or still unknown."""
-    for resumed in resumed_refunds:
-        _show_refund(resumed.refund, screen)
-        screen.say(step_words(resumed.refund.id, resumed.refund.invoice_number, resumed.step, resumed.note), indent=3)
 
 
 def step_words(entry_id: str, invoice_number: str, step: Step, note: str) -> str:

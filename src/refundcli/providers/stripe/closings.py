@@ -3,7 +3,7 @@
 from urllib.parse import quote_plus
 
 from refundcli.domain.refund import WireRequest
-from refundcli.domain.statuses import InvoiceStatus
+from refundcli.domain.statuses import ClosingState, InvoiceStatus
 from refundcli.providers.answers import fields_in, prepared_elsewhere, safe_text, text_in
 from refundcli.providers.stripe.sdk import StripeAccount, answered
 from refundcli.services.dispatch.outcomes import Signal
@@ -28,7 +28,8 @@ class StripeInvoiceCloser(StripeAccount):
         answer = answered(
             lambda: _read(self._post(request, idempotency_key, may_send).data, reference, _STATUSES[verb])
         )
-        return ClosingAnswer(answer.signal, answer.message, answer.retry_after, answer.replayed)
+        state = ClosingState.DONE if answer.signal == Signal.ACCEPTED else None
+        return ClosingAnswer(answer.signal, answer.message, answer.retry_after, answer.replayed, state)
 
 
 def _read(invoice: object, reference: str, requested: InvoiceStatus) -> RefundAnswer:

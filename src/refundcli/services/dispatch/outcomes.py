@@ -3,11 +3,11 @@
 Adapters classify an answer with a `Signal`; this module decides what each signal proves.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import overload
 
 from refundcli.domain.statuses import ClosingState, RefundState
-from refundcli.services.ports.providers import Answer, ClosingAnswer, RefundAnswer
+from refundcli.services.ports.providers import ClosingAnswer, RefundAnswer
 
 
 class Signal(StrEnum):
@@ -38,41 +38,21 @@ MAY_BE_SENT_AGAIN = frozenset({Signal.NOT_SENT, Signal.RATE_LIMITED, Signal.TOO_
 TOO_MANY = frozenset({Signal.RATE_LIMITED, Signal.TOO_SOON})
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The new state of a refund; None while the outcome is unknown. `loud`: a person must look at it."""
-
-    state: RefundState | None
-    loud: bool = False
-
-
-def outcome_of(answer: RefundAnswer, *, first_send: bool) -> Outcome:
-    """The outcome that this answer proves (DESIGN: outcome table).
+@overload
+def outcome_of(answer: RefundAnswer, *, first_send: bool) -> RefundState | None: ...
+@overload
+def outcome_of(answer: ClosingAnswer, *, first_send: bool) -> ClosingState | None: ...
+def outcome_of(answer: RefundAnswer | ClosingAnswer, *, first_send: bool) -> RefundState | ClosingState | None:
+    """The new state that this answer proves; None while the outcome is unknown (DESIGN §4, outcome table).
 
     `first_send`: it was never sent before, so the answer is about this request alone.
     """
     if answer.signal == Signal.ACCEPTED and answer.state:
-        return Outcome(answer.state)
-    if answer.signal == Signal.AWAITING_APPROVAL:
-        # Also on a replay: whatever the first request did, the refund now waits for an approval.
-        return Outcome(RefundState.AWAITING_APPROVAL)
-    if answer.signal == Signal.KEY_REUSED:
-        return Outcome(None, loud=True)
-    return Outcome(RefundState.FAILED if _proves_no(answer, first_send=first_send) else None)
-
-
-def closing_outcome_of(answer: ClosingAnswer, *, first_send: bool) -> ClosingState | None:
-    """The outcome of a closing; None while it is unknown.
-
-    `first_send`: it was never sent before, so the answer is about this request alone.
-    """
-    if answer.signal == Signal.ACCEPTED:
-        return ClosingState.DONE
-    return ClosingState.FAILED if _proves_no(answer, first_send=first_send) else None
-
-
-def _proves_no(answer: Answer, *, first_send: bool) -> bool:
-    """Does the answer prove that nothing was done? Some do only on the first send."""
-    if answer.signal in _PROVES_NO and first_send:
-        return True
-    return answer.signal == Signal.DECLINED and answer.replayed
+        return answer.state
+    if answer.signal == Signal.AWAITING_APPROVAL and isinstance(answer, RefundAnswer):
+        # Also on a replay: whatever the first request did, the refund now waits for an approval. An invoice's approval
+        # cannot be followed from here.
+        return RefundState.AWAITING_APPROVAL
+    if (first_send and answer.signal in _PROVES_NO) or (answer.signal == Signal.DECLINED and answer.replayed):
+        return RefundState.FAILED if isinstance(answer, RefundAnswer) else ClosingState.FAILED
+    return None

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
-from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.invoices.lookup import invoice_named
-from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 
 
@@ -22,16 +22,16 @@ def is_due(invoice: Invoice, now: datetime) -> bool:
     )
 
 
-def apply_due_updates(invoice_number: str, *, books: Books, policy: SendingPolicy, clock: Clock) -> None:
-    """Apply and release what is due, in its own transaction. Raises InvoiceNotFound."""
-    invoice = books.read(lambda tx: invoice_named(tx, invoice_number))
-    if is_due(invoice, clock.now()):
-        books.write(lambda tx: apply_due_updates_in(tx, invoice_number, policy=policy, clock=clock))
-
-
 def apply_due_updates_in(tx: Writing, invoice_number: str, *, policy: SendingPolicy, clock: Clock) -> None:
     """Apply and release what is due, in the caller's transaction. Raises InvoiceNotFound."""
+    up_to_date_in(tx, invoice_number, policy=policy, clock=clock)
+
+
+def up_to_date_in(tx: Writing, invoice_number: str, *, policy: SendingPolicy, clock: Clock) -> Invoice:
+    """The same; returns the invoice as it is then."""
     invoice = invoice_named(tx, invoice_number)
-    if is_due(invoice, clock.now()):
-        policy.apply_updates(tx, invoice)
-        tx.refunds.release_lapsed_holds(invoice_named(tx, invoice_number))
+    if not is_due(invoice, clock.now()):
+        return invoice
+    policy.apply_updates(tx, invoice)
+    tx.refunds.release_lapsed_holds(invoice_named(tx, invoice_number))
+    return invoice_named(tx, invoice_number)

@@ -1,85 +1,118 @@
-"""T2 to T4 of a closing, as of a refund: claim it, send it once, store the outcome. Used by `void` and `resume`."""
+"""Voids and write-offs at a provider, as the protocol sends them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.invoice import status_once_closed
-from refundcli.domain.statuses import ClosingState
-from refundcli.services.dispatch import leases
-from refundcli.services.dispatch.outcomes import Signal, closing_outcome_of
-from refundcli.services.dispatch.send_refund import NO_LONGER_OURS, SendingPolicy, ask, last_check, write_outcome
+from refundcli.domain.errors import NotFound, NotUsable, RefundcliError
+from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
+from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.dispatch.protocol import CannotBeChecked, Dispatch, Repository
+from refundcli.services.dispatch.settling import settle_closing
 from refundcli.services.invoices.lookup import invoice_named
-from refundcli.services.ports.books import Books, Writing
-from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.providers import ClosingAnswer, InvoiceCloser
-from refundcli.system.interrupts import held_until_written
+from refundcli.services.ports.books import Reading, Writing
+from refundcli.services.ports.providers import ClosingAnswer, InvoiceCloser, MaySend, ProviderInvoice
+from refundcli.services.preflight.closing import why_not, why_not_closed
+
+# The final statuses of an invoice at the provider.
+_FOR_GOOD = frozenset({InvoiceStatus.PAID, InvoiceStatus.VOID})
 
 
-def send_closing(
-    closing: Closing, *, books: Books, closer: InvoiceCloser, clock: Clock, policy: SendingPolicy
-) -> Closing:
-    """Send a `ready` closing, or a `submitted` one again with the same key, and settle it.
+class ClosingNotFound(NotFound):
+    code = "closing-not-found"
 
-    Returns it in its new state: still `submitted` if the outcome is unknown. Raises OutcomeNotWritten.
-    """
-    first_send = closing.sending.first_sent_at is None
-    with held_until_written(policy.on_interrupt):
-        claimed_closing = claim_closing(closing, books=books, clock=clock, seconds_to_send=policy.sending_seconds)
-        if claimed_closing is None:
-            return books.read(lambda tx: tx.closings.get(closing.id)) or closing
-        request, idempotency_key = claimed_closing.sending.request, claimed_closing.sending.idempotency_key
-        sending = claimed_closing.sending
-        answer = ask(
-            lambda: closer.close(request, idempotency_key, last_check(sending, clock)),
-            policy,
-            patience=lambda: policy.patience(sending, clock.now()),
-        ) or ClosingAnswer(Signal.NOT_SENT, message=NO_LONGER_OURS)
-        return record_closing_outcome(claimed_closing, answer, first_send=first_send, books=books, policy=policy)
+    def __init__(self, closing_id: str) -> None:
+        super().__init__(
+            f"There is no void or write-off {ascii(closing_id[:80])[1:-1]}.",
+            hint="refundcli resume --all   settles everything that is not finished",
+        )
 
 
-def claim_closing(closing: Closing, *, books: Books, clock: Clock, seconds_to_send: float) -> Closing | None:
-    """T2: claim it for this process. None if another process claimed it first."""
-    now = clock.now()
-    lease = leases.new_lease(now, seconds_to_send)
-    return books.write(lambda tx: tx.closings.claim(closing, owner=lease.owner, until=lease.until, at=now))
+@dataclass(frozen=True, slots=True)
+class InvoiceSnapshot:
+    """An invoice as its provider had it at `taken_at`; None if the provider has no such invoice."""
+
+    invoice: ProviderInvoice | None
+    taken_at: datetime
 
 
-def record_closing_outcome(
-    closing: Closing, answer: ClosingAnswer, *, first_send: bool, books: Books, policy: SendingPolicy
-) -> Closing:
-    """T4: store the outcome if the answer proves one; otherwise the invoice stays as it is.
+@dataclass(frozen=True)
+class ClosingDispatch(Dispatch[Closing, ClosingAnswer, InvoiceSnapshot]):
+    open_states = (ClosingState.READY, ClosingState.SUBMITTED)
+    answer_type = ClosingAnswer
+    not_found = ClosingNotFound
 
-    `first_send`: it was never sent before, so the answer is about this request alone.
-    """
-    state = closing_outcome_of(answer, first_send=first_send)
+    def repository(self, tx: Any) -> Repository[Closing]:
+        closings: Repository[Closing] = tx.closings
+        return closings
 
-    def write(tx: Writing) -> Closing:
-        if state is None:
-            tx.closings.release_lease(closing)
-        else:
-            settle_closing(tx, closing, state, failure=answer.message)
-        return tx.closings.get(closing.id) or closing
+    def connection(self, provider: Provider) -> InvoiceCloser:
+        return self.providers.closer(provider)
 
-    stored_closing = write_outcome(closing, answer, closing.reference, write, books=books, policy=policy)
-    if state is None:
-        return replace(stored_closing, failure=stored_closing.failure or answer.message)
-    is_failed_by_answer = stored_closing.state is ClosingState.FAILED and stored_closing.failure == answer.message
-    return replace(stored_closing, failure_code=answer.signal) if is_failed_by_answer else stored_closing
+    def look(self, closing: Closing) -> InvoiceSnapshot:
+        try:
+            return self._snapshot(closing)
+        except RefundcliError as error:
+            raise CannotBeChecked(closing, error) from error
+
+    def _snapshot(self, closing: Closing) -> InvoiceSnapshot:
+        taken_at = self.clock.now()
+        return InvoiceSnapshot(self.providers.records(closing.provider).invoice(closing.reference), taken_at)
+
+    def is_listed(self, closing: Closing, snapshot: InvoiceSnapshot | None) -> bool:
+        provider_invoice = snapshot.invoice if snapshot else None
+        return provider_invoice is not None and provider_invoice.invoice.status is closing.target
+
+    def _proof(self, closing: Closing, state: ClosingState, message: str = "") -> ClosingAnswer:
+        return ClosingAnswer(Signal.ACCEPTED, message, state=state, evidence=f"asked {closing.provider.label}")
+
+    def why_not_sent(self, reading: Reading, closing: Closing, snapshot: InvoiceSnapshot | None) -> str:
+        """By the rules and the snapshot, as if this closing did not exist."""
+        provider_invoice = snapshot.invoice if snapshot else None
+        if provider_invoice is None:
+            return _how_it_stands(closing, snapshot)
+        invoice = replace(invoice_named(reading, closing.invoice_number), closings=())
+        refusal = why_not_closed(invoice, closing.target)
+        if refusal:
+            return refusal.message
+        return "; ".join(map(str, why_not(invoice, closing.target, provider_invoice, closing.provider)))
+
+    def request(self, closing: Closing, may_send: MaySend) -> ClosingAnswer:
+        sending = closing.sending
+        return self.providers.closer(closing.provider).close(sending.request, sending.idempotency_key, may_send)
+
+    def settle(self, tx: Writing, closing: Closing, state: RefundState | ClosingState, answer: ClosingAnswer) -> None:
+        settle_closing(tx, closing, ClosingState(state), failure=answer.message, evidence=answer.evidence)
+
+    def with_answer(self, closing: Closing, answer: ClosingAnswer) -> Closing:
+        if closing.state.unfinished:
+            return replace(closing, failure=closing.failure or answer.message)
+        is_failed_by_answer = closing.state is ClosingState.FAILED and closing.failure == answer.message
+        return replace(closing, failure_code=answer.signal) if is_failed_by_answer else closing
+
+    # --- resumed ----------------------------------------------------------------------------------------------
+
+    def look_up(self, closing: Closing) -> tuple[ClosingAnswer | None, InvoiceSnapshot | None]:
+        try:
+            snapshot = self._snapshot(closing)
+        except NotUsable as problem:
+            return ClosingAnswer(Signal.NO_ANSWER, problem.message), None
+        if self.is_listed(closing, snapshot):
+            return self._proof(closing, ClosingState.DONE), snapshot
+        if snapshot.invoice and snapshot.invoice.invoice.status in _FOR_GOOD:
+            # A request that is still in flight cannot change it any more.
+            return self._proof(closing, ClosingState.FAILED, _how_it_stands(closing, snapshot)), snapshot
+        return None, snapshot
+
+    def forgotten_note(self, closing: Closing, snapshot: InvoiceSnapshot | None) -> str:
+        return (
+            f"{_how_it_stands(closing, snapshot)}, and the provider no longer remembers this request: nothing will be "
+            f"sent again. Next: refundcli resolve {closing.id} …"
+        )
 
 
-def settle_closing(
-    tx: Writing, closing: Closing, state: ClosingState, *, failure: str = "", evidence: str = ""
-) -> Closing | None:
-    """Store its outcome and the invoice's new status, in the caller's transaction. None if it was changed meanwhile.
-
-    `evidence`: what proves the outcome, where it is not the answer to the request.
-    """
-    failure_text = failure if state is ClosingState.FAILED else ""
-    settled_closing = tx.closings.settle(closing, state, failure=failure_text, evidence=evidence)
-    if settled_closing is None or state is not ClosingState.DONE:
-        return settled_closing
-    invoice = invoice_named(tx, closing.invoice_number)
-    status = status_once_closed(invoice, closing.target)
-    if status is not invoice.status:
-        tx.invoices.change_status(invoice, status, memo=closing.memo, evidence=closing.id)
-    return settled_closing
+def _how_it_stands(closing: Closing, snapshot: InvoiceSnapshot | None) -> str:
+    if snapshot is None or snapshot.invoice is None:
+        return f"{closing.provider.label} has no invoice {closing.reference}"
+    return f"at {closing.provider.label}, the invoice is {snapshot.invoice.invoice.status}"

@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import WireRequest
-from refundcli.domain.statuses import InvoiceStatus, Provider, RefundState
+from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.provider_updates import (
     PaymentSnapshot,
     RefundUpdate,
@@ -51,27 +51,22 @@ class RefundAnswer:
     expires_at: datetime | None = None
 
 
-class Answer(Protocol):
-    """The common part of every answer."""
-
-    @property
-    def signal(self) -> str: ...
-    @property
-    def message(self) -> str: ...
-    @property
-    def retry_after(self) -> float | None: ...
-    @property
-    def replayed(self) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class ClosingAnswer:
-    """The answer to closing an invoice, as `RefundAnswer` for a refund."""
+    """The answer to closing an invoice, as `RefundAnswer` for a refund.
+
+    `evidence`: what proves it, where it is not the answer to the request.
+    """
 
     signal: str
     message: str = ""
     retry_after: float | None = None
     replayed: bool = False
+    state: ClosingState | None = None
+    evidence: str = ""
+
+
+Answer: TypeAlias = RefundAnswer | ClosingAnswer
 
 
 class PaymentProvider(Protocol):

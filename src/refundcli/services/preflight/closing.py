@@ -1,15 +1,21 @@
 """Just before an invoice is closed at the provider: compare it with the books."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 
+from refundcli.domain.eligibility import uncollectible_blockers, void_blockers
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
+from refundcli.domain.refusals import RuleRefusal, most_important
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.ports.providers import ProviderInvoice, ProviderRecords
 from refundcli.services.preflight.difference import Difference, DifferenceKind
 from refundcli.services.preflight.payment import DiffersFromProvider
 
+_BLOCKERS: dict[InvoiceStatus, Callable[[Invoice], Iterator[RuleRefusal]]] = {
+    InvoiceStatus.VOID: void_blockers,
+    InvoiceStatus.UNCOLLECTIBLE: uncollectible_blockers,
+}
 # The statuses from which the provider's rules allow each target status.
 _MAY_BECOME = {
     InvoiceStatus.VOID: frozenset({InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE}),
@@ -17,8 +23,13 @@ _MAY_BECOME = {
 }
 
 
-def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> InvoiceStatus:
-    """The invoice's status at the provider, if it may be closed or is already closed.
+def why_not_closed(invoice: Invoice, target_status: InvoiceStatus) -> RuleRefusal | None:
+    """Why the books do not allow it (R9, R10); None if they do."""
+    return most_important(_BLOCKERS[target_status](invoice))
+
+
+def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> ProviderInvoice:
+    """The invoice at the provider, if it may be closed or is already closed.
 
     Raises DiffersFromProvider, ProviderUnreachable.
     """
@@ -28,49 +39,42 @@ def ask(invoice: Invoice, target: InvoiceStatus, records: ProviderRecords) -> In
     differences = list(why_not(invoice, target, provider_invoice, records.name))
     if differences:
         raise DiffersFromProvider(invoice, differences, hint=_how_to_sync(invoice, records.name))
-    return provider_invoice.invoice.status
+    return provider_invoice
 
 
 def why_not(
     invoice: Invoice, target: InvoiceStatus, provider_invoice: ProviderInvoice, provider: Provider
 ) -> Iterator[Difference]:
     """The differences that forbid closing it. The target status itself is allowed if the invoice is the right one."""
-    compared_invoice = _At(invoice, provider, provider_invoice.reference)
+    differs = _differs(invoice, provider, provider_invoice.reference)
     provider_total = Money(provider_invoice.invoice.total, invoice.currency)
     if provider_invoice.invoice.currency != invoice.currency.code:
-        yield compared_invoice.differs(
-            DifferenceKind.CURRENCY, "currency", invoice.currency.code, provider_invoice.invoice.currency
-        )
+        here, there = invoice.currency.code, provider_invoice.invoice.currency
+        yield differs(kind=DifferenceKind.CURRENCY, what="currency", here=here, there=there)
     elif provider_total != invoice.total:
         # A void is final, and the reference may belong to another invoice by mistake.
-        yield compared_invoice.differs(DifferenceKind.AMOUNT, "total", str(invoice.total), str(provider_total))
+        yield differs(kind=DifferenceKind.AMOUNT, what="total", here=str(invoice.total), there=str(provider_total))
     if provider_invoice.invoice.status is target:
         return
     if provider_invoice.invoice.status not in _MAY_BECOME[target]:
-        yield compared_invoice.differs(
-            DifferenceKind.STATUS, "invoice", invoice.status, provider_invoice.invoice.status
-        )
+        here, there = invoice.status, provider_invoice.invoice.status
+        yield differs(kind=DifferenceKind.STATUS, what="invoice", here=here, there=there)
     # A payment that only the books have was made outside the provider, so it is no difference.
     captured_amount = Money(sum(payment.captured for payment in provider_invoice.invoice.payments), invoice.currency)
     if captured_amount > invoice.paid:
-        yield compared_invoice.differs(DifferenceKind.AMOUNT, "captured", str(invoice.paid), str(captured_amount))
+        here, there = str(invoice.paid), str(captured_amount)
+        yield differs(kind=DifferenceKind.AMOUNT, what="captured", here=here, there=there)
     if any(payment.processing for payment in provider_invoice.invoice.payments):
-        yield compared_invoice.differs(DifferenceKind.STATUS, "payment", "not processing", "processing")
+        yield differs(kind=DifferenceKind.STATUS, what="payment", here="not processing", there="processing")
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
-    invoice: Invoice
-    provider: Provider
-    reference: str
-
-    def differs(self, kind: DifferenceKind, object_name: str, in_books: str, at_provider: str) -> Difference:
-        return Difference(kind, self.provider, self.invoice.number, self.reference, object_name, in_books, at_provider)
+def _differs(invoice: Invoice, provider: Provider, reference: str) -> Callable[..., Difference]:
+    return partial(Difference, provider=provider, invoice=invoice.number, reference=reference)
 
 
 def _missing(invoice: Invoice, provider: Provider) -> Difference:
-    missing_invoice = _At(invoice, provider, invoice.invoice_reference)
-    return missing_invoice.differs(DifferenceKind.MISSING_THERE, "invoice", invoice.status, "")
+    differs = _differs(invoice, provider, invoice.invoice_reference)
+    return differs(kind=DifferenceKind.MISSING_THERE, what="invoice", here=invoice.status, there="")
 
 
 _WRONG_REFERENCE = (

@@ -9,11 +9,10 @@ from refundcli.domain.errors import Refused
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money, zero
 from refundcli.domain.next_steps import adopt_command
-from refundcli.domain.refusals import UnreviewedEvent, UnsupportedRefund
+from refundcli.domain.refusals import UnsupportedRefund
 from refundcli.domain.statuses import Provider
 from refundcli.services.invoices.allocation import Share
-from refundcli.services.invoices.lookup import invoice_named
-from refundcli.services.ports.books import Books, RefundReading, Writing
+from refundcli.services.ports.books import RefundReading, Writing
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import PaymentSnapshot, RefundUpdate
 from refundcli.services.ports.providers import Providers
@@ -113,63 +112,6 @@ PlannedRefunds: TypeAlias = Mapping[int, PlannedRefund]
 _NONE: PlannedRefunds = MappingProxyType({})
 
 
-def preflight(
-    invoice: Invoice,
-    shares: Sequence[Share],
-    *,
-    books: Books,
-    providers: Providers,
-    planned_refunds: PlannedRefunds = _NONE,
-) -> Sequence[PaymentSnapshot]:
-    """A snapshot of each payment to be refunded, if its provider can be asked.
-
-    `planned_refunds`: the refunds to be sent, by payment. Raises DiffersFromProvider, AlreadyAtProvider,
-    ProviderUnreachable.
-    """
-    snapshots = checked_snapshots(
-        invoice, shares, books=books, providers=providers, planned_refunds=planned_refunds, writes=False
-    )
-    return [snapshot for snapshot in snapshots.values() if snapshot]
-
-
-def checked_snapshots(
-    invoice: Invoice,
-    shares: Sequence[Share],
-    *,
-    books: Books,
-    providers: Providers,
-    planned_refunds: PlannedRefunds = _NONE,
-    writes: bool = True,
-) -> Snapshots:
-    """The snapshots by payment. `writes`: store what a person must review, even if the refund is refused.
-
-    `planned_refunds`: the refunds to be sent, by payment.
-    """
-    snapshots = snapshots_of(invoice, shares, providers)
-    # The books are read again afterwards, so a refund made meanwhile is in both or in neither.
-    current_invoice, claim_differences = (
-        books.read(lambda tx: _now(tx, invoice, snapshots)) if snapshots else (invoice, [])
-    )
-    if writes and any(_has_findings(payment, snapshots.get(payment.id)) for payment in current_invoice.payments):
-        books.write(lambda tx: store_findings(tx, current_invoice, snapshots))
-        _refuse_unreviewed(books.read(lambda tx: invoice_named(tx, invoice.number)), snapshots)
-    refuse_differences(current_invoice, snapshots, planned_refunds, claim_differences=claim_differences)
-    return snapshots
-
-
-def _refuse_unreviewed(invoice: Invoice, snapshots: Snapshots) -> None:
-    """Raises UnreviewedEvent if an unlisted code, new or old, needs a person (R13)."""
-    for payment in invoice.payments:
-        for unreviewed_event in payment.unreviewed:
-            if payment.id in snapshots and unreviewed_event.needs_a_person:
-                raise UnreviewedEvent(invoice, unreviewed_event)
-
-
-def _now(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> tuple[Invoice, list[Difference]]:
-    current_invoice = invoice_named(reading, invoice.number)
-    return current_invoice, claims(reading, current_invoice, snapshots)
-
-
 def snapshots_of(invoice: Invoice, shares: Sequence[Share], providers: Providers) -> Snapshots:
     """The snapshots by payment; None if the provider has no such payment. Raises ProviderUnreachable."""
     lookup_by_payment_id = {share.payment.id: lookup_of(invoice, share.payment) for share in shares}
@@ -198,8 +140,13 @@ def store_findings(tx: Writing, invoice: Invoice, snapshots: Snapshots) -> None:
                 store_doubt(tx, doubt, snapshot.asked_at, doubt.why)
 
 
-def _has_findings(payment: Payment, snapshot: PaymentSnapshot | None) -> bool:
-    return snapshot is not None and bool(snapshot.doubts or snapshot.unsupported != payment.unsupported)
+def has_findings(invoice: Invoice, snapshots: Snapshots) -> bool:
+    """Is there anything to store by `store_findings`?"""
+    return any(
+        snapshot.doubts or snapshot.unsupported != payment.unsupported
+        for payment in invoice.payments
+        if (snapshot := snapshots.get(payment.id))
+    )
 
 
 def claims(reading: RefundReading, invoice: Invoice, snapshots: Snapshots) -> list[Difference]:

@@ -137,7 +137,6 @@ class ReportComparison:
             lambda after: books.read(lambda tx: tx.payments.lines_after(provider, after, limit=_AT_ONCE)),
             0,
             lambda payment_line: payment_line.id,
-            size=_AT_ONCE,
         )
         for payment_lines in payment_pages:
             self._report_missing_payments(
@@ -150,7 +149,6 @@ class ReportComparison:
             ),
             "",
             lambda refund: refund.id,
-            size=_AT_ONCE,
         )
         for refunds in refund_pages:
             self._report_missing_refunds(refunds)

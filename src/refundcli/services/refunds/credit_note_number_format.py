@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from refundcli.domain.errors import SettingsProblem
-from refundcli.services.ports.books import Books, Writing
+from refundcli.services.ports.books import Books, Reading, Writing
 
 
 class NumberFormatChanged(SettingsProblem):
@@ -19,6 +19,13 @@ class NumberFormatChanged(SettingsProblem):
         )
 
 
+def refuse_changed_format(reading: Reading, configured_format: str) -> None:
+    """Raises NumberFormatChanged if the settings differ from the stored format."""
+    stored_format = reading.credit_notes.number_format()
+    if stored_format and stored_format != configured_format:
+        raise NumberFormatChanged(stored_format, configured_format)
+
+
 @dataclass(frozen=True, slots=True)
 class CreditNoteNumberFormat:
     """The stored number format, beside the one in the settings."""
@@ -28,9 +35,7 @@ class CreditNoteNumberFormat:
 
     def check(self) -> None:
         """Raises NumberFormatChanged if the settings differ from the stored format."""
-        stored_format = self.books.read(lambda tx: tx.credit_notes.number_format())
-        if stored_format and stored_format != self.configured_format:
-            raise NumberFormatChanged(stored_format, self.configured_format)
+        self.books.read(lambda tx: refuse_changed_format(tx, self.configured_format))
 
     def change(self, credit_note_format: str) -> str:
         """Number new credit notes like this from now on; returns the previous format, "" if none was stored."""

@@ -1,30 +1,42 @@
 """Refund through a provider: reserve, send once, store the outcome (DESIGN §4)."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial
 
 from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
 from refundcli.domain.errors import Refused, before_sending
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.money import Money
+from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
-from refundcli.services.dispatch.first_send import CannotBeChecked, Snapshot, fail_unsent_in, send
+from refundcli.services.dispatch.first_send import Snapshot, fail_unsent_in
 from refundcli.services.dispatch.idempotency_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
-from refundcli.services.dispatch.release_lapsed import apply_due_updates, apply_due_updates_in
-from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.dispatch.operations import is_unsent
+from refundcli.services.dispatch.policy import SendingPolicy
+from refundcli.services.dispatch.release_lapsed import is_due, up_to_date_in
+from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
-from refundcli.services.preflight.payment import PlannedRefund, PlannedRefunds, checked_snapshots, refuse_counted
-from refundcli.system.interrupts import Interrupted
+from refundcli.services.preflight.payment import (
+    PlannedRefund,
+    PlannedRefunds,
+    Snapshots,
+    claims,
+    has_findings,
+    refuse_counted,
+    refuse_differences,
+    snapshots_of,
+    store_findings,
+)
+from refundcli.services.refunds.credit_note_number_format import refuse_changed_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +109,12 @@ class UnsettledRefund(Refused):
 def preview(reading: RefundReading, request: RefundRequest, *, now: datetime) -> Preview:
     """Check every rule, change nothing. The key is looked up before any rule is checked."""
     attempts = reading.refunds.by_key(request.request_key)
+    return plan_for(request, invoice_named(reading, request.number), attempts, now=now)
+
+
+def plan_for(request: RefundRequest, invoice: Invoice, attempts: Sequence[Refund], *, now: datetime) -> Preview:
+    """The same for an invoice that was read before, and the refunds made under the key by then."""
     existing_refunds = existing_among(attempts, request.request_key, request.content)
-    invoice = invoice_named(reading, request.number)
     if existing_refunds:
         return Preview(invoice, (), existing_refunds)
     shares = shares_of(
@@ -134,75 +150,146 @@ def left_behind(plan: Preview, *, now: datetime) -> list[Refund]:
     return [refund for refund in unfinished_refunds if refund.sending and not is_live(refund.sending, now)]
 
 
-def issue_refund(
-    request: RefundRequest,
-    *,
-    confirmed: Money | None,
-    books: Books,
-    providers: Providers,
-    clock: Clock,
-    policy: SendingPolicy,
-) -> list[Refund]:
-    """Reserve all parts in one transaction (T1), then send each. Raises the first refusal.
+@dataclass(frozen=True, slots=True)
+class CheckedRequest:
+    """A request that every rule allows, and what it would do by the books as of the audit entry `entry`.
 
-    `confirmed`: the amount that the operator confirmed; if None, it is not compared.
+    `unread`: providers whose stored events must be read again first.
     """
-    apply_due_updates(request.number, books=books, policy=policy, clock=clock)
-    first_plan, planned_refund_by_payment = books.read(lambda tx: _previewed(tx, request, clock.now()))
-    # Credentials and accounts are looked up before the transaction, because nothing inside it may wait for a network.
-    with before_sending():
-        provider_connections = {
-            share.payment.provider: providers.of(share.payment.provider)
-            for share in first_plan.shares
-            if share.payment.provider
-        }
-        asked_at = clock.now()
-        payment_snapshots = checked_snapshots(
-            first_plan.invoice,
-            first_plan.shares,
-            books=books,
-            providers=providers,
-            planned_refunds=planned_refund_by_payment,
-        )
-    snapshots = {payment_id: Snapshot(payment, asked_at) for payment_id, payment in payment_snapshots.items()}
 
-    def reserve(tx: Writing) -> tuple[list[Refund], bool]:
-        apply_due_updates_in(tx, request.number, policy=policy, clock=clock)
-        plan = planned(tx, request, confirmed=confirmed, now=clock.now())
+    request: RefundRequest
+    preview: Preview
+    entry: int
+    unread: Sequence[Provider] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRefunds:
+    """Refunds one invoice through its provider.
+
+    `unread_events`: providers whose stored events must be read again, which `read_events` does. It raises EventsNotRead
+    in a dry run.
+    """
+
+    books: Books
+    providers: Providers
+    dispatch: RefundDispatch
+    unread_events: Callable[[Reading], Sequence[Provider]] = field(default=lambda reading: ())
+    read_events: Callable[[Sequence[Provider]], None] = field(default=lambda providers: None)
+
+    def check(self, request: RefundRequest, *, is_dry_run: bool = False) -> CheckedRequest:
+        """Check every rule in one read. Raises the first refusal.
+
+        What is stored and not applied yet is applied first; a dry run only refuses because of it.
+        """
+        checked = self.books.read(lambda tx: self._checked(tx, request, may_wait=not is_dry_run))
+        if isinstance(checked, CheckedRequest):
+            self.read_events(checked.unread)
+            return checked
+        self.read_events(checked)
+        self.books.write(lambda tx: self._brought_up_to_date(tx, request.number))
+        return self.check(request, is_dry_run=True)
+
+    def _checked(
+        self, reading: Reading, request: RefundRequest, *, may_wait: bool
+    ) -> CheckedRequest | Sequence[Provider]:
+        """The providers to read again, if anything is to be applied first and it `may_wait` for that."""
+        invoice = invoice_named(reading, request.number)
+        if request.amount_text and request.amount is None:
+            request = replace(request, amount=parse_amount(request.amount_text, invoice.currency))
+        refuse_changed_format(reading, self.dispatch.policy.credit_note_format)
+        unread = self.unread_events(reading)
+        if may_wait and (unread or is_due(invoice, self.dispatch.clock.now())):
+            return unread
+        attempts = reading.refunds.by_key(request.request_key)
+        plan = plan_for(request, invoice, attempts, now=self.dispatch.clock.now())
+        return CheckedRequest(request, plan, reading.audit.newest_entry(), unread)
+
+    def _brought_up_to_date(self, tx: Writing, number: str) -> Invoice:
+        return up_to_date_in(tx, number, policy=self.dispatch.policy, clock=self.dispatch.clock)
+
+    def preflight(self, checked: CheckedRequest) -> list[PaymentSnapshot]:
+        """Ask the provider, change nothing. Raises DiffersFromProvider, AlreadyAtProvider, ProviderUnreachable."""
+        plan = checked.preview
+        with before_sending():
+            snapshots = snapshots_of(plan.invoice, plan.shares, self.providers)
+            # The books are read again afterwards, so a refund made meanwhile is in both or in neither.
+            self.books.read(lambda tx: self._compare(tx, checked, invoice_named(tx, plan.invoice.number), snapshots))
+        return [snapshot for snapshot in snapshots.values() if snapshot]
+
+    def _compare(self, reading: Reading, checked: CheckedRequest, invoice: Invoice, snapshots: Snapshots) -> None:
+        own_refunds = planned_refunds(reading.store.secret(), checked.request, checked.preview)
+        refuse_differences(invoice, snapshots, own_refunds, claim_differences=claims(reading, invoice, snapshots))
+
+    def issue(self, checked: CheckedRequest) -> list[Refund]:
+        """Reserve all parts in one transaction (T1), then send each. Raises the first refusal.
+
+        The total is what was checked, and perhaps confirmed: raises ChangedMeanwhile for another one.
+        """
+        plan = checked.preview
         if plan.existing:
-            return list(plan.existing), False
-        lease = new_lease(clock.now(), policy.sending_seconds)
-        planned_refund_by_payment = planned_refunds(tx.store.secret(), request, plan)
-        refunds = reserve_in(
-            tx,
-            request,
-            plan,
-            planned_refund_by_payment,
-            providers=provider_connections,
-            lease=lease,
-            reserved_at=clock.now(),
-        )
-        return refunds, True
+            return list(plan.existing)
+        # Credentials and accounts are looked up before the transaction: nothing inside it may wait for a network.
+        with before_sending():
+            connections = {
+                share.payment.provider: self.providers.of(share.payment.provider)
+                for share in plan.shares
+                if share.payment.provider
+            }
+            asked_at = self.dispatch.clock.now()
+            payment_snapshots = snapshots_of(plan.invoice, plan.shares, self.providers)
+        if has_findings(plan.invoice, payment_snapshots):
+            # A person must review them, even if the refund is refused (R13).
+            self.books.write(lambda tx: store_findings(tx, plan.invoice, payment_snapshots))
+        snapshots = {payment_id: Snapshot(payment, asked_at) for payment_id, payment in payment_snapshots.items()}
+        existing_refunds: list[Refund] = []
 
-    refunds, is_reserved_here = books.write(reserve)
-    dispatch = _Dispatch(books, providers, clock, policy, snapshots, is_reserved_here)
-    try:
-        return [
-            dispatch.send(refund, provider_connections[refund.provider])
-            if refund.state is RefundState.READY and refund.provider in provider_connections
+        def reserve(tx: Writing) -> list[Refund]:
+            current_plan = self._planned_again(tx, checked)
+            existing_refunds[:] = current_plan.existing
+            if existing_refunds:
+                return []
+            now = self.dispatch.clock.now()
+            lease = new_lease(now, self.dispatch.policy.sending_seconds)
+            return reserve_checked_in(
+                tx, checked.request, current_plan, payment_snapshots, providers=connections, lease=lease, now=now
+            )
+
+        refunds = self.dispatch.reserve_and_send(reserve, lambda refund: snapshots.get(refund.payment_id))
+        # Another process reserved them under the same request key just now: whoever claims them sends them.
+        return refunds or [
+            self.dispatch.first_send(refund, snapshots.get(refund.payment_id))
+            if is_unsent(refund) and refund.provider in connections
             else refund
-            for refund in refunds
+            for refund in existing_refunds
         ]
-    except (KeyboardInterrupt, Interrupted):
-        # Another process sends what it reserved under the same request key.
-        if is_reserved_here:
-            books.write(partial(_drop_unsent, refunds, clock=clock, policy=policy))
-        raise
+
+    def _planned_again(self, tx: Writing, checked: CheckedRequest) -> Preview:
+        """The rules as of now. What was read before still holds if the books were not changed since."""
+        request, now = checked.request, self.dispatch.clock.now()
+        invoice, attempts = checked.preview.invoice, checked.preview.attempts
+        if tx.audit.changed_since(checked.entry, apart_from="") or is_due(invoice, now):
+            invoice = self._brought_up_to_date(tx, request.number)
+            attempts = tx.refunds.by_key(request.request_key)
+        plan = plan_for(request, invoice, attempts, now=now)
+        return refuse_unsettled(plan, confirmed=checked.preview.total, now=now)
 
 
-def _previewed(reading: Reading, request: RefundRequest, now: datetime) -> tuple[Preview, PlannedRefunds]:
-    plan = preview(reading, request, now=now)
-    return plan, planned_refunds(reading.store.secret(), request, plan)
+def reserve_checked_in(
+    tx: Writing,
+    request: RefundRequest,
+    plan: Preview,
+    snapshots: Snapshots,
+    *,
+    providers: Mapping[Provider, PaymentProvider],
+    lease: Lease,
+    now: datetime,
+    run_id: str = "",
+) -> list[Refund]:
+    """T1, if the books still agree with the snapshots taken before. Raises DiffersFromProvider, AlreadyAtProvider."""
+    own_refunds = planned_refunds(tx.store.secret(), request, plan)
+    refuse_differences(plan.invoice, snapshots, own_refunds, claim_differences=claims(tx, plan.invoice, snapshots))
+    return reserve_in(tx, request, plan, own_refunds, providers=providers, lease=lease, reserved_at=now, run_id=run_id)
 
 
 def planned_refunds(secret: bytes, request: RefundRequest, plan: Preview) -> PlannedRefunds:
@@ -222,44 +309,6 @@ def _planned_refund(secret: bytes, request: RefundRequest, plan: Preview, share:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Dispatch:
-    """Sends reserved refunds. `snapshots`: by payment, taken before. `ours`: this call reserved the refunds."""
-
-    books: Books
-    providers: Providers
-    clock: Clock
-    policy: SendingPolicy
-    snapshots: Mapping[int, Snapshot]
-    is_reserved_here: bool
-
-    def send(self, refund: Refund, provider: PaymentProvider) -> Refund:
-        """Send one. If the provider cannot be asked, it fails as not sent; the request's others are still sent."""
-        try:
-            return send(
-                refund,
-                books=self.books,
-                providers=self.providers,
-                provider=provider,
-                clock=self.clock,
-                policy=self.policy,
-                snapshot=self.snapshots.get(refund.payment_id),
-            )
-        except CannotBeChecked as problem:
-            reason = problem.message
-            failed_refund = self.is_reserved_here and self.books.write(lambda tx: self._fail(tx, refund, reason))
-            if not failed_refund:
-                raise
-            return failed_refund
-
-    def _fail(self, tx: Writing, refund: Refund, reason: str) -> Refund | None:
-        return fail_unsent_in(tx, refund, reason, clock=self.clock, policy=self.policy)
-
-
-def _drop_unsent(refunds: Sequence[Refund], tx: Writing, *, clock: Clock, policy: SendingPolicy) -> None:
-    drop_unsent_in(tx, refunds, clock=clock, policy=policy)
-
-
 def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, policy: SendingPolicy) -> None:
     """The operator interrupted: refunds that were not sent fail, and their amounts are released."""
     for reserved_refund in refunds:
@@ -273,7 +322,11 @@ def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money 
 
     `confirmed`: the amount that the operator confirmed; if None, it is not compared.
     """
-    plan = preview(reading, request, now=now)
+    return refuse_unsettled(preview(reading, request, now=now), confirmed=confirmed, now=now)
+
+
+def refuse_unsettled(plan: Preview, *, confirmed: Money | None, now: datetime) -> Preview:
+    """The plan, if no earlier refund is in its way and its total is what was confirmed."""
     for earlier_refund in left_behind(plan, now=now):
         raise UnsettledRefund(earlier_refund)
     if confirmed is not None and not plan.existing and plan.total != confirmed:

@@ -67,7 +67,10 @@ class RereadEvents:
 
     def unread_first(self) -> None:
         """Before a refund, so that none is decided while a stored event is ignored. Raises EventsNotRead if dry."""
-        providers = self.books.read(partial(unread_providers, self.version_of))
+        self.each(self.books.read(partial(unread_providers, self.version_of)))
+
+    def each(self, providers: Sequence[Provider]) -> None:
+        """Read those of these providers again. Raises EventsNotRead if dry."""
         if providers and self.dry_run:
             raise EventsNotRead(providers)
         for provider in providers:
@@ -109,7 +112,6 @@ class RereadEvents:
             lambda after: self.books.read(lambda tx: tx.events.to_reread(provider, after=after, limit=_AT_ONCE)),
             0,
             lambda stored_event: stored_event.id,
-            size=_AT_ONCE,
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import ColumnElement, bindparam, insert, update
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlmodel import Session, col, select
 
@@ -34,7 +34,6 @@ from refundcli.store.imports.staging import InvoiceSpool
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.schema import CAPTURED_SHARE, DisputeRow, InvoiceRow, PaymentRow
 from refundcli.store.session_rows import SessionRows
-from refundcli.store.value_lists import AMONG, among
 
 # What an import may change a status to. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {
@@ -82,6 +81,8 @@ _NEW_DISPUTES = """
 """
 
 StoredInvoices = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
+
+_AMONG = "among"
 
 
 class Importer:
@@ -325,13 +326,21 @@ class Importer:
 
 
 def stored_invoices_by_number(session: Session, numbers: Sequence[str]) -> StoredInvoices:
-    invoice_rows = session.exec(select(InvoiceRow).where(among(col(InvoiceRow.number))), params={AMONG: numbers}).all()
+    invoice_rows = session.exec(
+        select(InvoiceRow).where(_among(col(InvoiceRow.number))), params={_AMONG: numbers}
+    ).all()
     payments_by_invoice: dict[int, list[PaymentRow]] = {invoice_row.id or 0: [] for invoice_row in invoice_rows}
-    query = select(PaymentRow).where(among(col(PaymentRow.invoice_id))).order_by(col(PaymentRow.position))
-    for payment in session.exec(query, params={AMONG: list(payments_by_invoice)}):
+    query = select(PaymentRow).where(_among(col(PaymentRow.invoice_id))).order_by(col(PaymentRow.position))
+    for payment in session.exec(query, params={_AMONG: list(payments_by_invoice)}):
         payments_by_invoice[payment.invoice_id].append(payment)
     _name_shares(session, [payment for payments in payments_by_invoice.values() for payment in payments])
     return {invoice_row.number: (invoice_row, payments_by_invoice[invoice_row.id or 0]) for invoice_row in invoice_rows}
+
+
+def _among(column: Any) -> ColumnElement[bool]:
+    """Its values are a parameter: a query that contains them would stay in memory until garbage is collected."""
+    condition: ColumnElement[bool] = column.in_(bindparam(_AMONG, expanding=True))
+    return condition
 
 
 def _name_shares(session: Session, payment_rows: Sequence[PaymentRow]) -> None:

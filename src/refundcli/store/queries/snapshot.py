@@ -21,46 +21,16 @@ class SqlReading:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-
-    @cached_property
-    def invoices(self) -> SqlInvoiceReads:
-        return SqlInvoiceReads(self._rows)
-
-    @cached_property
-    def payments(self) -> SqlPaymentReads:
-        return SqlPaymentReads(self._rows)
-
-    @cached_property
-    def disputes(self) -> SqlDisputeReads:
-        return SqlDisputeReads(self._rows)
-
-    @cached_property
-    def refunds(self) -> SqlRefundReads:
-        return SqlRefundReads(self._rows)
-
-    @cached_property
-    def external_refunds(self) -> SqlExternalRefundReads:
-        return SqlExternalRefundReads(self._rows)
-
-    @cached_property
-    def credit_notes(self) -> SqlCreditNoteReads:
-        return SqlCreditNoteReads(self._rows)
-
-    @cached_property
-    def closings(self) -> SqlClosingReads:
-        return SqlClosingReads(self._rows)
-
-    @cached_property
-    def audit(self) -> SqlAuditReads:
-        return SqlAuditReads(self._rows)
-
-    @cached_property
-    def store(self) -> SqlStoreReads:
-        return SqlStoreReads(self._rows)
-
-    @cached_property
-    def accounts(self) -> SqlAccountReads:
-        return SqlAccountReads(self._rows)
+        self.invoices = SqlInvoiceReads(rows)
+        self.payments = SqlPaymentReads(rows)
+        self.disputes = SqlDisputeReads(rows)
+        self.refunds = SqlRefundReads(rows)
+        self.external_refunds = SqlExternalRefundReads(rows)
+        self.credit_notes = SqlCreditNoteReads(rows)
+        self.closings = SqlClosingReads(rows)
+        self.audit = SqlAuditReads(rows)
+        self.store = SqlStoreReads(rows)
+        self.accounts = SqlAccountReads(rows)
 
     @cached_property
     def events(self) -> "SqlEventReads":

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any
 
-from sqlalchemy import func, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import update
 from sqlmodel import col, select
 
 from refundcli.domain.statuses import Provider
@@ -21,17 +19,23 @@ from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlW
 from refundcli.store.repositories.delivery_counts import count_rejected
 from refundcli.store.repositories.writes import Writes
 from refundcli.store.schema import (
-    DisputeRow,
     EventPaymentRow,
-    PaymentRow,
     ProviderEventRow,
-    RefundRow,
     WordDecisionRow,
 )
 
 _EVENT_KEY = ("id", "provider", "account", "event_key")
 # One of the payment's ids at its provider.
-_PAYMENT_ID: Any = func.coalesce(PaymentRow.payment_intent, PaymentRow.charge, PaymentRow.psp_reference)
+_PAYMENT_ID = "coalesce(payment.payment_intent, payment.charge, payment.psp_reference)"
+_PAYMENTS_OF_DISPUTES = f"""
+    SELECT dispute.reference, {_PAYMENT_ID} FROM dispute JOIN payment ON payment.id = dispute.payment_id
+    WHERE dispute.reference IN (SELECT key FROM json_each(:references))
+"""  # noqa: S608
+_PAYMENTS_OF_REFUNDS = f"""
+    SELECT refund.provider_reference, {_PAYMENT_ID} FROM refund JOIN payment share ON share.id = refund.payment_id
+    JOIN payment ON payment.id = coalesce(share.share_of, share.id)
+    WHERE refund.provider_reference IN (SELECT key FROM json_each(:references))
+"""  # noqa: S608
 
 
 class SqlEvents(Writes, SqlEventReads):
@@ -86,40 +90,18 @@ class SqlEvents(Writes, SqlEventReads):
 
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
-        event_references = {
-            reference
-            for event in events
-            if event.provider is Provider.ADYEN or event.not_applied
-            for reference in event.payments
-        }
-        query = (
-            select(DisputeRow.reference, _PAYMENT_ID)
-            .join(PaymentRow, col(PaymentRow.id) == col(DisputeRow.payment_id))
-            .where(col(DisputeRow.reference).in_(sorted(event_references)))
+        return self._payments_behind(
+            _PAYMENTS_OF_DISPUTES, [event for event in events if event.provider is Provider.ADYEN or event.not_applied]
         )
-        rows = self._session.exec(query) if event_references else ()
-        return {
-            dispute_reference: payment_reference
-            for dispute_reference, payment_reference in rows
-            if dispute_reference and payment_reference
-        }
 
     def _payments_of_refunds(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its refund's, because an event of an unknown shape may name only the refund."""
-        event_references = {reference for event in events if event.not_applied for reference in event.payments}
-        share_table = aliased(PaymentRow)
-        query = (
-            select(RefundRow.provider_reference, _PAYMENT_ID)
-            .join(share_table, col(share_table.id) == col(RefundRow.payment_id))
-            .join(PaymentRow, col(PaymentRow.id) == func.coalesce(share_table.share_of, share_table.id))
-            .where(col(RefundRow.provider_reference).in_(sorted(event_references)))
-        )
-        rows = self._session.exec(query) if event_references else ()
-        return {
-            refund_reference: payment_reference
-            for refund_reference, payment_reference in rows
-            if refund_reference and payment_reference
-        }
+        return self._payments_behind(_PAYMENTS_OF_REFUNDS, [event for event in events if event.not_applied])
+
+    def _payments_behind(self, text: str, events: Sequence[NewEvent]) -> dict[str, str]:
+        references = {reference for event in events for reference in event.payments}
+        payments = self._rows.pairs(text, references=references) if references else {}
+        return {reference: payment for reference, payment in payments.items() if payment}
 
     def store_unreviewed(self, event: NewEvent, reason: str) -> EventState:
         conditions = (

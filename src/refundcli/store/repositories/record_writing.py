@@ -3,19 +3,15 @@
 import json
 from collections.abc import Sequence
 from datetime import date
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, col
 
-from refundcli.domain.currencies import currency
 from refundcli.domain.identifiers import new_id
-from refundcli.domain.invoice import status_after
-from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import CreditNoteStatus, InvoiceStatus, RefundKind, RefundState
+from refundcli.domain.statuses import CreditNoteStatus, RefundKind, RefundState
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.provider_updates import RefundUpdate
 from refundcli.services.ports.records import Record
@@ -26,9 +22,9 @@ from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.driver_errors import reason
 from refundcli.store.repositories.credit_note_numbers import next_numbers
 from refundcli.store.repositories.rows import facts_of, refund_values
-from refundcli.store.repositories.sums import SummingWrites
-from refundcli.store.schema import CAPTURED_SHARE, RefundRow
-from refundcli.store.value_lists import AMONG, AT_ONCE, among
+from refundcli.store.repositories.sums import SummingWrites, sums_of_invoices
+from refundcli.store.schema import RefundRow
+from refundcli.store.session_rows import ConnectionRows
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _ENTRY = _TABLES["invoice"], _TABLES["payment"], _TABLES["audit_entry"]
@@ -58,6 +54,10 @@ _LOSE = (
 )
 _REVERSE = "UPDATE refund SET state = ?, failure = ?, updated_at = ? WHERE id = ? AND state = ?"
 _VOID = "UPDATE credit_note SET status = ?, voided_at = ? WHERE refund_id = ? AND status = ?"
+_RECORDS = """
+    SELECT subject, "after" FROM audit_entry
+    WHERE subject IN (SELECT key FROM json_each(:subjects)) AND action = :action
+"""
 # Sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6).
 _SUMS = "UPDATE invoice SET paid = ?, returned = ?, status = ?, updated_at = ? WHERE id = ?"
 _NOTE = (
@@ -71,6 +71,7 @@ class Recording:
 
     def __init__(self, session: Session, audit: AuditTrail) -> None:
         self._session, self._connection, self._audit = session, session.connection(), audit
+        self._rows = ConnectionRows(self._connection)
         self._stored_at = stored(self._connection, audit.at)
 
     def record(self, records: Sequence[Record], *, issue_date: date, credit_note_format: str) -> None:
@@ -121,15 +122,8 @@ class Recording:
 
     def _taken_by_disputes(self, refund_ids: Sequence[str]) -> set[str]:
         """Those of the records that were written as taken by a dispute; records of earlier releases do not say."""
-        disputed_ids: set[str] = set()
-        entries_query = select(_ENTRY.c.subject, _ENTRY.c.after).where(
-            among(_ENTRY.c.subject), _ENTRY.c.action == _RECORDED
-        )
-        for start in range(0, len(refund_ids), AT_ONCE):
-            chunk_parameters = {AMONG: refund_ids[start : start + AT_ONCE]}
-            entries = self._connection.execute(entries_query, chunk_parameters)
-            disputed_ids.update(refund_id for refund_id, facts_json in entries if _OF_DISPUTE in json.loads(facts_json))
-        return disputed_ids
+        entries = self._rows.all(_RECORDS, subjects=refund_ids, action=_RECORDED)
+        return {refund_id for refund_id, facts_json in entries if _OF_DISPUTE in json.loads(facts_json)}
 
     def _insert_refunds(self, records: Sequence[Record]) -> None:
         rows = []
@@ -162,21 +156,8 @@ class Recording:
         insert_many(self._connection, "credit_note", _NOTE, note_rows)
 
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
-        invoice_updates = []
-        unique_ids = list(dict.fromkeys(invoice_ids))
-        for start in range(0, len(unique_ids), AT_ONCE):
-            chunk_parameters = {AMONG: unique_ids[start : start + AT_ONCE]}
-            for invoice_id, invoice_number, stored_status, currency_code, paid, returned in self._connection.execute(
-                _sums(), chunk_parameters
-            ):
-                unit, status_before = currency(currency_code), InvoiceStatus(stored_status)
-                status = status_after(status_before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
-                invoice_updates.append((int(paid), int(returned), status.value, self._stored_at, invoice_id))
-                if status is not status_before:
-                    self._audit.write(
-                        f"invoice {status}", invoice_number, {"status": status_before}, {"status": status}
-                    )
-        update_many(self._connection, _SUMS, invoice_updates)
+        sums = sums_of_invoices(self._rows, self._audit, dict.fromkeys(invoice_ids))
+        update_many(self._connection, _SUMS, [(*columns, self._stored_at, invoice_id) for *columns, invoice_id in sums])
 
 
 def _taken(record: Record) -> tuple[int, ...]:
@@ -194,21 +175,6 @@ def _given_back(refund: Refund, was_taken_by_dispute: bool) -> tuple[int, ...]:
     amount_minor = refund.amount.minor
     disputed_minor = amount_minor if was_taken_by_dispute else 0
     return amount_minor, disputed_minor, disputed_minor, refund.payment_id, amount_minor
-
-
-@lru_cache
-def _sums() -> Any:
-    """What was paid and returned of each invoice, from its payments."""
-    returned_column: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
-    invoice_columns = (_INVOICE.c.id, _INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
-    sum_columns = (func.sum(CAPTURED_SHARE), func.sum(returned_column))
-    invoices_with_payments: Any = _INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
-    return (
-        select(*invoice_columns, *sum_columns)
-        .select_from(invoices_with_payments)
-        .where(among(_INVOICE.c.id))
-        .group_by(*invoice_columns)
-    )
 
 
 class SqlRecords(SummingWrites):

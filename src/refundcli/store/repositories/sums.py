@@ -1,6 +1,6 @@
 """Keep sums and status of payments and invoices in step with their refunds, disputes and shares."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import bindparam, func, or_, select, update
@@ -14,16 +14,17 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import InvoiceStatus, RefundKind
 from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.audit import AuditTrail
+from refundcli.store.conditions import CAPTURED
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.queries.refunds import refunds_of_payments, refunds_where
 from refundcli.store.repositories.writes import Writes
+from refundcli.store.rows import Rows
 from refundcli.store.schema import (
     CAPTURED_SHARE,
     PaymentRow,
     RefundRow,
 )
 from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
-from refundcli.store.value_lists import AMONG, AT_ONCE, among
 
 
 class Sums(Writes):
@@ -31,15 +32,9 @@ class Sums(Writes):
 
     def update_invoice(self, invoice_id: int) -> None:
         """Update sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
-        sums_row = self._run(_SUMS_OF_INVOICE, {"of_id": invoice_id}).one()
-        unit, status_before = currency(sums_row.currency), InvoiceStatus(sums_row.status)
-        paid, returned = int(sums_row.paid), int(sums_row.returned)
-        status = status_after(status_before, paid=Money(paid, unit), returned=Money(returned, unit))
-        self._changes(
-            _INVOICE_OF, of_id=invoice_id, paid=paid, returned=returned, status=status.value, updated_at=self._audit.at
-        )
-        if status is not status_before:
-            self._audit.write(f"invoice {status}", sums_row.number, {"status": status_before}, {"status": status})
+        for paid, returned, status, _ in sums_of_invoices(self._rows, self._audit, [invoice_id]):
+            columns = {"paid": paid, "returned": returned, "status": status, "updated_at": self._audit.at}
+            self._changes(_INVOICE_OF, of_id=invoice_id, **columns)
 
     def move(self, refund_before: Refund, refund_after: Refund) -> None:
         """Move an amount between reserved, refunded and free: it counts in one place only (DESIGN: table of states)."""
@@ -112,11 +107,8 @@ class Sums(Writes):
 
         `is_recorded`: after `mark-refunded`. Raises WouldContradict if two rows of one file record the same loss.
         """
-        first_share_query = select(_PAYMENT.c.share_of).where(among(_PAYMENT.c.id), _PAYMENT.c.share_of.is_not(None))
-        for start in range(0, len(payment_ids), AT_ONCE):
-            chunk_parameters = {AMONG: payment_ids[start : start + AT_ONCE]}
-            for first_share_id in self._session.execute(first_share_query.distinct(), chunk_parameters).scalars().all():
-                self.count_shares(first_share_id, is_recorded=is_recorded)
+        for (first_share_id,) in self._rows.all(_SHARED, payments=payment_ids):
+            self.count_shares(first_share_id, is_recorded=is_recorded)
 
     def count_shares(self, first_share_id: int, *, is_recorded: bool = False) -> None:
         """Recount reserved, returned and lost of every share of a payment, and the sums of their invoices."""
@@ -175,6 +167,17 @@ class SummingWrites(Writes):
         self._sums = Sums(session, audit)
 
 
+def sums_of_invoices(rows: Rows, audit: AuditTrail, invoice_ids: Iterable[int]) -> Iterator[tuple[int, int, str, int]]:
+    """What to write as paid, returned and status of each invoice, and its id. A new status is audited."""
+    sums_rows = rows.all(_SUMS_OF_INVOICES, invoices=list(invoice_ids))
+    for invoice_id, number, stored_status, currency_code, paid, returned in sums_rows:
+        unit, status_before = currency(currency_code), InvoiceStatus(stored_status)
+        status = status_after(status_before, paid=Money(int(paid), unit), returned=Money(int(returned), unit))
+        yield int(paid), int(returned), status.value, invoice_id
+        if status is not status_before:
+            audit.write(f"invoice {status}", number, {"status": status_before}, {"status": status})
+
+
 def number_of_payment(session: Session, payment_id: int) -> str:
     query = select(_INVOICE.c.number).join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
     return str(session.execute(query.where(_PAYMENT.c.id == payment_id)).scalar_one())
@@ -191,6 +194,10 @@ _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
 
 
+_SHARED = """
+    SELECT DISTINCT share_of FROM payment
+    WHERE id IN (SELECT CAST(key AS BIGINT) FROM json_each(:payments)) AND share_of IS NOT NULL
+"""
 _USED: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
 
 
@@ -231,18 +238,14 @@ _MOVE_SUMS = (
 )
 
 
-_RETURNED: Any = _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
-
-
 _INVOICE_OF = update(_INVOICE).where(_INVOICE.c.id == bindparam("of_id"))
 
 
-_OF_INVOICE = (_INVOICE.c.number, _INVOICE.c.status, _INVOICE.c.currency)
-
-
-_SUMS_OF_INVOICE = (
-    select(*_OF_INVOICE, func.sum(CAPTURED_SHARE).label("paid"), func.sum(_RETURNED).label("returned"))
-    .select_from(_INVOICE.join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id))
-    .where(_INVOICE.c.id == bindparam("of_id"))
-    .group_by(*_OF_INVOICE)
-)
+# What was paid and returned of each invoice, from its payments.
+_SUMS_OF_INVOICES = f"""
+    SELECT invoice.id, invoice.number, invoice.status, invoice.currency, sum({CAPTURED}),
+        sum(refunded + returned_elsewhere)
+    FROM invoice JOIN payment ON payment.invoice_id = invoice.id
+    WHERE invoice.id IN (SELECT CAST(key AS BIGINT) FROM json_each(:invoices))
+    GROUP BY invoice.id, invoice.number, invoice.status, invoice.currency
+"""  # noqa: S608

@@ -52,7 +52,7 @@ def import_file(app: App, file: str, *, skip_invalid: bool) -> None:
     _show(app, source.name, checked_invoices, summary, str(rejected_path) if rejected_path else None)
     for provider in Provider:
         # An import asks no provider, so Stripe's events are only matched again, not fetched.
-        app.services.apply_events.known(provider, asks=provider is Provider.ADYEN)
+        app.services.updates.apply_events.known(provider, asks=provider is Provider.ADYEN)
     app.note_unmatched_events()
     app.note_new_store()
     if checked_invoices.bad_rows:

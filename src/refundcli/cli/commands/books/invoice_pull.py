@@ -19,11 +19,11 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
     # The first pull creates the store.
     services.books.write(lambda tx: None)
     if number is not None:
-        summary = services.pull_invoices.one(provider, number)
+        summary = services.updates.pull_invoices.one(provider, number)
     else:
         with progress(app.err, f"Pulling from {provider.label}", enabled=app.wants_progress) as advance:
             try:
-                summary = services.pull_invoices.all(provider, since=since, advance=advance)
+                summary = services.updates.pull_invoices.all(provider, since=since, advance=advance)
             except KeyboardInterrupt:
                 app.err.say("Stopped. Invoices imported so far are kept; run the same command again to resume.")
                 raise
@@ -34,7 +34,7 @@ def pull_invoices(app: App, provider: Provider, *, since: date | None, number: s
         show_conflicts(summary.imported, app.err)
     else:
         app.show_object(pulled(provider, summary))
-    services.apply_events.known(provider)
+    services.updates.apply_events.known(provider)
     app.note_unmatched_events()
     app.note_new_store()
 
@@ -48,6 +48,6 @@ def refresh_invoice(app: App, number_or_id: str) -> None:
         return
     if invoice.managed_by:
         with suppress(NotAtProvider):
-            services.pull_invoices.one(provider, invoice.invoice_reference)
+            services.updates.pull_invoices.one(provider, invoice.invoice_reference)
             return
-    services.reconcile_provider.invoice(provider, invoice.number, ComparisonSummary())
+    services.updates.reconcile_provider.invoice(provider, invoice.number, ComparisonSummary())

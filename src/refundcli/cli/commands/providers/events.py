@@ -111,7 +111,7 @@ def list_(
 
     app: App = ctx.obj
     filters = EventFilter(state=event_state(state) if state else None, provider=provider, about=about, limit=limit)
-    events, delivery_counts = app.services.books.read(
+    events, delivery_counts = app.services.reader.read(
         lambda tx: (events_with_refunds(tx, filters), tx.deliveries.counts())
     )
     if app.wants_json:
@@ -142,7 +142,7 @@ def show(
     from refundcli.services.webhooks.event_lookup import event_numbered, with_refunds
 
     app: App = ctx.obj
-    ((stored_event, refund),) = app.services.books.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
+    ((stored_event, refund),) = app.services.reader.read(lambda tx: with_refunds(tx, [event_numbered(tx, id_)]))
     shape = event_details(stored_event, refund, json.loads(stored_event.event.payload))
     app.show(shape, partial(show_event, stored_event, zone=app.settings.operator.zone, refund=refund))
 

@@ -41,10 +41,10 @@ def acknowledge_and_show(app: App, event_id: int | None, *, code: str, decision:
     if decision not in choices and (decision or code):
         raise UnknownDecision(decision, choices)
     if event_id is None:
-        event_count = services.review_events.decide_word(code, Effect(decision))
+        event_count = services.updates.review_events.decide_word(code, Effect(decision))
         event_words = "1 event" if event_count == 1 else f"{event_count} events"
         words = f'{code} is now treated as "{decision}" in this store. {event_words} acknowledged.'
         app.show_done(words, acknowledged_code(code, decision, event_count))
         return
-    stored_event = services.review_events.acknowledge(event_id, memo=memo, decision=decision)
+    stored_event = services.updates.review_events.acknowledge(event_id, memo=memo, decision=decision)
     app.show(event_shape(stored_event), partial(show_event, stored_event, zone=app.settings.operator.zone))

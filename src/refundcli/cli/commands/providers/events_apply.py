@@ -21,8 +21,8 @@ def apply_and_show(app: App) -> None:
     """Exit 8 while an event in the store needs review; 1 when a bug stopped one of them (the others were applied)."""
     services = app.services
     services.books.write(lambda tx: None)
-    services.reread_events.all()
-    summary = services.apply_events.everything()
+    services.updates.reread_events.all()
+    summary = services.updates.apply_events.everything()
     app.show(applied(summary), partial(show_applied, summary))
     unreviewed = services.books.read(lambda tx: tx.events.counts().get(EventState.UNREVIEWED, 0))
     _end(app, summary, unreviewed=unreviewed)
@@ -38,8 +38,8 @@ def ingest_and_show(app: App, file: str, provider: Provider | None) -> None:
     services.books.write(lambda tx: None)
     with open_source(file, sys.stdin.buffer) as source:
         deliveries = DeliveryFile(source, provider).deliveries()
-        services.reread_events.all()
-        summary = services.ingest_deliveries.ingest(deliveries)
+        services.updates.reread_events.all()
+        summary = services.updates.ingest_deliveries.ingest(deliveries)
     app.show(ingested(summary), partial(show_ingested, summary))
     if not app.wants_json:
         show_rejected(summary, app.err)

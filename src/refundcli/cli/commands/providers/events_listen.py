@@ -44,12 +44,12 @@ def listen_for_events(app: App, host: str, port: int) -> None:
     # Create the store, or fail, before the port is open.
     _wait_for_store(app, lambda: services.books.write(lambda tx: None))
     readers = _wait_for_store(app, lambda: _readers(app))
-    services.reread_events.all()
+    services.updates.reread_events.all()
     listener = Listener(
         readers,
         books=services.books,
         clock=services.clock,
-        apply_events=replace(services.apply_events, pause=ProviderPause(_ASK_AGAIN_SECONDS)),
+        apply_events=replace(services.updates.apply_events, pause=ProviderPause(_ASK_AGAIN_SECONDS)),
         callbacks=Callbacks(
             applied=event_progress.show,
             trouble=lambda error: _warn(app, error),

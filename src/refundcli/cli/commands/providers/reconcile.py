@@ -125,7 +125,7 @@ def reconcile(
 
 def _compare_with_provider(app: "App", provider: Provider | None, invoice: str | None, since: date | None) -> None:
     """Compare with what the provider's API reports; by default Stripe's. Raises SettingsProblem where it has none."""
-    reconcile_provider, asked = app.services.reconcile_provider, provider or _provider_of(app, invoice)
+    reconcile_provider, asked = app.services.updates.reconcile_provider, provider or _provider_of(app, invoice)
     with view.DifferenceSpool() as differences:
         summary = ComparisonSummary(differences.add)
         with (
@@ -154,7 +154,7 @@ def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
     from refundcli.providers.adyen.vocabulary import report_meaning
     from refundcli.services.reconciliation.against_report import ReportComparison
 
-    account, ports = app.settings.adyen.merchant_account, app.services.reconcile_provider
+    account, ports = app.settings.adyen.merchant_account, app.services.updates.reconcile_provider
     if provider is not Provider.ADYEN:
         raise WrongProvider
     if not account:
@@ -282,7 +282,7 @@ def _counted(count: int, singular: str, plural: str) -> str:
 
 def _match_refund(app: "App", external_id: str, record_id: str) -> None:
     """Raises RefundNotFound, NotToAdopt, RecordNotFound, CannotMatch."""
-    record = app.services.external_refunds.match(external_id, record_id)
+    record = app.services.updates.external_refunds.match(external_id, record_id)
     words = f"Matched {record.provider_reference} with record {record.id}; {record.amount} is counted only once."
     app.show_done(words, refund_shape(record))
 
@@ -292,7 +292,7 @@ def _adopt_refund(app: "App", external_id: str, *, reason: str, memo: str, invoi
     from refundcli.cli.prompts import ask_for
     from refundcli.domain.reasons import RefundReason, parse_reason
 
-    external_refunds = app.services.external_refunds
+    external_refunds = app.services.updates.external_refunds
     refund = external_refunds.find(external_id)
     if not reason and app.may_ask:
         app.err.say(f"{refund.provider_reference} is an external refund of {refund.amount} on {refund.invoice_number}.")

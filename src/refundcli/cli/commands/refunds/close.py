@@ -10,14 +10,7 @@ from refundcli.domain.eligibility import is_voidable
 from refundcli.domain.errors import RefundcliError, before_sending
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
-from refundcli.services.closings.close import (
-    Closed,
-    ClosingPreview,
-    ClosingRequest,
-    check_closing,
-    close_invoice,
-    preview_closing,
-)
+from refundcli.services.closings.close import Closed, ClosingPreview, ClosingRequest
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.system.interrupts import Interrupted
 
@@ -26,12 +19,12 @@ _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
 
 def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool, dry_run: bool) -> None:
     require_a_way_to_ask(app, is_answered=yes or dry_run, how_to_answer="Add --yes.")
-    services = app.services
-    invoice = services.books.read(lambda tx: check_closing(tx, number, target))
+    service = app.services.close_invoices
+    invoice = service.check(number, target)
     with before_sending():
         _connect(app, invoice, dry_run=dry_run)
         if dry_run:
-            _show_dry_run(app, preview_closing(number, target, books=services.books, providers=services.providers))
+            _show_dry_run(app, service.preview(invoice, target))
             return
     if not yes:
         from refundcli.output.views.closing import owed_words
@@ -40,11 +33,8 @@ def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool,
         undone_action = "sent" if invoice.managed_by else "recorded"
         question = f"{_VERBS[target]} {number}, {owed_words(invoice)}{where_words}? {_consequence(invoice, target)}"
         ask_yes_no(app, question, undone_action=undone_action)
-    request = ClosingRequest(number, target, memo, services.settings.operator.name)
     try:
-        closed = close_invoice(
-            request, books=services.books, providers=services.providers, clock=services.clock, policy=services.policy
-        )
+        closed = service.close(ClosingRequest(number, target, memo, app.settings.operator.name))
     except Interrupted:
         _show_interrupted(app, number)
         raise
@@ -99,7 +89,7 @@ def show_closed(app: App, closed: Closed, *, is_expected: bool = False) -> None:
         return
     if not app.for_people:
         warn(app, closing)
-    exit_code = exit_code_of((), [closing])
+    exit_code = exit_code_of([closing])
     if exit_code:
         raise typer.Exit(exit_code)
 

@@ -98,9 +98,7 @@ def refund(
         refund_file(app, bulk_request, TerminalPresenter(app, yes, confirm, is_answered=dry_run or bool(plan_path)))
         return
     from refundcli.cli.commands.refunds import request as refunding
-    from refundcli.services.dispatch.release_lapsed import apply_due_updates
-    from refundcli.services.preflight.payment import preflight
-    from refundcli.services.refunds.issue import RefundRequest, issue_refund, planned_refunds
+    from refundcli.services.refunds.issue import RefundRequest
     from refundcli.system.interrupts import Interrupted
 
     refunding.full_or_amount(full, amount)
@@ -109,7 +107,7 @@ def refund(
     services = app.services
     request = RefundRequest(
         number=number,
-        amount=services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
+        amount=None,
         amount_text=amount,
         reason=parsed_reason,
         request_key=refunding.key_for(request_key),
@@ -119,50 +117,27 @@ def refund(
         dispute_decision=dispute_decision,
         allow_duplicate=allow_duplicate or request_key is not None,
     )
-    services.check_number_format()
-    if not dry_run:
-        services.read_events_again()
-        apply_due_updates(number, books=services.books, policy=services.policy, clock=services.clock)
-    request, preview = refunding.preview_asking(app, request, may_ask=not (yes or confirm or dry_run))
-    if preview.existing:
-        refunding.show_answer(app, preview.existing, number, replayed=True)
+    checked = refunding.check_asking(app, request, may_ask=not (yes or confirm or dry_run))
+    if checked.preview.existing:
+        refunding.show_answer(app, checked.preview.existing, number, replayed=True)
         return
-    if dry_run:
-        # What the books already know comes first.
-        services.read_events_again()
     with before_sending():
-        is_live = refunding.connect(app, preview)
+        is_live = refunding.connect(app, checked.preview)
     if dry_run:
-        planned_refund_by_payment = services.books.read(lambda tx: planned_refunds(tx.store.secret(), request, preview))
-        with before_sending():
-            snapshots = preflight(
-                preview.invoice,
-                preview.shares,
-                books=services.books,
-                providers=services.providers,
-                planned_refunds=planned_refund_by_payment,
-            )
         refunding.show_dry_run(
             app,
-            [(share.amount, share.payment) for share in preview.shares],
-            preview.invoice,
+            [(share.amount, share.payment) for share in checked.preview.shares],
+            checked.preview.invoice,
             reason=request.reason,
             request_key=request.request_key,
             is_record=False,
-            snapshots=snapshots,
+            snapshots=services.issue_refunds.preflight(checked),
         )
         return
-    refunding.confirm_refund(app, request, preview, is_live=is_live, yes=yes, confirm=confirm)
-    refunding.settle_earlier_refunds(app, preview)
+    refunding.confirm_refund(app, request, checked.preview, is_live=is_live, yes=yes, confirm=confirm)
+    refunding.settle_earlier_refunds(app, checked.preview)
     try:
-        refunds = issue_refund(
-            request,
-            confirmed=preview.total,
-            books=services.books,
-            providers=services.providers,
-            clock=services.clock,
-            policy=services.policy,
-        )
+        refunds = services.issue_refunds.issue(checked)
     except Interrupted:
         refunding.show_interrupted(app, request)
         raise

@@ -26,8 +26,7 @@ from refundcli.services.ports.books import Reading
 from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider
 from refundcli.services.ports.reads import Account
-from refundcli.services.recovery.resume_refunds import resume
-from refundcli.services.refunds.issue import Preview, RefundRequest, left_behind, preview
+from refundcli.services.refunds.issue import CheckedRequest, Preview, RefundRequest, left_behind
 
 
 class FullOrAmount(UsageProblem):
@@ -63,15 +62,14 @@ def require_an_answer(app: App, *, yes: bool, confirm: str, dry_run: bool, how_t
     require_a_way_to_ask(app, is_answered=yes or bool(confirm) or dry_run, how_to_answer=how_to_answer)
 
 
-def preview_asking(app: App, request: RefundRequest, *, may_ask: bool) -> tuple[RefundRequest, Preview]:
+def check_asking(app: App, request: RefundRequest, *, may_ask: bool) -> CheckedRequest:
     """Check every rule; ask about a possible repeat where someone can be asked."""
-    books, now = app.services.books, app.services.clock.now()
+    service = app.services.issue_refunds
     try:
-        return request, books.read(lambda tx: preview(tx, request, now=now))
+        return service.check(request, is_dry_run=app.dry_run)
     except PossibleDuplicate as doubt:
         ask_about_repeat(app, doubt, may_ask=may_ask, question="Refund it again?", undone_action="sent")
-        repeat_request = replace(request, allow_duplicate=True)
-        return repeat_request, books.read(lambda tx: preview(tx, repeat_request, now=now))
+        return service.check(replace(request, allow_duplicate=True), is_dry_run=app.dry_run)
 
 
 def ask_about_repeat(app: App, doubt: PossibleDuplicate, *, may_ask: bool, question: str, undone_action: str) -> None:
@@ -89,27 +87,19 @@ def settle_earlier_refunds(app: App, preview: Preview) -> None:
 
     A refund that was never sent stays unsent: it may have been abandoned on purpose.
     """
-    services = app.services
-    earlier_refunds = [
-        refund for refund in left_behind(preview, now=services.clock.now()) if refund.state is RefundState.SUBMITTED
-    ]
-    if earlier_refunds:
-        app.note(
-            f"An earlier refund is unfinished; settling it first: {', '.join(refund.id for refund in earlier_refunds)}"
-        )
-        resumed_refunds = resume(
-            earlier_refunds,
-            books=services.books,
-            providers=services.providers,
-            clock=services.clock,
-            policy=services.policy,
-        )
-        for resumed_refund in resumed_refunds:
-            if isinstance(resumed_refund.problem, OutcomeUnknown):
-                # The provider's response is shown nowhere else.
-                raise resumed_refund.problem
-            if resumed_refund.problem:
-                app.note(f"{resumed_refund.refund.id}: {resumed_refund.note}")
+    now = app.services.clock.now()
+    earlier_refunds = [refund for refund in left_behind(preview, now=now) if refund.state is RefundState.SUBMITTED]
+    if not earlier_refunds:
+        return
+    app.note(
+        f"An earlier refund is unfinished; settling it first: {', '.join(refund.id for refund in earlier_refunds)}"
+    )
+    for resumed in app.services.resume.settle(earlier_refunds):
+        if isinstance(resumed.problem, OutcomeUnknown):
+            # The provider's response is shown nowhere else.
+            raise resumed.problem
+        if resumed.problem:
+            app.note(f"{resumed.operation.id}: {resumed.note}")
 
 
 def connect(app: App, preview: Preview) -> bool:
@@ -279,13 +269,12 @@ def show_interrupted(app: App, request: RefundRequest) -> None:
 _WORST_FIRST = (ExitCode.OUTCOME_UNKNOWN, ExitCode.DECLINED, ExitCode.REFUSED, ExitCode.NOT_SENT)
 
 
-def exit_code_of(refunds: Sequence[Refund], closings: Sequence[Closing] = ()) -> ExitCode:
+def exit_code_of(operations: Sequence[Refund | Closing]) -> ExitCode:
     """The most serious exit code. NOT_SENT is the least serious, because it is safe to repeat."""
     from refundcli.services.dispatch.outcome_errors import problem_of
 
-    problems = [*map(problem_of, refunds), *map(problem_of, closings)]
-    codes = {OF_FAMILY[problem.family] for problem in problems if problem}
-    if any(refund.state is RefundState.REVERSED for refund in refunds):
+    codes = {OF_FAMILY[problem.family] for problem in map(problem_of, operations) if problem}
+    if any(operation.state is RefundState.REVERSED for operation in operations):
         codes.add(ExitCode.DECLINED)
     return next((code for code in _WORST_FIRST if code in codes), ExitCode.DONE)
 

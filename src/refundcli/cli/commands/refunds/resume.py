@@ -8,24 +8,25 @@ import typer
 
 from refundcli.cli.exit_codes import ExitCode
 from refundcli.cli.options import Output, Yes
+from refundcli.domain.closing import Closing
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money, add_to
+from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from refundcli.cli.context import App
-    from refundcli.domain.closing import Closing
-    from refundcli.domain.refund import Refund
     from refundcli.services.bulk.unfinished_runs import UnfinishedRun
+    from refundcli.services.dispatch.operations import Operation
     from refundcli.services.ports.providers import PaymentProvider
-    from refundcli.services.recovery.resume_closings import ResumedClosing
-    from refundcli.services.recovery.resume_refunds import Resumed
+    from refundcli.services.recovery.resume import Resumed
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _SHOWN = 20
+_UNCONFIRMED = "not sent: it needs confirmation. Next: refundcli resume {} {}"
 
 
 @group.command(
@@ -53,24 +54,19 @@ def resume(
     same confirmation as refund and void do; without it, the request stays unsent (exit code 8).
     """
     from refundcli.cli.commands.refunds.request import exit_code_of
-    from refundcli.services.recovery.resume_closings import is_closing, unfinished_closings
-    from refundcli.services.recovery.resume_refunds import unfinished
 
     app: App = ctx.obj
-    services = app.services
     target_id = None if all_ else name
-    is_one_closing = target_id is not None and is_closing(target_id)
-    refunds = [] if is_one_closing else unfinished(services.books, target_id)
-    closings = unfinished_closings(services.books, target_id) if target_id is None or is_one_closing else []
-    resumed_refunds, resumed_closings, store_error = _settle(app, refunds, closings, yes=yes, confirm=confirm)
+    operations = app.services.resume.unfinished(target_id)
+    entries, store_error = _settle(app, operations, yes=yes, confirm=confirm)
     runs: list[UnfinishedRun] = []
     try:
-        run_ids = {refund.run_id for refund in refunds}
+        run_ids = {operation.run_id for operation in operations if isinstance(operation, Refund)}
         runs = [run for run in _unfinished_runs(app) if target_id is None or run.run.id in run_ids]
     except RefundcliError as error:
         store_error = store_error or error
-    _show(app, resumed_refunds, resumed_closings, runs)
-    exit_code = exit_code_of([entry.refund for entry in resumed_refunds], [entry.closing for entry in resumed_closings])
+    _show(app, entries, runs)
+    exit_code = exit_code_of([entry.operation for entry in entries])
     if not exit_code and target_id is None and any(not run.has_live_worker for run in runs):
         exit_code = ExitCode.PARTLY
     if store_error and not exit_code:
@@ -82,60 +78,33 @@ def resume(
 
 
 def _settle(
-    app: "App", refunds: "Sequence[Refund]", closings: "Sequence[Closing]", *, yes: bool, confirm: str
-) -> "tuple[list[Resumed], list[ResumedClosing], RefundcliError | None]":
+    app: "App", operations: "Sequence[Operation]", *, yes: bool, confirm: str
+) -> "tuple[list[Resumed], RefundcliError | None]":
     """Ask once, before any work; then settle all but the first sends that were not confirmed.
 
     If the store fails halfway, the error is returned with what was settled by then.
     """
-    from refundcli.services.recovery.resume_closings import closings_as_interrupted, resume_closings
-    from refundcli.services.recovery.resume_refunds import as_interrupted
-    from refundcli.services.recovery.resume_refunds import resume as settle
     from refundcli.system.interrupts import Interrupted
 
-    connected = _connect(app, [*refunds, *closings])
-    unsent_refunds = _unconfirmed_refunds(app, refunds, connected, yes=yes, confirm=confirm)
-    unsent_closings = _unconfirmed_closings(app, closings, yes=yes)
-    books, providers, clock, policy = (
-        app.services.books,
-        app.services.providers,
-        app.services.clock,
-        app.services.policy,
-    )
-    confirmed_refunds = [refund for refund in refunds if refund.id not in unsent_refunds]
-    confirmed_closings = [closing for closing in closings if closing.id not in unsent_closings]
-    resumed_refunds: list[Resumed] = []
-    resumed_closings: list[ResumedClosing] = []
+    connected = _connect(app, operations)
+    unsent_by_id = _unconfirmed_refunds(app, operations, connected, yes=yes, confirm=confirm)
+    unsent_by_id |= _unconfirmed_closings(app, operations, yes=yes)
+    confirmed = [operation for operation in operations if operation.id not in unsent_by_id]
+    service = app.services.resume
+    resumed: list[Resumed] = []
     store_error: RefundcliError | None = None
-    if confirmed_refunds:
+    if any(isinstance(operation, Refund) for operation in confirmed):
         app.services.read_events_again()
     try:
-        settle(
-            confirmed_refunds, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed_refunds
-        )
-        resume_closings(
-            confirmed_closings, books=books, providers=providers, clock=clock, policy=policy, outcomes=resumed_closings
-        )
+        service.settle(confirmed, resumed)
     except RefundcliError as error:
         store_error = error
     except (KeyboardInterrupt, Interrupted):
-        resumed_refunds += [
-            *unsent_refunds.values(),
-            *as_interrupted(confirmed_refunds[len(resumed_refunds) :], books=books),
-        ]
-        resumed_closings += [
-            *unsent_closings.values(),
-            *closings_as_interrupted(confirmed_closings[len(resumed_closings) :], books=books),
-        ]
-        _show(app, resumed_refunds, resumed_closings, [])
+        resumed += [*unsent_by_id.values(), *service.as_interrupted(confirmed[len(resumed) :])]
+        _show(app, sorted(resumed, key=lambda entry: isinstance(entry.operation, Closing)), [])
         raise
-    resumed_by_refund = unsent_refunds | {entry.refund.id: entry for entry in resumed_refunds}
-    resumed_by_closing = unsent_closings | {entry.closing.id: entry for entry in resumed_closings}
-    return (
-        [resumed_by_refund[refund.id] for refund in refunds if refund.id in resumed_by_refund],
-        [resumed_by_closing[closing.id] for closing in closings if closing.id in resumed_by_closing],
-        store_error,
-    )
+    entry_by_id = unsent_by_id | {entry.operation.id: entry for entry in resumed}
+    return [entry_by_id[operation.id] for operation in operations if operation.id in entry_by_id], store_error
 
 
 def _unfinished_runs(app: "App") -> "list[UnfinishedRun]":
@@ -146,36 +115,34 @@ def _unfinished_runs(app: "App") -> "list[UnfinishedRun]":
     return app.services.books.read(lambda tx: unfinished_runs(tx, now=now))
 
 
-def _show(
-    app: "App",
-    resumed_refunds: "Sequence[Resumed]",
-    resumed_closings: "Sequence[ResumedClosing]",
-    runs: "Sequence[UnfinishedRun]",
-) -> None:
+def _show(app: "App", entries: "Sequence[Resumed]", runs: "Sequence[UnfinishedRun]") -> None:
     from refundcli.output.serializers.refunds import resumed as resumed_shapes
     from refundcli.output.views.bulk import show_unfinished_runs
-    from refundcli.output.views.closing import closing_row, show_resumed_closings
-    from refundcli.output.views.refund import REFUND_COLUMNS, refund_row, show_resumed
+    from refundcli.output.views.closing import show_resumed
+    from refundcli.output.views.refund import REFUND_COLUMNS
 
     if app.wants_json:
-        app.show_list(resumed_shapes(resumed_refunds, resumed_closings, runs))
+        app.show_list(resumed_shapes(entries, runs))
     elif app.for_people:
-        show_resumed(resumed_refunds, app.out)
-        show_resumed_closings(resumed_closings, app.out)
+        show_resumed(entries, app.out)
     else:
-        rows = [(*refund_row(entry.refund), entry.step) for entry in resumed_refunds]
-        rows += [(*closing_row(entry.closing), entry.step) for entry in resumed_closings]
+        rows = [(*_row(entry.operation), entry.step) for entry in entries]
         app.show_rows((*REFUND_COLUMNS, "step"), rows, text_columns=("provider_reference", "reason", "step"))
         # The columns are fixed, so the reasons go to stderr.
-        notes = [(entry.refund.id, entry.note) for entry in resumed_refunds]
-        notes += [(entry.closing.id, entry.note) for entry in resumed_closings]
-        for subject_id, note in notes:
-            if note:
-                app.note(f"{subject_id}: {note}")
-    if not (resumed_refunds or resumed_closings):
+        for entry in entries:
+            if entry.note:
+                app.note(f"{entry.operation.id}: {entry.note}")
+    if not entries:
         app.note("No refund, void or write-off to settle.")
     if not app.wants_json:
         show_unfinished_runs(runs, app.err)
+
+
+def _row(operation: "Operation") -> tuple[str, ...]:
+    from refundcli.output.views.closing import closing_row
+    from refundcli.output.views.refund import refund_row
+
+    return refund_row(operation) if isinstance(operation, Refund) else closing_row(operation)
 
 
 # Look-ups and replays never ask. A first send without a confirmation stays `ready` (R5).
@@ -190,12 +157,12 @@ class _Connected:
     live: bool = False
 
 
-def _connect(app: "App", subjects: "Sequence[Refund | Closing]") -> _Connected:
+def _connect(app: "App", operations: "Sequence[Operation]") -> _Connected:
     """Connect each provider, and announce where real money moves. One that fails does not stop the others."""
     from refundcli.cli.commands.refunds.request import announce_live
 
     connected = _Connected()
-    for provider in dict.fromkeys(subject.provider for subject in subjects if subject.provider):
+    for provider in dict.fromkeys(operation.provider for operation in operations if operation.provider):
         try:
             connected.providers[provider] = app.services.providers.of(provider)
         except RefundcliError as problem:
@@ -204,42 +171,42 @@ def _connect(app: "App", subjects: "Sequence[Refund | Closing]") -> _Connected:
 
 
 def _unconfirmed_refunds(
-    app: "App", refunds: "Sequence[Refund]", connected: _Connected, *, yes: bool, confirm: str
+    app: "App", operations: "Sequence[Operation]", connected: _Connected, *, yes: bool, confirm: str
 ) -> "dict[str, Resumed]":
     """The refunds that stay `ready`, by id, each with its reason: first sends that nobody confirmed.
 
     A refund that a live process is about to send is left to it and not part of the total to confirm; --yes in test
     mode waits for it. Raises NotConfirmed for a --confirm with another total.
     """
-    from refundcli.services.recovery.resume_refunds import Resumed, Step, step_of
+    from refundcli.services.recovery.resume import Resumed, Step, step_of
 
     now = app.services.clock.now()
-    first_sends = [refund for refund in refunds if refund.state is RefundState.READY]
     waits_for_leases = yes and not connected.live
-    unsent_by_id = {
-        refund.id: leased_refund
-        for refund in first_sends
-        if not waits_for_leases and (leased_refund := _leased(refund, now))
-    }
-    for refund in first_sends:
-        if refund.id in unsent_by_id:
+    unsent_by_id: dict[str, Resumed] = {}
+    to_confirm: list[Refund] = []
+    for refund in operations:
+        if not isinstance(refund, Refund) or refund.state is not RefundState.READY:
             continue
+        leased = None if waits_for_leases else _leased(refund, now)
         problem = connected.problems.get(refund.provider) if refund.provider else None
-        if problem:
+        if leased:
+            unsent_by_id[refund.id] = leased
+        elif problem:
             # Whether real money would move is unknown.
             unsent_by_id[refund.id] = Resumed(refund, step_of(problem), problem.message, problem)
-    to_confirm = [refund for refund in first_sends if refund.id not in unsent_by_id]
+        else:
+            to_confirm.append(refund)
     if to_confirm and not _are_confirmed(app, to_confirm, is_live=connected.live, yes=yes, confirm=confirm):
         for refund in to_confirm:
             confirm_option = f'--confirm "{refund.amount}"' if connected.live else "--yes"
-            note = f"not sent: it needs confirmation. Next: refundcli resume {refund.id} {confirm_option}"
+            note = _UNCONFIRMED.format(refund.id, confirm_option)
             unsent_by_id[refund.id] = Resumed(refund, Step.NOT_CONFIRMED, note)
     return unsent_by_id
 
 
-def _leased(refund: "Refund", now: "datetime") -> "Resumed | None":
+def _leased(refund: Refund, now: "datetime") -> "Resumed | None":
     from refundcli.services.dispatch import leases
-    from refundcli.services.recovery.resume_refunds import Resumed, Step
+    from refundcli.services.recovery.resume import Resumed, Step
     from refundcli.system import processes
 
     if not refund.sending or not leases.is_live(refund.sending, now):
@@ -252,16 +219,21 @@ def _leased(refund: "Refund", now: "datetime") -> "Resumed | None":
     )
 
 
-def _unconfirmed_closings(app: "App", closings: "Sequence[Closing]", *, yes: bool) -> "dict[str, ResumedClosing]":
+def _unconfirmed_closings(app: "App", operations: "Sequence[Operation]", *, yes: bool) -> "dict[str, Resumed]":
     """The same for invoices to be voided or written off at a provider. No money moves, so --yes is enough."""
-    from refundcli.services.recovery.resume_closings import ResumedClosing
-    from refundcli.services.recovery.resume_refunds import Step
+    from refundcli.services.recovery.resume import Resumed, Step
 
-    first_sends = [closing for closing in closings if closing.state is ClosingState.READY]
+    first_sends = [
+        operation
+        for operation in operations
+        if isinstance(operation, Closing) and operation.state is ClosingState.READY
+    ]
     if not first_sends or yes or (app.may_ask and _is_agreed(app, first_sends)):
         return {}
-    note = "not sent: it needs confirmation. Next: refundcli resume {} --yes"
-    return {closing.id: ResumedClosing(closing, Step.NOT_CONFIRMED, note.format(closing.id)) for closing in first_sends}
+    return {
+        closing.id: Resumed(closing, Step.NOT_CONFIRMED, _UNCONFIRMED.format(closing.id, "--yes"))
+        for closing in first_sends
+    }
 
 
 def _total_of(refunds: "Sequence[Refund]") -> str:

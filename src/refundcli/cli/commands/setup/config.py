@@ -65,8 +65,9 @@ def _of_the_store(app: "App") -> "Iterator[tuple[str, object, str]]":
     if os.path.isfile(path):
         # `status` explains a store that cannot be read.
         with suppress(RefundcliError):
-            app.services.books.inspect(lambda session: None)
-            yield "books.timezone", str(app.services.books.zone), "the store"
+            books = app.services.reader
+            books.read(lambda tx: None)
+            yield "books.timezone", str(books.zone), "the store"
 
 
 def _text_of(value: object) -> str:
