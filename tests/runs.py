@@ -120,10 +120,7 @@ class Runner:
 
         return RunWorker(
             run,
-            books=services.books,
-            providers=services.providers,
-            clock=services.clock,
-            policy=replace(services.policy, sleep=lambda seconds: None),
+            dispatch=replace(services.refund_dispatch, policy=replace(services.policy, sleep=lambda seconds: None)),
             limits=RunLimits(**limits),
             on_row_end=record_outcome,
             stop_request=self.stop,

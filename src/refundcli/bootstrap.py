@@ -290,9 +290,7 @@ class Services:
     def run_refunds(self) -> "RunRefunds":
         from refundcli.services.bulk.run_refunds import RunRefunds
 
-        return RunRefunds(
-            self.books, self.providers, self.clock, self.policy, self._check_file, self.settings.refunds.in_flight
-        )
+        return RunRefunds(self.refund_dispatch, self._check_file, self.settings.refunds.in_flight)
 
     # --- services/dispatch, closings, recovery, refunds/issue ---
 

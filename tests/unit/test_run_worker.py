@@ -15,6 +15,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.refund_run import RunWorker
 from refundcli.services.bulk.report import RunLimits, RunReport, Stopped
 from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.ports.providers import RefundAnswer
 
 T = TypeVar("T")
@@ -98,10 +99,7 @@ class Run:
         operator = self.operator
         return RunWorker(
             self.books.runs.run,
-            books=self.books.port,
-            providers=operator.providers.port,
-            clock=operator.clock,
-            policy=operator.policy,
+            dispatch=RefundDispatch(self.books.port, operator.providers.port, operator.clock, operator.policy),
             limits=RunLimits(**limits),
             on_row_end=lambda item, refunds: None,
             stop_request=self.stop,

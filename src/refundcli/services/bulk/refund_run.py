@@ -23,10 +23,9 @@ from refundcli.services.bulk.worker.refund_sending import LOOK_UP_SECONDS, Refun
 from refundcli.services.bulk.worker.request_pool import RequestPool
 from refundcli.services.bulk.worker.row_processing import RowProcessing
 from refundcli.services.dispatch.outcomes import TOO_MANY
-from refundcli.services.dispatch.send_refund import OutcomeNotWritten, SendingPolicy, record_outcome
-from refundcli.services.ports.books import Books, Writing
-from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.providers import Providers, RefundAnswer
+from refundcli.services.dispatch.send_refund import OutcomeNotWritten, RefundDispatch
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.providers import RefundAnswer
 from refundcli.system.processes import this_process
 
 # A commit waits this long for more rows, so that many rows share one.
@@ -58,29 +57,19 @@ class RunWorker:
         self,
         run: BulkRun,
         *,
-        books: Books,
-        providers: Providers,
-        clock: Clock,
-        policy: SendingPolicy,
+        dispatch: RefundDispatch,
         limits: RunLimits,
         on_row_end: OnRowEnd,
         stop_request: StopRequest,
         on_waiting: OnWaiting = lambda holders: None,
     ) -> None:
-        self._run, self._books, self._clock, self._policy, self._limits = run, books, clock, policy, limits
+        books, clock, policy = dispatch.books, dispatch.clock, dispatch.policy
+        self._run, self._dispatch, self._books, self._clock, self._limits = run, dispatch, books, clock, limits
         self._on_row_end, self._stop_request = on_row_end, stop_request
         self._report, self._stop_policy = RunReport(), StopPolicy(limits)
         self._commits = GroupCommit(run, this_process(), books, clock, policy, _ROW_LEASE_SECONDS)
-        self._context = WorkerContext(
-            run,
-            providers,
-            clock,
-            policy,
-            limits.in_flight,
-            self._commits,
-            RequestPool(limits.in_flight),
-            self._stop_policy,
-        )
+        pool = RequestPool(limits.in_flight)
+        self._context = WorkerContext(run, dispatch, limits.in_flight, self._commits, pool, self._stop_policy)
         self._processing = RowProcessing(self._context, RefundSending(self._context))
         self._others = OtherWorkers(run, books, clock, _PATIENCE_WITH_OTHERS_SECONDS, on_waiting)
         # The leased rows by number: waiting, in progress, or with an outcome that is not stored yet.
@@ -275,14 +264,7 @@ class RunWorker:
         try:
             if len(write_errors) >= _ENOUGH_TRIES:
                 raise OutcomeNotWritten(flight.refund, answer, answer.reference, write_errors[-1])
-            flight.refund = record_outcome(
-                flight.refund,
-                answer,
-                first_send=flight.first_send,
-                books=self._books,
-                clock=self._clock,
-                policy=self._policy,
-            )
+            flight.refund = self._dispatch.record(flight.refund, answer, first_send=flight.first_send)
         except OutcomeNotWritten as error:
             write_errors.append(error)
             self._stop_policy.stop(Stopped.STORE, error)

@@ -18,11 +18,9 @@ from refundcli.services.bulk.refund_run import RunWorker
 from refundcli.services.bulk.report import RefundedFile, RunLimits, RunReport, row_counts
 from refundcli.services.bulk.runs import unfinished_run_named
 from refundcli.services.bulk.unfinished_runs import UnfinishedRun, unfinished_run
-from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.ports.bad_rows import BadRow, Problem
-from refundcli.services.ports.books import Books, Reading
-from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.providers import Providers
+from refundcli.services.ports.books import Reading
 from refundcli.system.interrupts import stop_on_signal
 
 _PAGE = 1000
@@ -33,10 +31,7 @@ _SHOWN = 50
 class RunRefunds:
     """`in_flight`: concurrent requests."""
 
-    books: Books
-    providers: Providers
-    clock: Clock
-    policy: SendingPolicy
+    dispatch: RefundDispatch
     check_file: CheckFile
     in_flight: int
 
@@ -46,7 +41,7 @@ class RunRefunds:
         def connect(report: BulkReport) -> bool:
             providers = dict.fromkeys(Provider(provider) for _, provider in report.sums if provider)
             with before_sending():
-                return presenter.announce([self.providers.of(provider) for provider in providers])
+                return presenter.announce([self.dispatch.providers.of(provider) for provider in providers])
 
         requested_rows = RefundRowRequests(self.check_file.operator)
         return self.check_file.then(
@@ -57,7 +52,7 @@ class RunRefunds:
         if not file.report.requested and not file.rules.run_id:
             return FileChecked(file.name, request.kind, file.report, file.rejected.publish(), dry_run=False)
         new_run = replace(file.run, rows=file.report.rows)
-        run = self.books.write(lambda tx: stage(new_run, file.spool, tx, checked_run_id=file.rules.run_id))
+        run = self.dispatch.books.write(lambda tx: stage(new_run, file.spool, tx, checked_run_id=file.rules.run_id))
         report = self._send(run, request, file.report.requested, presenter)
         return self._outcome(file.name, run, report, file.report, file.rejected)
 
@@ -67,12 +62,12 @@ class RunRefunds:
         In live mode the number of its rows is confirmed again: all its rows, so that several workers can use the same
         --confirm.
         """
-        run = self.books.read(lambda tx: unfinished_run_named(tx, request.resume, RunKind.REFUND))
-        now = self.clock.now()
-        open_run = self.books.read(lambda tx: unfinished_run(tx, run, now=now))
+        run = self.dispatch.books.read(lambda tx: unfinished_run_named(tx, request.resume, RunKind.REFUND))
+        now = self.dispatch.clock.now()
+        open_run = self.dispatch.books.read(lambda tx: unfinished_run(tx, run, now=now))
         if request.dry_run:
             return open_run
-        if presenter.announce_stored(self.books.read(lambda tx: tx.accounts.known())):
+        if presenter.announce_stored(self.dispatch.books.read(lambda tx: tx.accounts.known())):
             presenter.confirm(run.rows, RunKind.REFUND, is_live=True, is_resumed=True)
         columns = tuple(json.loads(run.options)["columns"])
         with self.check_file.files.rejected_rows(Path(f"{run.id}.rejected.csv"), columns) as rejected:
@@ -86,10 +81,7 @@ class RunRefunds:
         ):
             return RunWorker(
                 run,
-                books=self.books,
-                providers=self.providers,
-                clock=self.clock,
-                policy=self.policy,
+                dispatch=self.dispatch,
                 limits=RunLimits(in_flight=self.in_flight, max_errors=request.max_errors),
                 on_row_end=lambda run_row, refunds: advance(1, refused=int(_is_refused(run_row))),
                 stop_request=stop,
@@ -135,7 +127,7 @@ class RunRefunds:
 
     def _refused(self, run: BulkRun) -> Iterator[RunItem]:
         last_row_number = 0
-        while page := self.books.read(partial(_refused_page, run.id, last_row_number)):
+        while page := self.dispatch.books.read(partial(_refused_page, run.id, last_row_number)):
             last_row_number = page[-1].n
             yield from page
 

@@ -9,12 +9,13 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Stage
 from refundcli.services.dispatch.first_send import fail_unsent_in, lookup_at_provider, store_unlisted, why_not_sent
 from refundcli.services.dispatch.leases import Lease
-from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.dispatch.policy import SendingPolicy
+from refundcli.services.dispatch.send_refund import forgotten_note
 from refundcli.services.ports.books import RefundReading, Writing
 from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.key_windows import key_is_known
 from refundcli.services.preflight.payment import PaymentLookup
 from refundcli.services.preflight.revalidate import why_not_any_more
-from refundcli.services.recovery.resume_refunds import why_not_again
 
 
 class Result(Enum):
@@ -49,9 +50,11 @@ def claim_in(
     if flight.stage is Stage.OURS and not flight.is_leased(now):
         return Claim(Result.LAPSED, refund)
     if flight.stage is Stage.NOT_FOUND:
-        obstacle = why_not_again(reading, refund, refund.sending, flight.provider.name, now)
-        if obstacle:
-            return _stays(tx, refund, obstacle.note)
+        if not key_is_known(refund.sending, now):
+            return _stays(tx, refund, forgotten_note(refund))
+        # It may have arrived after all, so sending it again could pay the customer twice.
+        if refusal := why_not_any_more(reading, refund):
+            return _stays(tx, refund, f"not sent again: {refusal.message}")
     elif not flight.first_send and (refusal := why_not_any_more(reading, refund)):
         tx.refunds.release_lease(refund)
         return _stays(tx, refund, f"not sent again: {refusal.message}")

@@ -13,7 +13,8 @@ from refundcli.services.bulk.worker.group_commit import GroupCommit
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund
 from refundcli.services.bulk.worker.request_pool import RequestPool
 from refundcli.services.dispatch.leases import Lease, new_lease
-from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.dispatch.policy import SendingPolicy
+from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundAnswer
@@ -26,9 +27,7 @@ class WorkerContext:
     """`in_flight`: concurrent requests. `on_the_wire`: refunds whose request was sent or is queued."""
 
     run: BulkRun
-    providers: Providers
-    clock: Clock
-    policy: SendingPolicy
+    dispatch: RefundDispatch
     in_flight: int
     commits: GroupCommit
     pool: RequestPool
@@ -37,6 +36,18 @@ class WorkerContext:
     on_the_wire: set[InFlightRefund] = field(default_factory=set)
     # What a stop interrupts: look-ups and pauses.
     _interruptible: "set[asyncio.Future[Any]]" = field(default_factory=set)
+
+    @property
+    def providers(self) -> Providers:
+        return self.dispatch.providers
+
+    @property
+    def clock(self) -> Clock:
+        return self.dispatch.clock
+
+    @property
+    def policy(self) -> SendingPolicy:
+        return self.dispatch.policy
 
     @property
     def is_stopping(self) -> bool:

@@ -25,12 +25,11 @@ from refundcli.services.dispatch.first_send import (
 )
 from refundcli.services.dispatch.outcome_errors import UNREACHABLE
 from refundcli.services.dispatch.outcomes import TOO_MANY, Signal
-from refundcli.services.dispatch.send_refund import call, record_outcome_in, with_provider_message
+from refundcli.services.dispatch.send_refund import call, look_up, with_provider_message
 from refundcli.services.ports.books import RefundReading, Writing
 from refundcli.services.ports.providers import Answer, RefundAnswer
 from refundcli.services.preflight.payment import AlreadyAtProvider, PaymentLookup
-from refundcli.services.recovery.resume_refunds import look_up, same_account
-from refundcli.services.refunds.issue import drop_unsent_in
+from refundcli.services.recovery.resume import same_account
 
 # A refund that another process is sending is read again after this long.
 LOOK_UP_SECONDS = 0.2
@@ -66,7 +65,7 @@ class RefundSending:
             self._end(flight, refund)
         elif flight.is_listed:
             # A restored backup lost it: its outcome is looked up, and nothing is sent.
-            found_answer = await self.context.look_up(lambda: look_up(sending, refund, flight.provider))
+            found_answer = await self.context.look_up(lambda: look_up(refund, flight.provider))
             await self._record(flight, found_answer or NO_LONGER_LISTED, first_send=False)
         elif flight.stage is not Stage.FOUND:
             await self._claim(flight)
@@ -78,7 +77,7 @@ class RefundSending:
         elif refund.state is RefundState.READY:
             flight.stage = Stage.READY
         else:
-            answer = await self.context.look_up(lambda: look_up(sending, refund, flight.provider))
+            answer = await self.context.look_up(lambda: look_up(refund, flight.provider))
             if answer is None:
                 flight.stage = Stage.NOT_FOUND
             else:
@@ -199,7 +198,7 @@ class RefundSending:
 
         def record(tx: Writing) -> None:
             refund = claim_listed(tx, flight, context.clock.now())
-            record_outcome_in(tx, refund, answer, first_send=first_send, clock=context.clock, policy=context.policy)
+            context.dispatch.record_in(tx, refund, answer, first_send=first_send)
 
         self._end(flight, with_provider_message(await context.commits.settle(flight, record), answer))
 
@@ -226,7 +225,9 @@ class RefundSending:
             if is_row_begun:
                 tx.refunds.release_lease(flight.refund)
             else:
-                drop_unsent_in(tx, [flight.refund], clock=context.clock, policy=context.policy)
+                refund = tx.refunds.get(flight.refund.id)
+                if refund and refund.state is RefundState.READY:
+                    fail_unsent_in(tx, refund, "interrupted", clock=context.clock, policy=context.policy)
 
         self._end(flight, await context.commits.settle(flight, release))
 
