@@ -13,7 +13,7 @@ from refundcli.services.closings.close import Closed, ClosingRequest
 from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.recovery.resume import Resumed
 from refundcli.services.refunds.issue import RefundRequest
-from refundcli.services.refunds.record import MarkRequest, mark_refunded, preview_mark
+from refundcli.services.refunds.record import MarkRequest, RecordRefunds
 
 
 @dataclass
@@ -78,14 +78,8 @@ class Operator:
             out_of_band=fields.pop("out_of_band", OutOfBand()),
             **fields,
         )
-        total = self.books.port.read(lambda tx: preview_mark(tx, request, clock=self.clock)).total
-        return mark_refunded(
-            request,
-            confirmed=total,
-            books=self.books.port,
-            clock=self.clock,
-            credit_note_format=self.policy.credit_note_format,
-        )
+        records = RecordRefunds(self.books.port, self.clock, self.policy.credit_note_format)
+        return records.record(request, confirmed=records.preview(request).total)
 
     def close(self, target: InvoiceStatus, *, number: str = "INV-1") -> Closed:
         """Void it or write it off."""

@@ -1,8 +1,10 @@
 """A provider run as the command line stages it from a file, and the worker that processes it."""
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,8 +18,9 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
-from refundcli.services.bulk.refund_run import run_refunds
-from refundcli.services.bulk.report import OnRowEnd, RunLimits, RunReport
+from refundcli.services.bulk.refund_run import RunWorker
+from refundcli.services.bulk.report import OnRowEnd, RefundedFile, RowCounts, RunLimits, RunReport
+from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.books import Books, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.settings import load
@@ -70,6 +73,15 @@ def stage(books: Books, clock: Clock, rows: Sequence[RequestedRow], *, fingerpri
     return run
 
 
+def refunded_file(
+    report: RunReport, counts: RowCounts, codes: Counter[str] | None = None, bad_rows: Sequence[BadRow] = ()
+) -> RefundedFile:
+    """The outcome of run_1, as the command shows it."""
+    at = datetime(2026, 10, 2, tzinfo=UTC)
+    run = BulkRun("run_1", RunKind.REFUND, RunState.RUNNING, "refunds.csv", "f1", counts.rows, "Ada Lovelace", at)
+    return RefundedFile("refunds.csv", run, report, counts, codes or Counter(), bad_rows, None, None)
+
+
 def services_of(environ: dict[str, str]) -> Services:
     loaded = load(config=None, store_url=None, environ=environ, cwd=Path("/"), user_config=Path("/nowhere"))
     return Services(loaded.settings, environ)
@@ -106,16 +118,13 @@ class Runner:
             if tell:
                 tell(item, refunds)
 
-        return run_refunds(
+        return RunWorker(
             run,
-            books=services.books,
-            providers=services.providers,
-            clock=services.clock,
-            policy=replace(services.policy, sleep=lambda seconds: None),
+            dispatch=replace(services.refund_dispatch, policy=replace(services.policy, sleep=lambda seconds: None)),
             limits=RunLimits(**limits),
             on_row_end=record_outcome,
             stop_request=self.stop,
-        )
+        ).run()
 
     def stop_after(self, seconds: float) -> None:
         """Stops the run as Ctrl-C does."""

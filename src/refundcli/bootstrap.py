@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
     from refundcli.connections import ConnectedProviders
     from refundcli.domain.closing import Closing
+    from refundcli.services.bulk.check_file import CheckFile
+    from refundcli.services.bulk.run_records import RunRecords
+    from refundcli.services.bulk.run_refunds import RunRefunds
+    from refundcli.services.bulk.undo_records import UndoRecords
     from refundcli.services.closings.close import CloseInvoices
     from refundcli.services.dispatch.policy import SendingPolicy
     from refundcli.services.dispatch.send_closing import ClosingDispatch
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from refundcli.services.refunds.acknowledge import Acknowledge
     from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
     from refundcli.services.refunds.issue import IssueRefunds
+    from refundcli.services.refunds.record import RecordRefunds
     from refundcli.store.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
     from refundcli.store.read_only import ReadOnlyBooks
@@ -244,6 +249,39 @@ class Services:
             on_unwritten=self.on_unwritten,
             apply_updates=lambda tx, invoice: self.updates.apply_events.about(tx, invoice),
         )
+
+    # --- services/bulk, services/refunds/record -----------------------------------------------------------
+
+    @cached_property
+    def record_refunds(self) -> "RecordRefunds":
+        from refundcli.services.refunds.record import RecordRefunds
+
+        return RecordRefunds(self.books, self.clock, self.settings.credit_notes.number_format)
+
+    @cached_property
+    def _check_file(self) -> "CheckFile":
+        from refundcli.files.bulk.files import FilesOnDisk
+        from refundcli.services.bulk.check_file import CheckFile
+
+        return CheckFile(self.books, self.clock, FilesOnDisk(), self.settings.operator.name)
+
+    @cached_property
+    def run_records(self) -> "RunRecords":
+        from refundcli.services.bulk.run_records import RunRecords
+
+        return RunRecords(self.books, self.clock, self._check_file, self.settings.credit_notes.number_format)
+
+    @cached_property
+    def undo_records(self) -> "UndoRecords":
+        from refundcli.services.bulk.undo_records import UndoRecords
+
+        return UndoRecords(self.books)
+
+    @cached_property
+    def run_refunds(self) -> "RunRefunds":
+        from refundcli.services.bulk.run_refunds import RunRefunds
+
+        return RunRefunds(self.refund_dispatch, self._check_file, self.settings.refunds.in_flight)
 
     # --- services/dispatch, closings, recovery, refunds/issue ---
 

@@ -7,4 +7,4 @@ import orjson
 
 def canonical(facts: dict[str, Any]) -> str:
     """JSON with sorted names and without spaces; other types as `str`."""
-    return orjson.dumps(facts, default=str, option=orjson.OPT_SORT_KEYS).decode()
+    return orjson.dumps(facts, default=str, option=orjson.OPT_SORT_KEYS).decode() if facts else "{}"

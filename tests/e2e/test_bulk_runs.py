@@ -10,11 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from desk import Desk
-from refundcli.cli.commands.refunds import refund_file
-from refundcli.domain.bulk_run import BulkRun, RunState
+from refundcli.domain.bulk_run import RunState
 from refundcli.domain.statuses import Provider
-from refundcli.services.bulk import refund_run
-from refundcli.services.bulk.refund_rows import begin_staged
+from refundcli.services.bulk import refund_run, run_records, run_refunds
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.store.integrity import findings
 from runs import Runner, forget_the_worker
 from wire import refused_url
@@ -188,17 +187,15 @@ def test_an_unknown_run_names_those_that_are(desk: Desk, three: Path) -> None:
 def _spent_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch, number: str) -> list[str]:
     """Another refund uses up an invoice's amount between the check and the run."""
     spent: list[str] = []
-    from refundcli.services.bulk import runs
 
-    begin = runs.begin
-
-    def late(*args: object, **how: object) -> object:
+    def record(self: Any, *args: Any) -> Any:
         if not spent:
             spent.append(number)
             desk.json(f"mark-refunded {number} --full --reason other --yes")
-        return begin(*args, **how)  # type: ignore[arg-type]
+        return original(self, *args)
 
-    monkeypatch.setattr("refundcli.cli.commands.refunds.record_file.begin", late)
+    original = run_records.RunRecords._record
+    monkeypatch.setattr(run_records.RunRecords, "_record", record)
     return spent
 
 
@@ -225,7 +222,7 @@ def test_what_changes_between_check_and_run_undoes_an_atomic_file(
 
 
 def test_an_atomic_file_has_a_limit(desk: Desk, three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refundcli.cli.commands.refunds.record_file.MOST_AT_ONCE", 2)
+    monkeypatch.setattr(run_records, "MOST_AT_ONCE", 2)
     desk.refused(f"mark-refunded --from {three} --atomic --yes", "too-many-for-atomic", exit_code=2)
     assert desk.count("refund") == 0
 
@@ -420,18 +417,20 @@ class Killed(Exception):
 def kill_at(desk: Desk, command: str, step: str, nth: int, monkeypatch: pytest.MonkeyPatch) -> str:
     """The worker dies the nth time at this step, without clean-up; the id of its run."""
     reached: list[None] = []
-    worker: Any = refund_run._Worker
-    original = getattr(worker, step)
+    worker: Any = refund_run.RunWorker
+    owner = RefundSending if step == "_is_sent_again" else worker
+    original = getattr(owner, step)
 
-    def go_or_die(self: Any, *args: Any) -> None:
-        original(self, *args)
+    def go_or_die(self: Any, *args: Any) -> Any:
+        result = original(self, *args)
         reached.append(None)
         if len(reached) == nth:
             raise Killed
+        return result
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker, step, go_or_die)
-        patched.setattr(worker, "leave", lambda self: self.pool.close())
+        patched.setattr(owner, step, go_or_die)
+        patched.setattr(worker, "_leave", lambda self: self._context.pool.close())
         assert desk(command).exit_code == 1
     (run,) = desk.books.read(lambda tx: tx.runs.newest(limit=1))
     forget_the_worker(desk)
@@ -498,7 +497,7 @@ def test_a_run_killed_after_its_last_row_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("refundcli.cli.commands.refunds.record_file.end", kill)
+        patched.setattr(run_records.RunRecords, "_end", kill)
         assert desk(f"mark-refunded --from {three} --yes").exit_code == 130
     (run,) = desk.books.read(lambda tx: tx.runs.newest(limit=2))
     assert (run.state, desk.count("refund")) == (RunState.RUNNING, 3)
@@ -514,15 +513,15 @@ def test_a_run_that_others_finish_while_its_file_is_checked_is_not_begun_anew(
     desk: Desk, half_done: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, run = half_done
-    stage = begin_staged
+    send = run_refunds.RunRefunds._refund
 
-    def late(*args: Any, **more: Any) -> BulkRun:
+    def late(*args: Any) -> Any:
         begun = desk.books.read(lambda tx: tx.runs.get(run))
         assert begun
         Runner(desk).work(begun)
-        return stage(*args, **more)
+        return send(*args)
 
-    monkeypatch.setattr(refund_file, "begin_staged", late)
+    monkeypatch.setattr(run_refunds.RunRefunds, "_refund", late)
     answer = desk.json(f"refund --from {file} --yes", exit_code=9)
     assert (answer["run"], answer["state"], desk.count("bulk_run")) == (run, "finished", 1)
     assert rejected_invoices(answer) == ["C-1"]
@@ -548,7 +547,7 @@ def test_what_is_on_its_way_is_not_counted_twice_when_its_file_is_checked_again(
     desk.environ |= ONE_AT_A_TIME
     reference = desk.paid_by_card("C-1")
     file = transfers(desk, "C-1,40,other", "C-1,60,other", columns="invoice,amount,reason")
-    kill_at(desk, f"refund --from {file} --yes", "_answered", 1, monkeypatch)
+    kill_at(desk, f"refund --from {file} --yes", "_is_sent_again", 1, monkeypatch)
     answer = desk.json(f"refund --from {file} --yes")
     assert (answer["refunded"], answer["refused_count"], answer["state"]) == (2, 0, "finished")
     assert sorted(desk.refunded_at_provider(reference)) == [4000, 6000]

@@ -16,6 +16,7 @@ from left_behind import leave_it_ready
 from preloaded import run_script, script_of
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk import refund_run
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch import protocol
 from refundcli.store.integrity import findings
 from webhooks import ADYEN_KEY, settle_secrets
@@ -124,14 +125,14 @@ class Killed(Exception):
 
 def killed_after_reserving(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker dies after T1 of a row; its lease names a process that is gone."""
-    worker: Any = refund_run._Worker
+    worker: Any = refund_run.RunWorker
 
-    def die(*_: Any) -> None:
+    async def die(*_: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker, "_reserved", die)
-        patched.setattr(worker, "leave", lambda self: self.pool.close())
+        patched.setattr(RefundSending, "settle", die)
+        patched.setattr(worker, "_leave", lambda self: self._context.pool.close())
         assert desk(f"refund --from {file} --yes").exit_code == 1
     with desk.books.engine.begin() as line:
         line.execute(text("UPDATE bulk_item SET worker = worker || 'gone' WHERE worker <> ''"))
@@ -229,16 +230,15 @@ def test_after_a_pause_a_run_does_not_send_what_is_refused_by_now(
     desk.sandbox.webhooks("adyen", hmac_key=ADYEN_KEY)
     reference = desk.paid_by_card(provider=provider)
     desk.sandbox.faults("429", provider=provider, retry_after=2)  # type: ignore[arg-type]
-    worker: Any = refund_run._Worker
-    answered, times = worker._answered, list[None]()
+    is_sent_again, times = RefundSending._is_sent_again, list[None]()
 
-    def then(self: Any, *args: Any) -> None:
+    def then(*args: Any) -> bool:
         if not times:
             happens(desk, reference)
         times.append(None)
-        answered(self, *args)
+        return is_sent_again(*args)
 
-    monkeypatch.setattr(worker, "_answered", then)
+    monkeypatch.setattr(RefundSending, "_is_sent_again", then)
     answer = desk.json(f"refund --from {file_of(desk, 'INV-1,40,other')} --yes", exit_code=9)
     assert (answer["refunded"], answer["refused_by_code"]) == (0, {"never-sent": 1})
     assert desk.refunded_at_provider(reference) == amounts

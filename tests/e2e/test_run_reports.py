@@ -24,10 +24,11 @@ from refundcli.output.views.bulk import show_refunded
 from refundcli.output.views.imports import show_problems
 from refundcli.services.bulk import record_run, refund_run
 from refundcli.services.bulk.report import RowCounts, RunReport
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.integrity import findings
-from runs import forget_the_worker
+from runs import forget_the_worker, refunded_file
 
 COUNTS = (
     "refunded",
@@ -69,7 +70,7 @@ def test_what_the_provider_only_accepted_is_not_called_refunded(desk: Desk) -> N
 def test_the_screen_says_accepted_and_accounts_for_every_row() -> None:
     out = StringIO()
     counts = RowCounts(10, 1, 2, 1, 0, 0, 1, 2, 3)
-    show_refunded(RunReport(refunded=1, accepted=2), counts, Counter(), "run_1", Screen(out))
+    show_refunded(refunded_file(RunReport(refunded=1, accepted=2), counts), Screen(out))
     for words in (
         "Refunded 1 row.   run_1",
         "2 rows accepted by the provider, not final yet.",
@@ -218,14 +219,15 @@ def lost_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Callable[..., lis
 
 
 @pytest.mark.slow_on_postgres
-@pytest.mark.parametrize(("step", "nth"), [("_report_row", 2), ("_answered", 3)])
+@pytest.mark.parametrize(("step", "nth"), [("_report_row", 2), ("_is_sent_again", 3)])
 def test_a_run_that_loses_its_store_reports_sent_rows_and_null_for_unknown(
     desk: Desk, lost_store: Callable[..., list[Callable[[], None]]], step: str, nth: int
 ) -> None:
     desk.environ |= ONE_AT_A_TIME
     references = [desk.paid_by_card(f"C-{place}") for place in range(1, 7)]
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 7)))
-    back = lost_store(refund_run._Worker, step, nth)
+    owner = refund_run.RunWorker if step == "_report_row" else RefundSending
+    back = lost_store(owner, step, nth)
     answer = desk(f"refund --from {file} --yes -o json")
     report = json.loads(answer.out)
     sent = sum(len(desk.refunded_at_provider(reference)) for reference in references)
@@ -303,7 +305,7 @@ def test_a_bug_in_the_middle_of_a_run_still_reports_what_was_sent(desk: Desk, mo
     for place in range(1, 5):
         desk.paid_by_card(f"C-{place}")
     file = refunds(desk, *(f"C-{place},10,other" for place in range(1, 5)))
-    worker: Any = refund_run._Worker
+    worker: Any = refund_run.RunWorker
     original, calls = worker._report_row, list[None]()
 
     def then(*args: Any, **more: Any) -> None:
@@ -457,12 +459,12 @@ def test_the_screen_shows_a_partly_refunded_row() -> None:
     problem = Problem(2, "invoice", "C-1", PARTLY_REFUNDED, "50.00 EUR of C-1 was refunded, 50.00 EUR was not.", "Next")
     codes, first = Counter({PARTLY_REFUNDED: 1, "over-refund": 1}), [BadRow(2, (problem,), (), "")]
     counts = RowCounts(2, 0, 0, 0, 1, 1, 0, 0, 0)
-    show_refunded(RunReport(partly=1), counts, codes, "run_1", Screen(out), bad_rows=first)
+    show_refunded(refunded_file(RunReport(partly=1), counts, codes, first), Screen(out))
     assert "1 row refunded in part. Needs attention" in out.getvalue()
     assert "50.00 EUR was not. Next" in out.getvalue()
     assert "1 row refused: 1 over-refund" in out.getvalue()
     accepted = RunReport(partly=1, accepted_totals={"EUR": parse_money("50.00 EUR")})
-    show_refunded(accepted, counts, codes, "run_1", Screen(out))
+    show_refunded(refunded_file(accepted, counts, codes), Screen(out))
     assert "0 rows accepted by the provider, not final yet: 50.00 EUR." in out.getvalue()
 
 
@@ -486,7 +488,7 @@ def test_the_screen_shows_a_partly_refunded_row() -> None:
 )
 def test_only_refunded_or_accepted_rows_get_a_check_mark(report: RunReport, counts: RowCounts, first_line: str) -> None:
     out = StringIO()
-    show_refunded(report, counts, Counter(), "run_1", Screen(out))
+    show_refunded(refunded_file(report, counts), Screen(out))
     assert out.getvalue().splitlines()[0].strip() == first_line
 
 

@@ -153,9 +153,9 @@ def kill_a_run(desk: Desk, rows: int = 4) -> str:
     file.write_text("\n".join(["invoice,amount,reason", *(f"R-{n},40.00,other" for n in range(1, rows + 1))]) + "\n")
     script = (
         "import os; from refundcli.services.bulk import refund_run; from refundcli.cli.main import run\n"
-        "tell = refund_run._Worker._report_row\n"
-        "def die(self, item): tell(self, item); os.kill(os.getpid(), 9)\n"
-        f"refund_run._Worker._report_row = die\nrun('refund --from {file} --yes'.split())"
+        "tell = refund_run.RunWorker._report_row\n"
+        "def die(*report): tell(*report); os.kill(os.getpid(), 9)\n"
+        f"refund_run.RunWorker._report_row = die\nrun('refund --from {file} --yes'.split())"
     )
     killed = run_script(script, {"PATH": "", "REFUNDCLI_REFUNDS_IN_FLIGHT": "1"} | desk.environ)
     assert killed.returncode == -9, killed.err

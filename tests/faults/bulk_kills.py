@@ -47,6 +47,7 @@ from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe.keys import fingerprint
 from refundcli.services.bulk import refund_run, validation
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.clock import SystemClock
 from refundcli.services.dispatch import leases
 from refundcli.services.ports.books import Writing
@@ -275,7 +276,7 @@ class Siege:
             patch.object(validation, "CHUNK", max(10, self.rows // 20)).start()
             if dies_with_ready_refunds:
                 # Amounts are reserved, nothing is claimed yet.
-                patch.object(refund_run._Worker, "_claim", _die).start()
+                patch.object(RefundSending, "_claim", _die).start()
             if self.sleepy:
                 _have_short_leases()
                 patch.object(bootstrap, "books_clock", lambda services: ShiftedClock(ahead)).start()

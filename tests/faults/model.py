@@ -59,7 +59,7 @@ from refundcli.services.reconciliation.against_provider import ComparisonSummary
 from refundcli.services.reconciliation.external_refunds import ExternalRefunds
 from refundcli.services.recovery.resolve import Resolution
 from refundcli.services.refunds.issue import RefundRequest
-from refundcli.services.refunds.record import MarkRequest, mark_refunded
+from refundcli.services.refunds.record import MarkRequest, RecordRefunds
 from refundcli.services.webhooks.apply_events import ApplyEvents
 from refundcli.services.webhooks.ingest import IngestDeliveries, IngestSummary, SavedDelivery
 from refundcli.settings import load
@@ -331,9 +331,8 @@ class Refunding(RuleBasedStateMachine):
             request_key=key or generated_key(),
             operator="Ada",
         )
-        form = self.policy.credit_note_format
-        marking = partial(mark_refunded, books=self.books, clock=self.clock, credit_note_format=form)
-        self._try("mark", lambda: marking(request, confirmed=amount))
+        marking = RecordRefunds(self.books, self.clock, self.policy.credit_note_format)
+        self._try("mark", lambda: marking.record(request, confirmed=amount))
 
     @rule(fault=st.sampled_from(LOOKUP_FAULTS), again=st.sampled_from(["", "", "403", "drop_after", "500_before"]))
     def settle_what_is_left(self, fault: str, again: str) -> None:

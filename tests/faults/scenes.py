@@ -26,9 +26,9 @@ CAPTURED = 10_000
 # The process dies between T1 and T2: the amount is reserved, nothing was sent.
 _KILLED_AFTER_T1 = (
     "import os, sys; from refundcli.services.dispatch.protocol import Dispatch\n"
-    "from refundcli.services.bulk import refund_run\nfrom refundcli.cli.main import run\n"
+    "from refundcli.services.bulk.worker.refund_sending import RefundSending\nfrom refundcli.cli.main import run\n"
     "die = lambda *a, **k: os.kill(os.getpid(), 9)\n"
-    "Dispatch.first_send = refund_run._Worker._claim = die\n"
+    "Dispatch.first_send = RefundSending._claim = die\n"
     "run(sys.argv[1:])"
 )
 

@@ -36,7 +36,7 @@ from refundcli.providers.stripe import lookup, payments
 from refundcli.providers.stripe import sdk as stripe
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk import undo_records
-from refundcli.services.bulk.worker import group_commit
+from refundcli.services.bulk.worker import claims
 from refundcli.services.dispatch import first_send, leases, protocol
 from refundcli.services.dispatch.outcomes import Signal, outcome_of
 from refundcli.services.dispatch.send_refund import RefundDispatch
@@ -126,7 +126,7 @@ def _success_after_failure_is_dropped(around: ExitStack) -> None:
 
 _no_snapshot = _instead(RefundDispatch, "look", lambda self, refund: None)
 _no_rules_at_the_claim = _instead(first_send, "refusal_of", lambda *args: None)
-_no_rules_in_a_run = _instead(group_commit, "why_not_sent", lambda *args: None)
+_no_rules_in_a_run = _instead(claims, "why_not_sent", lambda *args: None)
 
 
 def _gone_if_on_another_host(around: ExitStack) -> None:

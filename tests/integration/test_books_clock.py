@@ -18,7 +18,7 @@ from desk import Desk
 from left_behind import leave_it_ready
 from refundcli import bootstrap
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.services.bulk.worker.group_commit import _as_sent
+from refundcli.services.bulk.worker.claims import claim_listed
 from refundcli.services.clock import BooksClock, SystemClock, is_plausible
 from refundcli.store.database_time import DatabaseTime, _Measured, in_transaction
 from refundcli.store.engine import engine_clock, store_engine
@@ -365,9 +365,8 @@ def test_a_group_takes_down_what_the_provider_has_already_under_a_wrong_clock(
     leave_it_ready(desk)
     (refund,) = desk.invoice("INV-1").refunds
     books = SqlBooks(desk.books.engine, Machine(shift), "Ada")
-    bench: Any = SimpleNamespace(worker="another-host|1|1", clock=books.clock)
-    part: Any = SimpleNamespace(refund=refund, snapshot=None)
-    assert books.write(lambda tx: _as_sent(tx, part, bench)).state == "submitted"
+    flight: Any = SimpleNamespace(refund=refund, snapshot=None)
+    assert books.write(lambda tx: claim_listed(tx, flight, books.clock.now())).state == "submitted"
 
 
 @contextmanager

@@ -22,11 +22,12 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bulk import refund_run
 from refundcli.services.bulk.report import Stopped
 from refundcli.services.bulk.worker import group_commit
+from refundcli.services.bulk.worker.context import WorkerContext
+from refundcli.services.bulk.worker.leased_rows import InFlightRefund
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch import leases, protocol
-from refundcli.services.ports.books import Writing
 from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.integrity import findings
@@ -400,19 +401,19 @@ def test_a_snapshot_that_is_old_by_the_time_of_the_claim_is_taken_again(
 ) -> None:
     references = paid(desk, 2)
     run = runner.stage(*rows_of(2))
-    claim = group_commit._claim
+    commit = group_commit.GroupCommit.commit
     groups: list[int] = []
 
-    def late(tx: Writing, group: group_commit.Group, *more: Any) -> None:
+    def late(self: Any, claims: Sequence[InFlightRefund], **more: Any) -> Any:
         # The store delays the first claiming transaction.
-        if group.to_claim and not groups:
-            groups.append(len(group.to_claim))
-            for part in group.to_claim:
-                assert part.snapshot
-                part.snapshot = replace(part.snapshot, taken_at=part.snapshot.taken_at - timedelta(minutes=1))
-        claim(tx, group, *more)
+        if claims and not groups:
+            groups.append(len(claims))
+            for flight in claims:
+                assert flight.snapshot
+                flight.snapshot = replace(flight.snapshot, taken_at=flight.snapshot.taken_at - timedelta(minutes=1))
+        return commit(self, claims, **more)
 
-    monkeypatch.setattr(group_commit, "_claim", late)
+    monkeypatch.setattr(group_commit.GroupCommit, "commit", late)
     before = len(desk.sandbox.requests)
     assert runner.work(run).done == 2
     assert groups
@@ -439,15 +440,15 @@ def test_nothing_is_sent_if_the_provider_cannot_be_checked_after_a_pause(runner:
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
     run = runner.stage(*rows_of(1))
-    worker: Any = refund_run._Worker
-    answered = worker._answered
+    send = WorkerContext.send
 
-    def then(self: Any, *args: Any) -> None:
+    async def then(*args: Any) -> Any:
+        answer = await send(*args)
         desk.sandbox.faults("500_before", call="lookup", times=9)
-        answered(self, *args)
+        return answer
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(worker, "_answered", then)
+        patched.setattr(WorkerContext, "send", then)
         runner.work(run)
     desk.sandbox.clear_faults()
     assert runner.states(run) == ["not-sent"]
@@ -459,16 +460,15 @@ def test_a_run_that_is_stopped_while_it_asks_the_provider_frees_what_it_holds(ru
     (reference,) = paid(desk, 1)
     desk.sandbox.faults("429", retry_after=1)
     run = runner.stage(*rows_of(1))
-    worker: Any = refund_run._Worker
-    ask = worker._ask_provider
+    look_again = RefundSending._look_again
 
-    def then(self: Any, *args: Any) -> None:
+    async def then(*args: Any) -> None:
         desk.sandbox.faults("delay_ms", call="lookup", delay_ms=1000)
-        ask(self, *args)
         runner.stop.set()
+        await look_again(*args)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(worker, "_ask_provider", then)
+        patched.setattr(RefundSending, "_look_again", then)
         assert runner.work(run).stopped is Stopped.ASKED
     assert desk.refunded_at_provider(reference) == []
     runner.stop.clear()

@@ -138,18 +138,19 @@ class Payment:
     @property
     def remaining(self) -> Money:
         """Captured, and not refunded, reserved or credited; at least zero."""
+        captured = self.captured
         used_minor = self.reserved.minor + self.refunded.minor + self.refunded_externally.minor
-        remaining_minor = self.captured.minor - used_minor - self.credited.minor
+        remaining_minor = captured.minor - used_minor - self.credited.minor
         if self.other_shares and self.provider_captured is not None:
             # All shares together refund no more than the provider captured.
             minor_used_by_others = sum(share.used.minor for share in self.other_shares)
             remaining_minor = min(remaining_minor, self.provider_captured.minor - used_minor - minor_used_by_others)
-        return Money(max(remaining_minor, 0), self.captured.currency)
+        return Money(max(remaining_minor, 0), captured.currency)
 
     @property
     def taken_by_dispute(self) -> Money:
         """What was lost to disputes and is not recorded yet, as far as money remains (R11)."""
-        return min(self.lost, self.remaining)
+        return min(self.lost, self.remaining) if self.lost else self.lost
 
     @property
     def has_lost_dispute(self) -> bool:

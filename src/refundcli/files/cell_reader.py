@@ -44,9 +44,10 @@ class CellReader:
         return self.text(column, LONGEST_NAME)
 
     def text(self, column: str, max_length: int = LONGEST_TEXT) -> str:
-        if len(self[column]) > max_length:
+        cell_text = self[column]
+        if len(cell_text) > max_length:
             self.refuse(column, "too-long", f"It is longer than {max_length:,} characters.", "Shorten it.")
-        return self[column]
+        return cell_text
 
     def currency(self, column: str) -> Currency | None:
         if not self.need(column):

@@ -60,16 +60,15 @@ class PlanExists(FileProblem):
         super().__init__(str(path), message, hint=hint)
 
 
-def check_no_older_plan(path: Path) -> None:
-    """Raises PlanExists."""
-    if os.path.lexists(path):
-        raise PlanExists(path, has_rows=False)
-
-
 def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[CheckedRow]], secret: bytes) -> str:
-    """Write the plan whole or not at all. Returns its HMAC. Raises PlanExists, FileProblem."""
+    """Write the plan whole or not at all; nothing where it has no rows. Returns its HMAC, or "".
+
+    Raises PlanExists, FileProblem.
+    """
     if os.path.lexists(path):
-        raise PlanExists(path)
+        raise PlanExists(path, has_rows=bool(header["rows_planned"]))
+    if not header["rows_planned"]:
+        return ""
     try:
         return _write(path, header, chunks, secret)
     except FileExistsError:
@@ -90,7 +89,6 @@ class PlanFile:
         if self.header["kind"] != kind:
             raise PlanForOther(source.name, str(self.header["kind"]))
         self.columns = tuple(self.header["columns"])
-        self.allow_duplicate = bool(self.header.get("allow_duplicate"))
 
     def rows(self) -> Generator[BulkRow]:
         with self._source.text() as text_file:

@@ -4,21 +4,29 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, ItemState, RunKind, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind, RunState
 from refundcli.domain.money import Money
 from refundcli.output.serializers.invoices import money
 from refundcli.services.bulk.runs import resume_command
 
 if TYPE_CHECKING:
-    from refundcli.services.bulk.check_report import BulkReport
-    from refundcli.services.bulk.report import RowCounts, RunReport
+    from pathlib import Path
+
+    from refundcli.services.bulk.check_report import BulkReport, RecordedFile
+    from refundcli.services.bulk.report import RefundedFile
     from refundcli.services.bulk.undo_records import Undone
     from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
     from refundcli.services.ports.bad_rows import BadRow, Problem
 
 
 def checked_file(
-    file_name: str, kind: RunKind, report: "BulkReport", *, dry_run: bool, run_id: str | None, rejected_file: str | None
+    file_name: str,
+    kind: RunKind,
+    report: "BulkReport",
+    *,
+    dry_run: bool,
+    run_id: str | None,
+    rejected_path: "Path | None",
 ) -> dict[str, Any]:
     """A file that was checked, and a file of records that was done."""
     verb_fields: dict[str, Any] = {"recorded": report.requested}
@@ -42,51 +50,36 @@ def checked_file(
             ],
         }
         | verb_fields
-        | refused_rows(report.codes, report.refused, rejected_file)
+        | refused_rows(report.codes, report.refused, rejected_path)
     )
 
 
-def recorded_file(
-    file_name: str,
-    report: "BulkReport",
-    *,
-    run_id: str | None,
-    rejected_file: str | None,
-    waiting_rows: int | None,
-    next_command: str | None,
-) -> dict[str, Any]:
-    """`waiting_rows` is null where the outcome of the last rows is unknown."""
+def recorded_file(recorded: "RecordedFile") -> dict[str, Any]:
+    """`waiting` is null where the outcome of the last rows is unknown; `next` resumes it, if rows are left."""
     shape = checked_file(
-        file_name, RunKind.MARK_REFUNDED, report, dry_run=False, run_id=run_id, rejected_file=rejected_file
+        recorded.file_name,
+        RunKind.MARK_REFUNDED,
+        recorded.report,
+        dry_run=False,
+        run_id=recorded.run.id if recorded.run else None,
+        rejected_path=recorded.rejected_path,
     )
-    return shape | {"waiting": waiting_rows, "next": next_command}
+    next_command = resume_command(recorded.run) if recorded.run and recorded.rows_left != 0 else None
+    return shape | {"waiting": recorded.rows_left, "next": next_command}
 
 
 def provider_total(rows: int, provider: str, total: Money) -> dict[str, Any]:
     return {"rows": rows, "provider": provider or None, "amount": money(total)}
 
 
-def run_report(
-    file_name: str,
-    run: BulkRun,
-    report: "RunReport",
-    counts: "RowCounts",
-    *,
-    count_by_code: Counter[str],
-    bad_rows: "Sequence[BadRow]",
-    rejected_file: str | None,
-) -> dict[str, Any]:
-    """A run through providers. A count that is null is unknown: the store could not be read any more.
-
-    `file_name`: for a resumed run its id, since its file is not read. `count_by_code` and `bad_rows` are the refused
-    and partly refunded rows of the file, and `rejected_file` where they are.
-    """
-    partly_refunded = [row for row in bad_rows if row.problems[0].code == PARTLY_REFUNDED]
-    fully_refused = [row for row in bad_rows if row.problems[0].code != PARTLY_REFUNDED]
-    count_by_code = count_by_code - Counter({PARTLY_REFUNDED: count_by_code[PARTLY_REFUNDED]})
+def run_report(outcome: "RefundedFile") -> dict[str, Any]:
+    """A run through providers. A count that is null is unknown: the store could not be read any more."""
+    run, report, counts = outcome.run, outcome.report, outcome.counts
+    partly_refunded = [row for row in outcome.bad_rows if row.problems[0].code == PARTLY_REFUNDED]
+    fully_refused = [row for row in outcome.bad_rows if row.problems[0].code != PARTLY_REFUNDED]
     shape = {
         "dry_run": False,
-        "file": file_name,
+        "file": outcome.name,
         "run": run.id,
         "state": report.state,
         "rows": counts.rows,
@@ -106,7 +99,8 @@ def run_report(
         "accepted_totals": [run_total(total) for _, total in sorted(report.accepted_totals.items())],
         "not_written": [unwritten.context for unwritten in report.not_written],
     }
-    return shape | refused_rows(count_by_code, fully_refused, rejected_file) | {"refused_count": counts.refused}
+    shape |= refused_rows(outcome.refused_by_code, fully_refused, outcome.rejected_path)
+    return shape | {"refused_count": counts.refused}
 
 
 def run_total(total: Money) -> dict[str, Any]:
@@ -114,13 +108,13 @@ def run_total(total: Money) -> dict[str, Any]:
 
 
 def refused_rows(
-    count_by_code: Counter[str], bad_rows: "Sequence[BadRow]", rejected_file: str | None
+    count_by_code: Counter[str], bad_rows: "Sequence[BadRow]", rejected_path: "Path | None"
 ) -> dict[str, Any]:
     return {
         "refused_count": count_by_code.total(),
         "refused_by_code": dict(count_by_code),
         "refused": [row_problem(problem) for row in bad_rows for problem in row.problems],
-        "rejected_file": rejected_file,
+        "rejected_file": str(rejected_path) if rejected_path else None,
     }
 
 

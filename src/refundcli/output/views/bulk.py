@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind
@@ -14,11 +13,10 @@ from refundcli.output.views.imports import show_problems
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from refundcli.services.bulk.check_report import BulkReport
-    from refundcli.services.bulk.report import RowCounts, RunReport
+    from refundcli.services.bulk.check_report import BulkReport, RecordedFile
+    from refundcli.services.bulk.report import RefundedFile, RowCounts, RunReport
     from refundcli.services.bulk.undo_records import Undone
-    from refundcli.services.bulk.unfinished_runs import UnfinishedRun
-    from refundcli.services.ports.bad_rows import BadRow
+    from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
 
 _LINES_SHOWN = 10
 _WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "mark as refunded (no money moves)"}
@@ -63,37 +61,22 @@ def show_summary(file_name: str, kind: RunKind, report: BulkReport, screen: Scre
         show_problems([problem for row in report.refused for problem in row.problems], screen)
 
 
-def show_recorded(report: BulkReport, run_id: str, screen: Screen) -> None:
+def show_recorded(recorded: RecordedFile, screen: Screen) -> None:
+    report = recorded.report
     if not report.requested:
         before_words = f": {_rows(report.done_before)} already recorded" if report.done_before else ""
         screen.say(f"Nothing was recorded{before_words}.")
         return
-    sums = ", ".join(str(total) for _, total in sorted(_by_currency(report).items()))
+    sums = _sums(_by_currency(report))
     also_before_words = f"; {report.done_before:,} already recorded" if report.done_before else ""
-    run_words = f"   {run_id}" if run_id else ""
-    screen.say(
-        ("✓ ", GOOD),
-        f"Recorded {_rows(report.requested)}",
-        f": {sums}" if sums else "",
-        also_before_words,
-        f".{run_words}",
-    )
+    run_words = f"   {recorded.run.id}" if recorded.run else ""
+    screen.say(("✓ ", GOOD), f"Recorded {_rows(report.requested)}{sums}{also_before_words}.{run_words}")
 
 
-def show_refunded(
-    report: RunReport,
-    counts: RowCounts,
-    count_by_code: Counter[str],
-    run_id: str,
-    screen: Screen,
-    *,
-    bad_rows: Sequence[BadRow] = (),
-) -> None:
-    """The outcome of each row of the file; the numbers add up to its rows.
-
-    `bad_rows`: the refused or partly refunded ones.
-    """
-    _show_money_moved(report, counts, run_id, screen)
+def show_refunded(outcome: RefundedFile, screen: Screen) -> None:
+    """The outcome of each row of the file; the numbers add up to its rows."""
+    report, counts = outcome.report, outcome.counts
+    _show_money_moved(report, counts, outcome.run.id, screen)
     if counts.done_before:
         screen.say(f"{_rows(counts.done_before)} already done.", indent=3)
     if counts.left_out:
@@ -105,9 +88,9 @@ def show_refunded(
     if partly_count:
         screen.say(("! ", DOUBT), f"{_rows(partly_count)} refunded in part. Needs attention:")
         show_problems(
-            [problem for row in bad_rows for problem in row.problems if problem.code == PARTLY_REFUNDED], screen
+            [problem for row in outcome.bad_rows for problem in row.problems if problem.code == PARTLY_REFUNDED], screen
         )
-    refused_by_code = count_by_code - Counter({PARTLY_REFUNDED: count_by_code[PARTLY_REFUNDED]})
+    refused_by_code = outcome.refused_by_code
     if refused_by_code:
         code_words = " · ".join(f"{count} {code}" for code, count in refused_by_code.most_common())
         screen.say(("✗ ", BAD), f"{_rows(refused_by_code.total())} refused: {code_words}")
@@ -157,6 +140,12 @@ def show_unfinished_runs(open_runs: Sequence[UnfinishedRun], screen: Screen) -> 
             screen.say(f"{_rows(holder.rows)} being processed by {holder_words}", indent=3)
         if not open_run.has_live_worker:
             screen.command(f"Next: {open_run.command}")
+
+
+def lease_words(holder: RunHolder) -> str:
+    row_words = "1 row is" if holder.rows == 1 else f"{holder.rows:,} rows are"
+    until_words = f" until {holder.until:%H:%M:%S} UTC" if holder.until else ""
+    return f"{row_words} being processed by {holder.label}{until_words}"
 
 
 def _progress_of(open_run: UnfinishedRun) -> str:

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from refundcli.domain.bulk_run import PARTLY_REFUNDED
-from refundcli.domain.money import Money, zero
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, RunKind
+from refundcli.domain.errors import Refused
+from refundcli.domain.money import Money, add_to
 from refundcli.services.invoices.allocation import Share
 from refundcli.services.ports.bad_rows import BadRow
 
@@ -77,7 +79,49 @@ class BulkReport:
         self.rows_of[group_key(*provider_amounts[0])] += 1
         for provider, amount in provider_amounts:
             currency_and_provider = group_key(provider, amount)
-            self.sums[currency_and_provider] = self.sums.get(currency_and_provider, zero(amount.currency)) + amount
+            add_to(self.sums, currency_and_provider, amount)
+
+
+@dataclass(frozen=True, slots=True)
+class FileChecked:
+    """A check that no row was done after: a dry run, a new plan (its path), or no row was left to do.
+
+    `rejected_path`: the file of refused rows, if it was written.
+    """
+
+    file_name: str
+    kind: RunKind
+    report: BulkReport
+    rejected_path: Path | None = None
+    dry_run: bool = True
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """A file of records that was done, or stopped. `run` is None where no row was left to do.
+
+    `rows_left`: rows still to record; None where the outcome of the last ones is unknown.
+    """
+
+    file_name: str
+    report: BulkReport
+    run: BulkRun | None
+    rejected_path: Path | None = None
+    rows_left: int | None = 0
+
+
+class TooManyErrors(Refused):
+    """The run stopped, because too many rows were refused."""
+
+    code = "too-many-errors"
+
+    def __init__(self, refused_count: int, max_errors: int, *, how_to_resume: str) -> None:
+        super().__init__(
+            f"Stopped. Rows refused: {refused_count}; --max-errors is {max_errors}.",
+            hint=how_to_resume,
+            context={"refused": refused_count, "max_errors": max_errors},
+        )
 
 
 def is_partly_refunded(row: BadRow) -> bool:

@@ -11,13 +11,13 @@ from refundcli.domain.errors import RefundcliError, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money, parse_amount
 from refundcli.domain.refund import OutOfBand, Refund
-from refundcli.services.bulk.check_report import BulkReport
+from refundcli.services.bulk.check_report import BulkReport, TooManyErrors
 from refundcli.services.bulk.earlier_rows import EarlierRows, FileRows
+from refundcli.services.bulk.ports import Advance, Reject
 from refundcli.services.bulk.row_refusals import rejected
 from refundcli.services.bulk.row_rules import AlreadyDone, RowRules
 from refundcli.services.bulk.rows import BulkRow, CheckedRow, RowSpool
 from refundcli.services.bulk.runs import resume_command
-from refundcli.services.bulk.validation import Advance, Reject
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, total_of
 from refundcli.services.ports.bad_rows import BadRow
 from refundcli.services.ports.books import Books, Writing
@@ -60,19 +60,6 @@ class NotAllRows(Refused):
             ),
             hint="Correct them, or leave --atomic out to record the others.",
             context={"refused": report.refused_count, "rows": report.rows},
-        )
-
-
-class TooManyErrors(Refused):
-    """The run stopped, because too many rows were refused."""
-
-    code = "too-many-errors"
-
-    def __init__(self, refused_count: int, max_errors: int, *, how_to_resume: str) -> None:
-        super().__init__(
-            f"Stopped. Rows refused: {refused_count}; --max-errors is {max_errors}.",
-            hint=how_to_resume,
-            context={"refused": refused_count, "max_errors": max_errors},
         )
 
 

@@ -1,33 +1,32 @@
 """A run of many refunds through the providers: each by the same protocol as a single one, many in flight (DESIGN §4).
 
-Only the thread that calls `run_refunds` uses the books: it commits the next steps of many rows at once, and hands
-requests to threads that only call the providers. Any number of workers, each in its own process, may share a run.
+Only the thread that calls `RunWorker.run` uses the books. Each row is a task that awaits its next commit, which it
+shares with other rows, or a request, which a thread sends. Any number of workers, each in its own process, may share a
+run.
 """
 
+import asyncio
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import wait
+from contextlib import suppress
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError
-from refundcli.services.bulk.report import OnRowEnd, OnWaiting, RunLimits, RunReport, Stopped, StopRequest
-from refundcli.services.bulk.row_outcomes import ended, waiting_again
+from refundcli.services.bulk.report import OnRowEnd, OnWaiting, RunLimits, RunReport, Stopped, StopPolicy, StopRequest
 from refundcli.services.bulk.unfinished_runs import UnfinishedRun, unfinished_run
-from refundcli.services.bulk.worker.group_commit import Group, Written, write_group
+from refundcli.services.bulk.worker.context import WorkerContext
+from refundcli.services.bulk.worker.group_commit import GroupCommit
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row
 from refundcli.services.bulk.worker.other_workers import OtherWorkers, Step
-from refundcli.services.bulk.worker.refund_sending import LOOK_UP_SECONDS
+from refundcli.services.bulk.worker.refund_sending import LOOK_UP_SECONDS, RefundSending
+from refundcli.services.bulk.worker.request_pool import RequestPool
 from refundcli.services.bulk.worker.row_processing import RowProcessing
-from refundcli.services.dispatch.leases import is_live
 from refundcli.services.dispatch.outcomes import TOO_MANY
-from refundcli.services.dispatch.send_refund import (
-    OutcomeNotWritten,
-    SendingPolicy,
-    record_outcome,
-)
-from refundcli.services.ports.books import Books, Writing
-from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.providers import Providers
+from refundcli.services.dispatch.send_refund import OutcomeNotWritten, RefundDispatch
+from refundcli.services.ports.books import Writing
+from refundcli.services.ports.providers import RefundAnswer
+from refundcli.system.processes import this_process
 
 # A commit waits this long for more rows, so that many rows share one.
 _GATHER_SECONDS = 0.02
@@ -47,332 +46,244 @@ _SHORT_PAUSE_SECONDS = 1.0
 _ENOUGH_TRIES = 2
 
 
-def run_refunds(
-    run: BulkRun,
-    *,
-    books: Books,
-    providers: Providers,
-    clock: Clock,
-    policy: SendingPolicy,
-    limits: RunLimits,
-    on_row_end: OnRowEnd,
-    stop_request: StopRequest,
-    on_waiting: OnWaiting = lambda holders: None,
-) -> RunReport:
-    """Process the rows of the run until none is left or it is stopped; resumes what an earlier worker left.
+class RunWorker:
+    """Processes the rows of a run until none is left or it is stopped; resumes what an earlier worker left.
 
     Waits for rows that other workers have leased. Every error, even a bug in refundcli, is in the report, which also
     says what was sent.
     """
-    worker = _Worker(run, books, providers, clock, policy, limits, on_row_end, stop_request, on_waiting)
-    try:
-        worker.work()
-    except RefundcliError as store_error:
-        worker.stop_policy.stop(Stopped.STORE, store_error)
-    except Exception as bug:
-        worker.report.bug = bug
-        worker.stop_policy.stop(Stopped.BUG)
-    finally:
-        worker.leave()
-    return worker.report
 
-
-class _Worker(RowProcessing):
     def __init__(
         self,
         run: BulkRun,
-        books: Books,
-        providers: Providers,
-        clock: Clock,
-        policy: SendingPolicy,
+        *,
+        dispatch: RefundDispatch,
         limits: RunLimits,
         on_row_end: OnRowEnd,
         stop_request: StopRequest,
-        on_waiting: OnWaiting,
+        on_waiting: OnWaiting = lambda holders: None,
     ) -> None:
-        super().__init__(run, books, providers, clock, policy, limits, row_lease_seconds=_ROW_LEASE_SECONDS)
-        self.on_row_end, self.stop = on_row_end, stop_request
-        self.others = OtherWorkers(run, books, clock, _PATIENCE_WITH_OTHERS_SECONDS, on_waiting)
-        # No row was left to lease: `nothing_left` while rows were started, `all_done` when none was.
-        self.nothing_left = self.all_done = False
-        self.committed_at = 0.0
-        self.held_at = time.monotonic()
+        books, clock, policy = dispatch.books, dispatch.clock, dispatch.policy
+        self._run, self._dispatch, self._books, self._clock, self._limits = run, dispatch, books, clock, limits
+        self._on_row_end, self._stop_request = on_row_end, stop_request
+        self._report, self._stop_policy = RunReport(), StopPolicy(limits)
+        self._commits = GroupCommit(run, this_process(), books, clock, policy, _ROW_LEASE_SECONDS)
+        pool = RequestPool(limits.in_flight)
+        self._context = WorkerContext(run, dispatch, limits.in_flight, self._commits, pool, self._stop_policy)
+        self._processing = RowProcessing(self._context, RefundSending(self._context))
+        self._others = OtherWorkers(run, books, clock, _PATIENCE_WITH_OTHERS_SECONDS, on_waiting)
+        # The leased rows by number: waiting, in progress, or with an outcome that is not stored yet.
+        self._rows: dict[int, Row] = {}
+        # The invoices and request keys of the rows in progress.
+        self._busy: set[str] = set()
+        # No row was left to lease: `nothing_left` while rows were leased, `all_done` when none was.
+        self._nothing_left = self._all_done = False
+        self._committed_at, self._extended_at = 0.0, time.monotonic()
+
+    def run(self) -> RunReport:
+        try:
+            asyncio.run(self._work())
+        except RefundcliError as store_error:
+            self._stop_policy.stop(Stopped.STORE, store_error)
+        except Exception as bug:
+            self._report.bug = bug
+            self._stop_policy.stop(Stopped.BUG)
+        finally:
+            self._leave()
+        return self._report
 
     # --- the loop ----------------------------------------------------------------------------------------
 
-    def work(self) -> None:
-        self.books.write(self._begin)
-        while True:
-            self._process_finished_jobs()
-            self._check_stop_policy()
-            self._gather()
-            if self.next:
-                self._commit()
-            elif not self.is_idle:
-                self.pool.wait(LOOK_UP_SECONDS)
-            elif self.is_stopping or not self._others_have_rows():
-                return
+    async def _work(self) -> None:
+        self._books.write(self._begin)
+        try:
+            while True:
+                # A short wait, so that many rows share a commit.
+                await asyncio.sleep(max(0.0, self._committed_at + _GATHER_SECONDS - time.monotonic()))
+                self._raise_failure()
+                self._check_stop_policy()
+                self._start_rows()
+                if not await self._commit_what_is_due():
+                    return
+        finally:
+            self._commits.closed = True
 
     def _begin(self, tx: Writing) -> None:
         """Rows with an unknown outcome are tried again: they may be settled by now, or can be."""
-        tx.runs.requeue_unknown(self.run.id)
-        if _open_rows(tx.runs.item_counts(self.run.id)):
-            tx.runs.change(self.run.id, RunState.RUNNING)
+        tx.runs.requeue_unknown(self._run.id)
+        if _open_rows(tx.runs.item_counts(self._run.id)):
+            tx.runs.change(self._run.id, RunState.RUNNING)
 
-    def _others_have_rows(self) -> bool:
-        """Wait a moment while other workers have the last rows; false when there is nothing to wait for."""
-        step = self.others.next_step()
-        self.all_done = step is not Step.TAKE
-        if step is Step.WAIT:
-            wait_until = time.monotonic() + _LOOK_AT_OTHERS_SECONDS
-            while time.monotonic() < wait_until and not self.stop.is_set():
-                time.sleep(LOOK_UP_SECONDS)
-        else:
-            # Another worker may have leased the row by now.
-            time.sleep(_GATHER_SECONDS)
-        return step is not Step.LEAVE
+    def _raise_failure(self) -> None:
+        for row in self._rows.values():
+            if row.task and row.task.done():
+                row.task.result()
 
-    def _process_finished_jobs(self) -> None:
-        """Handle the finished jobs, after a short wait for more."""
-        wait_seconds = self.committed_at + _GATHER_SECONDS - time.monotonic()
-        if wait_seconds > 0:
-            time.sleep(wait_seconds)
-        while job := self.pool.next_finished():
-            job.then(job)
-
-    def _gather(self) -> None:
-        """Add the steps that are due now to the next commit."""
-        now = time.monotonic()
-        if not self.is_stopping:
-            self._begin_rows()
-            # A killed worker leaves rows behind, so the last lease attempt comes when all else is done.
-            if len(self.to_do) < self.limits.in_flight and (self.is_idle or not self.nothing_left):
-                self.next.take = 0 if self.all_done else self.limits.in_flight
-        for flight in self._claimable():
-            self._claim(flight)
-        self.next.to_read += [flight for due_at, flight in self.parked if due_at <= now]
-        self.parked = [(due_at, flight) for due_at, flight in self.parked if due_at > now]
-        if (self.rows or self.to_do) and now - self.held_at > _HOLD_SECONDS:
-            self.next.hold, self.held_at = True, now
-
-    def _begin_rows(self) -> None:
-        starts_left = _ROWS_PER_REQUEST * self.limits.in_flight - len(self.rows)
-        blocked_rows = deque[Row]()
-        while self.to_do and starts_left > 0:
-            row = self.to_do.popleft()
-            if self.busy.isdisjoint(row.locks):
-                self.busy.update(row.locks)
-                self.rows.add(row)
-                self.next.to_look_at.append(row)
+    def _start_rows(self) -> None:
+        starts_left = _ROWS_PER_REQUEST * self._limits.in_flight - sum(
+            row.is_in_progress for row in self._rows.values()
+        )
+        blocked = set[str]()
+        for row in self._waiting_rows():
+            # In sequence, so that the second row of an invoice sees the outcome of the first.
+            if starts_left > 0 and self._busy.isdisjoint(row.locks) and blocked.isdisjoint(row.locks):
+                self._busy.update(row.locks)
+                row.task = asyncio.create_task(self._process(row))
                 starts_left -= 1
-            else:
-                # In sequence, so that the second row sees the outcome of the first.
-                blocked_rows.append(row)
-        self.to_do.extendleft(reversed(blocked_rows))
+            blocked.update(row.locks)
+
+    def _waiting_rows(self) -> list[Row]:
+        return [row for row in self._rows.values() if row.task is None]
+
+    async def _process(self, row: Row) -> None:
+        row.outcome = await self._processing.outcome_of(row)
+        self._busy.difference_update(row.locks)
+        if row.outcome.state is ItemState.REFUSED:
+            self._stop_policy.refused()
+        # Otherwise another worker took it over and counts it.
+        if await self._commits.finish(row.outcome):
+            self._report_row(row.outcome, row)
+        del self._rows[row.stored.n]
+
+    def _report_row(self, outcome: RunItem, row: Row) -> None:
+        """Report a row whose outcome is committed, unless it waits again."""
+        if outcome.state is not ItemState.WAITING:
+            self._report.add(outcome, row.refunds)
+            self._on_row_end(outcome, row.refunds)
+
+    async def _commit_what_is_due(self) -> bool:
+        """Commit, or wait for something to commit. False when nothing is left to do or to wait for."""
+        claims, take = self._claimable(), self._rows_to_take()
+        extend = bool(self._rows) and time.monotonic() - self._extended_at > _HOLD_SECONDS
+        if claims or take or extend or self._commits.is_due():
+            self._commit(claims, take, extend=extend)
+        elif self._rows:
+            self._commits.added.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._commits.added.wait(), LOOK_UP_SECONDS)
+        else:
+            return not self._context.is_stopping and await self._others_have_rows()
+        return True
+
+    def _commit(self, claims: Sequence[InFlightRefund], take: int, *, extend: bool) -> None:
+        was_idle = not self._rows
+        leased = self._commits.commit(claims, take=take, extend=extend)
+        self._committed_at = time.monotonic()
+        if extend:
+            self._extended_at = self._committed_at
+        if take:
+            self._nothing_left = not leased
+            self._all_done = self._nothing_left and was_idle
+        for leased_row in leased:
+            # A row that another worker took over and abandoned may still be one of ours; it counts once.
+            self._rows.setdefault(leased_row.n, Row(leased_row))
+
+    def _rows_to_take(self) -> int:
+        """A killed worker leaves rows behind, so the last lease attempt comes when all else is done."""
+        if self._context.is_stopping or self._all_done or len(self._waiting_rows()) >= self._limits.in_flight:
+            return 0
+        return 0 if self._rows and self._nothing_left else self._limits.in_flight
 
     def _claimable(self) -> list[InFlightRefund]:
         """The refunds to claim now: only what can be sent soon, since claims of a killed worker must be looked up."""
-        claims_left = self.limits.in_flight + self.limits.in_flight // 4 + 1 - len(self.on_the_wire)
-        longest_pause = float("inf") if self.is_stopping else _SHORT_PAUSE_SECONDS
-        for flight in self.to_claim:
-            if self._pause_left(flight) > _SHORT_PAUSE_SECONDS:
-                flight.snapshot = None
-        claimable_refunds = [flight for flight in self.to_claim if self._pause_left(flight) <= longest_pause][
-            : max(0, claims_left)
-        ]
-        for flight in claimable_refunds:
-            self.to_claim.remove(flight)
-        return claimable_refunds
-
-    def _claim(self, flight: InFlightRefund) -> None:
-        """T2 with the next commit, which checks the rules. If its lease ended, another worker may have claimed it."""
-        assert flight.refund.sending
-        if is_live(flight.refund.sending, self.clock.now()):
-            self.next.to_claim.append(flight)
-        elif self.is_stopping:
-            self._give_up(flight)
-        else:
-            self._resume_refund(flight)
-
-    # --- commits -----------------------------------------------------------------------------------------
-
-    def _commit(self) -> None:
-        group, was_idle = self.next, self.is_idle
-        written = self.books.write(lambda tx: write_group(tx, group, self.context))
-        self.next = Group()
-        self.committed_at = time.monotonic()
-        if group.take:
-            self.nothing_left = not written.leased
-            self.all_done = self.nothing_left and was_idle
-        for ended_row in group.ended:
-            if ended_row.n in written.ended:
-                self._report_row(ended_row)
+        claimable = []
+        for flight in self._commits.waiting_claims():
+            if self._context.pause_left(flight) <= _SHORT_PAUSE_SECONDS:
+                claimable.append(flight)
             else:
-                # Another worker took it over and counts it.
-                del self.ending[ended_row.n]
-        self._apply(written)
+                flight.snapshot = None
+        claims_left = self._limits.in_flight + self._limits.in_flight // 4 + 1 - len(self._context.on_the_wire)
+        return claimable[: max(0, claims_left)]
 
-    def _apply(self, written: Written) -> None:
-        for flight, refund in written.settled:
-            self._settled(flight, refund)
-        for flight, refund in written.claimed:
-            flight.refund, flight.claimed = refund, True
-            self._send(flight)
-        for flight, refund in [*written.elsewhere, *written.read]:
-            flight.is_now(refund)
-            self._resume_refund(flight)
-        for flight, lookup in written.unchecked:
-            self._ask_provider(flight, lookup)
-        for row, plan in written.looked_at:
-            self._check_at_provider(row, plan)
-        for row, refunds in written.reserved:
-            self._reserved(row, refunds)
-        for row, existing_refunds in written.existing:
-            self._use_existing(row, existing_refunds)
-        for row, error in written.refused:
-            self._refused(row, error)
-        # A row that another worker took over and abandoned may still be one of ours; it counts once.
-        numbers_in_hand = {row.stored.n for row in (*self.rows, *self.to_do, *self.ending.values())}
-        self.to_do.extend(Row(leased_row) for leased_row in written.leased if leased_row.n not in numbers_in_hand)
-
-    def _report_row(self, stored_row: RunItem) -> None:
-        """Report a row whose outcome is committed, unless it waits again."""
-        row = self.ending.pop(stored_row.n)
-        if stored_row.state is not ItemState.WAITING:
-            self.report.add(stored_row, row.refunds)
-            self.on_row_end(stored_row, row.refunds)
-
-    # --- stopping ----------------------------------------------------------------------------------------
+    async def _others_have_rows(self) -> bool:
+        """Wait a moment while other workers have the last rows; false when there is nothing to wait for."""
+        step = self._others.next_step()
+        self._all_done = step is not Step.TAKE
+        wait_until = time.monotonic() + (_LOOK_AT_OTHERS_SECONDS if step is Step.WAIT else _GATHER_SECONDS)
+        while step is not Step.LEAVE and time.monotonic() < wait_until and not self._stop_request.is_set():
+            # Another worker may have leased the rows to take by then.
+            await asyncio.sleep(LOOK_UP_SECONDS if step is Step.WAIT else _GATHER_SECONDS)
+        return step is not Step.LEAVE
 
     def _check_stop_policy(self) -> None:
-        if self.stop.is_set():
-            self.stop_policy.stop(Stopped.ASKED)
-        if self.stop_policy.stopped:
-            self.is_stopping = True
-            self._begin_no_more_rows()
-
-    def _begin_no_more_rows(self) -> None:
-        """Finish what was sent. Release what was only reserved; every other row waits again."""
-        self.next.to_look_at, self.next.to_reserve, self.next.looked_up = [], [], []
-        self.next.found_ready, self.next.take = [], 0
-        self.parked = []
-        for job in self.pool.cancel_queued():
-            job.then(job)
-        flights_with_requests = {*self.on_the_wire, *self.next.answered, *self.next.to_release}
-        for row in [*self.rows, *self.to_do]:
-            if not flights_with_requests.isdisjoint(row.own):
-                continue
-            reserved_flights = [flight for flight in row.own if flight in self.to_claim or self._was_asking_for(flight)]
-            for flight in reserved_flights:
-                if flight in self.to_claim:
-                    self.to_claim.remove(flight)
-                self._give_up(flight)
-            if not reserved_flights:
-                self._end(row, waiting_again(row.stored))
-        self.to_do.clear()
-
-    def _was_asking_for(self, flight: InFlightRefund) -> bool:
-        """Drop its pending snapshot; true if there was one and this worker holds the lease."""
-        if flight not in self.asking:
-            return False
-        self.asking.discard(flight)
-        return self._is_ours(flight)
-
-    def _give_up(self, flight: InFlightRefund) -> None:
-        """Release the amount of a refund that was never sent. One that was rate limited is left to be resumed.
-
-        So is every refund of a row of which another was sent, so that no row is left half done.
-        """
-        flight.given_up = True
-        is_row_begun = any(sibling.claimed for row in flight.rows for sibling in row.own)
-        (self.next.to_release if is_row_begun else self.next.to_drop).append(flight)
+        """Finish what was sent, and release what was only reserved; every other row waits again."""
+        if self._stop_request.is_set():
+            self._stop_policy.stop(Stopped.ASKED)
+        if self._stop_policy.stopped:
+            self._context.stop()
+            for row in self._waiting_rows():
+                row.task = asyncio.create_task(self._process(row))
 
     # --- the end -----------------------------------------------------------------------------------------
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """Whatever happened: wait for what was sent, store the answers, and release every row."""
-        answered_flights = self._await_answers()
-        self.pool.close()
-        for flight in answered_flights:
-            self._record_answer(flight)
-        outcomes_of_rows = self._ends()
-        own_row_numbers, store_error = {outcome.n for outcome, _ in outcomes_of_rows}, None
+        unsent_flights = self._await_answers()
+        self._context.pool.close()
+        outcomes = [(row.outcome or row.outcome_by_refunds(), row) for row in self._rows.values()]
+        own_row_numbers, store_error = {outcome.n for outcome, _ in outcomes}, None
         try:
-            own_row_numbers, self.report.standing = self.books.write(
-                lambda tx: self._close(tx, [outcome for outcome, _ in outcomes_of_rows])
+            own_row_numbers, self._report.standing = self._books.write(
+                lambda tx: self._close(tx, [outcome for outcome, _ in outcomes], unsent_flights)
             )
         except RefundcliError as error:
             store_error = error
-            self.stop_policy.stop(Stopped.STORE, error)
-        for outcome, row in outcomes_of_rows:
+            self._stop_policy.stop(Stopped.STORE, error)
+        for outcome, row in outcomes:
             if outcome.n in own_row_numbers and outcome.state is not ItemState.WAITING:
-                self.report.add(outcome, row.refunds)
-        is_run_finished = self.report.state is RunState.FINISHED and self.stop_policy.stopped not in (
-            Stopped.STORE,
-            Stopped.BUG,
-        )
-        self.report.stopped = None if is_run_finished else self.stop_policy.stopped
-        self.report.trouble = None if is_run_finished else self.stop_policy.trouble or store_error
-
-    def _ends(self) -> list[tuple[RunItem, Row]]:
-        """Every leased row with its outcome by its refunds; a row without one waits again."""
-        outcome_by_number = {outcome.n: outcome for outcome in self.next.ended}
-        outcomes_of_rows = [
-            (outcome_by_number.get(row_number, waiting_again(row.stored)), row)
-            for row_number, row in self.ending.items()
-        ]
-        for row in (*self.rows, *self.to_do):
-            is_row_done = bool(row.refunds) and all(flight.ended and not flight.given_up for flight in row.own)
-            outcomes_of_rows.append((ended(row.stored, row.refunds) if is_row_done else waiting_again(row.stored), row))
-        return outcomes_of_rows
+                self._report.add(outcome, row.refunds)
+        is_aborted = self._stop_policy.stopped in (Stopped.STORE, Stopped.BUG)
+        if self._report.state is not RunState.FINISHED or is_aborted:
+            self._report.stopped = self._stop_policy.stopped
+            self._report.trouble = self._stop_policy.trouble or store_error
 
     def _await_answers(self) -> list[InFlightRefund]:
-        """Refunds whose answer arrived but is not stored; none unless the work was aborted."""
-        answered_flights = list(self.next.answered)
-        unsent_flights = [job.about for job in self.pool.cancel_queued()]
-        self.on_the_wire.difference_update(unsent_flights)
-        self.next.to_release += unsent_flights
-        while self.on_the_wire and self.pool.outstanding:
-            self.pool.wait(LOOK_UP_SECONDS)
-            while job := self.pool.next_finished():
-                if job.about in self.on_the_wire:
-                    self.on_the_wire.discard(job.about)
-                    job.about.answer = job.response
-                    answered_flights.append(job.about)
-        unexecuted_flights = [
-            flight for flight in answered_flights if not flight.answer or flight.answer.signal in TOO_MANY
-        ]
-        self.next.to_release += unexecuted_flights
-        return [flight for flight in answered_flights if flight not in unexecuted_flights]
+        """Store the answers that are not stored; there are none unless the work was aborted.
 
-    def _record_answer(self, flight: InFlightRefund) -> None:
-        assert flight.answer
-        write_errors = self.report.not_written
+        Returns the refunds whose request was not sent, or provably not executed.
+        """
+        own_flights = [flight for row in self._rows.values() for flight in row.own if flight.is_to_settle]
+        flights = list(dict.fromkeys([*own_flights, *self._context.on_the_wire]))
+        wait([flight.request for flight in flights if flight.request and not flight.request.cancel()])
+        unsent_flights = []
+        for flight in flights:
+            is_cancelled = flight.request is None or flight.request.cancelled()
+            if not is_cancelled and flight.request and flight.request.exception():
+                # A bug: nothing is known about it.
+                continue
+            answer = None if is_cancelled or flight.request is None else flight.request.result()
+            if answer and answer.signal not in TOO_MANY:
+                self._record_answer(flight, answer)
+            else:
+                unsent_flights.append(flight)
+        return unsent_flights
+
+    def _record_answer(self, flight: InFlightRefund, answer: RefundAnswer) -> None:
+        write_errors = self._report.not_written
         flight.ended = True
         try:
             if len(write_errors) >= _ENOUGH_TRIES:
-                raise OutcomeNotWritten(flight.refund, flight.answer, flight.answer.reference, write_errors[-1])
-            first_send, refund, clock = flight.first_send, flight.refund, self.clock
-            flight.refund = record_outcome(
-                refund, flight.answer, first_send=first_send, books=self.books, clock=clock, policy=self.policy
-            )
+                raise OutcomeNotWritten(flight.refund, answer, answer.reference, write_errors[-1])
+            flight.refund = self._dispatch.record(flight.refund, answer, first_send=flight.first_send)
         except OutcomeNotWritten as error:
             write_errors.append(error)
-            self.stop_policy.stop(Stopped.STORE, error)
+            self._stop_policy.stop(Stopped.STORE, error)
 
-    def _close(self, tx: Writing, row_outcomes: Sequence[RunItem]) -> tuple[set[int], UnfinishedRun]:
+    def _close(
+        self, tx: Writing, row_outcomes: Sequence[RunItem], unsent_flights: Sequence[InFlightRefund]
+    ) -> tuple[set[int], UnfinishedRun]:
         """The numbers of the rows that this worker still had leased, and the run in its new state."""
         own_row_numbers = tx.runs.finish_items(row_outcomes)
-        for flight in self.next.to_release:
+        for flight in unsent_flights:
             tx.refunds.release_lease(flight.refund)
-        counts_by_state = tx.runs.item_counts(self.run.id)
+        counts_by_state = tx.runs.item_counts(self._run.id)
         if not _open_rows(counts_by_state):
-            tx.runs.change(self.run.id, RunState.FINISHED)
+            tx.runs.change(self._run.id, RunState.FINISHED)
         elif not counts_by_state.get(ItemState.LEASED):
-            tx.runs.change(self.run.id, RunState.STOPPED, note=self.stop_policy.stopped or "")
-        run = tx.runs.get(self.run.id)
+            tx.runs.change(self._run.id, RunState.STOPPED, note=self._stop_policy.stopped or "")
+        run = tx.runs.get(self._run.id)
         assert run
-        return own_row_numbers, unfinished_run(tx, run, now=self.clock.now())
+        return own_row_numbers, unfinished_run(tx, run, now=self._clock.now())
 
 
 def _open_rows(counts_by_state: Mapping[ItemState, int]) -> int:

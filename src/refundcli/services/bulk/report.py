@@ -4,16 +4,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunItem, RunState
+from refundcli.domain.bulk_run import PARTLY_REFUNDED, BulkRun, ItemState, RunItem, RunState
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money, add_to
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
+from refundcli.services.dispatch.outcome_errors import MAY_BE_RUN_AGAIN
 from refundcli.services.dispatch.send_refund import OutcomeNotWritten
+from refundcli.services.ports.bad_rows import BadRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +97,11 @@ class RunReport:
     @property
     def waiting(self) -> int | None:
         """Rows of the whole run that no worker has started."""
-        return self._standing(ItemState.WAITING)
-
-    @property
-    def held_by_others(self) -> int | None:
-        """Rows that other workers have leased, or abandoned on another host."""
-        return self._standing(ItemState.LEASED)
+        return self.standing.counts.get(ItemState.WAITING, 0) if self.standing else None
 
     @property
     def holders(self) -> Sequence[RunHolder]:
         return self.standing.holders if self.standing else ()
-
-    def _standing(self, state: ItemState) -> int | None:
-        return self.standing.counts.get(state, 0) if self.standing else None
 
     def add(self, row: RunItem, refunds: Sequence[Refund]) -> None:
         """Count a row that this worker finished."""
@@ -186,6 +181,34 @@ def row_counts(run_rows: int, report: RunReport, file_check: BulkReport | None) 
         held_by_others=counts_by_state.get(ItemState.LEASED, 0),
         left_out=0 if file_check else rows - sum(counts_by_state.values()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RefundedFile:
+    """The outcome of a run that was started with a file, or resumed (then `name` is its id).
+
+    `count_by_code` and `bad_rows`: the refused and partly refunded rows; `rejected_path`: the file with the former.
+    `file_problem`: why that file could not be written.
+    """
+
+    name: str
+    run: BulkRun
+    report: RunReport
+    counts: RowCounts
+    count_by_code: Counter[str]
+    bad_rows: Sequence[BadRow]
+    rejected_path: Path | None
+    file_problem: RefundcliError | None
+
+    @property
+    def refused_by_code(self) -> Counter[str]:
+        """Without the rows that were refunded in part."""
+        return self.count_by_code - Counter({PARTLY_REFUNDED: self.count_by_code[PARTLY_REFUNDED]})
+
+    @property
+    def may_be_run_again(self) -> bool:
+        """The rejected rows only did not reach the provider, so there is nothing to correct in them."""
+        return self.refused_by_code.keys() <= MAY_BE_RUN_AGAIN
 
 
 @dataclass(slots=True)

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.errors import NotFound, Refused
-from refundcli.domain.identifiers import new_id
 from refundcli.domain.statuses import RefundState
-from refundcli.services.ports.books import Books, Reading, Writing
-from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.books import Reading, Writing
 
 _SHOWN = 5
 _FIRST = 100
@@ -57,57 +55,16 @@ def fingerprint(kind: RunKind, sha256: str, options: Mapping[str, object]) -> st
     return hashlib.sha256(canonical_text.encode()).hexdigest()
 
 
-def begin(run: BulkRun, *, checked_run_id: str, books: Books) -> BulkRun:
-    """Start this run, or resume the one its rows were checked as, or an unfinished one with the same fingerprint.
+def begin_in(tx: Writing, run: BulkRun, *, checked_run_id: str) -> tuple[BulkRun, bool]:
+    """Start this run, or find the one its rows were checked as, or an unfinished one with the same fingerprint.
 
-    `checked_run_id`: the run as which they were checked, or "".
+    `checked_run_id`: the run as which they were checked, or "". If it was finished meanwhile, no new one is started.
+    Returns the run, and whether it existed.
     """
-
-    def work(tx: Writing) -> BulkRun:
-        existing_run = tx.runs.get(checked_run_id) if checked_run_id else tx.runs.unfinished_of(run.fingerprint)
-        if existing_run is None:
-            tx.runs.begin(run)
-            return run
-        tx.runs.change(existing_run.id, RunState.RUNNING, note="resumed")
-        return existing_run
-
-    return books.write(work)
-
-
-def end(run: BulkRun, state: RunState, *, books: Books, note: str = "") -> None:
-    books.write(lambda tx: tx.runs.change(run.id, state, note=note))
-
-
-def new_run(
-    kind: RunKind,
-    *,
-    source: str,
-    fingerprint: str,
-    rows: int,
-    operator: str,
-    clock: Clock,
-    options: Mapping[str, object],
-    planned_by: str = "",
-    plan_hash: str = "",
-) -> BulkRun:
-    """A run that starts now. `source`: the path of its file or plan; `options`: those that change what its rows mean.
-
-    `planned_by` and `plan_hash`: who checked its plan, and the plan's hash; empty without a plan.
-    """
-    now = clock.now()
-    return BulkRun(
-        id=new_id("run_", now),
-        kind=kind,
-        state=RunState.RUNNING,
-        source=source,
-        fingerprint=fingerprint,
-        rows=rows,
-        operator=operator,
-        created_at=now,
-        planned_by=planned_by,
-        plan_hash=plan_hash,
-        options=json.dumps(options, sort_keys=True, default=str),
-    )
+    existing_run = tx.runs.get(checked_run_id) if checked_run_id else tx.runs.unfinished_of(run.fingerprint)
+    if existing_run is None:
+        tx.runs.begin(run)
+    return existing_run or run, existing_run is not None
 
 
 def resume_command(run: BulkRun) -> str:

@@ -1,7 +1,7 @@
 """Undo records that were made in error: they become `reversed`, and their credit notes void."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -124,57 +124,70 @@ class Undone:
         self.rows_of[currency_code] += 1
         add_to(self.sums, currency_code, refund.amount)
 
+    def add_page(self, page: "_Page") -> None:
+        for refund in page.records:
+            self.add(refund)
+        self.unchanged += page.unchanged
 
-def preview_undo(run_or_record_id: str, *, books: Books) -> Undone:
-    """What would be undone.
 
-    Raises RunNotFound, NotARunOfRecords, RecordNotFound, NotARecord, MadeAtProvider, NothingToUndo.
-    """
-    preview = Undone()
-    if not run_or_record_id.startswith(_RUN):
-        preview.add(books.read(partial(_one, run_or_record_id)))
+@dataclass(frozen=True, slots=True)
+class UndoRecords:
+    """Undoes the records of a run, or one record."""
+
+    books: Books
+
+    def preview(self, run_or_record_id: str) -> Undone:
+        """What would be undone.
+
+        Raises RunNotFound, NotARunOfRecords, RecordNotFound, NotARecord, MadeAtProvider, NothingToUndo.
+        """
+        preview = Undone()
+        if not run_or_record_id.startswith(_RUN):
+            preview.add(self.books.read(partial(_one, run_or_record_id)))
+            return preview
+        self.books.read(partial(_refuse_other_run, run_or_record_id))
+        last_id = ""
+        while refund_page := self.books.read(partial(_page, run_or_record_id, last_id)):
+            last_id = refund_page.last_id
+            preview.add_page(refund_page)
+        if not preview.records:
+            raise NothingToUndo(run_or_record_id, preview.unchanged)
         return preview
-    books.read(partial(_refuse_other_run, run_or_record_id))
-    for chunk in _chunks(run_or_record_id, books):
-        provider_made_ids = books.read(partial(_made_at_provider, chunk))
-        preview.unchanged += len(provider_made_ids)
-        for refund in chunk:
-            if refund.id not in provider_made_ids:
-                preview.add(refund)
-    if not preview.records:
-        raise NothingToUndo(run_or_record_id, preview.unchanged)
-    return preview
 
-
-def undo(
-    run_or_record_id: str,
-    *,
-    memo: str,
-    books: Books,
-    on_records_undone: Callable[[int], None],
-    on_interrupt: Callable[[], None],
-) -> Undone:
-    """Undo the record, or the records of a run in chunks; after an interruption the same command resumes it."""
-    summary = Undone()
-    if not run_or_record_id.startswith(_RUN):
-        with held_until_written(on_interrupt):
-            summary.add(books.write(partial(_undo_one, run_or_record_id, memo)))
-        return summary
-    # Running the same file again must not resume a run that was a mistake.
-    books.write(lambda tx: tx.runs.change(run_or_record_id, RunState.FINISHED, note="undone"))
-    last_id = ""
-    while True:
-        with held_until_written(on_interrupt):
-            refund_page, undone_refunds, unchanged_count = books.write(
-                partial(_undo_page, run_or_record_id, last_id, memo)
-            )
-        if not refund_page:
+    def undo(
+        self,
+        run_or_record_id: str,
+        *,
+        memo: str,
+        on_records_undone: Callable[[int], None],
+        on_interrupt: Callable[[], None],
+    ) -> Undone:
+        """Undo the record, or the records of a run in chunks; after an interruption the same command resumes it."""
+        summary = Undone()
+        if not run_or_record_id.startswith(_RUN):
+            with held_until_written(on_interrupt):
+                summary.add(self.books.write(partial(_undo_one, run_or_record_id, memo)))
             return summary
-        for refund in undone_refunds:
-            summary.add(refund)
-        summary.unchanged += unchanged_count
-        on_records_undone(len(undone_refunds))
-        last_id = refund_page[-1].id
+        # Running the same file again must not resume a run that was a mistake.
+        self.books.write(lambda tx: tx.runs.change(run_or_record_id, RunState.FINISHED, note="undone"))
+        last_id = ""
+        while True:
+            with held_until_written(on_interrupt):
+                refund_page = self.books.write(partial(_undo_page, run_or_record_id, last_id, memo))
+            if refund_page is None:
+                return summary
+            last_id = refund_page.last_id
+            summary.add_page(refund_page)
+            on_records_undone(len(refund_page.records))
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a run's refunds: the records that can be undone, and how many stay, because the provider made them."""
+
+    last_id: str
+    records: Sequence[Refund]
+    unchanged: int
 
 
 def _refuse_other_run(run_id: str, reading: Reading) -> None:
@@ -191,17 +204,14 @@ def _undo_one(refund_id: str, memo: str, tx: Writing) -> Refund:
     return refund
 
 
-def _undo_page(run_id: str, last_id: str, memo: str, tx: Writing) -> tuple[list[Refund], list[Refund], int]:
-    """The refunds of the page after `last_id`, those that were undone now, and how many stay."""
-    refund_page = tx.runs.refunds(run_id, after=last_id, limit=_CHUNK)
-    standing_records = list(filter(_stands, refund_page))
-    provider_made_ids = _made_at_provider(standing_records, tx)
-    undone_refunds = [refund for refund in standing_records if refund.id not in provider_made_ids]
-    _undo_all(tx, undone_refunds, memo)
-    return refund_page, undone_refunds, len(provider_made_ids)
+def _undo_page(run_id: str, last_id: str, memo: str, tx: Writing) -> _Page | None:
+    refund_page = _page(run_id, last_id, tx)
+    if refund_page:
+        _undo_all(tx, refund_page.records, memo)
+    return refund_page
 
 
-def _undo_all(tx: Writing, refunds: list[Refund], memo: str) -> None:
+def _undo_all(tx: Writing, refunds: Sequence[Refund], memo: str) -> None:
     tx.records.undo(_records(refunds), memo=memo)
     for refund in refunds:
         if refund.provider_reference:
@@ -260,18 +270,16 @@ def _stands(refund: Refund) -> bool:
     return refund.state is RefundState.RECORDED
 
 
-def _chunks(run_id: str, books: Books) -> Iterator[list[Refund]]:
-    last_id = ""
-    while chunk := books.read(partial(_page, run_id, last_id)):
-        last_id = chunk[-1].id
-        yield list(filter(_stands, chunk))
+def _page(run_id: str, last_id: str, reading: Reading) -> _Page | None:
+    """The page after the refund `last_id`; None after the last one."""
+    refunds = reading.runs.refunds(run_id, after=last_id, limit=_CHUNK)
+    standing_records = list(filter(_stands, refunds))
+    provider_made_ids = _made_at_provider(standing_records, reading)
+    records = [refund for refund in standing_records if refund.id not in provider_made_ids]
+    return _Page(refunds[-1].id, records, len(provider_made_ids)) if refunds else None
 
 
-def _page(run_id: str, last_id: str, reading: Reading) -> list[Refund]:
-    return reading.runs.refunds(run_id, after=last_id, limit=_CHUNK)
-
-
-def _records(refunds: list[Refund]) -> list[Record]:
+def _records(refunds: Sequence[Refund]) -> list[Record]:
     """The records, with what each took of a lost dispute, whatever the disputes' state is now (R11)."""
     chargeback_reason = RefundReason.CHARGEBACK
     return [Record(refund, charged_back=refund.reason is chargeback_reason) for refund in refunds]

@@ -58,6 +58,11 @@ class UnfinishedRun:
         return sum(self.counts.values()) if self.run.kind is RunKind.REFUND else self.run.rows
 
     @property
+    def rows_left(self) -> int:
+        """Rows that are neither done nor refused."""
+        return self.rows - self.counts.get(ItemState.DONE, 0) - self.counts.get(ItemState.REFUSED, 0)
+
+    @property
     def command(self) -> str:
         """The next step, which repeats no row."""
         return resume_command(self.run)

@@ -5,10 +5,9 @@ repeats nothing, and editing one row changes no other key (I4). Of equal rows on
 have their own keys or repeats are allowed (R5); rows done before that rule existed stay done.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, TypeAlias
 
 from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunItem, RunKind
 from refundcli.domain.errors import RefundcliError
@@ -17,6 +16,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.services.bulk.check_report import BulkReport, is_partly_refunded, parts_of
 from refundcli.services.bulk.earlier_rows import EarlierRows, FileRows
+from refundcli.services.bulk.ports import Advance, Reject, Rows
 from refundcli.services.bulk.row_outcomes import settled
 from refundcli.services.bulk.row_refusals import DuplicateKey, UndoneSince, rejected
 from refundcli.services.bulk.row_rules import AlreadyDone, RowRules, payment_of
@@ -28,15 +28,7 @@ from refundcli.services.invoices.allocation import Share, total_of
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.books import Books, Reading
 
-Rows: TypeAlias = Callable[[], Iterable[BulkRow | BadRow]]
-Reject: TypeAlias = Callable[[BadRow], None]
 CHUNK = 1000
-
-
-class Advance(Protocol):
-    """Called after each chunk, with the number of its rows and how many of them were refused."""
-
-    def __call__(self, rows: int, *, refused: int = 0) -> None: ...
 
 
 @dataclass(slots=True)
@@ -72,15 +64,11 @@ class BulkCheck:
         key_fields = [_fields(self.rules.requests.kind, row) for row in chunk]
         first_keys = [row_key(fields, 1) for fields in key_fields]
         keyless_indexes = [row_index for row_index, row in enumerate(chunk) if not _own_key(row)]
+        keys = list(map(_own_key, chunk))
         occurrences = self.spool.occurrences([first_keys[row_index] for row_index in keyless_indexes])
-        occurrence_by_index = dict(zip(keyless_indexes, occurrences, strict=True))
-        keyed_rows = []
-        for row_index, row in enumerate(chunk):
-            request_key, occurrence = _own_key(row), occurrence_by_index.get(row_index)
-            if occurrence is not None:
-                request_key = first_keys[row_index] if occurrence == 1 else row_key(key_fields[row_index], occurrence)
-            keyed_rows.append(_Keyed(row, request_key, first_keys[row_index]))
-        return keyed_rows
+        for row_index, nth in zip(keyless_indexes, occurrences, strict=True):
+            keys[row_index] = first_keys[row_index] if nth == 1 else row_key(key_fields[row_index], nth)
+        return list(map(_Keyed, chunk, keys, first_keys))
 
     def _check_chunk(self, chunk: "Sequence[_Keyed]", tx: Reading) -> list[BadRow]:
         """Check the rows, put those that may be done into the spool, and return the others."""
@@ -181,9 +169,7 @@ class BulkCheck:
             return
         first_line, first_content = self.spool.first_with_key({row.key: (row.line, keyed_row.content)})[row.key]
         if first_line != row.line:
-            if first_content != keyed_row.content:
-                raise DuplicateKey(row.key, first_line)
-            raise AlreadyDone
+            raise AlreadyDone if first_content == keyed_row.content else DuplicateKey(row.key, first_line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.refund import Refund
@@ -12,7 +12,7 @@ from refundcli.domain.statuses import WITHOUT_OUTCOME, ClosingState, Provider, R
 from refundcli.services.dispatch import first_send
 from refundcli.services.dispatch.first_send import Snapshot, store_unlisted
 from refundcli.services.dispatch.operations import sending_of
-from refundcli.services.dispatch.outcomes import Signal, outcome_of
+from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.policy import SendingPolicy as SendingPolicy
 from refundcli.services.dispatch.protocol import (
     NO_LONGER_OURS,
@@ -26,10 +26,10 @@ from refundcli.services.dispatch.retries import Again, ask, last_check
 from refundcli.services.dispatch.settling import settle_refund
 from refundcli.services.dispatch.settling import write_settlement as write_settlement
 from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
-from refundcli.services.ports.books import Books, RefundReading, Writing
+from refundcli.services.ports.books import RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
-from refundcli.services.ports.providers import MaySend, PaymentProvider, Providers, RefundAnswer
+from refundcli.services.ports.providers import MaySend, PaymentProvider, RefundAnswer
 
 
 @dataclass(frozen=True)
@@ -127,27 +127,7 @@ def with_provider_message(refund: Refund, answer: RefundAnswer) -> Refund:
     return replace(refund, failure=refund.failure or answer.message) if is_outcome_open else refund
 
 
-# --- for bulk runs, which record the outcomes of many refunds in one transaction -----------------------------------
-
-
-def record_outcome_in(
-    tx: Writing, refund: Refund, answer: RefundAnswer, *, first_send: bool, clock: Clock, policy: SendingPolicy
-) -> None:
-    """As `Dispatch.record_in`."""
-    state = outcome_of(answer, first_send=first_send)
-    if state is None:
-        tx.refunds.release_lease(refund)
-    else:
-        credit_note_format = policy.credit_note_format
-        settle_refund(tx, refund, state, answer, clock=clock, credit_note_format=credit_note_format)
-
-
-def record_outcome(
-    refund: Refund, answer: RefundAnswer, *, first_send: bool, books: Books, clock: Clock, policy: SendingPolicy
-) -> Refund:
-    """As `Dispatch.record`, which asks no provider."""
-    dispatch = RefundDispatch(books, cast("Providers", None), clock, policy)
-    return dispatch.record(refund, answer, first_send=first_send)
+# --- for bulk runs, whose requests are sent by threads ----------------------------------------------------------
 
 
 def call(

@@ -12,7 +12,7 @@ from refundcli.domain.duplicates import Candidate
 from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, is_of_disputes, markable
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.money import Money, zero
+from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refusals import OverRefund, PossibleDuplicate, most_important
 from refundcli.domain.statuses import RefundKind
@@ -132,7 +132,7 @@ def refuse_duplicate(
 
 
 def total_of(shares: Sequence[Share]) -> Money:
-    return sum((share.amount for share in shares), zero(shares[0].amount.currency))
+    return sum((share.amount for share in shares[1:]), shares[0].amount)
 
 
 def payment_name(invoice: Invoice, payment: Payment) -> str:

@@ -12,17 +12,15 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
 from refundcli.domain.refusals import NothingToRefund, OverRefund, UnsupportedRefund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
-from refundcli.services.dispatch.first_send import Snapshot, fail_unsent_in
+from refundcli.services.dispatch.first_send import Snapshot
 from refundcli.services.dispatch.idempotency_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
 from refundcli.services.dispatch.operations import is_unsent
-from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.dispatch.release_lapsed import is_due, up_to_date_in
 from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
-from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
 from refundcli.services.preflight.payment import (
@@ -297,14 +295,6 @@ def _planned_refund(secret: bytes, request: RefundRequest, plan: Preview, share:
         attempt,
         idempotency_key(secret, request.request_key, payment_reference, attempt),
     )
-
-
-def drop_unsent_in(tx: Writing, refunds: Sequence[Refund], *, clock: Clock, policy: SendingPolicy) -> None:
-    """The operator interrupted: refunds that were not sent fail, and their amounts are released."""
-    for reserved_refund in refunds:
-        refund = tx.refunds.get(reserved_refund.id)
-        if refund and refund.state is RefundState.READY:
-            fail_unsent_in(tx, refund, "interrupted", clock=clock, policy=policy)
 
 
 def planned(reading: RefundReading, request: RefundRequest, *, confirmed: Money | None, now: datetime) -> Preview:

@@ -174,16 +174,49 @@ class EvidenceNeeded(UsageProblem):
         )
 
 
-def preview_mark(reading: Reading, request: MarkRequest, *, clock: Clock) -> MarkPreview:
-    """Check every rule, change nothing. The key is looked up before any rule is checked."""
-    earlier_refunds = existing_refunds(reading, request.request_key, request.content)
-    invoice = invoice_named(reading, request.number)
-    if earlier_refunds:
-        return MarkPreview(invoice, (), tuple(earlier_refunds))
-    shares = mark_shares(invoice, request, today=clock.today())
-    if request.amount and not request.may_repeat:
-        refuse_duplicate(invoice, shares, request.reason, now=clock.now(), repeat_verb="record")
-    return MarkPreview(invoice, tuple(shares))
+@dataclass(frozen=True, slots=True)
+class RecordRefunds:
+    """Records one refund that was made by other means."""
+
+    books: Books
+    clock: Clock
+    credit_note_format: str
+
+    def preview(self, request: MarkRequest) -> MarkPreview:
+        """Check every rule, change nothing. The key is looked up before any rule is checked."""
+        return self.books.read(lambda tx: self._preview_in(tx, request))
+
+    def record(self, request: MarkRequest, *, confirmed: Money) -> list[Refund]:
+        """Record it: one refund and one issued credit note for each payment, in one transaction (R7).
+
+        `confirmed`: the amount that the operator confirmed. Raises the first refusal, or ChangedMeanwhile.
+        """
+        return self.books.write(lambda tx: self._record_in(tx, request, confirmed))
+
+    def _preview_in(self, reading: Reading, request: MarkRequest) -> MarkPreview:
+        earlier_refunds = existing_refunds(reading, request.request_key, request.content)
+        invoice = invoice_named(reading, request.number)
+        if earlier_refunds:
+            return MarkPreview(invoice, (), tuple(earlier_refunds))
+        shares = mark_shares(invoice, request, today=self.clock.today())
+        if request.amount and not request.may_repeat:
+            refuse_duplicate(invoice, shares, request.reason, now=self.clock.now(), repeat_verb="record")
+        return MarkPreview(invoice, tuple(shares))
+
+    def _record_in(self, tx: Writing, request: MarkRequest, confirmed: Money) -> list[Refund]:
+        plan = self._preview_in(tx, request)
+        if plan.existing:
+            return list(plan.existing)
+        if plan.total != confirmed:
+            raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
+        failed_refund = tx.refunds.get(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
+        if failed_refund and failed_refund.needs_acknowledgement:
+            # Recording the return also acknowledges the failure and releases its amount.
+            tx.refunds.acknowledge(failed_refund, memo=f"refunded by other means: {request.out_of_band.evidence}")
+        parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
+        records = records_of(request, plan.invoice.id, parts, recorded_at=self.clock.now())
+        tx.records.add(records, on=self.clock.today(), credit_note_format=self.credit_note_format)
+        return [tx.refunds.get(record.refund.id) or record.refund for record in records]
 
 
 def mark_shares(invoice: Invoice, request: MarkRequest, *, today: date) -> list[Share]:
@@ -233,14 +266,17 @@ def _refuse_too_early(invoice: Invoice, shares: Sequence[Share], day: date) -> N
 
 def _refuse_known(invoice: Invoice, shares: list[Share], reason: RefundReason) -> None:
     """Raises KnownAsExternal if it may be the same as an unadopted external refund."""
+    unadopted_refunds = [refund for refund in invoice.refunds_of_payments if refund.is_unadopted]
+    if not unadopted_refunds:
+        return
     requested_amounts = {(share.payment.home_id, share.amount) for share in shares}
     home_by_payment_id = {
         payment_id: payment.home_id
         for payment in invoice.payments
         for payment_id in (payment.id, *(sibling.payment_id for sibling in payment.other_shares))
     }
-    for refund in invoice.refunds_of_payments:
-        if refund.is_unadopted and (home_by_payment_id.get(refund.payment_id), refund.amount) in requested_amounts:
+    for refund in unadopted_refunds:
+        if (home_by_payment_id.get(refund.payment_id), refund.amount) in requested_amounts:
             raise KnownAsExternal(invoice, refund, reason)
 
 
@@ -255,42 +291,6 @@ def _without_hold(invoice: Invoice, failed_refund: Refund) -> Invoice:
         for payment in invoice.payments
     )
     return replace(invoice, payments=tuple(payments))
-
-
-def mark_refunded(
-    request: MarkRequest, *, confirmed: Money, books: Books, clock: Clock, credit_note_format: str
-) -> list[Refund]:
-    """Record it: one refund and one issued credit note for each payment, in one transaction (R7).
-
-    `confirmed`: the amount that the operator confirmed. Raises the first refusal, or ChangedMeanwhile.
-    """
-
-    def work(tx: Writing) -> list[Refund]:
-        return record_in(tx, request, confirmed=confirmed, clock=clock, credit_note_format=credit_note_format)
-
-    return books.write(work)
-
-
-def record_in(
-    tx: Writing, request: MarkRequest, *, confirmed: Money, clock: Clock, credit_note_format: str
-) -> list[Refund]:
-    """`mark_refunded` in the caller's transaction. Refusals are raised before anything is changed.
-
-    `confirmed`: the amount that the operator confirmed.
-    """
-    plan = preview_mark(tx, request, clock=clock)
-    if plan.existing:
-        return list(plan.existing)
-    if plan.total != confirmed:
-        raise ChangedMeanwhile(plan.invoice, confirmed, plan.total)
-    failed_refund = tx.refunds.get(request.out_of_band.after_failed) if request.out_of_band.after_failed else None
-    if failed_refund and failed_refund.needs_acknowledgement:
-        # Recording the return also acknowledges the failure and releases its amount.
-        tx.refunds.acknowledge(failed_refund, memo=f"refunded by other means: {request.out_of_band.evidence}")
-    payment_parts = [(share.payment.id, share.amount, is_charged_back(share, request.reason)) for share in plan.shares]
-    records = records_of(request, plan.invoice.id, payment_parts, recorded_at=clock.now())
-    tx.records.add(records, on=clock.today(), credit_note_format=credit_note_format)
-    return [tx.refunds.get(record.refund.id) or record.refund for record in records]
 
 
 def records_of(

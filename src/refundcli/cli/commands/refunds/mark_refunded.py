@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.commands.refunds.one_or_file import is_for_many, options_set
+from refundcli.cli.commands.refunds.one_or_file import check_request, is_for_many, options_set
 from refundcli.cli.options import (
     AllowDuplicate,
     Amount,
@@ -135,21 +135,35 @@ def mark_refunded(
     if undo:
         conflicts = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
         conflicts |= file_options | only_for_one | only_for_many
-        _undo(app, undo, options_set(conflicts), memo, yes, confirm, dry_run=dry_run)
+        if set_conflicts := options_set(conflicts):
+            raise UndoAlone(set_conflicts)
+        from refundcli.cli.commands.refunds.record_file import undo_records
+
+        undo_records(app, undo, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)
         return
     only_for_one |= {"--memo": memo}
     only_for_many |= {"--confirm": confirm}
     if is_for_many("mark-refunded", number, file_options, only_for_one=only_for_one, only_for_many=only_for_many):
-        from refundcli.cli.commands.refunds.file_run import BulkOptions
+        from refundcli.cli.commands.refunds.file_run import TerminalPresenter
         from refundcli.cli.commands.refunds.record_file import record_file
         from refundcli.domain.bulk_run import RunKind
         from refundcli.domain.reasons import parse_reason
+        from refundcli.services.bulk.ports import BulkRequest
 
-        default_reason = parse_reason(reason) if reason else None
-        options = BulkOptions(
-            RunKind.MARK_REFUNDED, from_, plan_to_apply, resume, plan_path, default_reason, allow_duplicate, atomic
+        bulk_request = BulkRequest(
+            RunKind.MARK_REFUNDED,
+            from_,
+            plan_to_apply,
+            resume,
+            plan_path,
+            parse_reason(reason) if reason else None,
+            allow_duplicate,
+            atomic,
+            max_errors,
+            dry_run,
         )
-        record_file(app, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        check_request(bulk_request)
+        record_file(app, bulk_request, TerminalPresenter(app, yes, confirm, is_answered=dry_run or bool(plan_path)))
         return
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.domain.reasons import parse_reason
@@ -181,7 +195,6 @@ def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool)
     """Raises the refusal that comes first, or ChangedMeanwhile."""
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.cli.prompts import ask_yes_no
-    from refundcli.services.refunds.record import mark_refunded as record
 
     services = app.services
     request, preview = _preview_asking(app, request, may_ask=not (yes or dry_run))
@@ -189,7 +202,15 @@ def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool)
         refunding.show_answer(app, preview.existing, request.number, replayed=True)
         return
     if dry_run:
-        _show_dry_run(app, request, preview)
+        refunding.show_dry_run(
+            app,
+            [(share.amount, share.payment) for share in preview.shares],
+            preview.invoice,
+            reason=request.reason,
+            request_key=request.request_key,
+            is_record=True,
+            refunded_on=request.out_of_band.refunded_on,
+        )
         return
     if not yes:
         customer = preview.invoice.customer_name or preview.invoice.customer
@@ -199,13 +220,7 @@ def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool)
             f"Record that {preview.total} of {request.number} was returned to {customer}{way_words}. No money moves."
         )
         ask_yes_no(app, f"Reason: {request.reason.label}. Record it?", undone_action="recorded")
-    refunds = record(
-        request,
-        confirmed=preview.total,
-        books=services.books,
-        clock=services.clock,
-        credit_note_format=services.policy.credit_note_format,
-    )
+    refunds = services.record_refunds.record(request, confirmed=preview.total)
     refunding.show_answer(app, refunds, request.number, replayed=False)
 
 
@@ -213,38 +228,12 @@ def _preview_asking(app: "App", request: "MarkRequest", *, may_ask: bool) -> "tu
     """Check every rule; ask about a possible repeat where someone can be asked."""
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.domain.refusals import PossibleDuplicate
-    from refundcli.services.refunds.record import preview_mark
 
-    books, clock = app.services.books, app.services.clock
+    record_refunds = app.services.record_refunds
     try:
-        return request, books.read(lambda tx: preview_mark(tx, request, clock=clock))
+        return request, record_refunds.preview(request)
     except PossibleDuplicate as doubt:
         question = "Record it again?"
         refunding.ask_about_repeat(app, doubt, may_ask=may_ask, question=question, undone_action="recorded")
         repeat_request = replace(request, repeat_agreed=True)
-        return repeat_request, books.read(lambda tx: preview_mark(tx, repeat_request, clock=clock))
-
-
-def _show_dry_run(app: "App", request: "MarkRequest", preview: "MarkPreview") -> None:
-    from refundcli.cli.commands.refunds import request as refunding
-
-    refunding.show_dry_run(
-        app,
-        [(share.amount, share.payment) for share in preview.shares],
-        preview.invoice,
-        reason=request.reason,
-        request_key=request.request_key,
-        is_record=True,
-        refunded_on=request.out_of_band.refunded_on,
-    )
-
-
-def _undo(
-    app: "App", run_or_record_id: str, conflicts: list[str], memo: str, yes: bool, confirm: str, *, dry_run: bool
-) -> None:
-    """`conflicts` are the options given that --undo does not allow."""
-    from refundcli.cli.commands.refunds.record_file import undo_records
-
-    if conflicts:
-        raise UndoAlone(conflicts)
-    undo_records(app, run_or_record_id, memo=memo, yes=yes, confirm=confirm, dry_run=dry_run)
+        return repeat_request, record_refunds.preview(repeat_request)

@@ -1,8 +1,12 @@
 """One invoice, or a file of them: a refunding command takes either."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from refundcli.domain.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from refundcli.services.bulk.ports import BulkRequest
 
 _UNSET = ("", None, False)
 
@@ -39,6 +43,26 @@ class OnlyForMany(UsageProblem):
         )
 
 
+class OneFile(UsageProblem):
+    code = "one-file"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Give exactly one of --from FILE, --apply PLAN and --resume RUN.",
+            hint="refundcli refund --from FILE --plan PLAN.json   and then   refundcli refund --apply PLAN.json",
+        )
+
+
+class NotWithPlan(UsageProblem):
+    code = "not-with-plan"
+
+    def __init__(self, option: str) -> None:
+        super().__init__(
+            f"{option} cannot be combined with --apply: the plan already contains it.",
+            hint="Make a new plan, with --from FILE --plan PLAN.json.",
+        )
+
+
 def is_for_many(
     command: str,
     number: str,
@@ -56,6 +80,14 @@ def is_for_many(
     if not has_file and (conflicts := options_set(only_for_many)):
         raise OnlyForMany(command, conflicts)
     return has_file
+
+
+def check_request(request: "BulkRequest") -> None:
+    """Raises OneFile, NotWithPlan."""
+    if sum(map(bool, (request.from_, request.apply, request.resume))) != 1 or (request.plan and not request.from_):
+        raise OneFile
+    if request.apply and (request.reason or request.allow_duplicate):
+        raise NotWithPlan("--reason" if request.reason else "--allow-duplicate")
 
 
 def options_set(options: Mapping[str, object]) -> list[str]:

@@ -1,11 +1,10 @@
 """refund: send money back through the provider."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.commands.refunds.one_or_file import is_for_many
+from refundcli.cli.commands.refunds.one_or_file import check_request, is_for_many
 from refundcli.cli.options import (
     AllowDuplicate,
     Amount,
@@ -79,13 +78,24 @@ def refund(
         },
         only_for_many={"--plan": plan_path, "--max-errors": max_errors},
     ):
-        from refundcli.cli.commands.refunds.file_run import BulkOptions
+        from refundcli.cli.commands.refunds.file_run import TerminalPresenter
         from refundcli.cli.commands.refunds.refund_file import refund_file
         from refundcli.domain.bulk_run import RunKind
+        from refundcli.services.bulk.ports import BulkRequest
 
-        default_reason = parse_reason(reason) if reason else None
-        options = BulkOptions(RunKind.REFUND, from_, plan_to_apply, resume, plan_path, default_reason, allow_duplicate)
-        refund_file(app, replace(options, max_errors=max_errors, dry_run=dry_run, yes=yes, confirm=confirm))
+        bulk_request = BulkRequest(
+            RunKind.REFUND,
+            from_,
+            plan_to_apply,
+            resume,
+            plan_path,
+            parse_reason(reason) if reason else None,
+            allow_duplicate,
+            max_errors=max_errors,
+            dry_run=dry_run,
+        )
+        check_request(bulk_request)
+        refund_file(app, bulk_request, TerminalPresenter(app, yes, confirm, is_answered=dry_run or bool(plan_path)))
         return
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.services.refunds.issue import RefundRequest

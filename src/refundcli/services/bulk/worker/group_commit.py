@@ -1,294 +1,163 @@
 """One transaction for many rows: each takes one step, and none delays or rolls back another.
 
-The order of a row's steps is kept: T1, T2, send and T4 are each committed before the next starts. Nothing here changes
-the worker's rows, because a transaction may be retried: it returns what it wrote, which counts once it is committed.
+The order of a row's steps is kept: a step is committed before its row continues. A step changes nothing but the books,
+because a transaction may be retried: it returns what it wrote, which counts once it is committed.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, TypeVar
 
 from refundcli.domain.bulk_run import BulkRun, RunItem
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider, RefundState
-from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, plan_of, request_of
-from refundcli.services.dispatch.first_send import fail_unsent_in, lookup_at_provider, store_unlisted, why_not_sent
-from refundcli.services.dispatch.leases import Lease, new_lease
+from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row
+from refundcli.services.dispatch.leases import new_lease
 from refundcli.services.dispatch.release_lapsed import apply_due_updates_in, is_due
-from refundcli.services.dispatch.send_refund import SendingPolicy, record_outcome_in, with_provider_message
-from refundcli.services.invoices.lookup import invoice_named
-from refundcli.services.ports.books import Writing
+from refundcli.services.dispatch.send_refund import SendingPolicy
+from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
-from refundcli.services.ports.providers import PaymentProvider, RefundAnswer
-from refundcli.services.preflight.payment import PaymentLookup, claims, refuse_differences, store_findings
-from refundcli.services.preflight.revalidate import why_not_any_more
-from refundcli.services.recovery.resume_refunds import why_not_again
-from refundcli.services.refunds.issue import Preview, RefundRequest, drop_unsent_in, planned_refunds, reserve_in
+
+T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Group:
-    """The steps for one transaction. `looked_up`: abandoned refunds with the provider's answer.
+class Kind(Enum):
+    """The order of the steps in a transaction: outcomes first, because they release or use amounts."""
 
-    `to_fail`: refunds that could not be checked before their first send, and why.
+    SETTLE = auto()
+    CLAIM = auto()
+    CHECK = auto()
+    END = auto()
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """One row's part of a transaction, about a row or a refund; `result` is set once it is committed."""
+
+    kind: Kind
+    subject: Any
+    work: Callable[..., Any]
+    result: "asyncio.Future[Any]"
+
+
+@dataclass(eq=False, slots=True)
+class GroupCommit:
+    """Collects the next steps of many rows and commits them at once.
+
+    `row_lease_seconds`: another worker may take over a row after this long. `added` is set when a step is added.
     """
-
-    answered: list[InFlightRefund] = field(default_factory=list)
-    looked_up: list[tuple[InFlightRefund, RefundAnswer | None]] = field(default_factory=list)
-    found_ready: list[InFlightRefund] = field(default_factory=list)
-    to_claim: list[InFlightRefund] = field(default_factory=list)
-    to_drop: list[InFlightRefund] = field(default_factory=list)
-    to_fail: list[tuple[InFlightRefund, str]] = field(default_factory=list)
-    to_release: list[InFlightRefund] = field(default_factory=list)
-    to_read: list[InFlightRefund] = field(default_factory=list)
-    to_look_at: list[Row] = field(default_factory=list)
-    to_reserve: list[Row] = field(default_factory=list)
-    ended: list[RunItem] = field(default_factory=list)
-    take: int = 0
-    hold: bool = False
-
-    def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in self.__dataclass_fields__)
-
-
-@dataclass(slots=True)
-class Written:
-    """What the transaction did.
-
-    `settled`: refunds in their new state, with a known outcome or not. `elsewhere`: another process has them.
-    `unchecked`: refunds that need a snapshot of their payment before the first send. `ended`: the numbers of the rows
-    whose outcome was stored; other workers have taken over the rest.
-    """
-
-    settled: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
-    claimed: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
-    elsewhere: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
-    unchecked: list[tuple[InFlightRefund, PaymentLookup]] = field(default_factory=list)
-    read: list[tuple[InFlightRefund, Refund]] = field(default_factory=list)
-    looked_at: list[tuple[Row, Preview]] = field(default_factory=list)
-    reserved: list[tuple[Row, list[Refund]]] = field(default_factory=list)
-    existing: list[tuple[Row, Sequence[Refund]]] = field(default_factory=list)
-    refused: list[tuple[Row, RefundcliError]] = field(default_factory=list)
-    ended: set[int] = field(default_factory=set)
-    leased: list[RunItem] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerContext:
-    """What a worker needs. `lease_seconds`: how long a refund of a provider may wait and be in flight."""
 
     run: BulkRun
     worker: str
+    books: Books
     clock: Clock
     policy: SendingPolicy
-    providers: Mapping[Provider, PaymentProvider]
-    lease_seconds: Callable[[Provider], float]
     row_lease_seconds: float
+    added: asyncio.Event = field(default_factory=asyncio.Event)
+    # Nothing new is started any more; no step is committed any more.
+    stopped: bool = False
+    closed: bool = False
+    _steps: list[Step] = field(default_factory=list)
 
-    def lease(self, provider: Provider) -> Lease:
-        return new_lease(self.clock.now(), self.lease_seconds(provider), owner=self.worker)
+    # --- steps -------------------------------------------------------------------------------------------
 
-
-def write_group(tx: Writing, group: Group, context: WorkerContext) -> Written:
-    """Do the steps. Outcomes come first, because the amounts that they release or use affect the rows checked next."""
-    written = Written()
-    _record_outcomes(tx, group, context, written)
-    _claim(tx, group, context, written)
-    _look_and_reserve(tx, group, context, written)
-    written.ended = tx.runs.finish_items(group.ended)
-    row_lease = new_lease(context.clock.now(), context.row_lease_seconds, owner=context.worker)
-    if group.take:
-        written.leased = tx.runs.lease_items(
-            context.run.id, worker=context.worker, until=row_lease.until, at=context.clock.now(), limit=group.take
-        )
-    if group.hold:
-        tx.runs.extend_leases(context.run.id, worker=context.worker, until=row_lease.until)
-    return written
-
-
-def _record_outcomes(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
-    """T4, for refunds that were sent or looked up."""
-    clock, policy = context.clock, context.policy
-    answers_to_store = [(flight, flight.answer, flight.first_send) for flight in group.answered]
-    answers_to_store += [
-        (flight, lookup_answer, False) for flight, lookup_answer in group.looked_up if lookup_answer is not None
-    ]
-    for flight, answer, first_send in answers_to_store:
-        assert answer
-        refund = _as_sent(tx, flight, context)
-        record_outcome_in(tx, refund, answer, first_send=first_send, clock=clock, policy=policy)
-    for flight in group.to_drop:
-        drop_unsent_in(tx, [flight.refund], clock=clock, policy=policy)
-    for flight, reason in group.to_fail:
-        fail_unsent_in(tx, flight.refund, reason, clock=clock, policy=policy, is_refused=False)
-    for flight in group.to_release:
-        tx.refunds.release_lease(flight.refund)
-    flights = (
-        [flight for flight, _, _ in answers_to_store]
-        + group.to_drop
-        + [flight for flight, _ in group.to_fail]
-        + group.to_release
-    )
-    refunds_by_id = (
-        tx.refunds.by_id([flight.refund.id for flight in flights + group.to_read]) if flights or group.to_read else {}
-    )
-    answer_by_flight = {flight: answer for flight, answer, _ in answers_to_store}
-    for flight in flights:
-        answer, refund = answer_by_flight.get(flight), refunds_by_id[flight.refund.id]
-        written.settled.append((flight, with_provider_message(refund, answer) if answer else refund))
-    written.read = [(flight, refunds_by_id[flight.refund.id]) for flight in group.to_read]
-
-
-def _as_sent(tx: Writing, flight: InFlightRefund, context: WorkerContext) -> Refund:
-    """Claim a `ready` refund that the provider already has, because a restored backup lost it; so it can be settled."""
-    refund, now = flight.refund, context.clock.now()
-    if refund.state is not RefundState.READY:
+    async def settle(self, flight: InFlightRefund, work: Callable[[Writing], object]) -> Refund:
+        """Change the refund; returns it as stored afterwards."""
+        refund: Refund = await self._step(Kind.SETTLE, flight, work)
         return refund
-    sent_at = flight.snapshot.sent_at(refund, now) if flight.snapshot else now
-    # It will not be sent, so it is recorded whatever the clock says.
-    return tx.refunds.claim(refund, owner="", until=now, at=sent_at) or refund
 
+    async def claim(self, flight: InFlightRefund, work: Callable[[Writing, RefundReading], T]) -> T:
+        """T2 of a refund, when there is room on the wire. Raises CancelledError if the worker stops."""
+        result: T = await self._step(Kind.CLAIM, flight, work)
+        return result
 
-def _claim(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
-    """T2, for reserved and for abandoned refunds, by the rules as of this transaction. Adds to `written`."""
-    not_found = [flight for flight, lookup_answer in group.looked_up if lookup_answer is None]
-    flights = [*not_found, *group.found_ready, *group.to_claim]
-    if not flights:
-        return
-    read_ahead = _ReadAhead(tx, context, [flight.refund.invoice_number for flight in flights])
-    for flight in not_found:
-        _claim_again(tx, read_ahead, flight, context, written)
-    for flight in (*group.found_ready, *group.to_claim):
-        _claim_first(tx, read_ahead, flight, context, written)
+    async def check(self, row: Row, work: Callable[[Writing, RefundReading], T]) -> T:
+        """Check or reserve a row. Raises its refusal, and CancelledError if the worker stops."""
+        result: T = await self._step(Kind.CHECK, row, work)
+        return result
 
+    async def finish(self, outcome: RunItem) -> bool:
+        """Store the outcome of a row. False if another worker has taken it over."""
+        return bool(await self._step(Kind.END, outcome, lambda tx: None))
 
-def _ask_first(read_ahead: "_ReadAhead", flight: InFlightRefund, written: Written) -> None:
-    """Request a snapshot of its payment before anything is sent."""
-    lookup = lookup_at_provider(read_ahead, flight.refund)
-    assert lookup, "a provider without look-up needs no snapshot"
-    written.unchecked.append((flight, lookup))
+    async def _step(self, kind: Kind, subject: object, work: Callable[..., Any]) -> Any:
+        if self.closed or (self.stopped and kind in (Kind.CLAIM, Kind.CHECK)):
+            raise asyncio.CancelledError
+        step = Step(kind, subject, work, asyncio.get_running_loop().create_future())
+        self._steps.append(step)
+        self.added.set()
+        return await step.result
 
+    def stop(self) -> None:
+        """Start nothing new: cancel claims and checks, now and from now on."""
+        self.stopped = True
+        for step in self._steps:
+            if step.kind in (Kind.CLAIM, Kind.CHECK):
+                step.result.cancel()
+        self._steps = [step for step in self._steps if not step.result.cancelled()]
 
-def _claim_again(
-    tx: Writing, read_ahead: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
-) -> None:
-    assert flight.refund.sending
-    obstacle = why_not_again(
-        read_ahead, flight.refund, flight.refund.sending, flight.provider.name, context.clock.now()
-    )
-    if obstacle:
-        _stays(tx, flight, obstacle.note, written)
-    elif flight.needs_snapshot(context.clock.now()):
-        # It was only rate limited, but its snapshot is out of date by now.
-        _ask_first(read_ahead, flight, written)
-    else:
-        _claim_one(tx, flight, context, written)
+    # --- the transaction ---------------------------------------------------------------------------------
 
+    def waiting_claims(self) -> list[InFlightRefund]:
+        return [step.subject for step in self._steps if step.kind is Kind.CLAIM]
 
-def _claim_first(
-    tx: Writing, read_ahead: "_ReadAhead", flight: InFlightRefund, context: WorkerContext, written: Written
-) -> None:
-    """Claim a refund that was not sent, or provably not executed. Its payment is looked up first."""
-    if not flight.first_send:
-        refusal = why_not_any_more(read_ahead, flight.refund)
-        if refusal:
-            tx.refunds.release_lease(flight.refund)
-            _stays(tx, flight, f"not sent again: {refusal.message}", written)
-            return
-    elif flight.needs_snapshot(context.clock.now()):
-        _ask_first(read_ahead, flight, written)
-        return
-    # An update that was just stored may block, so read again.
-    reading = tx if store_unlisted(tx, flight.refund, flight.snapshot) else read_ahead
-    if flight.first_send and (first_send_refusal := why_not_sent(reading, flight.refund, flight.snapshot)):
-        failed_refund = fail_unsent_in(
-            tx, flight.refund, first_send_refusal.message, clock=context.clock, policy=context.policy
-        )
-        # If another process claimed it, nothing was settled here.
-        outcomes = written.settled if failed_refund else written.elsewhere
-        outcomes.append((flight, failed_refund or tx.refunds.get(flight.refund.id) or flight.refund))
-        return
-    _claim_one(tx, flight, context, written)
+    def is_due(self) -> bool:
+        """Is there a step that needs no room on the wire?"""
+        return any(step.kind is not Kind.CLAIM for step in self._steps)
 
+    def commit(self, claims: Sequence[InFlightRefund], *, take: int = 0, extend: bool = False) -> list[RunItem]:
+        """Commit all steps, of the claims only these. Returns the rows that it leased, of `take` at most.
 
-def _stays(tx: Writing, flight: InFlightRefund, reason: str, written: Written) -> None:
-    """Leave it as it is: its outcome is unknown, and it is not sent again now."""
-    stored_refund = tx.refunds.get(flight.refund.id) or flight.refund
-    written.settled.append(
-        (flight, replace(stored_refund, failure=reason) if stored_refund.state.unfinished else stored_refund)
-    )
-
-
-def _claim_one(tx: Writing, flight: InFlightRefund, context: WorkerContext, written: Written) -> None:
-    lease = context.lease(flight.provider.name)
-    claimed_refund = tx.refunds.claim(flight.refund, owner=lease.owner, until=lease.until, at=context.clock.now())
-    if claimed_refund:
-        written.claimed.append((flight, claimed_refund))
-    else:
-        written.elsewhere.append((flight, tx.refunds.get(flight.refund.id) or flight.refund))
-
-
-def _look_and_reserve(tx: Writing, group: Group, context: WorkerContext, written: Written) -> None:
-    rows = [*group.to_look_at, *group.to_reserve]
-    if not rows:
-        return
-    # A wrong clock stops the whole run, not a single row.
-    tx.audit.check_clock()
-    read_ahead = _ReadAhead(tx, context, [row.stored.invoice for row in rows], [row.stored.request_key for row in rows])
-    for row in group.to_look_at:
-        try:
-            _, plan = _planned(read_ahead, row, context)
-            if plan.existing:
-                written.existing.append((row, plan.existing))
+        `extend`: extend the leases of all rows.
+        """
+        steps = [step for step in self._steps if step.kind is not Kind.CLAIM or step.subject in claims]
+        results, leased = self.books.write(lambda tx: (self._write(tx, steps), self._lease(tx, take, extend=extend)))
+        self._steps = [step for step in self._steps if step not in steps]
+        for step, result in results:
+            if isinstance(result, RefundcliError):
+                step.result.set_exception(result)
             else:
-                written.looked_at.append((row, plan))
-        except RefundcliError as refusal:
-            written.refused.append((row, refusal))
-    for row in group.to_reserve:
-        try:
-            _reserve(tx, read_ahead, row, context, written)
-        except RefundcliError as refusal:
-            written.refused.append((row, refusal))
+                step.result.set_result(result)
+        return leased
+
+    def _write(self, tx: Writing, steps: Sequence[Step]) -> list[tuple[Step, Any]]:
+        settling, claiming, checks, ends = ([step for step in steps if step.kind is kind] for kind in Kind)
+        for step in settling:
+            step.work(tx)
+        refunds_by_id = tx.refunds.by_id([step.subject.refund.id for step in settling]) if settling else {}
+        results: list[tuple[Step, Any]] = [(step, refunds_by_id[step.subject.refund.id]) for step in settling]
+        if claiming:
+            numbers = [step.subject.refund.invoice_number for step in claiming]
+            reading = _ReadAhead(tx, self.clock, self.policy, numbers)
+            results += [(step, step.work(tx, reading)) for step in claiming]
+        if checks:
+            # A wrong clock stops the whole run, not a single row.
+            tx.audit.check_clock()
+            rows = [step.subject.stored for step in checks]
+            keys = [row.request_key for row in rows]
+            reading = _ReadAhead(tx, self.clock, self.policy, [row.invoice for row in rows], keys)
+            results += [(step, _checked(step, tx, reading)) for step in checks]
+        own_row_numbers = tx.runs.finish_items([step.subject for step in ends])
+        return results + [(step, step.subject.n in own_row_numbers) for step in ends]
+
+    def _lease(self, tx: Writing, limit: int, *, extend: bool) -> list[RunItem]:
+        now = self.clock.now()
+        until = new_lease(now, self.row_lease_seconds, owner=self.worker).until
+        if extend:
+            tx.runs.extend_leases(self.run.id, worker=self.worker, until=until)
+        if not limit:
+            return []
+        return tx.runs.lease_items(self.run.id, worker=self.worker, until=until, at=now, limit=limit)
 
 
-def _planned(read_ahead: "_ReadAhead", row: Row, context: WorkerContext) -> tuple[RefundRequest, Preview]:
-    """What a row requests, and what it would do now."""
-    invoice = invoice_named(read_ahead, row.stored.invoice)
-    request = request_of(row.stored, invoice, context.run.operator)
-    return request, plan_of(read_ahead, row.stored, request, invoice, context.clock.now())
-
-
-def _reserve(tx: Writing, read_ahead: "_ReadAhead", row: Row, context: WorkerContext, written: Written) -> None:
-    """T1, if the books still agree with the snapshots taken before."""
-    request, plan = _planned(read_ahead, row, context)
-    if plan.existing:
-        written.existing.append((row, plan.existing))
-        return
-    store_findings(tx, plan.invoice, row.snapshots)
-    planned_refund_by_payment = planned_refunds(tx.store.secret(), request, plan)
-    refuse_differences(
-        plan.invoice,
-        row.snapshots,
-        planned_refund_by_payment,
-        claim_differences=claims(tx, plan.invoice, row.snapshots),
-    )
-    share_providers = {share.payment.provider for share in plan.shares if share.payment.provider}
-    lease = context.lease(max(share_providers, key=context.lease_seconds))
-    # All checks precede the first change; only a second reservation could still be refused.
-    with tx.all_or_nothing() if len(plan.shares) > 1 else nullcontext():
-        refunds = reserve_in(
-            tx,
-            request,
-            plan,
-            planned_refund_by_payment,
-            providers=context.providers,
-            lease=lease,
-            reserved_at=context.clock.now(),
-            run_id=context.run.id,
-        )
-    written.reserved.append((row, refunds))
+def _checked(step: Step, tx: Writing, reading: RefundReading) -> Any:
+    try:
+        return step.work(tx, reading)
+    except RefundcliError as refusal:
+        return refusal
 
 
 class _ReadAhead:
@@ -298,12 +167,17 @@ class _ReadAhead:
     """
 
     def __init__(
-        self, tx: Writing, context: WorkerContext, invoice_numbers: Sequence[str], request_keys: Sequence[str] = ()
+        self,
+        tx: Writing,
+        clock: Clock,
+        policy: SendingPolicy,
+        invoice_numbers: Sequence[str],
+        request_keys: Sequence[str] = (),
     ) -> None:
         invoices_by_number = tx.invoices.by_number(list(dict.fromkeys(invoice_numbers)))
-        due_numbers = [number for number, invoice in invoices_by_number.items() if is_due(invoice, context.clock.now())]
+        due_numbers = [number for number, invoice in invoices_by_number.items() if is_due(invoice, clock.now())]
         for number in due_numbers:
-            apply_due_updates_in(tx, number, policy=context.policy, clock=context.clock)
+            apply_due_updates_in(tx, number, policy=policy, clock=clock)
         invoices_by_number |= tx.invoices.by_number(due_numbers) if due_numbers else {}
         self.invoices = _InvoicesReadAhead(tx, invoices_by_number)
         self.refunds = _RefundsReadAhead(tx.refunds.by_keys(request_keys) if request_keys else {})

@@ -1,36 +1,35 @@
-"""The refunds that a worker has in flight: sending, looking up and settling them.
+"""One refund of a run, from its reservation to its outcome: claimed, sent, and settled by the provider's answer.
 
-Requests run in threads, which have no access to the books. Their answers are stored with the worker's next commit.
+Requests run in threads, which have no access to the books. Their answers are stored with the next commit.
 """
 
+import asyncio
 import time
-from abc import ABC, abstractmethod
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from refundcli.domain.errors import NotUsable, RefundcliError
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.report import Stopped
-from refundcli.services.bulk.worker.leased_rows import InFlightRefund
-from refundcli.services.bulk.worker.request_pool import Job
-from refundcli.services.bulk.worker.worker_state import WorkerState
+from refundcli.services.bulk.worker.claims import Claim, Result, claim_in, claim_listed
+from refundcli.services.bulk.worker.context import WorkerContext
+from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, Stage
 from refundcli.services.dispatch.first_send import (
     LONGEST_UNCHECKED_WAIT_SECONDS,
     NO_LONGER_LISTED,
     StaleSnapshot,
     check_listed,
+    fail_unsent_in,
     snapshot_of,
 )
-from refundcli.services.dispatch.leases import is_live
 from refundcli.services.dispatch.outcome_errors import UNREACHABLE
 from refundcli.services.dispatch.outcomes import TOO_MANY, Signal
-from refundcli.services.dispatch.send_refund import (
-    call,
-)
+from refundcli.services.dispatch.send_refund import call, look_up, with_provider_message
+from refundcli.services.ports.books import RefundReading, Writing
 from refundcli.services.ports.providers import Answer, RefundAnswer
 from refundcli.services.preflight.payment import AlreadyAtProvider, PaymentLookup
-from refundcli.services.recovery.resume_refunds import look_up, same_account
+from refundcli.services.recovery.resume import same_account
 
 # A refund that another process is sending is read again after this long.
 LOOK_UP_SECONDS = 0.2
@@ -41,35 +40,147 @@ _MOST_ROUNDS = 15
 _PATIENCE_SECONDS = 10.0
 
 
-class RefundSending(WorkerState, ABC):
-    """Sends the refunds in flight. `_flight_settled` is called when the outcome of one is stored."""
+@dataclass(frozen=True, slots=True)
+class RefundSending:
+    """Settles the refunds in flight, each in a task of its own."""
 
-    @abstractmethod
-    def _flight_settled(self, flight: InFlightRefund) -> None: ...
+    context: WorkerContext
 
-    def _send(self, flight: InFlightRefund) -> None:
-        self.on_the_wire.add(flight)
-        job = Job(lambda: self._ask(flight), lambda job: self._answered(flight, job), flight)
-        self.pool.send(job, urgent=True)
+    async def settle(self, flight: InFlightRefund, row: Row | None = None) -> None:
+        """Bring it to its outcome, known or unknown. `row`: whose refund it is; None if it only blocks a row.
+
+        If the worker stops, what was sent is still waited for, and anything else is given up.
+        """
+        try:
+            while not flight.ended:
+                await self._take_step(flight)
+        except asyncio.CancelledError:
+            if self.context.commits.closed:
+                raise
+            await self._give_up(flight, row)
+
+    async def _take_step(self, flight: InFlightRefund) -> None:
+        refund, sending = flight.refund, flight.refund.sending
+        if not refund.state.unfinished or sending is None:
+            self._end(flight, refund)
+        elif flight.is_listed:
+            # A restored backup lost it: its outcome is looked up, and nothing is sent.
+            found_answer = await self.context.look_up(lambda: look_up(refund, flight.provider))
+            await self._record(flight, found_answer or NO_LONGER_LISTED, first_send=False)
+        elif flight.stage is not Stage.FOUND:
+            await self._claim(flight)
+        elif flight.is_leased(self.context.clock.now()):
+            await self.context.pause(LOOK_UP_SECONDS)
+            flight.is_now(await self.context.commits.settle(flight, lambda tx: None))
+        elif not same_account(sending, flight.provider):
+            self._end(flight, replace(refund, failure="it was made with other settings"))
+        elif refund.state is RefundState.READY:
+            flight.stage = Stage.READY
+        else:
+            answer = await self.context.look_up(lambda: look_up(refund, flight.provider))
+            if answer is None:
+                flight.stage = Stage.NOT_FOUND
+            else:
+                await self._record(flight, answer, first_send=False)
+
+    # --- T2 ----------------------------------------------------------------------------------------------
+
+    async def _claim(self, flight: InFlightRefund) -> None:
+        context = self.context
+
+        def claim(tx: Writing, reading: RefundReading) -> Claim:
+            lease = context.lease(flight.provider.name)
+            return claim_in(tx, reading, flight, lease, clock=context.clock, policy=context.policy)
+
+        claimed = await context.commits.claim(flight, claim)
+        if claimed.result is Result.CLAIMED:
+            flight.refund, flight.claimed, flight.stage = claimed.refund, True, Stage.OURS
+            await self._send(flight)
+        elif claimed.result is Result.UNCHECKED:
+            assert claimed.lookup, "a provider without look-up needs no snapshot"
+            await self._look_again(flight, claimed.lookup)
+        elif claimed.result is Result.ELSEWHERE:
+            flight.is_now(claimed.refund)
+        elif claimed.result is Result.LAPSED:
+            flight.stage = Stage.FOUND
+        else:
+            self._end(flight, claimed.refund)
+
+    async def _look_again(self, flight: InFlightRefund, lookup: PaymentLookup) -> None:
+        """Take a new snapshot of its payment, after a pause or if another process reserved it."""
+        context = self.context
+        flight.snapshots += 1
+        if flight.snapshots > _MOST_ROUNDS:
+            context.stop_policy.stop(Stopped.STORE, StaleSnapshot(flight.refund))
+            raise asyncio.CancelledError
+        try:
+            take_snapshot = partial(snapshot_of, lookup, providers=context.providers, clock=context.clock)
+            flight.snapshot = await context.look_up(take_snapshot)
+            check_listed(flight.refund, flight.snapshot)
+        except AlreadyAtProvider as problem:
+            self._end(flight, replace(flight.refund, failure=problem.message))
+        except RefundcliError as problem:
+            await self._cannot_be_checked(flight, problem)
+        else:
+            flight.stage = Stage.OURS if self._is_ours(flight) else Stage.READY
+
+    async def _cannot_be_checked(self, flight: InFlightRefund, problem: RefundcliError) -> None:
+        """Nothing is sent, and the amount that this worker reserved is released."""
+        context = self.context
+        context.stop_policy.answered(is_outcome_clear=False)
+        if isinstance(problem, NotUsable) and problem.code != UNREACHABLE:
+            context.stop_policy.stop(Stopped.SETTINGS, problem)
+            raise asyncio.CancelledError
+        if not self._is_ours(flight):
+            self._end(flight, replace(flight.refund, failure=problem.message))
+            return
+
+        def fail(tx: Writing) -> None:
+            fail_unsent_in(
+                tx, flight.refund, problem.message, clock=context.clock, policy=context.policy, is_refused=False
+            )
+
+        self._end(flight, await context.commits.settle(flight, fail))
+
+    # --- T3, T4 ------------------------------------------------------------------------------------------
+
+    async def _send(self, flight: InFlightRefund) -> None:
+        flight.answer = await self.context.send(flight, lambda: self._ask(flight))
+        if self._is_sent_again(flight, flight.answer):
+            flight.answer = flight.snapshot = None
+        elif flight.answer:
+            await self._record(flight, flight.answer, first_send=flight.first_send)
+
+    def _is_sent_again(self, flight: InFlightRefund, answer: RefundAnswer | None) -> bool:
+        """Was it rate limited, so that it is checked and claimed again? Raises CancelledError if the worker stops."""
+        is_rate_limited = answer is None or answer.signal in TOO_MANY
+        if is_rate_limited and self.context.is_stopping:
+            # Not executed, and not retried now: the worker that resumes the run settles it.
+            raise asyncio.CancelledError
+        if answer is None:
+            return True
+        is_again = is_rate_limited and flight.rounds < _MOST_ROUNDS
+        flight.rounds += is_again and answer.signal == Signal.RATE_LIMITED
+        return is_again
 
     def _ask(self, flight: InFlightRefund) -> RefundAnswer | None:
         """In a pool thread: send a request; retry only if the last one provably did nothing.
 
         None if it was not sent, because the provider is rate limiting for longer than the lease lasts.
         """
-        sending, started_at = flight.refund.sending, time.monotonic()
+        context, sending, started_at = self.context, flight.refund.sending, time.monotonic()
         assert sending
 
         def lease_left() -> float:
-            return self.policy.patience(sending, self.clock.now())
+            return context.policy.patience(sending, context.clock.now())
 
-        if self._pause_left(flight) > lease_left():
+        if context.pause_left(flight) > lease_left():
             return None
         return call(
             flight.refund,
             flight.provider,
-            self.policy,
-            self.clock,
+            context.policy,
+            context.clock,
             patience=lambda: min(lease_left(), started_at + _PATIENCE_SECONDS - time.monotonic()),
             may_retry=self._waited_unchecked,
         )
@@ -78,108 +189,48 @@ class RefundSending(WorkerState, ABC):
         """In a pool thread, which has no access to the books: wait only for a short pause."""
         if answer.signal in TOO_MANY and wait_seconds >= LONGEST_UNCHECKED_WAIT_SECONDS:
             return False
-        self.policy.sleep(wait_seconds)
+        self.context.policy.sleep(wait_seconds)
         return True
 
-    def _answered(self, flight: InFlightRefund, job: Job) -> None:
-        self.on_the_wire.discard(flight)
-        answer = job.answer
-        is_rate_limited = answer is None or answer.signal in TOO_MANY
-        if is_rate_limited and self.is_stopping:
-            # Not executed, and not retried now: the worker that resumes the run settles it.
-            flight.given_up = True
-            self.next.to_release.append(flight)
-        elif is_rate_limited and (answer is None or flight.rounds < _MOST_ROUNDS):
-            flight.rounds += answer is not None and answer.signal == Signal.RATE_LIMITED
-            flight.snapshot = None
-            self.to_claim.append(flight)
-        else:
-            flight.answer = answer
-            self.next.answered.append(flight)
+    async def _record(self, flight: InFlightRefund, answer: RefundAnswer, *, first_send: bool) -> None:
+        """T4, for a refund that was sent or looked up."""
+        context = self.context
 
-    def _settled(self, flight: InFlightRefund, refund: Refund) -> None:
+        def record(tx: Writing) -> None:
+            refund = claim_listed(tx, flight, context.clock.now())
+            context.dispatch.record_in(tx, refund, answer, first_send=first_send)
+
+        self._end(flight, with_provider_message(await context.commits.settle(flight, record), answer))
+
+    def _end(self, flight: InFlightRefund, refund: Refund) -> None:
         """Its outcome, known or unknown, is stored."""
         flight.refund, flight.ended = refund, True
-        self.flights.pop(refund.id, None)
         if flight.answer:
             is_unclear = refund.state.unfinished or flight.answer.signal == Signal.NOT_SENT
-            self.stop_policy.answered(is_outcome_clear=not is_unclear)
-        self._flight_settled(flight)
+            self.context.stop_policy.answered(is_outcome_clear=not is_unclear)
 
-    def _resume_refund(self, flight: InFlightRefund) -> None:
-        """Continue an abandoned refund from its state; wait for one that another process is sending."""
-        refund = flight.refund
-        if not refund.state.unfinished or refund.sending is None:
-            self._settled(flight, refund)
-        elif is_live(refund.sending, self.clock.now()):
-            self.parked.append((time.monotonic() + LOOK_UP_SECONDS, flight))
-        elif not same_account(refund.sending, flight.provider):
-            self._settled(flight, replace(refund, failure="it was made with other settings"))
-        elif refund.state is RefundState.READY:
-            self.next.found_ready.append(flight)
-        else:
-            sending = refund.sending
-            job = Job(lambda: look_up(sending, refund, flight.provider), lambda job: self._looked_up(flight, job))
-            self.pool.send(job, urgent=False)
+    # --- stopping ----------------------------------------------------------------------------------------
 
-    # --- before a first send -----------------------------------------------------------------------------
+    async def _give_up(self, flight: InFlightRefund, row: Row | None) -> None:
+        """Release the amount of a refund that was never sent. One that was rate limited is left to be resumed.
 
-    def _ask_provider(self, flight: InFlightRefund, lookup: PaymentLookup) -> None:
-        """Take a new snapshot of its payment, after a pause or if another process reserved it.
-
-        `lookup`: how the provider finds the payment.
+        So is every refund of a row of which another was sent, so that no row is left half done.
         """
-        providers, clock = self.providers, self.clock
-        flight.snapshots += 1
-        if flight.snapshots > _MOST_ROUNDS:
-            stale_error = StaleSnapshot(flight.refund)
-            self.stop_policy.stop(Stopped.STORE, stale_error)
-            self._cannot_be_checked(flight, stale_error)
+        context, flight.given_up = self.context, True
+        if flight.stage is not Stage.OURS:
             return
-        self.asking.add(flight)
-        take_snapshot = partial(snapshot_of, lookup, providers=providers, clock=clock)
-        self.pool.send(Job(take_snapshot, lambda job: self._asked(flight, job)), urgent=False)
+        is_row_begun = flight.claimed or any(sibling.claimed for sibling in (row.own if row else ()))
 
-    def _asked(self, flight: InFlightRefund, job: Job) -> None:
-        if flight not in self.asking:
-            return
-        self.asking.discard(flight)
-        try:
-            flight.snapshot = job.answer
-            check_listed(flight.refund, job.answer)
-        except AlreadyAtProvider as problem:
-            self._settled(flight, replace(flight.refund, failure=problem.message))
-        except RefundcliError as problem:
-            self._cannot_be_checked(flight, problem)
-        else:
-            if flight.is_listed:
-                self._look_up_listed(flight)
-            elif self._is_ours(flight):
-                self.to_claim.appendleft(flight)
+        def release(tx: Writing) -> None:
+            if is_row_begun:
+                tx.refunds.release_lease(flight.refund)
             else:
-                self.next.found_ready.append(flight)
+                refund = tx.refunds.get(flight.refund.id)
+                if refund and refund.state is RefundState.READY:
+                    fail_unsent_in(tx, refund, "interrupted", clock=context.clock, policy=context.policy)
 
-    def _cannot_be_checked(self, flight: InFlightRefund, problem: RefundcliError) -> None:
-        """Nothing is sent, and the amount that this worker reserved is released."""
-        if isinstance(problem, NotUsable) and problem.code != UNREACHABLE:
-            self.stop_policy.stop(Stopped.SETTINGS, problem)
-        self.stop_policy.answered(is_outcome_clear=False)
-        if self._is_ours(flight):
-            self.next.to_fail.append((flight, problem.message))
-        else:
-            self._settled(flight, replace(flight.refund, failure=problem.message))
+        self._end(flight, await context.commits.settle(flight, release))
 
-    def _look_up_listed(self, flight: InFlightRefund) -> None:
-        """The provider has it, but a restored backup lost it: look up its outcome and send nothing."""
-        sending, refund, provider = flight.refund.sending, flight.refund, flight.provider
-        assert sending
-
-        def ask() -> RefundAnswer:
-            return look_up(sending, refund, provider) or NO_LONGER_LISTED
-
-        self.pool.send(Job(ask, lambda job: self._looked_up(flight, job)), urgent=False)
-
-    def _looked_up(self, flight: InFlightRefund, job: Job) -> None:
-        if flight.rows and all(row.closed for row in flight.rows):
-            return
-        self.next.looked_up.append((flight, job.answer))
+    def _is_ours(self, flight: InFlightRefund) -> bool:
+        """Does this worker hold the refund's lease?"""
+        return flight.stage is Stage.OURS and flight.is_leased(self.context.clock.now())
