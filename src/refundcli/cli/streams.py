@@ -72,7 +72,8 @@ class Output:
                 io.BufferedWriter(self._sink),
                 encoding=stream.encoding,
                 errors=_ESCAPE,
-                line_buffering=stream.line_buffering,
+                # With PYTHONUNBUFFERED the text layer alone is unbuffered; a log must be up to date line by line.
+                line_buffering=stream.line_buffering or stream.write_through,
                 write_through=stream.write_through,
             )
 
