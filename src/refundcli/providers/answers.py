@@ -19,14 +19,14 @@ STATUS_SIGNALS = {
     429: Signal.RATE_LIMITED,
 }
 _LONGEST_MESSAGE = 500
-_LONGEST_WAIT = 3600
+_LONGEST_WAIT_SECONDS = 3600
 _SECONDS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The requested wait in seconds, at most an hour; None if it is not given in seconds."""
     header = str(headers.get("Retry-After") or "").strip()
-    return min(float(header), _LONGEST_WAIT) if _SECONDS.fullmatch(header) else None
+    return min(float(header), _LONGEST_WAIT_SECONDS) if _SECONDS.fullmatch(header) else None
 
 
 def text_in(field: object) -> str:

@@ -1,4 +1,4 @@
-"""Conditions on payments and refunds that partial indexes and queries share, as SQL text."""
+"""Conditions and sums of payments and refunds, as SQL text for partial indexes, queries and the bound of a refund."""
 
 # Conditions of partial indexes. A query uses such an index only if it states exactly the same condition.
 THROUGH_PROVIDER = "provider <> ''"

@@ -170,17 +170,17 @@ def event_of(row: Row) -> "StoredEvent":
     from refundcli.services.ports.provider_updates import EventSource, EventState, NewEvent, StoredEvent
     from refundcli.services.ports.rejection_reasons import RejectionReason
 
-    of = dict(zip(_EVENT, row, strict=True))
+    cells = dict(zip(_EVENT, row, strict=True))
     event = NewEvent(
-        provider=Provider(of["provider"]),
-        key=of["event_key"],
-        kind=of["kind"],
-        about=of["about"],
-        account=of["account"],
-        livemode=bool(of["livemode"]),
-        occurred_at=moment(of["occurred_at"]),
-        payload=of["payload"],
-        source=EventSource(of["source"]),
-        not_applied=RejectionReason(of["not_applied"]) if of["not_applied"] else None,
+        provider=Provider(cells["provider"]),
+        key=cells["event_key"],
+        kind=cells["kind"],
+        about=cells["about"],
+        account=cells["account"],
+        livemode=bool(cells["livemode"]),
+        occurred_at=moment(cells["occurred_at"]),
+        payload=cells["payload"],
+        source=EventSource(cells["source"]),
+        not_applied=RejectionReason(cells["not_applied"]) if cells["not_applied"] else None,
     )
-    return StoredEvent(of["id"], event, EventState(of["state"]), of["note"], moment(of["received_at"]))
+    return StoredEvent(cells["id"], event, EventState(cells["state"]), cells["note"], moment(cells["received_at"]))

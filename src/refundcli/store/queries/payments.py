@@ -49,7 +49,7 @@ _KNOWN_AS = """
 # The positions of these columns in PAYMENT_COLUMNS.
 _IDS = [PAYMENT_NAMES.index(name) for name in ("payment_intent", "charge", "psp_reference")]
 _PROVIDER, _ID, _DISPUTE, _SHARE_OF = map(PAYMENT_NAMES.index, ("provider", "id", "dispute", "share_of"))
-_GIVEN = [PAYMENT_NAMES.index(name) for name in ("reserved", "refunded", "returned_elsewhere")]
+_USED = [PAYMENT_NAMES.index(name) for name in ("reserved", "refunded", "returned_elsewhere")]
 _ALLOCATED, _OPENING_RETURNED, _OPENING_AT, _RECORDED = map(
     PAYMENT_NAMES.index, ("allocated", "opening_returned", "opening_at", "dispute_recorded")
 )
@@ -203,7 +203,7 @@ def other_shares_of(
             payment_id=share_row[_ID],
             invoice_number=share_row[-1],
             allocated=Money(share_row[_ALLOCATED], unit),
-            used=Money(sum(share_row[column_index] for column_index in _GIVEN), unit),
+            used=Money(sum(share_row[column_index] for column_index in _USED), unit),
             refunds=tuple(refunds_by_payment.get(share_row[_ID], ())),
             opening_returned=Money(share_row[_OPENING_RETURNED], unit),
             opening_at=moment_or_none(share_row[_OPENING_AT]),

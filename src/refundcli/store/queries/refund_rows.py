@@ -54,109 +54,109 @@ def credit_note_of(note_row: Row) -> CreditNote:
 
 def refund_of(refund_row: Row) -> Refund:
     """From REFUND_COLUMNS; those of the credit note are empty if it has none."""
-    of = dict(zip(_REFUND_KEYS, refund_row, strict=True))
+    cells = dict(zip(_REFUND_KEYS, refund_row, strict=True))
     return Refund(
-        id=of["id"],
-        invoice_id=of["invoice_id"],
-        invoice_number=of["owner_number"],
-        payment_id=of["payment_id"],
-        kind=RefundKind(of["kind"]),
-        amount=_money(of, "amount"),
-        reason=RefundReason(of["reason"]) if of["reason"] else None,
-        state=RefundState(of["state"]),
-        request_key=of["request_key"],
-        content=of["content"],
-        created_at=moment(of["created_at"]),
-        operator=of["operator"],
-        memo=of["memo"],
-        attempt=of["try_number"],
-        sending=_sending(of, json.loads(of["request"])) if of["request"] is not None else None,
-        provider_reference=of["provider_reference"] or "",
-        provider_status=of["provider_status"],
-        failure=of["failure"],
-        dispute_decision=of["dispute_decision"],
-        out_of_band=_out_of_band(of) if of["kind"] == RefundKind.RECORD else None,
-        credit_note=_credit_note(of) if of["note_id"] else None,
-        seen_at=Provider(of["provider"]) if of["provider"] and of["request"] is None else None,
-        needs_acknowledgement_since=moment_or_none(of["came_back_at"]),
-        acknowledged_at=moment_or_none(of["acknowledged_at"]),
-        acknowledged_by=of["acknowledged_by"],
-        run_id=of["run_id"] or "",
-        failure_code=of["failure_code"],
-        pending_reason=of["pending_reason"],
-        expires_at=moment_or_none(of["expires_at"]),
-        succeeded_at=moment_or_none(of["succeeded_at"]),
-        failed_at=moment_or_none(of["failed_at"]),
-        reversed_amount=_money(of, "reversed_amount") if of["reversed_amount"] else None,
-        holding=bool(of["holding"]),
-        hold_until=moment_or_none(of["hold_until"]),
-        undecided=bool(of["undecided"]),
+        id=cells["id"],
+        invoice_id=cells["invoice_id"],
+        invoice_number=cells["owner_number"],
+        payment_id=cells["payment_id"],
+        kind=RefundKind(cells["kind"]),
+        amount=_money(cells, "amount"),
+        reason=RefundReason(cells["reason"]) if cells["reason"] else None,
+        state=RefundState(cells["state"]),
+        request_key=cells["request_key"],
+        content=cells["content"],
+        created_at=moment(cells["created_at"]),
+        operator=cells["operator"],
+        memo=cells["memo"],
+        attempt=cells["try_number"],
+        sending=_sending(cells, json.loads(cells["request"])) if cells["request"] is not None else None,
+        provider_reference=cells["provider_reference"] or "",
+        provider_status=cells["provider_status"],
+        failure=cells["failure"],
+        dispute_decision=cells["dispute_decision"],
+        out_of_band=_out_of_band(cells) if cells["kind"] == RefundKind.RECORD else None,
+        credit_note=_credit_note(cells) if cells["note_id"] else None,
+        seen_at=Provider(cells["provider"]) if cells["provider"] and cells["request"] is None else None,
+        needs_acknowledgement_since=moment_or_none(cells["came_back_at"]),
+        acknowledged_at=moment_or_none(cells["acknowledged_at"]),
+        acknowledged_by=cells["acknowledged_by"],
+        run_id=cells["run_id"] or "",
+        failure_code=cells["failure_code"],
+        pending_reason=cells["pending_reason"],
+        expires_at=moment_or_none(cells["expires_at"]),
+        succeeded_at=moment_or_none(cells["succeeded_at"]),
+        failed_at=moment_or_none(cells["failed_at"]),
+        reversed_amount=_money(cells, "reversed_amount") if cells["reversed_amount"] else None,
+        holding=bool(cells["holding"]),
+        hold_until=moment_or_none(cells["hold_until"]),
+        undecided=bool(cells["undecided"]),
     )
 
 
 def closing_of(closing_row: Row) -> Closing:
     """From CLOSING_COLUMNS."""
-    of = dict(zip(_CLOSING_KEYS, closing_row, strict=True))
+    cells = dict(zip(_CLOSING_KEYS, closing_row, strict=True))
     return Closing(
-        id=of["id"],
-        invoice_id=of["invoice_id"],
-        invoice_number=of["owner_number"],
-        target=InvoiceStatus(of["action"]),
-        state=ClosingState(of["state"]),
-        created_at=moment(of["created_at"]),
-        operator=of["operator"],
-        sending=_sending(of, {}),
-        memo=of["memo"],
-        failure=of["failure"],
+        id=cells["id"],
+        invoice_id=cells["invoice_id"],
+        invoice_number=cells["owner_number"],
+        target=InvoiceStatus(cells["action"]),
+        state=ClosingState(cells["state"]),
+        created_at=moment(cells["created_at"]),
+        operator=cells["operator"],
+        sending=_sending(cells, {}),
+        memo=cells["memo"],
+        failure=cells["failure"],
     )
 
 
-def _credit_note(of: Mapping[str, Any]) -> CreditNote:
+def _credit_note(cells: Mapping[str, Any]) -> CreditNote:
     return CreditNote(
-        id=of["note_id"],
-        refund_id=of["note_refund_id"],
-        invoice_number=of["owner_number"],
-        customer=of["owner_customer"],
-        status=CreditNoteStatus(of["note_status"]),
-        amount=_money(of, "note_amount", "note_currency"),
-        reason=RefundReason(of["note_reason"]),
-        memo=of["note_memo"],
-        number=of["note_number"],
-        issued_on=day_or_none(of["note_issued_on"]),
-        issued_at=moment_or_none(of["note_issued_at"]),
-        voided_at=moment_or_none(of["note_voided_at"]),
+        id=cells["note_id"],
+        refund_id=cells["note_refund_id"],
+        invoice_number=cells["owner_number"],
+        customer=cells["owner_customer"],
+        status=CreditNoteStatus(cells["note_status"]),
+        amount=_money(cells, "note_amount", "note_currency"),
+        reason=RefundReason(cells["note_reason"]),
+        memo=cells["note_memo"],
+        number=cells["note_number"],
+        issued_on=day_or_none(cells["note_issued_on"]),
+        issued_at=moment_or_none(cells["note_issued_at"]),
+        voided_at=moment_or_none(cells["note_voided_at"]),
     )
 
 
-def _money(of: Mapping[str, Any], amount: str, unit: str = "currency") -> Money:
-    return Money(of[amount], currency(of[unit]))
+def _money(cells: Mapping[str, Any], amount: str, unit: str = "currency") -> Money:
+    return Money(cells[amount], currency(cells[unit]))
 
 
-def _sending(of: Mapping[str, Any], params: dict[str, object]) -> Sending:
+def _sending(cells: Mapping[str, Any], params: dict[str, object]) -> Sending:
     """The request of a refund or of a closing, which has no parameters."""
     request = WireRequest(
-        provider=Provider(of["provider"]),
-        endpoint=of["endpoint"] or "",
-        account=of["account"] or "",
-        livemode=bool(of["livemode"]),
-        api_version=of["api_version"] or "",
+        provider=Provider(cells["provider"]),
+        endpoint=cells["endpoint"] or "",
+        account=cells["account"] or "",
+        livemode=bool(cells["livemode"]),
+        api_version=cells["api_version"] or "",
         params=params,
     )
     return Sending(
-        idempotency_key=of["idempotency_key"] or "",
+        idempotency_key=cells["idempotency_key"] or "",
         request=request,
-        fence=of["fence"],
-        lease_owner=of["lease_owner"],
-        lease_until=moment_or_none(of["lease_until"]),
-        first_sent_at=moment_or_none(of["first_sent_at"]),
+        fence=cells["fence"],
+        lease_owner=cells["lease_owner"],
+        lease_until=moment_or_none(cells["lease_until"]),
+        first_sent_at=moment_or_none(cells["first_sent_at"]),
     )
 
 
-def _out_of_band(of: Mapping[str, Any]) -> OutOfBand:
+def _out_of_band(cells: Mapping[str, Any]) -> OutOfBand:
     return OutOfBand(
-        method=of["method"],
-        reference=of["reference"],
-        refunded_on=day_or_none(of["refunded_on"]),
-        after_failed=of["after_failed"] or "",
-        evidence=of["evidence"],
+        method=cells["method"],
+        reference=cells["reference"],
+        refunded_on=day_or_none(cells["refunded_on"]),
+        after_failed=cells["after_failed"] or "",
+        evidence=cells["evidence"],
     )

@@ -76,14 +76,15 @@ class SqlRunReads(Reads):
 
 
 def _run_of(row: Row) -> BulkRun:
-    of = dict(zip(_RUN, row, strict=True))
+    cells = dict(zip(_RUN, row, strict=True))
     return BulkRun(
-        **of | {"kind": RunKind(of["kind"]), "state": RunState(of["state"]), "created_at": moment(of["created_at"])}
+        **cells
+        | {"kind": RunKind(cells["kind"]), "state": RunState(cells["state"]), "created_at": moment(cells["created_at"])}
     )
 
 
 def item_of(row: Row) -> RunItem:
     """From ITEM_COLUMNS."""
-    of = dict(zip(ITEM_NAMES, row, strict=True))
-    state, lease_until = ItemState(of["state"]), moment_or_none(of["lease_until"])
-    return RunItem(**of | {"reason": RefundReason(of["reason"]), "state": state, "lease_until": lease_until})
+    cells = dict(zip(ITEM_NAMES, row, strict=True))
+    state, lease_until = ItemState(cells["state"]), moment_or_none(cells["lease_until"])
+    return RunItem(**cells | {"reason": RefundReason(cells["reason"]), "state": state, "lease_until": lease_until})

@@ -29,7 +29,7 @@ _SUCCEEDED = """
     ORDER BY refund.id LIMIT :limit
 """
 _REFERENCES = {Provider.ADYEN: "psp_reference", Provider.STRIPE: "charge"}
-_of = lru_cache(currency)
+_currency = lru_cache(currency)
 
 
 def payment_lines(rows: Rows, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
@@ -61,7 +61,11 @@ def refunds_succeeded(
     refund_rows = rows.all(text, provider=provider, after=after, since=since, until=until, limit=limit)
     return [
         SucceededRefund(
-            refund_id, provider_reference or "", Money(amount, _of(currency_code)), invoice_number, payment_reference
+            refund_id,
+            provider_reference or "",
+            Money(amount, _currency(currency_code)),
+            invoice_number,
+            payment_reference,
         )
         for refund_id, provider_reference, amount, currency_code, invoice_number, payment_reference in refund_rows
     ]
@@ -69,7 +73,7 @@ def refunds_succeeded(
 
 def _line(payment_row: Row, refunds: Sequence[RefundLine]) -> PaymentLine:
     payment_id, invoice_number, reference, captured_minor, currency_code, paid_on = payment_row
-    captured = Money(captured_minor, _of(currency_code))
+    captured = Money(captured_minor, _currency(currency_code))
     return PaymentLine(payment_id, invoice_number, reference, captured, day_or_none(paid_on), tuple(refunds))
 
 
@@ -81,7 +85,7 @@ def _refund_line(refund_row: Row) -> RefundLine:
     return RefundLine(
         refund_id,
         reference or "",
-        Money(minor, _of(currency_code)),
+        Money(minor, _currency(currency_code)),
         state,
         moment_or_none(came_back_at),
         is_unadopted=kind == RefundKind.EXTERNAL and not reason and state.is_accepted,

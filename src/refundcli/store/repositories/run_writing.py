@@ -92,10 +92,10 @@ class SqlRuns(Writes, SqlRunReads):
                 "of_run": item.run_id,
                 "of_n": item.n,
                 "of_worker": item.worker,
-                "now": item.state,
-                "why": item.code,
-                "told": item.message,
-                "next": item.hint,
+                "new_state": item.state,
+                "new_code": item.code,
+                "new_message": item.message,
+                "new_hint": item.hint,
             }
             for item in items
             if item.n in leased_numbers
@@ -127,17 +127,17 @@ class SqlRuns(Writes, SqlRunReads):
 _ITEM: Any = BulkItemRow.__table__  # type: ignore[attr-defined]
 
 
-_HELD = (_ITEM.c.run_id == bindparam("of_run"), _ITEM.c.n == bindparam("of_n"))
+_OF_ROW = (_ITEM.c.run_id == bindparam("of_run"), _ITEM.c.n == bindparam("of_n"))
 
 
 _FINISH = (
     update(_ITEM)
-    .where(*_HELD, _ITEM.c.state == ItemState.LEASED, _ITEM.c.worker == bindparam("of_worker"))
+    .where(*_OF_ROW, _ITEM.c.state == ItemState.LEASED, _ITEM.c.worker == bindparam("of_worker"))
     .values(
-        state=bindparam("now"),
-        code=bindparam("why"),
-        message=bindparam("told"),
-        hint=bindparam("next"),
+        state=bindparam("new_state"),
+        code=bindparam("new_code"),
+        message=bindparam("new_message"),
+        hint=bindparam("new_hint"),
         worker="",
         lease_until=None,
     )

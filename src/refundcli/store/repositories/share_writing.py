@@ -45,12 +45,12 @@ class SqlShares(SummingWrites):
                 "allocated": max(stored_payment.allocated.minor, new_share.captured),
             }
             self._hits(update(PaymentRow).where(col(PaymentRow.id) == stored_payment.id).values(**columns))
-            self._learn(first_share.home_id, identity_of(new_share))
+            self._add_missing_ids(first_share.home_id, identity_of(new_share))
             self.join(first_share, stored_payment, update_source=update_source)
             return
         home_id = first_share.home_id
         self._begin_sharing(first_share)
-        self._learn(home_id, identity_of(new_share))
+        self._add_missing_ids(home_id, identity_of(new_share))
         captured_amount = first_share.provider_captured
         share_columns: dict[str, Any] = {
             **payment_values(new_share),
@@ -87,7 +87,7 @@ class SqlShares(SummingWrites):
         provider_ids = {column: getattr(joined_row, column) for column in ID_COLUMNS}
         condition = (col(PaymentRow.id) == joined_id) | (col(PaymentRow.share_of) == joined_id)
         self._hits(update(PaymentRow).where(condition).values(**dict.fromkeys(ID_COLUMNS), share_of=home_id))
-        self._learn(home_id, provider_ids)
+        self._add_missing_ids(home_id, provider_ids)
         self._hits(update(DisputeRow).where(col(DisputeRow.payment_id) == joined_id).values(payment_id=home_id))
         self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined_id).values(payment_id=home_id))
         # Both have the captured amount of the whole payment, so it is not added up.
@@ -123,8 +123,8 @@ class SqlShares(SummingWrites):
         conditions = (col(PaymentRow.id) == first_share.id, col(PaymentRow.share_of).is_(None))
         self._hits(update(PaymentRow).where(*conditions).values(share_of=first_share.id))
 
-    def _learn(self, payment_id: int, provider_ids: Mapping[str, str | None]) -> None:
-        """Store the ids that are missing; an id that is stored stays."""
+    def _add_missing_ids(self, payment_id: int, provider_ids: Mapping[str, str | None]) -> None:
+        """Store the provider's ids that are missing; a stored id stays."""
         for column_name in ID_COLUMNS:
             column = col(getattr(PaymentRow, column_name))
             if provider_ids[column_name]:

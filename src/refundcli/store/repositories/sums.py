@@ -1,4 +1,4 @@
-"""Keep sums and status of payments and invoices in step with their refunds, disputes and shares."""
+"""The bound of what a payment can refund (I1), and the sums of payments and invoices that follow from their refunds."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -201,6 +201,7 @@ _SHARED = """
 _USED: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
 
 
+# Matches no row if the amount is more than is left of the payment (I1).
 RESERVE = (
     update(_PAYMENT)
     .where(

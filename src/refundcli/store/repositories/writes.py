@@ -1,4 +1,4 @@
-"""Guarded statements: what every writing repository has."""
+"""What every writing repository has: guarded statements, an audit trail, and the reads of the same transaction."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class Writes(Reads):
         return cursor.rowcount == 1
 
     def _changes(self, statement: Update, **parameters: Any) -> bool:
-        """The same with one of the statements below, which are built once. Values without a parameter there are set."""
+        """The same with a statement that is built once. `parameters` that it does not name are columns to set."""
         is_row_changed = self._run(statement, parameters).rowcount == 1
         self._session.expire_all()
         return is_row_changed
