@@ -19,7 +19,7 @@ class EventReads(Protocol):
         """Events that block a refund until a person acknowledges them, oldest first."""
         ...
 
-    def payments_of(self, number: int) -> list[str]:
+    def payments_of(self, event_id: int) -> list[str]:
         """The references of the payments that an event is about."""
         ...
 
@@ -27,11 +27,11 @@ class EventReads(Protocol):
         """The number of the provider's unreviewed updates."""
         ...
 
-    def matching(self, criteria: EventFilter) -> list[StoredEvent]:
+    def matching(self, filters: EventFilter) -> list[StoredEvent]:
         """Newest first."""
         ...
 
-    def get(self, number: int) -> StoredEvent | None: ...
+    def get(self, event_id: int) -> StoredEvent | None: ...
     def to_apply(self, *, after: int, limit: int) -> list[StoredEvent]:
         """Waiting and unmatched events, oldest first."""
         ...
@@ -48,7 +48,7 @@ class EventReads(Protocol):
         ...
 
     def counts_of_known_payments(self) -> dict[str, int]:
-        """By state, the number of events as in `events_of_known_payments`, of all providers."""
+        """By state, the number of events as in `of_known_payments`, of all providers."""
         ...
 
     def oldest(self, state: EventState) -> datetime | None:
@@ -69,7 +69,7 @@ class Events(EventReads, Protocol):
         """Add the references of the payments that each stored event, by its id, is about."""
         ...
 
-    def store_unreviewed(self, event: NewEvent, why: str) -> EventState:
+    def store_unreviewed(self, event: NewEvent, reason: str) -> EventState:
         """Store an update of a report or snapshot that cannot be applied (R13).
 
         Returns its state: unreviewed, unless it was acknowledged before.
@@ -108,7 +108,7 @@ class WordReads(Protocol):
 
 class Words(WordReads, Protocol):
     def decide(self, provider: Provider, word: str, effect: str) -> int:
-        """Decide the effect of an unlisted code; returns how many unreviewed events that acknowledged."""
+        """Store the effect of an unlisted code and acknowledge its unreviewed events; returns their number."""
         ...
 
     def end_decision(self, provider: Provider, word: str) -> None:

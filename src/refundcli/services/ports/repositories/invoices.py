@@ -22,21 +22,24 @@ class InvoiceLookup(Protocol):
 
 
 class InvoiceReads(InvoiceLookup, Protocol):
-    def matching(self, criteria: InvoiceFilter) -> list[Invoice]:
+    def matching(self, filters: InvoiceFilter) -> list[Invoice]:
         """By number; without their refunds and closings."""
         ...
 
     def by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
-    def with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]: ...
+    def with_facts(self, numbers: Sequence[str]) -> dict[str, tuple[Invoice, int]]:
+        """By number, each with the hash that `facts` returns."""
+        ...
+
     def facts(self, numbers: Sequence[str]) -> dict[str, int]:
         """By invoice, a hash of all facts that the rules use; comparable within one process."""
         ...
 
     def numbers_behind(self, reference: str) -> list[str]:
-        """Invoices that a provider's id, a refund's id or a credit note's number belongs to."""
+        """Invoices that a provider's id, the id of a refund or closing, or a credit note's number belongs to."""
         ...
 
-    def count(self, criteria: InvoiceFilter) -> int:
+    def count(self, filters: InvoiceFilter) -> int:
         """How many match, ignoring the limit; only for filters by payment."""
         ...
 
@@ -59,7 +62,7 @@ class Invoices(InvoiceReads, Protocol):
         ...
 
     def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None: ...
-    def change_number(self, known_as: str, number: str) -> None:
+    def change_number(self, old_number: str, new_number: str) -> None:
         """Give its number to an invoice that was stored under its id at the provider."""
         ...
 
@@ -109,18 +112,24 @@ class Payments(PaymentReads, Protocol):
         """Write the amount captured of the whole payment. An invoice without captured money becomes open again."""
         ...
 
-    def note_unsupported(self, payment: Payment, why: str) -> None:
+    def note_unsupported(self, payment: Payment, reason: str) -> None:
         """Store why the payment cannot be refunded from here; empty if it can."""
         ...
 
-    def note_credited(self, payment: Payment, amount: Money, *, update_source: str) -> None:
+    def note_credited(self, payment: Payment, credited_amount: Money, *, update_source: str) -> None:
         """Store how much of it was credited to the customer's balance at the provider."""
         ...
 
 
 class Shares(Protocol):
     def add(
-        self, invoice: Invoice, first: Payment, new: NewPayment, *, reported: Sequence[NewPayment], update_source: str
+        self,
+        invoice: Invoice,
+        first_share: Payment,
+        new_share: NewPayment,
+        *,
+        reported: Sequence[NewPayment],
+        update_source: str,
     ) -> None:
         """Add a share of the payment for this further invoice, which may have it already without its id.
 
@@ -128,11 +137,11 @@ class Shares(Protocol):
         """
         ...
 
-    def join(self, first: Payment, second: Payment, *, update_source: str) -> None:
-        """Join two payments that are one at the provider, under two ids: they become shares of it."""
+    def join(self, home_payment: Payment, joined_payment: Payment, *, update_source: str) -> None:
+        """Join two payments that are one at the provider: both become shares of the first one."""
         ...
 
-    def note(self, invoice: Invoice, payment: Payment, share: Money) -> None:
+    def note(self, invoice: Invoice, payment: Payment, allocated: Money) -> None:
         """Lower this invoice's share of the payment to what the provider reports."""
         ...
 

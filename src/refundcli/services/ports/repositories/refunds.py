@@ -54,7 +54,7 @@ class Refunds(RefundReads, Protocol):
         """Release a lease early: the outcome is unknown, and another process may look it up."""
         ...
 
-    def settle(self, refund: Refund, end: Settlement) -> Refund | None:
+    def settle(self, refund: Refund, settlement: Settlement) -> Refund | None:
         """Compare and set on the fence: record the outcome, the sums and the invoice's status."""
         ...
 
@@ -70,7 +70,7 @@ class Refunds(RefundReads, Protocol):
         """Reserve the amount of a failed refund until it is acknowledged. False if it has been used since."""
         ...
 
-    def reverse_part(self, refund: Refund, amount: Money, *, update_source: str) -> None:
+    def reverse_part(self, refund: Refund, reversed_amount: Money, *, update_source: str) -> None:
         """Record that a part of a refund was returned. The credit note stays; it needs acknowledgement (R14)."""
         ...
 
@@ -109,7 +109,7 @@ class ExternalRefunds(ExternalRefundReads, Protocol):
 
 class Records(Protocol):
     def add(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
-        """Record amounts returned out of band, with their credit notes, under the guard of `reserve` (R7)."""
+        """Record amounts returned out of band, with credit notes, under the same guard as `Payments.reserve` (R7)."""
         ...
 
     def undo(self, records: Sequence[Record], *, memo: str) -> None:
@@ -126,7 +126,7 @@ class Records(Protocol):
 
 
 class CreditNoteReads(Protocol):
-    def matching(self, criteria: CreditNoteFilter) -> list[CreditNote]:
+    def matching(self, filters: CreditNoteFilter) -> list[CreditNote]:
         """In the order of issue, without drafts."""
         ...
 

@@ -55,7 +55,7 @@ class Runs(RunReads, Protocol):
     def lease_items(self, run_id: str, *, worker: str, until: datetime, at: datetime, limit: int) -> list[RunItem]:
         """Lease the next waiting rows, or rows with a lapsed lease, to this worker; rows leased to others are skipped.
 
-        (`FOR UPDATE SKIP LOCKED` on PostgreSQL.)
+        Raises StoreProblem if the clock cannot be right (DESIGN §3).
         """
         ...
 

@@ -25,7 +25,7 @@ class Imports(ImportReads, Protocol):
 
 
 class AuditReads(Protocol):
-    def changed_since(self, entry: int, *, apart_from: str) -> bool:
+    def changed_since(self, entry_number: int, *, apart_from: str) -> bool:
         """Has the store written an audit entry after this one (I10)? Entries about `apart_from` do not count."""
         ...
 
