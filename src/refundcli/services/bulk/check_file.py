@@ -35,6 +35,8 @@ class CheckedFile:
 
 @dataclass(frozen=True, slots=True)
 class CheckFile:
+    """Opens and checks a file of requests or a plan, and has it confirmed."""
+
     books: Books
     clock: Clock
     files: BulkFiles
@@ -52,7 +54,7 @@ class CheckFile:
         """Check and confirm the file, then `do` it. A dry run and a new plan end with the check.
 
         `connect` connects the providers before any question. It returns true when real money will move, which --yes
-        does not confirm (R5, I12).
+        does not confirm (R5, I12). Raises TooManyErrors, NotConfirmed, ConfirmationRequired, and problems of the file.
         """
         secret = self._secret() if request.apply else b""
         opened = self.files.opened(request, secret=secret, today=self.clock.today())

@@ -1,4 +1,4 @@
-"""A run of many refunds through the providers: each by the same protocol as a single one, many in flight (DESIGN §4).
+"""The worker of a run of many refunds: each by the same protocol as a single one, many in flight (DESIGN §4).
 
 Only the thread that calls `RunWorker.run` uses the books. Each row is a task that awaits its next commit, which it
 shares with other rows, or a request, which a thread sends. Any number of workers, each in its own process, may share a
@@ -42,8 +42,8 @@ _LOOK_AT_OTHERS_SECONDS = 1.0
 # A provider that is rate limiting for longer than this gets no refund until the pause ends.
 _SHORT_PAUSE_SECONDS = 1.0
 
-# After so many answers that could not be stored, the store is not tried for the others.
-_ENOUGH_TRIES = 2
+# After this many answers that could not be stored, storing the others is not attempted.
+_MOST_FAILED_WRITES = 2
 
 
 class RunWorker:
@@ -109,7 +109,7 @@ class RunWorker:
             self._commits.closed = True
 
     def _begin(self, tx: Writing) -> None:
-        """Rows with an unknown outcome are tried again: they may be settled by now, or can be."""
+        """Rows with an unknown outcome wait again: they may be settled by now, or can be."""
         tx.runs.requeue_unknown(self._run.id)
         if _open_rows(tx.runs.item_counts(self._run.id)):
             tx.runs.change(self._run.id, RunState.RUNNING)
@@ -153,7 +153,7 @@ class RunWorker:
 
     async def _commit_what_is_due(self) -> bool:
         """Commit, or wait for something to commit. False when nothing is left to do or to wait for."""
-        claims, take = self._claimable(), self._rows_to_take()
+        claims, take = self._claimable(), self._rows_to_lease()
         extend = bool(self._rows) and time.monotonic() - self._extended_at > _HOLD_SECONDS
         if claims or take or extend or self._commits.is_due():
             self._commit(claims, take, extend=extend)
@@ -178,7 +178,7 @@ class RunWorker:
             # A row that another worker took over and abandoned may still be one of ours; it counts once.
             self._rows.setdefault(leased_row.n, Row(leased_row))
 
-    def _rows_to_take(self) -> int:
+    def _rows_to_lease(self) -> int:
         """A killed worker leaves rows behind, so the last lease attempt comes when all else is done."""
         if self._context.is_stopping or self._all_done or len(self._waiting_rows()) >= self._limits.in_flight:
             return 0
@@ -198,7 +198,7 @@ class RunWorker:
     async def _others_have_rows(self) -> bool:
         """Wait a moment while other workers have the last rows; false when there is nothing to wait for."""
         step = self._others.next_step()
-        self._all_done = step is not Step.TAKE
+        self._all_done = step is not Step.LEASE
         wait_until = time.monotonic() + (_LOOK_AT_OTHERS_SECONDS if step is Step.WAIT else _GATHER_SECONDS)
         while step is not Step.LEAVE and time.monotonic() < wait_until and not self._stop_request.is_set():
             # Another worker may have leased the rows to take by then.
@@ -262,7 +262,7 @@ class RunWorker:
         write_errors = self._report.not_written
         flight.ended = True
         try:
-            if len(write_errors) >= _ENOUGH_TRIES:
+            if len(write_errors) >= _MOST_FAILED_WRITES:
                 raise OutcomeNotWritten(flight.refund, answer, answer.reference, write_errors[-1])
             flight.refund = self._dispatch.record(flight.refund, answer, first_send=flight.first_send)
         except OutcomeNotWritten as error:

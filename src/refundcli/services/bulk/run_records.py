@@ -36,6 +36,8 @@ class FileNeeded(Refused):
 
 @dataclass(frozen=True, slots=True)
 class RunRecords:
+    """Records the rows of a file, or the rest of a stopped run."""
+
     books: Books
     clock: Clock
     check_file: CheckFile

@@ -29,7 +29,7 @@ _SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class RunRefunds:
-    """`in_flight`: concurrent requests."""
+    """Sends the refunds of a file, or the rest of a stopped run. `in_flight`: concurrent requests."""
 
     dispatch: RefundDispatch
     check_file: CheckFile

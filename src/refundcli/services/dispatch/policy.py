@@ -14,7 +14,12 @@ from refundcli.system.interrupts import pause
 
 @dataclass(frozen=True, slots=True)
 class SendingPolicy:
-    """How long one request may take (seconds), and how credit notes are numbered."""
+    """How long one request may take (seconds), how credit notes are numbered, and what is called meanwhile.
+
+    `on_interrupt`: Ctrl-C has to wait for the outcome. `on_waiting`: another process is sending the operation.
+    `on_unwritten`: the store is busy, with the provider's reference that is not stored yet. `apply_updates`: applies
+    the stored provider updates about an invoice.
+    """
 
     call_seconds: float
     credit_note_format: str

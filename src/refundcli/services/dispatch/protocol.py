@@ -2,7 +2,8 @@
 
 T1 reserves it and stores the exact request with its key. T2 claims it, by the rules as of then. T3 sends it once. T4
 records what the answer proves. T1, T2 and T4 are transactions of their own, and none is open during T3. What differs
-is in `RefundDispatch` and `ClosingDispatch`.
+is in `RefundDispatch` and `ClosingDispatch`. A bulk run takes the same steps for many refunds at once
+(services/bulk/worker/refund_sending.py).
 """
 
 import time
@@ -111,14 +112,14 @@ class CannotBeChecked(SettingsProblem):
 
 @dataclass(frozen=True)
 class Dispatch(ABC, Generic[O, A, S]):
-    """Takes operations of one kind to their provider, and the outcomes to the books."""
+    """Sends operations of one kind to their provider, and records the outcomes."""
 
     books: Books
     providers: Providers
     clock: Clock
     policy: SendingPolicy
 
-    # --- T1: reserve, and send what was reserved --------------------------------------------------------------
+    # --- T1: reserve, then send what was reserved --------------------------------------------------------------
 
     def reserve_and_send(
         self, reserve: Callable[[Writing], Sequence[O]], snapshot_for: Callable[[O], S | None]
@@ -247,7 +248,7 @@ class Dispatch(ABC, Generic[O, A, S]):
         return answer or self._answer(Signal.NOT_SENT, NO_LONGER_OURS)
 
     def _answer(self, signal: Signal, message: str) -> A:
-        """An answer in the provider's stead, about a request that it did not get."""
+        """The answer to a request that the provider did not get."""
         answer: A = self.answer_type(signal, message=message)
         return answer
 
@@ -347,7 +348,7 @@ class Dispatch(ABC, Generic[O, A, S]):
 
     @abstractmethod
     def forgotten_note(self, operation: O, snapshot: S | None) -> str:
-        """What to do, after `look_up` found nothing, and the provider knows its key no more."""
+        """What to do, after `look_up` found nothing, and the provider no longer knows its key."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Limits the requests to a provider: evenly spaced, at most so many per second, slower when it rate limits."""
+"""Limit the requests to a provider: evenly spaced, a maximum per second, slower while it is rate limiting."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 # The provider counts a second by arrival times, and requests take different times to arrive.
 _MARGIN = 0.07
-# After an idle time so many requests may follow without a pause, so a single command is not slowed down.
+# This many requests may follow an idle time without a pause, so a single command is not slowed down.
 _AT_ONCE = 5
 # The pause after a 429 without Retry-After; it doubles each time.
 _FIRST_PAUSE_SECONDS = 0.5
@@ -78,7 +78,7 @@ class Pace:
             self._speed_up()
 
     def slow_down(self, retry_after_seconds: float | None) -> None:
-        """The provider answered 429: pause, then go on at half the rate, and slowly speed up again."""
+        """The provider answered 429: pause, continue at half the rate, and slowly speed up again."""
         with self._pace_changed:
             now = time.monotonic()
             # Requests that were in flight together all get a 429; they count as one.
@@ -104,7 +104,7 @@ class Pace:
         return max(0.0, self._paused_until - time.monotonic())
 
     def time_for(self, requests: int) -> float:
-        """Seconds that so many requests take at this pace."""
+        """Seconds that this number of requests takes at this pace."""
         return requests * self._interval()
 
     def _wait_out_pause(self, patience: float) -> None:

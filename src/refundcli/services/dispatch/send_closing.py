@@ -1,4 +1,4 @@
-"""Voids and write-offs at a provider, as the protocol sends them."""
+"""What the protocol does for a void or write-off: look-ups, rules, request and settlement."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,6 +39,8 @@ class InvoiceSnapshot:
 
 @dataclass(frozen=True)
 class ClosingDispatch(Dispatch[Closing, ClosingAnswer, InvoiceSnapshot]):
+    """Voids and writes off invoices at a provider, which can always be asked about them (R9)."""
+
     open_states = (ClosingState.READY, ClosingState.SUBMITTED)
     answer_type = ClosingAnswer
     not_found = ClosingNotFound

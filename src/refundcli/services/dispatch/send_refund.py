@@ -1,4 +1,4 @@
-"""Refunds as the protocol sends them."""
+"""What the protocol does for a refund: look-ups, rules, request and settlement."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +34,8 @@ from refundcli.services.ports.providers import MaySend, PaymentProvider, RefundA
 
 @dataclass(frozen=True)
 class RefundDispatch(Dispatch[Refund, RefundAnswer, Snapshot]):
+    """Sends refunds: with a snapshot of the payment first, where the provider can be asked (R11, R13)."""
+
     open_states = WITHOUT_OUTCOME
     answer_type = RefundAnswer
     not_found = RefundNotFound

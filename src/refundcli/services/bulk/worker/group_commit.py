@@ -109,7 +109,7 @@ class GroupCommit:
         return any(step.kind is not Kind.CLAIM for step in self._steps)
 
     def commit(self, claims: Sequence[InFlightRefund], *, take: int = 0, extend: bool = False) -> list[RunItem]:
-        """Commit all steps, of the claims only these. Returns the rows that it leased, of `take` at most.
+        """Commit all steps, of the claims only these. Returns the rows that it leased, at most `take`.
 
         `extend`: extend the leases of all rows.
         """

@@ -87,7 +87,7 @@ class InFlightRefund:
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """A leased row. Its refunds: `finished` before, or `own`, which this worker is handling.
+    """A leased row. Its refunds: `finished` before, or `own`, which this worker brings to their outcome.
 
     `outcome`: set once it is done, until it is stored.
     """

@@ -1,7 +1,7 @@
 """Waits for the rows that other workers have leased, once this worker has nothing left to do.
 
-A live worker renews its leases and finishes its rows. Leases that are not renewed expire, and their rows are taken
-over. The wait ends if nothing changes for longer than a lease lasts.
+A live worker renews its leases and finishes its rows. Leases that are not renewed expire, and their rows are leased
+again. The wait ends if nothing changes for longer than a lease lasts.
 """
 
 import time
@@ -18,7 +18,7 @@ _REPORT_SECONDS = 10.0
 
 
 class Step(Enum):
-    TAKE = auto()  # rows are waiting, or their leases have expired
+    LEASE = auto()  # rows are waiting, or their leases have expired
     WAIT = auto()  # other workers have the last rows
     LEAVE = auto()  # no row is left, or there was no progress for too long
 
@@ -31,7 +31,7 @@ class OtherWorkers:
     books: Books
     clock: Clock
     patience_seconds: float
-    tell: OnWaiting
+    on_waiting: OnWaiting
     _counts_by_state: dict[ItemState, int] = field(default_factory=dict)
     _unchanged_since: float = 0.0
     _reported_at: float = float("-inf")
@@ -47,8 +47,8 @@ class OtherWorkers:
         elif monotonic_now - self._unchanged_since > self.patience_seconds:
             return Step.LEAVE
         if counts_by_state.get(ItemState.WAITING) or any(not holder.is_live for holder in stored_run.holders):
-            return Step.TAKE
+            return Step.LEASE
         if monotonic_now - self._reported_at >= _REPORT_SECONDS:
             self._reported_at = monotonic_now
-            self.tell(stored_run.holders)
+            self.on_waiting(stored_run.holders)
         return Step.WAIT

@@ -33,7 +33,7 @@ from refundcli.services.recovery.resume import same_account
 
 # A refund that another process is sending is read again after this long.
 LOOK_UP_SECONDS = 0.2
-# How often a rate-limited row is tried again; it is checked each time.
+# How often a rate-limited refund is claimed again; it is checked each time.
 _MOST_ROUNDS = 15
 # How long a thread retries a request that provably did nothing; then the refund waits for another commit, where it can
 # be stopped. A rate-limited request waits there at once, and is checked before it is sent again.
