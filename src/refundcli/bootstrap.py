@@ -1,4 +1,8 @@
-"""Wire the services from the settings: the only place that names a concrete store or provider."""
+"""Wire the services from the settings, and open the store.
+
+The services for provider updates, comparisons and pulls are wired in update_services.py, the providers in
+connections.py.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -200,7 +204,7 @@ class Services:
 
         return cache(make)
 
-    # --- provider_updates, webhooks, reconciliation, imports/from_provider; acknowledge and the number format ---------
+    # --- services/provider_updates, webhooks, reconciliation, imports/from_provider; acknowledge, number format -------
 
     @cached_property
     def updates(self) -> "UpdateServices":

@@ -1,5 +1,6 @@
-"""Wire the services for provider updates and comparisons, each created on first use. Those imported here are what a
-refund needs too.
+"""Wire the services for provider updates, comparisons (`reconcile`) and pulls, each created on first use.
+
+What is imported at the top is needed by a refund too.
 """
 
 from collections.abc import Callable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class UpdateServices:
+    """The services that apply, compare or import what a provider has."""
+
     services: "Services"
 
     @cached_property
