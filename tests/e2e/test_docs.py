@@ -56,6 +56,7 @@ SOURCE = ROOT / "src" / "refundcli"
 PAGES_OF_PLACES = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "docs" / "architecture.md",
+    ROOT / "docs" / "reliability.md",
     *sorted((ROOT / "docs" / "adr").glob("0*.md")),
 ]
 # Made anew in each run.
