@@ -49,7 +49,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Services:
-    """The services of a command, each created on first use. In a dry run the books refuse every write."""
+    """The services of a command, each created on first use. In a dry run the books refuse every write.
+
+    `on_interrupt`, `on_waiting`, `on_unwritten`: as in `SendingPolicy`. `tell_skew`: called if the machine's clock is
+    far from the database's; `tell_upgraded`: after the store was upgraded. `upgrades`: the command writes, so it may
+    upgrade an older SQLite store. `command`: its name in PostgreSQL's list of connections.
+    """
 
     settings: Settings
     environ: Mapping[str, str]

@@ -89,7 +89,10 @@ class SqlBooks:
         return connection
 
     def write(self, work: "Callable[[Writing], T]") -> T:
-        """Run in one transaction as the only writer, and again from the start if the database asks for it."""
+        """Run in one transaction as the only writer, and again from the start if the database asks for it.
+
+        Raises StoreProblem, CommitUnknown if the commit may have succeeded, and WriteInDryRun.
+        """
         if self.read_only:
             raise WriteInDryRun("a dry run changes nothing")
         self._check(writing=True)

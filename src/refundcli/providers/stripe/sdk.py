@@ -166,8 +166,8 @@ class StripeReader(StripeAccount):
             raise _unreachable(error) from None
         if not has_id(resource):
             raise _unreadable("it has no id")
-        found: Fields = resource
-        return found
+        fields: Fields = resource
+        return fields
 
     def _pages(self, path: str, filters: Mapping[str, Any]) -> Iterator[Fields]:
         try:

@@ -17,7 +17,10 @@ Taken: TypeAlias = dict[int, tuple[int, int]]
 
 
 class EarlierRows:
-    """Sums what earlier rows take, and applies it to invoices before the next row is checked."""
+    """Sums what earlier rows take, and applies it to invoices before the next row is checked.
+
+    `sums`: by payment, the amount taken and how much of it lost disputes took (minor units).
+    """
 
     def __init__(self, sums: Taken | None = None) -> None:
         self._taken: Taken = sums or {}
@@ -38,9 +41,12 @@ class EarlierRows:
         payment_parts = []
         for share in shares:
             payment_id, minor_units = share.payment.id, share.amount.minor
-            taken, charged_back = self._taken.get(payment_id, (0, 0))
+            taken_minor, charged_back_minor = self._taken.get(payment_id, (0, 0))
             charged_back_here = minor_units if is_charged_back(share, reason) else 0
-            self._taken[payment_id] = self.changed[payment_id] = (taken + minor_units, charged_back + charged_back_here)
+            self._taken[payment_id] = self.changed[payment_id] = (
+                taken_minor + minor_units,
+                charged_back_minor + charged_back_here,
+            )
             payment_parts.append((payment_id, minor_units, charged_back_here))
         return tuple(payment_parts)
 
@@ -49,11 +55,11 @@ class EarlierRows:
         if self._taken.keys().isdisjoint(payment.ids_of_shares):
             return payment
         payment_currency = payment.captured.currency
-        taken, charged_back = (
+        taken_amount, charged_back_amount = (
             Money(minor_units, payment_currency) for minor_units in self._taken.get(payment.id, (0, 0))
         )
         charged_back_in_all = sum(self._taken.get(payment_id, (0, 0))[1] for payment_id in payment.ids_of_shares)
-        lost_amount = payment.lost - charged_back
+        lost_amount = payment.lost - charged_back_amount
         if payment.other_shares:
             lost_amount = min(
                 lost_amount, Money(max(payment.lost_in_all.minor - charged_back_in_all, 0), payment_currency)
@@ -62,7 +68,7 @@ class EarlierRows:
             replace(share, used=share.used + Money(self._taken.get(share.payment_id, (0, 0))[0], payment_currency))
             for share in payment.other_shares
         )
-        return replace(payment, refunded=payment.refunded + taken, lost=lost_amount, other_shares=other_shares)
+        return replace(payment, refunded=payment.refunded + taken_amount, lost=lost_amount, other_shares=other_shares)
 
 
 @dataclass(slots=True)

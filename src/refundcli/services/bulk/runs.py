@@ -89,7 +89,7 @@ def unfinished_run_named(reading: Reading, run_id: str, kind: RunKind) -> BulkRu
 
 
 def _is_undone(reading: Reading, run: BulkRun) -> bool:
-    """Were its records undone? The first ones tell, because an undo takes all of them in turn."""
+    """Were its records undone? The first ones show it, because an undo begins with them."""
     first_refunds = reading.runs.refunds(run.id, after="", limit=_FIRST)
     return (
         run.kind is RunKind.MARK_REFUNDED

@@ -145,10 +145,17 @@ class Writing(Reading, Protocol):
 class BooksToRead(Protocol):
     """The store, for reading only."""
 
-    def read(self, work: Callable[[Reading], T]) -> T: ...
+    def read(self, work: Callable[[Reading], T]) -> T:
+        """Run `work` on one consistent snapshot. Raises StoreProblem."""
+        ...
 
 
 class Books(BooksToRead, Protocol):
-    """The store. Work is a function, because a transaction may have to be retried."""
+    """The store. `work` is a function, because a transaction may have to be retried."""
 
-    def write(self, work: Callable[[Writing], T]) -> T: ...
+    def write(self, work: Callable[[Writing], T]) -> T:
+        """Run `work` in one transaction as the only writer. It may run again, so it changes nothing but the books.
+
+        Raises StoreProblem if nothing was changed, and OutcomeUnknown if the commit may have succeeded.
+        """
+        ...

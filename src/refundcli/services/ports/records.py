@@ -1,4 +1,4 @@
-"""Typed rows of the store's interface: filters, new invoices, records, settlements, summaries."""
+"""Typed rows of the store's interface: new invoices, imports, records, settlements, and lines of a comparison."""
 
 from dataclasses import dataclass, field
 from datetime import date, datetime

@@ -111,7 +111,7 @@ class Resume:
         ]
 
     def settle_one(self, operation: Operation) -> Resumed:
-        """Settle it, once no other process is sending it."""
+        """Settle it, once no other process is sending it. Raises NotUsable, AlreadyAtProvider, OutcomeNotWritten."""
         dispatch = self.dispatch_of(operation.id)
         operation = self._wait_until_free(operation, dispatch)
         if not (operation.state.unfinished or awaits_approval(operation)) or operation.sending is None:

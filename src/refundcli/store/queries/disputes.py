@@ -16,7 +16,11 @@ class SqlDisputeReads(Reads):
     """Reads which payment a dispute is about."""
 
     def payment_of(self, provider: Provider, account: str, reference: str) -> tuple[Invoice, Payment] | None:
-        found = self._rows.first(_DISPUTED, provider=provider, account=account, reference=reference)
-        invoice = SqlInvoiceReads(self._rows).get(found[0]) if found else None
-        payments = [payment for payment in invoice.payments if found and payment.id == found[1]] if invoice else []
+        number_and_id = self._rows.first(_DISPUTED, provider=provider, account=account, reference=reference)
+        invoice = SqlInvoiceReads(self._rows).get(number_and_id[0]) if number_and_id else None
+        payments = (
+            [payment for payment in invoice.payments if number_and_id and payment.id == number_and_id[1]]
+            if invoice
+            else []
+        )
         return (invoice, payments[0]) if invoice and payments else None

@@ -1,6 +1,6 @@
 """One transaction for many rows: each takes one step, and none delays or rolls back another.
 
-The order of a row's steps is kept: a step is committed before its row continues. A step changes nothing but the books,
+The steps of a row stay in order: each is committed before its row continues. A step changes nothing but the books,
 because a transaction may be retried: it returns what it wrote, which counts once it is committed.
 """
 

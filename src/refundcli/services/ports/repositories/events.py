@@ -82,7 +82,7 @@ class Events(EventReads, Protocol):
         ...
 
     def acknowledge(self, event: StoredEvent, *, memo: str) -> None:
-        """Record that a person resolved an event that contradicts the books; its note is kept."""
+        """Record that a person resolved an event that contradicts the books; its note stays."""
         ...
 
 
