@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from desk import MERCHANT, Desk
+from desk import MERCHANT, Desk, new_invoice
+from refundcli.domain.money import parse_money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.invoices.allocation import ChangedMeanwhile
 from refundcli.services.ports.provider_updates import NewEvent
+from refundcli.services.ports.records import NewPayment
 from refundcli.services.refunds.issue import RefundRequest
 from runs import services_of
 
@@ -102,3 +104,26 @@ def test_an_event_stored_after_the_check_stops_it_in_the_claim(desk: Desk) -> No
     (refund,) = services.issue_refunds.issue(checked)
     assert (refund.state, desk.refunded_at_provider(reference)) == (RefundState.FAILED, [])
     assert "never sent" in refund.failure
+
+
+def test_an_event_about_one_of_several_payments_stops_them_all_before_anything_is_reserved(desk: Desk) -> None:
+    """What was confirmed is their total, so a part of it is not sent without the rest."""
+    desk.paid_by_card("INV-0", provider="adyen")
+    first, second = (desk.sandbox.charge("50.00 EUR", provider="adyen").reference for _ in range(2))
+    payments = tuple(
+        NewPayment(5_000, Provider.ADYEN, method="card", reference=reference, auto_refundable=True)
+        for reference in (first, second)
+    )
+    desk.bring_in(new_invoice("INV-1", parse_money("100.00 EUR"), payments=payments))
+    services = services_of(desk.environ)
+    services.providers.of(Provider.ADYEN)
+    request = RefundRequest("INV-1", None, "", RefundReason.OTHER, "a-key", "Ada")
+    checked = services.issue_refunds.check(request)
+    event_of_payment = NewEvent(
+        Provider.ADYEN, "k", "NEVER_HEARD_OF", first, MERCHANT, False, NOW, "{}", payments=(first,)
+    )
+    desk.books.write(lambda tx: tx.events.store([event_of_payment]))
+    with pytest.raises(ChangedMeanwhile):
+        services.issue_refunds.issue(checked)
+    assert [desk.refunded_at_provider(reference) for reference in (first, second)] == [[], []]
+    assert desk.count("refund") == 0

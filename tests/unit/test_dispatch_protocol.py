@@ -16,6 +16,7 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
 from refundcli.services.dispatch.outcomes import Signal
+from refundcli.services.invoices.allocation import ChangedMeanwhile
 from refundcli.services.ports.providers import ClosingAnswer, RefundAnswer
 from refundcli.services.recovery.resume import Step
 
@@ -239,3 +240,13 @@ def test_while_a_void_has_no_outcome_nothing_else_is_done_with_the_invoice() -> 
     with pytest.raises(RefundcliError) as refused:
         ada.close(InvoiceStatus.VOID)
     assert refused.value.code == "closing-unfinished"
+
+
+def test_a_backup_restored_after_the_check_is_seen_before_anything_is_reserved() -> None:
+    operator = Operator()
+    backup = operator.books.facts.copy()
+    operator.refund("60 EUR", key="lost")
+    with pytest.raises(ChangedMeanwhile):
+        operator.refund(key="the-rest", meanwhile=lambda: operator.books.facts.__dict__.update(backup.__dict__))
+    assert operator.books.invoice().refunds == ()
+    assert len(operator.stripe.sent) == 1

@@ -1,10 +1,12 @@
 """A provider run with fakes of its ports: each row once, by the protocol, whatever the provider answers."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 from acting import Operator
 from fakes import START, FakeBooks, FakeTransaction, accepted, money, paid_invoice, payment
@@ -13,7 +15,9 @@ from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.refund_run import RunWorker
-from refundcli.services.bulk.report import RunLimits, RunReport, Stopped
+from refundcli.services.bulk.report import RunLimits, RunReport, Stopped, StopPolicy
+from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, Stage
+from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.ports.providers import RefundAnswer
@@ -217,3 +221,46 @@ def test_a_lease_that_another_worker_took_over_is_not_reported_twice() -> None:
     run.books.before_write = take_over
     report = run.work()
     assert (report.bug, report.refunded) == (None, 0)
+
+
+def test_a_bug_loses_no_answer_about_an_earlier_refund_that_a_row_waits_for() -> None:
+    run = Run([("INV-1", "40 EUR")])
+    run.operator.stripe.answers = [RefundAnswer(Signal.NO_ANSWER, message="no response"), accepted()]
+    (earlier,) = run.operator.refund("60 EUR", key="earlier")
+    assert earlier.state is RefundState.SUBMITTED
+
+    def fail(number: int) -> None:
+        if len(run.operator.stripe.sent) == 2:
+            run.books.before_write = lambda number: None
+            raise KeyError(7)
+
+    run.books.before_write = fail
+    report = run.work()
+    assert isinstance(report.bug, KeyError)
+    (refund,) = run.refunds
+    assert (len(run.operator.stripe.sent), refund.state) == (2, RefundState.SUCCEEDED)
+
+
+def test_a_refund_is_not_dropped_once_another_one_of_its_row_is_claimed() -> None:
+    """The claim of the other one is committed, and its task runs before the next commit."""
+    run = Run([("INV-1", "100 EUR")])
+    run.operator.stripe.answers = [RefundAnswer(Signal.NO_ANSWER, message="no response")]
+    (refund,) = run.operator.refund("60 EUR")
+    run.books.facts.put_refund(replace(refund, state=RefundState.READY))
+    provider = run.operator.stripe
+    flight, sibling = (InFlightRefund(refund, cast(Any, provider), Stage.OURS) for _ in range(2))
+    row = Row(run.books.runs.items[1], own=[flight, sibling])
+
+    async def settle(of: InFlightRefund, work: Callable[[Any], object]) -> Refund:
+        sibling.claimed = True
+        run.books.write(work)
+        return run.books.refund()
+
+    context = SimpleNamespace(
+        commits=SimpleNamespace(settle=settle, closed=False),
+        clock=run.operator.clock,
+        policy=run.operator.policy,
+        stop_policy=StopPolicy(RunLimits()),
+    )
+    asyncio.run(RefundSending(cast(Any, context))._give_up(flight, row))
+    assert run.books.refund().state is RefundState.READY

@@ -67,6 +67,7 @@ def _sqlite_engine(url: URL) -> Engine:
     event.listen(engine, "connect", lambda connection, _record: prepare_sqlite(connection))
     event.listen(engine, "connect", lambda connection, record: record.info.update(file=_file_at(url)))
     event.listen(engine, "checkout", lambda connection, record, proxy: _refuse_replaced(record, url))
+    event.listen(engine, "checkout", lambda connection, record, proxy: _forget_pages(connection))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -83,6 +84,14 @@ def _refuse_replaced(record: ConnectionPoolEntry, url: URL) -> None:
     """Another file may have taken the store's place since, such as a backup. Then a new connection is opened."""
     if record.info["file"] != _file_at(url):
         raise DisconnectionError
+
+
+def _forget_pages(connection: sqlite3.Connection) -> None:
+    """Read every page again: a backup may have been copied into the same file.
+
+    SQLite takes its cached pages for valid while the file's number of changes is the same, and would write them back.
+    """
+    connection.execute("PRAGMA shrink_memory")
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -242,7 +242,9 @@ class RunWorker:
 
         Returns the refunds whose request was not sent, or provably not executed.
         """
-        own_flights = [flight for row in self._rows.values() for flight in row.own if flight.is_to_settle]
+        own_flights = [
+            flight for row in self._rows.values() for flight in (*row.own, *row.earlier) if flight.is_to_settle
+        ]
         flights = list(dict.fromkeys([*own_flights, *self._context.on_the_wire]))
         wait([flight.request for flight in flights if flight.request and not flight.request.cancel()])
         unsent_flights = []

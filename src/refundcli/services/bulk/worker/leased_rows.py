@@ -89,7 +89,7 @@ class InFlightRefund:
 class Row:
     """A leased row. Its refunds: `finished` before, or `own`, which this worker brings to their outcome.
 
-    `outcome`: set once it is done, until it is stored.
+    `earlier`: refunds of other requests that were settled first. `outcome`: set once it is done, until it is stored.
     """
 
     stored: RunItem
@@ -97,6 +97,7 @@ class Row:
     snapshots_at: datetime | None = None
     finished: list[Refund] = field(default_factory=list)
     own: list[InFlightRefund] = field(default_factory=list)
+    earlier: list[InFlightRefund] = field(default_factory=list)
     settled_blockers: set[str] = field(default_factory=set)
     # The task that processes it; None while it waits.
     task: Any = None

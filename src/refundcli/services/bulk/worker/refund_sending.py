@@ -219,10 +219,10 @@ class RefundSending:
         context, flight.given_up = self.context, True
         if flight.stage is not Stage.OURS:
             return
-        is_row_begun = flight.claimed or any(sibling.claimed for sibling in (row.own if row else ()))
 
         def release(tx: Writing) -> None:
-            if is_row_begun:
+            # Another one's claim may be committed already, while its task does not know it yet.
+            if flight.claimed or any(sibling.claimed for sibling in (row.own if row else ())):
                 tx.refunds.release_lease(flight.refund)
             else:
                 refund = tx.refunds.get(flight.refund.id)

@@ -128,7 +128,10 @@ class RowProcessing:
         if not may_settle or earlier_refund.id in row.settled_blockers:
             return False
         row.settled_blockers.add(earlier_refund.id)
-        await self.sending.settle(self._flight_of(earlier_refund))
+        flight = self._flight_of(earlier_refund)
+        # If the work is aborted, its answer is stored too.
+        row.earlier.append(flight)
+        await self.sending.settle(flight)
         return True
 
     def _flight_of(self, refund: Refund, row: Row | None = None, *, is_new: bool = False) -> InFlightRefund:
