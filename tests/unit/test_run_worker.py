@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from acting import Operator
 from fakes import START, FakeBooks, FakeTransaction, accepted, money, paid_invoice, payment
 from refundcli.domain.bulk_run import BulkRun, ItemState, RunItem, RunKind, RunState
+from refundcli.domain.errors import Refused
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
@@ -239,6 +240,20 @@ def test_a_bug_loses_no_answer_about_an_earlier_refund_that_a_row_waits_for() ->
     assert isinstance(report.bug, KeyError)
     (refund,) = run.refunds
     assert (len(run.operator.stripe.sent), refund.state) == (2, RefundState.SUCCEEDED)
+
+
+def test_an_error_of_ours_after_the_claim_is_not_reported_as_a_refused_row() -> None:
+    """No adapter raises here: if one did, the refund may have been sent, so the run ends and the row stays open."""
+    run = Run([("INV-1", "100 EUR")])
+
+    def fail() -> None:
+        raise Refused("odd")
+
+    run.operator.stripe.before_first_byte = fail
+    report = run.work()
+    (refund,) = run.refunds
+    assert isinstance(report.trouble, Refused)
+    assert (refund.state, run.states) == (RefundState.SUBMITTED, ["waiting"])
 
 
 def test_a_refund_is_not_dropped_once_another_one_of_its_row_is_claimed() -> None:

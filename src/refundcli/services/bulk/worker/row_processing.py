@@ -52,6 +52,9 @@ class RowProcessing:
             self.context.stop_policy.stop(Stopped.SETTINGS, error.problem)
             return waiting_again(row.stored)
         except RefundcliError as error:
+            if row.own:
+                # Its refunds are reserved and may have been sent: it is no longer the row that is refused.
+                raise
             return refused(row.stored, error)
         except asyncio.CancelledError:
             if self.context.commits.closed:
