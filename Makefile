@@ -25,10 +25,10 @@ demo: $(VENV)/.run  ## the main job against the built-in sandbox
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
 test: $(VENV)/.dev  ## the tests; on PostgreSQL all of the store's and a sample of the command line's
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 test-thorough: $(VENV)/.dev  ## every test on both databases, and the long ones too
-	$(BIN)/python -m pytest -n 3 --dist worksteal --thorough
+	$(BIN)/python -m pytest -n 4 --dist worksteal --thorough
 
 CASES ?= 2200
 SEED ?= 1
