@@ -220,6 +220,7 @@ def _invoice(
         original=original,
     )
     first_lines.check_number(cells)
+    first_lines.check_invoice_reference(cells, cells["invoice_reference"])
     _check_whole(cells, invoice, has_payment_list=payment_cells is not None)
     problems = [problem for cell_reader in (cells, *(payment_cells or ())) for problem in cell_reader.problems]
     return BadRow(cells.line, tuple(problems), original) if problems else invoice
