@@ -23,7 +23,8 @@ from refundcli.services.bulk.worker.refund_sending import LOOK_UP_SECONDS, Refun
 from refundcli.services.bulk.worker.request_pool import RequestPool
 from refundcli.services.bulk.worker.row_processing import RowProcessing
 from refundcli.services.dispatch.outcomes import TOO_MANY
-from refundcli.services.dispatch.send_refund import OutcomeNotWritten, RefundDispatch
+from refundcli.services.dispatch.protocol import OutcomeNotWritten
+from refundcli.services.dispatch.send_refund import RefundDispatch
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.providers import RefundAnswer
 from refundcli.system.processes import this_process

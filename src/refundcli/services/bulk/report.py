@@ -15,7 +15,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk.check_report import BulkReport
 from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
 from refundcli.services.dispatch.outcome_errors import MAY_BE_RUN_AGAIN
-from refundcli.services.dispatch.send_refund import OutcomeNotWritten
+from refundcli.services.dispatch.protocol import OutcomeNotWritten
 from refundcli.services.ports.bad_rows import BadRow
 
 

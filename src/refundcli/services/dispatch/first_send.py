@@ -14,9 +14,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch.outcome_errors import NEVER_SENT
 from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.policy import SendingPolicy
-from refundcli.services.dispatch.protocol import LONGEST_UNCHECKED_WAIT_SECONDS as LONGEST_UNCHECKED_WAIT_SECONDS
 from refundcli.services.dispatch.protocol import NO_LONGER_LISTED as LISTED_BEFORE
-from refundcli.services.dispatch.protocol import StaleSnapshot as StaleSnapshot
 from refundcli.services.dispatch.protocol import is_fresh
 from refundcli.services.dispatch.settling import settle_refund
 from refundcli.services.invoices.lookup import invoice_named

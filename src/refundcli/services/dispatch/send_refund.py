@@ -13,18 +13,16 @@ from refundcli.services.dispatch import first_send
 from refundcli.services.dispatch.first_send import Snapshot, store_unlisted
 from refundcli.services.dispatch.operations import sending_of
 from refundcli.services.dispatch.outcomes import Signal
-from refundcli.services.dispatch.policy import SendingPolicy as SendingPolicy
+from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.dispatch.protocol import (
     NO_LONGER_OURS,
     CannotBeChecked,
     Dispatch,
     Repository,
 )
-from refundcli.services.dispatch.protocol import OutcomeNotWritten as OutcomeNotWritten
 from refundcli.services.dispatch.release_lapsed import up_to_date_in
 from refundcli.services.dispatch.retries import Again, ask, last_check
 from refundcli.services.dispatch.settling import settle_refund
-from refundcli.services.dispatch.settling import write_settlement as write_settlement
 from refundcli.services.invoices.lookup import RefundNotFound, invoice_named
 from refundcli.services.ports.books import RefundReading, Writing
 from refundcli.services.ports.clock import Clock

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.statuses import RefundKind, RefundState
-from refundcli.services.dispatch.send_refund import write_settlement
+from refundcli.services.dispatch.settling import write_settlement
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.provider_updates import (

@@ -16,8 +16,8 @@ from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import Refund
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row
 from refundcli.services.dispatch.leases import new_lease
+from refundcli.services.dispatch.policy import SendingPolicy
 from refundcli.services.dispatch.release_lapsed import apply_due_updates_in, is_due
-from refundcli.services.dispatch.send_refund import SendingPolicy
 from refundcli.services.ports.books import Books, RefundReading, Writing
 from refundcli.services.ports.clock import Clock
 

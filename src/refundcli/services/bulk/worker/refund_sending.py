@@ -16,15 +16,14 @@ from refundcli.services.bulk.worker.claims import Claim, Result, claim_in, claim
 from refundcli.services.bulk.worker.context import WorkerContext
 from refundcli.services.bulk.worker.leased_rows import InFlightRefund, Row, Stage
 from refundcli.services.dispatch.first_send import (
-    LONGEST_UNCHECKED_WAIT_SECONDS,
     NO_LONGER_LISTED,
-    StaleSnapshot,
     check_listed,
     fail_unsent_in,
     snapshot_of,
 )
 from refundcli.services.dispatch.outcome_errors import UNREACHABLE
 from refundcli.services.dispatch.outcomes import TOO_MANY, Signal
+from refundcli.services.dispatch.protocol import LONGEST_UNCHECKED_WAIT_SECONDS, StaleSnapshot
 from refundcli.services.dispatch.send_refund import call, look_up, with_provider_message
 from refundcli.services.ports.books import RefundReading, Writing
 from refundcli.services.ports.providers import Answer, RefundAnswer
