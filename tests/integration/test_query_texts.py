@@ -72,6 +72,7 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
             "count": each([InvoiceFilter(disputed=True), InvoiceFilter(processing=True)]),
             "losses": calls(),
             "numbers_behind": each(["pi_1", "PSP1", note.number, invoice.refunds[0].id, ODD]),
+            "numbers_in_any_case": each(["inv-1", ODD.upper(), "zz"]),
             "numbers_near": each(["INV-9", "INV-'\"%_/\\", "%", "/", "zz"]),
             "of_payments": calls(Provider.STRIPE, references),
             "by_reference": calls(["in_1", ODD]),
@@ -171,6 +172,7 @@ def test_every_text_gives_the_same_by_the_bare_driver_and_in_a_session(filled: D
     assert in_session["invoices.by_number"][0].keys() == {ODD, "INV-1", "INV-2"}
     assert in_session["invoices.numbers_near"][1] == [ODD]
     assert in_session["invoices.numbers_behind"][2] == ["INV-1"]
+    assert in_session["invoices.numbers_in_any_case"][0] == ["INV-1"]
     assert in_session["credit_notes.matching"][1] == [invoice.refunds[0].credit_note]
     path = plain_sqlite_path(filled.url)
     bare = SqliteBooks(path) if path else PostgresBooks(filled.url, plain_postgres_address(filled.url) or {}, "status")

@@ -51,8 +51,11 @@ def test_a_wrong_amount_moves_no_money(desk: Desk, typed: str) -> None:
     terminal = sit_down(desk, "refund INV-1 --amount 12.50 --reason duplicate")
     terminal.wait_for("to confirm:")
     terminal.type(typed)
+    terminal.wait_for("to confirm:")
+    assert f"'{typed}' is not 12.50 EUR." in terminal.text
+    terminal.type("n")
     assert terminal.ends() == 3
-    assert f"'{typed}' is not 12.50 EUR. Nothing was sent.   [not-confirmed]" in terminal.text
+    assert "Cancelled. Nothing was sent.   [not-confirmed]" in terminal.text
     assert desk.sandbox.refund_requests == []
     assert desk.count("refund") == 0
 
@@ -75,8 +78,8 @@ QUESTIONS = {
     "mark-refunded INV-2 --amount 5 --reason other": "recorded",
     "refund INV-1 --amount 5 --reason other": "sent",
     "mark-refunded --undo RECORD --memo why": "undone",
-    "void INV-3": "recorded",
-    "uncollectible INV-3": "recorded",
+    "void INV-3": "changed",
+    "uncollectible INV-3": "changed",
 }
 
 
@@ -269,6 +272,8 @@ def test_a_file_of_records_asks_for_the_number_of_rows(desk: Desk) -> None:
     for words in ("Will record", "50.00", "1 invoice-not-found", "lines 4"):
         assert words in terminal.text
     terminal.type("3")
+    terminal.wait_for("'3' is not 2.")
+    terminal.type("")
     assert terminal.ends() == 3
     assert desk.count("refund") == 0
     terminal = sit_down(desk, f"mark-refunded --from {path}")

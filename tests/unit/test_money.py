@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from refundcli.domain.currencies import CODES, Currency, UnknownCurrency, currency
 from refundcli.domain.money import InvalidAmount, Money, check_amount, parse_amount, parse_money
+from refundcli.domain.typed_amount import parse_typed_amount
 
 EUR, JPY, KWD = currency("EUR"), currency("JPY"), currency("KWD")
 
@@ -44,9 +45,30 @@ def test_anything_else_is_refused_with_what_to_write_instead(text: str) -> None:
     assert refusal.value.hint
 
 
-def test_yen_have_no_decimals() -> None:
-    with pytest.raises(InvalidAmount, match="JPY has no decimal places"):
-        parse_amount("1.5", JPY)
+@pytest.mark.parametrize(
+    ("text", "of", "question"),
+    [
+        ("12.50", JPY, "JPY has no decimals: 12 or 13?"),
+        ("12.505", EUR, "EUR has 2 decimals: 12505.00, 12.50 or 12.51?"),
+        ("1.250", EUR, "EUR has 2 decimals: 1250.00 or 1.25?"),
+        ("0.005", EUR, "EUR has 2 decimals."),
+    ],
+)
+def test_too_many_decimals_are_answered_with_what_may_be_meant(text: str, of: Currency, question: str) -> None:
+    with pytest.raises(InvalidAmount) as refusal:
+        parse_amount(text, of)
+    assert refusal.value.message.endswith(question)
+
+
+@pytest.mark.parametrize("text", ["30", "30.00", " 30 ", "30 EUR", "30.00eur", "EUR 30", "€30", "30 €"])
+def test_a_typed_amount_may_have_the_currency_of_the_invoice(text: str) -> None:
+    assert parse_typed_amount(text, EUR) == Money(3000, EUR)
+
+
+@pytest.mark.parametrize("text", ["30 USD", "$30", "JPY 30"])
+def test_a_typed_amount_in_another_currency_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAmount, match="the invoice is in EUR, not"):
+        parse_typed_amount(text, EUR)
 
 
 def test_a_comma_is_answered_with_the_likely_amount() -> None:
@@ -61,8 +83,11 @@ def test_a_comma_is_answered_with_the_likely_amount() -> None:
         ("1,250", KWD, "Write 1.250, or 1250 if the comma separates thousands."),
         ("0,250", KWD, "Write 0.250."),
         ("1234,250", KWD, "Write 1234.250."),
-        ("1,250", EUR, "Write it like 12.50."),
-        ("12,50", JPY, "Write it like 1250."),
+        ("1,250", EUR, "Write 1250.00 or 1.25."),
+        ("1.234,50", EUR, "Write 1234.50."),
+        ("1,234.50", EUR, "Write 1234.50."),
+        ("1,250", JPY, "Write 1250."),
+        ("12,50", JPY, "Write 12 or 13."),
     ],
 )
 def test_a_comma_that_may_mean_thousands_or_decimals_gets_both_answers(text: str, of: Currency, hint: str) -> None:

@@ -1,6 +1,7 @@
 """The command table, and the one place where an exception becomes text and an exit code."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -171,7 +172,7 @@ def _run(argv: Sequence[str]) -> int:
     except RefundcliError as problem:
         return _report(problem, argv)
     except TyperException as problem:
-        return _report(_usage(problem), argv)
+        return _report(_usage(problem, argv), argv)
     except Exit as ending:
         return ending.exit_code
     except (KeyboardInterrupt, Abort, _interrupted()) as ending:
@@ -219,13 +220,31 @@ class Usage(UsageProblem):
     code = "usage"
 
 
-def _usage(problem: TyperException) -> Usage:
+def _usage(problem: TyperException, argv: Sequence[str]) -> Usage:
     context = getattr(problem, "ctx", None)
-    command = context.command_path if context else "refundcli"
+    # An option without its value is found before there is a context.
+    command_name = next((argument for argument in argv if argument in COMMANDS), "")
+    command = context.command_path if context else f"refundcli {command_name}".strip()
     return Usage(problem.format_message(), hint=f"{command} --help")
 
 
+def _corrected(problem: RefundcliError, argv: Sequence[str]) -> str:
+    """The whole command with the number that was meant, to be confirmed anew; empty where nothing is suggested."""
+    typed, suggestion = getattr(problem, "typed", ""), getattr(problem, "suggestion", "")
+    if not suggestion or typed not in (stripped := [argument.strip() for argument in argv]):
+        return ""
+    words = [suggestion if word == typed else word for word in stripped]
+    options_before = ["", *words]
+    kept_words = (
+        word
+        for word, before in zip(words, options_before, strict=False)
+        if word not in ("-y", "--yes", "--confirm") and before != "--confirm"
+    )
+    return f"\nNext: refundcli {shlex.join(kept_words)}"
+
+
 def _report(problem: RefundcliError, argv: Sequence[str]) -> int:
+    problem.hint += _corrected(problem, argv)
     if _wants_json(argv):
         from refundcli.output import json
         from refundcli.output.serializers.errors import error

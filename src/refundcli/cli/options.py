@@ -96,7 +96,9 @@ Output = Annotated[
     Format | None,
     typer.Option("-o", "--output", help="table, json, ndjson, csv or tsv.", callback=_remember_format),
 ]
-Number = Annotated[str, typer.Argument(metavar="NUMBER", help="The invoice's number.")]
+NUMBER_HELP = "The invoice's number, a provider's ID, or a credit note's number."
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help=NUMBER_HELP)]
+OptionalNumber = Annotated[str, typer.Argument(metavar="[NUMBER]", help=NUMBER_HELP)]
 Memo = Annotated[str, typer.Option("--memo", metavar="TEXT", help="A note to store with this entry.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Part of what is left, such as 12.50.")]

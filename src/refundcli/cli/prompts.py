@@ -1,11 +1,17 @@
 """Confirmations before what cannot be undone. Without a terminal or an answer nothing is started (R5)."""
 
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from refundcli.cli.context import App
-from refundcli.domain.errors import Refused, UsageProblem
+from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.output.sanitize import safe
 from refundcli.system.interrupts import Interrupted
+
+T = TypeVar("T")
+
+_CORRECTIONS = 3
 
 
 class ConfirmationRequired(UsageProblem):
@@ -33,16 +39,18 @@ def require_a_way_to_ask(app: App, *, is_answered: bool, how_to_answer: str) -> 
 
 
 def ask_to_type(app: App, expected_text: str, *, undone_action: str = "") -> None:
-    """Ask for the amount (or the count) to be typed. Raises NotConfirmed for anything else.
+    """Ask for the amount (or the count) to be typed. Raises NotConfirmed for no answer, `n` and too many wrong ones.
 
     `undone_action`: what was certainly not done yet, such as "sent" or "recorded"; empty where it may have been.
     """
-    answer = _ask(f" Type {safe(expected_text)} to confirm: ", undone_action).strip()
-    if _normal(answer) == _normal(expected_text):
-        return
-    if not answer or answer.lower() in ("n", "no"):
-        raise NotConfirmed(_ending("Cancelled.", undone_action))
-    raise NotConfirmed(_ending(f"{answer[:40]!a} is not {expected_text}.", undone_action))
+
+    def read(answer: str) -> None:
+        if not answer or answer.lower() in ("n", "no"):
+            raise _Cancelled
+        if _normal(answer) != _normal(expected_text):
+            raise UsageProblem(f"{answer[:40]!a} is not {expected_text}.")
+
+    ask(app, f"Type {expected_text} to confirm:", read, undone_action=undone_action)
 
 
 def ask_yes_no(app: App, question: str, *, undone_action: str = "") -> None:
@@ -51,9 +59,36 @@ def ask_yes_no(app: App, question: str, *, undone_action: str = "") -> None:
         raise NotConfirmed(_ending("Cancelled.", undone_action))
 
 
-def ask_for(question: str, *, undone_action: str = "") -> str:
-    """The value of an option that was left out; empty when nothing was typed. `undone_action` as in `ask_to_type`."""
-    return _ask(f" {safe(question)} ", undone_action).strip()
+def ask(app: App, question: str, read: Callable[[str], T], *, undone_action: str = "") -> T:
+    """The answer to a question, as `read` returns it. An answer for which it raises may be corrected three times.
+
+    Raises NotConfirmed at Ctrl-D or without a correct answer, Interrupted at Ctrl-C. `undone_action` as in
+    `ask_to_type`.
+    """
+    for _ in range(1 + _CORRECTIONS):
+        typed_line = _ask(f" {safe(question)} ", undone_action)
+        try:
+            if not typed_line:
+                raise _Cancelled
+            return read(typed_line.strip())
+        except _Cancelled:
+            raise NotConfirmed(_ending("Cancelled.", undone_action)) from None
+        except (UsageProblem, Refused, NotFound) as problem:
+            # The hint may be a command, which is no answer.
+            hint = "" if "refundcli " in problem.hint else f" {problem.hint}"
+            app.err.say(("✗ ", "red"), f"{problem.message}{hint}")
+    raise NotConfirmed(_ending("No valid answer.", undone_action))
+
+
+def ask_for(app: App, question: str, *, missing: str, undone_action: str = "") -> str:
+    """A text. `missing`: what to say when nothing was typed; if it is empty, the text may be empty too."""
+
+    def read(answer: str) -> str:
+        if missing and not answer:
+            raise UsageProblem(missing)
+        return answer
+
+    return ask(app, question, read, undone_action=undone_action)
 
 
 def check_confirm(answer: str, expected_text: str) -> None:
@@ -63,6 +98,10 @@ def check_confirm(answer: str, expected_text: str) -> None:
         raise NotConfirmed(
             message, hint=f'If {expected_text} is right, run the command again with --confirm "{expected_text}".'
         )
+
+
+class _Cancelled(Exception):
+    """The operator does not want to go on."""
 
 
 def _ask(question: str, undone_action: str) -> str:

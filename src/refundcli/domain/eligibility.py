@@ -4,7 +4,7 @@ Each blocker is the very error that a command raises, so what is shown is what i
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from refundcli.domain.dispute import is_inquiry, was_won
@@ -184,9 +184,8 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
     """Every action, allowed or not, with the reason and the next command; refunds to resume come first."""
     number = invoice.number
     refund_blocker = first_blocker(invoice, refund_blockers, Intent(asks_provider=False))
-    mark_blocker = first_blocker(invoice, mark_refunded_blockers, Intent())
-    chargeback_blocker = first_blocker(invoice, mark_refunded_blockers, Intent(reason=RefundReason.CHARGEBACK))
-    reason_option = "REASON" if mark_blocker is None or chargeback_blocker else "chargeback"
+    mark_blocker = mark_refunded_blocker(invoice, Intent())
+    is_any_reason = mark_blocker or first_blocker(invoice, mark_refunded_blockers, Intent()) is None
     resumable_refunds = (
         open_refund
         for open_refund in invoice.refunds
@@ -200,8 +199,8 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
         PossibleAction(Action.REFUND, refund_blocker, f"refundcli refund {number} --full --reason REASON"),
         PossibleAction(
             Action.MARK_REFUNDED,
-            None if mark_blocker is None else chargeback_blocker and mark_blocker,
-            f"refundcli mark-refunded {number} --full --reason {reason_option}",
+            mark_blocker,
+            f"refundcli mark-refunded {number} --full --reason {'REASON' if is_any_reason else 'chargeback'}",
         ),
         PossibleAction(Action.VOID, most_important(void_blockers(invoice)), f"refundcli void {number}"),
         PossibleAction(
@@ -210,6 +209,13 @@ def possible_actions(invoice: Invoice) -> list[PossibleAction]:
             f"refundcli uncollectible {number}",
         ),
     ]
+
+
+def mark_refunded_blocker(invoice: Invoice, intent: Intent) -> RuleRefusal | None:
+    """Why nothing can be recorded, whatever the reason is; None when something can."""
+    blocker = first_blocker(invoice, mark_refunded_blockers, intent)
+    chargeback = replace(intent, reason=RefundReason.CHARGEBACK)
+    return blocker and first_blocker(invoice, mark_refunded_blockers, chargeback) and blocker
 
 
 def first_blocker(

@@ -116,26 +116,28 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     return _suggestion({candidate: _distance(word, candidate) for candidate in near_words})
 
 
-def did_you_mean_number(typed_number: str, numbers: Iterable[str]) -> str:
-    """`Did you mean INV-1042?`, or "" when more than one typing error separates the number from all of them.
+def nearest_number(typed_number: str, numbers: Iterable[str]) -> str:
+    """The number that was most likely meant, or "" when more than one typing error separates it or several are as near.
 
-    Numbers resemble each other, so one that is farther away is another invoice. Separators and case do not count. Of
-    equally near numbers, those that continue what was typed come first, then the later ones.
+    Numbers resemble each other, so one that is farther away is another invoice. Separators and case do not count.
     """
     typed = _characters(typed_number)
-    later_first = sorted(numbers, reverse=True)
-    continuing_first = sorted(later_first, key=lambda number: not _characters(number).startswith(typed))
-    distances = {number: _distance(typed, _characters(number)) for number in continuing_first} if typed else {}
-    return _suggestion({number: distance for number, distance in distances.items() if distance <= 1})
+    distances = {number: _distance(typed, _characters(number)) for number in numbers} if typed else {}
+    likely_numbers = _likely({number: distance for number, distance in distances.items() if distance <= 1})
+    return likely_numbers[0] if len(likely_numbers) == 1 else ""
 
 
 def _suggestion(distances: Mapping[str, float]) -> str:
+    likely_words = _likely(distances)
+    return f"Did you mean {' or '.join(likely_words[:_MOST_SUGGESTED])}?" if likely_words else ""
+
+
+def _likely(distances: Mapping[str, float]) -> list[str]:
     """The candidates of about the smallest distance, the nearest first."""
     nearest_first = sorted(distances, key=distances.__getitem__)
-    likely_words = [
+    return [
         candidate for candidate in nearest_first if distances[candidate] < distances[nearest_first[0]] + _CLEARLY_NEARER
     ]
-    return f"Did you mean {' or '.join(likely_words[:_MOST_SUGGESTED])}?" if likely_words else ""
 
 
 def _characters(number: str) -> str:

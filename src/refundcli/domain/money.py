@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,9 +16,10 @@ _MAX_DIGITS = 15
 _MOST_MINOR = 10**18
 _AMOUNT = re.compile(r"(0|[1-9][0-9]*)(?:\.([0-9]+))?")
 _WITH_CURRENCY = re.compile(r"(\S+) ([A-Za-z]{3})")
-_IN_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
-# Thousands in most currencies, and an amount where a currency has three decimals.
-_AMBIGUOUS = re.compile(r"[1-9][0-9]{0,2},[0-9]{3}")
+# `1,234.50`, `1.234,50`, `1 234,50`, `1'234.50`: one separator of thousands, and another one of decimals.
+_IN_THOUSANDS = re.compile(r"([1-9][0-9]{0,2}([., '’\u00a0\u202f])[0-9]{3}(?:\2[0-9]{3})*)(?:(?!\2)[.,]([0-9]+))?")
+# Thousands to some readers, decimals to others.
+_AMBIGUOUS = re.compile(r"[1-9][0-9]{0,2}[,.][0-9]{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,7 @@ class Money:
     @property
     def number(self) -> str:
         """The amount in major units with a point and all decimals of the currency: `12.50`."""
-        sign, digits = ("-" if self.minor < 0 else ""), str(abs(self.minor))
-        decimals = self.currency.exponent
-        if not decimals:
-            return sign + digits
-        digits = digits.rjust(decimals + 1, "0")
-        return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
+        return _in_major_units(self.minor, self.currency.exponent)
 
     def _same(self, amount: "Money") -> int:
         if amount.currency is not self.currency and amount.currency != self.currency:
@@ -77,7 +74,7 @@ class InvalidAmount(UsageProblem):
 
     def __init__(self, text: str, why: str, suggestion: str, *, message: str = "") -> None:
         super().__init__(
-            message or f"{_shown(text)} is not an amount: {why}.",
+            message or f"{shown(text)} is not an amount: {why}{'' if why.endswith('?') else '.'}",
             hint=f"Write {suggestion}.",
             context={"value": text[:100]},
         )
@@ -89,8 +86,7 @@ def parse_amount(text: str, of_currency: Currency, *, allow_zero: bool = False) 
     example = Money(1250 if of_currency.exponent < 3 else 12500, of_currency).number
     whole_digits, fraction_digits = _parts(text, example, of_currency.exponent)
     if len(fraction_digits) > of_currency.exponent:
-        decimal_words = f"{of_currency.exponent} decimals" if of_currency.exponent else "no decimal places"
-        raise InvalidAmount(text, f"{of_currency.code} has {decimal_words}", f"it like {example}")
+        raise _too_many_decimals(text, of_currency)
     minor = int(whole_digits + fraction_digits.ljust(of_currency.exponent, "0"))
     if minor == 0 and not allow_zero:
         raise _not_positive(text)
@@ -104,6 +100,36 @@ def check_amount(text: str) -> None:
     _parts(text, "12.50", None)
     if not text.strip("0."):
         raise _not_positive(text)
+
+
+def _too_many_decimals(text: str, of_currency: Currency) -> InvalidAmount:
+    decimals = of_currency.exponent
+    numbers = _readings(text, decimals)
+    decimal_words = f"{decimals} decimals" if decimals else "no decimals"
+    question = f": {_or(numbers)}?" if len(numbers) > 1 else ""
+    return InvalidAmount(text, f"{of_currency.code} has {decimal_words}{question}", _or(numbers))
+
+
+def _readings(text: str, decimals: int) -> list[str]:
+    """Every amount that `1.250` or `12.505` may mean: with a separator of thousands, and the nearest ones with a point.
+
+    None of them is zero.
+    """
+    whole_digits, fraction_digits = re.split("[,.]", text)
+    scale = 10 ** len(fraction_digits)
+    lower_minor, is_between = divmod(int(whole_digits + fraction_digits) * 10**decimals, scale)
+    minors = [int(whole_digits + fraction_digits) * 10**decimals] if _AMBIGUOUS.fullmatch(text) else []
+    minors += [lower_minor, lower_minor + 1] if is_between else [lower_minor]
+    return [_in_major_units(minor, decimals) for minor in minors if minor] or [_in_major_units(1, decimals)]
+
+
+def _in_major_units(minor: int, decimals: int) -> str:
+    sign, digits = ("-" if minor < 0 else ""), str(abs(minor)).rjust(decimals + 1, "0")
+    return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}" if decimals else sign + digits
+
+
+def _or(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _not_positive(text: str) -> InvalidAmount:
@@ -167,10 +193,18 @@ def _instead(text: str, decimals: int | None) -> str:
         with_point, as_thousands = text.replace(",", "."), text.replace(",", "")
         if decimals is None:
             return f"{as_thousands}, or {with_point} in a currency with three decimals"
+        if decimals < 3:
+            return _or(_readings(text, decimals))
         return f"{with_point}, or {as_thousands} if the comma separates thousands"
     most_decimals = 2 if decimals is None else decimals
-    if most_decimals and re.fullmatch(rf"[0-9]+,[0-9]{{1,{most_decimals}}}", text):
-        return text.replace(",", ".")
+    if match := _IN_THOUSANDS.fullmatch(text):
+        whole_text, fraction = match[1], match[3] or ""
+        whole_digits = "".join(filter(str.isdigit, whole_text))
+        return _with_point(whole_digits, fraction) if len(fraction) <= most_decimals else ""
+    if (match := re.fullmatch(r"([0-9]+),([0-9]+)", text)) and len(match[2]) <= most_decimals:
+        return _with_point(match[1], match[2])
+    if re.fullmatch(r"[0-9]+,[0-9]+", text) and decimals == 0:
+        return _or(_readings(text, decimals))
     if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s+[A-Za-z]{3}\s*", text):
         return text.split()[0]
     if re.fullmatch(r"\.[0-9]+", text):
@@ -178,9 +212,13 @@ def _instead(text: str, decimals: int | None) -> str:
     return ""
 
 
+def _with_point(whole_digits: str, fraction_digits: str) -> str:
+    return f"{whole_digits}.{fraction_digits}" if fraction_digits else whole_digits
+
+
 def _is_ambiguous(text: str, decimals: int | None) -> bool:
-    """Can its comma separate thousands, and also the decimals of a currency that has three of them?"""
-    return decimals in (None, 3) and _AMBIGUOUS.fullmatch(text) is not None
+    """Can its comma separate thousands, and also decimals?"""
+    return decimals != 0 and "," in text and _AMBIGUOUS.fullmatch(text) is not None
 
 
 def _without_currency_sign(text: str) -> str:
@@ -192,6 +230,6 @@ def _without_currency_sign(text: str) -> str:
     return text
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """What was typed, in quotes and shortened, with control characters escaped."""
     return repr(text if len(text) <= 40 else text[:40] + "…")

@@ -16,7 +16,7 @@ from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider
 from refundcli.services.dispatch.idempotency_keys import idempotency_key
 from refundcli.services.dispatch.leases import new_lease
 from refundcli.services.dispatch.send_closing import ClosingDispatch, InvoiceSnapshot
-from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.invoices.lookup import invoice_behind, invoice_named
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.providers import InvoiceCloser, ProviderInvoice, Providers
 from refundcli.services.preflight.closing import ask, why_not_closed
@@ -70,7 +70,7 @@ class OtherReference(Refused):
 
 def check_closing(reading: Reading, invoice_number: str, target_status: InvoiceStatus) -> Invoice:
     """The invoice, if it may be voided or written off. Raises the first refusal (R9, R10)."""
-    invoice = invoice_named(reading, invoice_number)
+    invoice = invoice_behind(reading, invoice_number)
     refusal = why_not_closed(invoice, target_status)
     if refusal:
         raise refusal

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refundcli.domain.duplicates import Candidate
-from refundcli.domain.eligibility import Action, Blockers, Intent, first_blocker, is_of_disputes, markable
+from refundcli.domain.eligibility import (
+    Action,
+    Blockers,
+    Intent,
+    first_blocker,
+    is_of_disputes,
+    markable,
+    refund_blockers,
+    why_not_by_method,
+)
 from refundcli.domain.errors import NotFound, Refused, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.refusals import OverRefund, PossibleDuplicate, most_important
+from refundcli.domain.refusals import OverRefund, PossibleDuplicate, UnsupportedRefund, most_important
 from refundcli.domain.statuses import RefundKind
 
 _ACTIONS = {RefundKind.PROVIDER: Action.REFUND, RefundKind.RECORD: Action.MARK_REFUNDED}
@@ -52,6 +61,7 @@ class PaymentNeeded(UsageProblem):
             hint=f"Add --payment with one of: {_named(payments)}",
             context={"invoice": invoice.number, "payments": [payment_name(invoice, p) for p in payments]},
         )
+        self.payments = payments
 
 
 class ChangedMeanwhile(Refused):
@@ -110,6 +120,24 @@ def shares_of(
     if len(sufficient_shares) > 1:
         raise PaymentNeeded(invoice, [share.payment for share in sufficient_shares])
     return [Share(sufficient_shares[0].payment, amount)]
+
+
+def refund_shares(invoice: Invoice, intent: Intent, payment_reference: str) -> list[Share]:
+    """The payments that are refunded, with their amounts. Raises the first refusal."""
+    shares = shares_of(
+        invoice,
+        intent.amount,
+        kind=RefundKind.PROVIDER,
+        blockers=refund_blockers,
+        intent=intent,
+        reference=payment_reference,
+    )
+    for share in shares:
+        # Its method may not allow such a refund from here (R12).
+        method_obstacle = why_not_by_method(share.payment, share.amount)
+        if method_obstacle:
+            raise UnsupportedRefund(invoice, share.payment, method_obstacle, intent)
+    return shares
 
 
 def candidate_of(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from refundcli.domain.errors import NotFound, Refused, did_you_mean_number
+from refundcli.domain.errors import NotFound, Refused, nearest_number
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 
@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from refundcli.services.ports.books import Reading, RefundReading
 
 
+_HOW_TO_FIND = "refundcli invoice list   shows the invoices of this store"
+
+
 class InvoiceNotFound(NotFound):
     code = "invoice-not-found"
 
     def __init__(self, number_or_id: str, suggestion: str) -> None:
         super().__init__(
             f"There is no invoice {ascii(number_or_id[:80])[1:-1]}.",
-            hint=suggestion or "refundcli invoice list   shows the invoices of this store",
+            hint=f"Did you mean {suggestion}?" if suggestion else _HOW_TO_FIND,
             context={"invoice": number_or_id[:200]},
         )
+        self.typed, self.suggestion = number_or_id, suggestion
 
 
 class CreditNoteNotFound(NotFound):
@@ -28,17 +32,18 @@ class CreditNoteNotFound(NotFound):
     def __init__(self, number: str, suggestion: str) -> None:
         super().__init__(
             f"There is no credit note {ascii(number[:80])[1:-1]}.",
-            hint=suggestion or "refundcli credit-notes list",
+            hint=f"Did you mean {suggestion}?" if suggestion else "refundcli credit-notes list",
             context={"credit_note": number[:200]},
         )
+        self.typed, self.suggestion = number, suggestion
 
 
 class SeveralInvoices(Refused):
     code = "several-invoices"
 
-    def __init__(self, related_id: str, numbers: list[str]) -> None:
+    def __init__(self, related_id: str, numbers: list[str], *, verb: str = "belongs to") -> None:
         super().__init__(
-            f"{ascii(related_id[:80])[1:-1]} belongs to several invoices: {', '.join(numbers)}.",
+            f"{ascii(related_id[:80])[1:-1]} {verb} several invoices: {', '.join(numbers)}.",
             hint="Name one of them.",
             context={"invoices": numbers},
         )
@@ -55,22 +60,44 @@ class RefundNotFound(NotFound):
 
 
 def invoice_named(reading: "RefundReading", number: str) -> Invoice:
-    """The invoice with this number. Raises InvoiceNotFound with the nearest ones."""
+    """The invoice with exactly this number. Raises InvoiceNotFound with the nearest one."""
     invoice = reading.invoices.get(number)
     if invoice is None:
-        raise InvoiceNotFound(number, did_you_mean_number(number, reading.invoices.numbers_near(number)))
+        raise InvoiceNotFound(number, nearest_number(number, reading.invoices.numbers_near(number)))
     return invoice
 
 
-def invoice_behind(reading: "Reading", number_or_id: str) -> Invoice:
-    """The invoice with this number, or with this provider id, refund id or credit note number."""
+def invoice_behind(reading: "Reading", typed: str) -> Invoice:
+    """The invoice with this number, in any case, or with this provider id, refund id or credit note number.
+
+    Raises InvoiceNotFound, and SeveralInvoices if it fits several of them.
+    """
+    number_or_id = typed.strip()
     invoice = reading.invoices.get(number_or_id)
     if invoice:
         return invoice
     numbers = reading.invoices.numbers_behind(number_or_id)
     if len(numbers) > 1:
         raise SeveralInvoices(number_or_id, numbers)
+    numbers = numbers or reading.invoices.numbers_in_any_case(number_or_id)
+    if len(numbers) > 1:
+        raise SeveralInvoices(number_or_id, numbers, verb="may be any of")
     return invoice_named(reading, numbers[0] if numbers else number_or_id)
+
+
+def place_in_list(reading: "Reading", typed: str) -> str:
+    """The number after which a list continues: the invoice's, or the text itself if no invoice fits it."""
+    try:
+        return invoice_behind(reading, typed).number
+    except (InvoiceNotFound, SeveralInvoices):
+        return typed.strip()
+
+
+def payment_behind(invoice: Invoice, typed: str) -> str:
+    """The payment's id, if that was typed for the invoice's number and the invoice has other payments; or ""."""
+    has_others = len(invoice.payments) > 1
+    is_payment = any(typed.strip() in payment.references for payment in invoice.payments)
+    return typed.strip() if has_others and is_payment else ""
 
 
 def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refund]:
@@ -78,5 +105,5 @@ def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refu
     credit_note = reading.credit_notes.get(number)
     refund = reading.refunds.get(credit_note.refund_id) if credit_note else None
     if credit_note is None or refund is None:
-        raise CreditNoteNotFound(number, did_you_mean_number(number, reading.credit_notes.numbers_near(number)))
+        raise CreditNoteNotFound(number, nearest_number(number, reading.credit_notes.numbers_near(number)))
     return credit_note, refund

@@ -4,22 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from refundcli.domain.eligibility import Intent, refund_blockers, why_not_by_method
+from refundcli.domain.eligibility import Intent
 from refundcli.domain.errors import Refused, before_sending
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund, Sending
-from refundcli.domain.refusals import NothingToRefund, OverRefund, UnsupportedRefund
+from refundcli.domain.refusals import NothingToRefund, OverRefund
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
+from refundcli.domain.typed_amount import parse_typed_amount
 from refundcli.services.dispatch.first_send import Snapshot
 from refundcli.services.dispatch.idempotency_keys import content_of, existing_among, idempotency_key, refund_id
 from refundcli.services.dispatch.leases import Lease, is_live, new_lease
 from refundcli.services.dispatch.operations import is_unsent
 from refundcli.services.dispatch.release_lapsed import is_due, up_to_date_in
 from refundcli.services.dispatch.send_refund import RefundDispatch
-from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
-from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refund_shares, refuse_duplicate, total_of
+from refundcli.services.invoices.lookup import invoice_behind, invoice_named, payment_behind
 from refundcli.services.ports.books import Books, Reading, RefundReading, Writing
 from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider, Providers, RefundOrder
@@ -115,19 +116,8 @@ def plan_for(request: RefundRequest, invoice: Invoice, attempts: Sequence[Refund
     existing_refunds = existing_among(attempts, request.request_key, request.content)
     if existing_refunds:
         return Preview(invoice, (), existing_refunds)
-    shares = shares_of(
-        invoice,
-        request.amount,
-        kind=RefundKind.PROVIDER,
-        blockers=refund_blockers,
-        intent=request.intent,
-        reference=request.payment,
-    )
-    for share in shares:
-        # Its method may not allow such a refund from here (R12).
-        method_obstacle = why_not_by_method(share.payment, share.amount)
-        if method_obstacle:
-            raise UnsupportedRefund(invoice, share.payment, method_obstacle, request.intent)
+    shares = refund_shares(invoice, request.intent, request.payment)
+    # A refund of all that is left repeats no earlier one, whose amount is no longer left.
     if request.amount and not request.allow_duplicate:
         refuse_duplicate(invoice, shares, request.reason, now=now)
     return Preview(invoice, shares, attempts=attempts)
@@ -181,17 +171,31 @@ class IssueRefunds:
             self.read_events(checked.unread)
             return checked
         self.read_events(checked)
-        self.books.write(lambda tx: self._brought_up_to_date(tx, request.number))
+        self.books.write(lambda tx: self._brought_up_to_date(tx, invoice_behind(tx, request.number).number))
         return self.check(request, is_dry_run=True)
+
+    def invoice(self, number_or_id: str, *, is_dry_run: bool = False) -> Invoice:
+        """The invoice with what is stored about it applied, as `check` does, for questions before the check."""
+        invoice, unread = self.books.read(lambda tx: (self._invoice(tx, number_or_id), self.unread_events(tx)))
+        if not is_dry_run and (unread or is_due(invoice, self.dispatch.clock.now())):
+            self.read_events(unread)
+            return self.books.write(lambda tx: self._brought_up_to_date(tx, invoice.number))
+        return invoice
+
+    def _invoice(self, reading: Reading, number_or_id: str) -> Invoice:
+        invoice = invoice_behind(reading, number_or_id)
+        refuse_changed_format(reading, self.dispatch.policy.credit_note_format)
+        return invoice
 
     def _checked(
         self, reading: Reading, request: RefundRequest, *, may_wait: bool
     ) -> CheckedRequest | Sequence[Provider]:
         """The providers to read again, if anything is to be applied first and it `may_wait` for that."""
-        invoice = invoice_named(reading, request.number)
+        invoice = self._invoice(reading, request.number)
+        payment = request.payment or payment_behind(invoice, request.number)
+        request = replace(request, number=invoice.number, payment=payment)
         if request.amount_text and request.amount is None:
-            request = replace(request, amount=parse_amount(request.amount_text, invoice.currency))
-        refuse_changed_format(reading, self.dispatch.policy.credit_note_format)
+            request = replace(request, amount=parse_typed_amount(request.amount_text, invoice.currency))
         unread = self.unread_events(reading)
         if may_wait and (unread or is_due(invoice, self.dispatch.clock.now())):
             return unread

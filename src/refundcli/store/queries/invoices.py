@@ -47,6 +47,7 @@ _BEHIND = f"""
         UNION SELECT invoice_id FROM closing WHERE id = :reference
     )
 """
+_IN_ANY_CASE = "SELECT number FROM invoice WHERE lower(number) = lower(:number) ORDER BY number LIMIT 5"
 _OF_PAYMENTS = """
     SELECT payment.{column}, invoice.number FROM payment JOIN invoice ON invoice.id = payment.invoice_id
     WHERE payment.provider = :provider AND payment.{column} IN (SELECT key FROM json_each(:references))
@@ -116,6 +117,9 @@ class SqlInvoiceReads(Reads):
 
     def numbers_behind(self, reference: str) -> list[str]:
         return sorted(row[0] for row in self._rows.all(_BEHIND, reference=reference))
+
+    def numbers_in_any_case(self, number: str) -> list[str]:
+        return [row[0] for row in self._rows.all(_IN_ANY_CASE, number=number)]
 
     def numbers_near(self, number: str) -> list[str]:
         return numbers_near(self._rows, "invoice", number)

@@ -37,20 +37,19 @@ def list_(
 ) -> None:
     """List credit notes by date of issue. Voided credit notes keep their numbers."""
     from refundcli.domain.reasons import parse_reason
-    from refundcli.services.invoices.lookup import invoice_named
+    from refundcli.services.invoices.lookup import invoice_behind
     from refundcli.services.invoices.pages import credit_note_pages
     from refundcli.services.ports.reads import CreditNoteFilter
 
     app: App = ctx.obj
+    if invoice:
+        invoice = app.services.reader.read(lambda tx: invoice_behind(tx, invoice)).number
     filters = CreditNoteFilter(
         invoice=invoice,
         reason=parse_reason(reason) if reason else None,
         since=since,
         until=until,
     )
-
-    if invoice:
-        app.services.reader.read(lambda tx: invoice_named(tx, invoice))
     _show_pages(app, credit_note_pages(app.services.reader, filters))
 
 

@@ -85,10 +85,13 @@ def list_(
 ) -> None:
     """List invoices, by number."""
     from refundcli.cli.context import App
+    from refundcli.services.invoices.lookup import place_in_list
     from refundcli.services.invoices.pages import invoice_pages
     from refundcli.services.ports.reads import InvoiceFilter
 
     app: App = ctx.obj
+    if after:
+        after = app.services.reader.read(lambda tx: place_in_list(tx, after))
     filters = InvoiceFilter(
         status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
     )

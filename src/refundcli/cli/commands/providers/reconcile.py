@@ -17,7 +17,7 @@ from refundcli.output.serializers.invoices import refund as refund_shape
 from refundcli.output.serializers.reconciliation import reconciliation
 from refundcli.output.terminal import DOUBT
 from refundcli.output.views import reconciliation as view
-from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.invoices.lookup import invoice_behind, invoice_named
 from refundcli.services.reconciliation.against_provider import ComparisonSummary
 from refundcli.services.reconciliation.last_comparison import Agreement
 
@@ -120,7 +120,8 @@ def reconcile(
     elif report is not None:
         _compare_with_report(app, report, provider or Provider.ADYEN)
     else:
-        _compare_with_provider(app, provider, invoice, since)
+        number = app.services.books.read(lambda tx: invoice_behind(tx, invoice)).number if invoice else None
+        _compare_with_provider(app, provider, number, since)
 
 
 def _compare_with_provider(app: "App", provider: Provider | None, invoice: str | None, since: date | None) -> None:
@@ -289,14 +290,14 @@ def _match_refund(app: "App", external_id: str, record_id: str) -> None:
 
 def _adopt_refund(app: "App", external_id: str, *, reason: str, memo: str, invoice_number: str) -> None:
     """Raises RefundNotFound, NotToAdopt, NoShare, InvoiceNeeded, UnknownReason."""
-    from refundcli.cli.prompts import ask_for
-    from refundcli.domain.reasons import RefundReason, parse_reason
+    from refundcli.cli.commands.refunds.questions import ask_reason
+    from refundcli.domain.reasons import parse_reason
 
     external_refunds = app.services.updates.external_refunds
     refund = external_refunds.find(external_id)
     if not reason and app.may_ask:
         app.err.say(f"{refund.provider_reference} is an external refund of {refund.amount} on {refund.invoice_number}.")
-        reason = ask_for(f"Reason ({', '.join(RefundReason)}):")
+        reason = ask_reason(app, undone_action="recorded")
     app.services.check_number_format()
     adopted = external_refunds.adopt(refund.id, parse_reason(reason), memo=memo, of_invoice=invoice_number)
     note_number = adopted.credit_note.number if adopted.credit_note else ""

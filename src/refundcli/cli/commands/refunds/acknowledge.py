@@ -74,12 +74,12 @@ def _what_happened(refund: "Refund") -> str:
 def _acknowledge_loss(app: "App", invoice_number: str, *, memo: str, yes: bool) -> None:
     from refundcli.cli.prompts import ask_yes_no
     from refundcli.output.serializers.refunds import acknowledged_loss
-    from refundcli.services.invoices.lookup import invoice_named
+    from refundcli.services.invoices.lookup import invoice_behind
 
-    invoice = app.services.books.read(lambda tx: invoice_named(tx, invoice_number))
+    invoice = app.services.books.read(lambda tx: invoice_behind(tx, invoice_number))
     if invoice.loss and not yes:
         app.err.say(f"{invoice.number}: refunds and lost disputes exceed the captured amount by {invoice.loss}.")
         ask_yes_no(app, "Acknowledge it?", undone_action="recorded")
-    acknowledged = app.services.acknowledge.loss(invoice_number, memo=memo)
+    acknowledged = app.services.acknowledge.loss(invoice.number, memo=memo)
     words = f"Acknowledged a loss of {acknowledged.loss} on {acknowledged.number}."
     app.show_done(words, acknowledged_loss(acknowledged))

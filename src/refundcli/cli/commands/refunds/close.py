@@ -4,14 +4,15 @@ from contextlib import suppress
 
 import typer
 
+from refundcli.cli.commands.refunds.questions import ask_number
 from refundcli.cli.context import App
 from refundcli.cli.prompts import ask_yes_no, require_a_way_to_ask
 from refundcli.domain.eligibility import is_voidable
-from refundcli.domain.errors import RefundcliError, before_sending
+from refundcli.domain.errors import RefundcliError, UsageProblem, before_sending
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.closings.close import Closed, ClosingPreview, ClosingRequest
-from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.invoices.lookup import invoice_behind, invoice_named
 from refundcli.system.interrupts import Interrupted
 
 _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
@@ -20,7 +21,8 @@ _VERBS = {InvoiceStatus.VOID: "Void", InvoiceStatus.UNCOLLECTIBLE: "Write off"}
 def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool, dry_run: bool) -> None:
     require_a_way_to_ask(app, is_answered=yes or dry_run, how_to_answer="Add --yes.")
     service = app.services.close_invoices
-    invoice = service.check(number, target)
+    invoice = service.check(number or _ask_number(app, target), target)
+    number = invoice.number
     with before_sending():
         _connect(app, invoice, dry_run=dry_run)
         if dry_run:
@@ -30,7 +32,7 @@ def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool,
         from refundcli.output.views.closing import owed_words
 
         where_words = f", here and at {invoice.managed_by.label}" if invoice.managed_by else ""
-        undone_action = "sent" if invoice.managed_by else "recorded"
+        undone_action = "sent" if invoice.managed_by else "changed"
         question = f"{_VERBS[target]} {number}, {owed_words(invoice)}{where_words}? {_consequence(invoice, target)}"
         ask_yes_no(app, question, undone_action=undone_action)
     try:
@@ -39,6 +41,21 @@ def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool,
         _show_interrupted(app, number)
         raise
     show_closed(app, closed)
+
+
+class NumberMissing(UsageProblem):
+    code = "number-missing"
+
+    def __init__(self, command: str) -> None:
+        super().__init__("The invoice's number is missing.", hint=f"refundcli {command} NUMBER")
+
+
+def _ask_number(app: App, target: InvoiceStatus) -> str:
+    if not app.may_ask:
+        raise NumberMissing(target)
+    books = app.services.books
+    invoice = ask_number(app, lambda typed: books.read(lambda tx: invoice_behind(tx, typed)), undone_action="changed")
+    return invoice.number
 
 
 def _consequence(invoice: Invoice, target: InvoiceStatus) -> str:

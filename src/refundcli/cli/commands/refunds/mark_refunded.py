@@ -1,5 +1,6 @@
 """mark-refunded: record refunds made by other means, one or a file of them. No money moves."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from refundcli.cli.options import (
     Full,
     MaxErrors,
     Memo,
+    OptionalNumber,
     Output,
     PaymentReference,
     Plan,
@@ -28,7 +30,11 @@ from refundcli.cli.options import (
 from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
+    from refundcli.cli.commands.refunds.questions import Entered
     from refundcli.cli.context import App
+    from refundcli.domain.invoice import Invoice
+    from refundcli.domain.refund import OutOfBand
+    from refundcli.services.invoices.allocation import Share
     from refundcli.services.refunds.record import MarkPreview, MarkRequest
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -52,7 +58,7 @@ class UndoAlone(UsageProblem):
 )
 def mark_refunded(
     ctx: typer.Context,
-    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="The invoice's number.")] = "",
+    number: OptionalNumber = "",
     full: Full = False,
     amount: Amount = "",
     reason: Reason = "",
@@ -143,7 +149,14 @@ def mark_refunded(
         return
     only_for_one |= {"--memo": memo}
     only_for_many |= {"--confirm": confirm}
-    if is_for_many("mark-refunded", number, file_options, only_for_one=only_for_one, only_for_many=only_for_many):
+    if is_for_many(
+        "mark-refunded",
+        number,
+        file_options,
+        only_for_one=only_for_one,
+        only_for_many=only_for_many,
+        may_ask=app.may_ask,
+    ):
         from refundcli.cli.commands.refunds.file_run import TerminalPresenter
         from refundcli.cli.commands.refunds.record_file import record_file
         from refundcli.domain.bulk_run import RunKind
@@ -166,29 +179,90 @@ def mark_refunded(
         record_file(app, bulk_request, TerminalPresenter(app, yes, confirm, is_answered=dry_run or bool(plan_path)))
         return
     from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.cli.commands.refunds.questions import Entered
     from refundcli.domain.reasons import parse_reason
     from refundcli.domain.refund import OutOfBand
-    from refundcli.services.refunds.record import MarkRequest
 
-    refunding.full_or_amount(full, amount)
-    parsed_reason = parse_reason(reason)
+    parsed_reason = parse_reason(reason) if reason else None
+    entered = Entered(number, full, amount, parsed_reason, payment, dispute_decision)
+    refunding.refuse_unclear(app, "mark-refunded", entered)
     refunding.require_an_answer(app, yes=yes, confirm="", dry_run=dry_run, how_to_answer="Add --yes.")
     refunded_day = day_of("--refunded-on")(refunded_on) if refunded_on else None
-    request = MarkRequest(
-        number=number,
-        amount=app.services.books.read(lambda tx: refunding.amount_of(tx, number, amount)),
-        amount_text=amount,
-        reason=parsed_reason,
-        request_key=refunding.key_for(request_key),
-        operator=app.settings.operator.name,
+    request = _request(
+        app,
+        entered,
+        OutOfBand(method, reference, refunded_day, after_failed, evidence),
         memo=memo,
-        payment=payment,
-        dispute_decision=dispute_decision,
-        out_of_band=OutOfBand(method, reference, refunded_day, after_failed, evidence),
+        request_key=request_key,
         allow_duplicate=allow_duplicate,
+        is_answered=yes or dry_run or request_key is not None,
     )
     app.services.check_number_format()
     _record_one(app, request, dry_run=dry_run, yes=yes)
+
+
+def _request(
+    app: "App",
+    entered: "Entered",
+    out_of_band: "OutOfBand",
+    *,
+    memo: str,
+    request_key: str | None,
+    allow_duplicate: bool,
+    is_answered: bool,
+) -> "MarkRequest":
+    """The request, with what was left out asked for on a terminal. `is_answered`: nothing else is asked."""
+    from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.cli.commands.refunds.questions import Questions
+    from refundcli.domain.eligibility import Intent, mark_refunded_blocker
+    from refundcli.services.invoices.lookup import invoice_behind, payment_behind
+    from refundcli.services.refunds.record import MarkRequest, mark_shares
+
+    def request_of(invoice: "Invoice", entered: "Entered") -> MarkRequest:
+        assert entered.reason
+        return MarkRequest(
+            number=invoice.number,
+            amount=entered.money(invoice),
+            amount_text=entered.amount,
+            reason=entered.reason,
+            request_key=key,
+            operator=app.settings.operator.name,
+            memo=memo,
+            payment=entered.payment,
+            dispute_decision=entered.dispute_decision,
+            out_of_band=out_of_band,
+            allow_duplicate=allow_duplicate,
+        )
+
+    def shares(invoice: "Invoice", entered: "Entered") -> "Sequence[Share]":
+        if entered.reason:
+            return mark_shares(invoice, request_of(invoice, entered), today=app.services.clock.today())
+        intent = Intent(None, entered.dispute_decision, after_failed=bool(out_of_band.after_failed))
+        if blocker := mark_refunded_blocker(invoice, intent):
+            raise blocker
+        return ()
+
+    def find(number_or_id: str) -> "Invoice":
+        return app.services.books.read(lambda tx: invoice_behind(tx, number_or_id))
+
+    key = refunding.key_for(request_key)
+    if app.may_ask and not (entered.is_complete and is_answered):
+        was_complete = entered.is_complete
+        entered = Questions(app, "recorded", find, shares).complete(entered)
+        out_of_band = out_of_band if was_complete else _asked_about(app, out_of_band)
+    invoice = find(entered.number)
+    payment = entered.payment or payment_behind(invoice, entered.number)
+    return request_of(invoice, replace(entered, payment=payment))
+
+
+def _asked_about(app: "App", out_of_band: "OutOfBand") -> "OutOfBand":
+    from refundcli.cli.prompts import ask_for
+
+    def answer(given: str, question: str) -> str:
+        return given or ask_for(app, f"{question} (optional):", missing="", undone_action="recorded")
+
+    method = answer(out_of_band.method, "Returned by bank transfer, cash, …")
+    return replace(out_of_band, method=method, reference=answer(out_of_band.reference, "Reference of the transfer"))
 
 
 def _record_one(app: "App", request: "MarkRequest", *, dry_run: bool, yes: bool) -> None:

@@ -70,10 +70,11 @@ def is_for_many(
     *,
     only_for_one: Mapping[str, object],
     only_for_many: Mapping[str, object],
+    may_ask: bool,
 ) -> bool:
-    """Raises OneOrMany, OnlyForOne, OnlyForMany where options conflict."""
+    """Raises OneOrMany, OnlyForOne, OnlyForMany where options conflict. `may_ask`: a missing number is asked for."""
     has_file = bool(options_set(file_options))
-    if bool(number) == has_file:
+    if bool(number) == has_file and (has_file or not may_ask):
         raise OneOrMany(command)
     if has_file and (conflicts := options_set(only_for_one)):
         raise OnlyForOne(command, conflicts)

@@ -1,6 +1,8 @@
 """refund: send money back through the provider."""
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,6 +18,7 @@ from refundcli.cli.options import (
     Full,
     MaxErrors,
     Memo,
+    OptionalNumber,
     Output,
     PaymentReference,
     Plan,
@@ -28,7 +31,11 @@ from refundcli.domain.errors import before_sending
 from refundcli.domain.reasons import parse_reason
 
 if TYPE_CHECKING:
+    from refundcli.cli.commands.refunds.questions import Questions
     from refundcli.cli.context import App
+    from refundcli.domain.invoice import Invoice
+    from refundcli.services.invoices.allocation import Share
+    from refundcli.services.refunds.issue import RefundRequest
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -40,7 +47,7 @@ group = typer.Typer(rich_markup_mode=None, add_completion=False)
 )
 def refund(
     ctx: typer.Context,
-    number: Annotated[str, typer.Argument(metavar="[NUMBER]", help="The invoice's number.")] = "",
+    number: OptionalNumber = "",
     full: Full = False,
     amount: Amount = "",
     reason: Reason = "",
@@ -77,6 +84,7 @@ def refund(
             "--dispute-decision": dispute_decision,
         },
         only_for_many={"--plan": plan_path, "--max-errors": max_errors},
+        may_ask=app.may_ask,
     ):
         from refundcli.cli.commands.refunds.file_run import TerminalPresenter
         from refundcli.cli.commands.refunds.refund_file import refund_file
@@ -98,28 +106,53 @@ def refund(
         refund_file(app, bulk_request, TerminalPresenter(app, yes, confirm, is_answered=dry_run or bool(plan_path)))
         return
     from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.cli.commands.refunds.questions import Entered
     from refundcli.services.refunds.issue import RefundRequest
-    from refundcli.system.interrupts import Interrupted
 
-    refunding.full_or_amount(full, amount)
-    parsed_reason = parse_reason(reason)
+    parsed_reason = parse_reason(reason) if reason else None
+    entered = Entered(number, full, amount, parsed_reason, payment, dispute_decision)
+    refunding.refuse_unclear(app, "refund", entered)
     refunding.require_an_answer(app, yes=yes, confirm=confirm, dry_run=dry_run)
-    services = app.services
+    is_answered = yes or bool(confirm) or dry_run or request_key is not None
+    if app.may_ask and not (entered.is_complete and is_answered):
+        entered = _questions(app).complete(entered)
     request = RefundRequest(
-        number=number,
+        number=entered.number,
         amount=None,
-        amount_text=amount,
-        reason=parsed_reason,
+        amount_text=entered.amount,
+        reason=entered.reason or parse_reason(reason),
         request_key=refunding.key_for(request_key),
-        operator=services.settings.operator.name,
+        operator=app.settings.operator.name,
         memo=memo,
-        payment=payment,
-        dispute_decision=dispute_decision,
+        payment=entered.payment,
+        dispute_decision=entered.dispute_decision,
         allow_duplicate=allow_duplicate or request_key is not None,
     )
+    _refund_one(app, request, dry_run=dry_run, yes=yes, confirm=confirm)
+
+
+def _questions(app: "App") -> "Questions":
+    from refundcli.cli.commands.refunds.questions import Entered, Questions
+    from refundcli.domain.eligibility import Intent
+    from refundcli.services.invoices.allocation import refund_shares
+
+    def shares(invoice: "Invoice", entered: Entered) -> "Sequence[Share]":
+        intent = Intent(entered.reason, entered.dispute_decision, amount=entered.money(invoice))
+        return refund_shares(invoice, intent, entered.payment)
+
+    return Questions(app, "sent", partial(app.services.issue_refunds.invoice, is_dry_run=app.dry_run), shares)
+
+
+def _refund_one(app: "App", request: "RefundRequest", *, dry_run: bool, yes: bool, confirm: str) -> None:
+    """Raises the refusal that comes first, or ChangedMeanwhile."""
+    from refundcli.cli.commands.refunds import request as refunding
+    from refundcli.system.interrupts import Interrupted
+
+    services = app.services
     checked = refunding.check_asking(app, request, may_ask=not (yes or confirm or dry_run))
+    request = checked.request
     if checked.preview.existing:
-        refunding.show_answer(app, checked.preview.existing, number, replayed=True)
+        refunding.show_answer(app, checked.preview.existing, request.number, replayed=True)
         return
     with before_sending():
         is_live = refunding.connect(app, checked.preview)
@@ -141,4 +174,4 @@ def refund(
     except Interrupted:
         refunding.show_interrupted(app, request)
         raise
-    refunding.show_answer(app, refunds, number, replayed=False)
+    refunding.show_answer(app, refunds, request.number, replayed=False)

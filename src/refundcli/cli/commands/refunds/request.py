@@ -1,5 +1,6 @@
 """What the refunding commands share: amounts, keys, the confirmation, the answer and its exit code."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -7,6 +8,7 @@ from datetime import date
 
 import typer
 
+from refundcli.cli.commands.refunds.questions import Entered
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.prompts import ConfirmationRequired, ask_to_type, ask_yes_no, check_confirm, require_a_way_to_ask
@@ -14,15 +16,14 @@ from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import is_inquiry
 from refundcli.domain.errors import OutcomeUnknown, RefundcliError, UsageProblem
 from refundcli.domain.invoice import Invoice, Payment
-from refundcli.domain.money import Money, parse_amount
+from refundcli.domain.money import Money
 from refundcli.domain.payment_methods import warning as method_warning
-from refundcli.domain.reasons import RefundReason
+from refundcli.domain.reasons import RefundReason, UnknownReason
 from refundcli.domain.refund import Refund
 from refundcli.domain.refusals import PossibleDuplicate
 from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch.idempotency_keys import checked_key, generated_key
 from refundcli.services.invoices.lookup import invoice_named
-from refundcli.services.ports.books import Reading
 from refundcli.services.ports.provider_updates import PaymentSnapshot
 from refundcli.services.ports.providers import PaymentProvider
 from refundcli.services.ports.reads import Account
@@ -32,22 +33,33 @@ from refundcli.services.refunds.issue import CheckedRequest, Preview, RefundRequ
 class FullOrAmount(UsageProblem):
     code = "full-or-amount"
 
-    def __init__(self) -> None:
+    def __init__(self, command: str, entered: Entered) -> None:
+        message = "Give either --full or --amount."
+        if entered.has_amount:
+            message = "--full and --amount cannot be combined: --full refunds all that is left."
+        part = entered.amount or "12.50"
         super().__init__(
-            "Give either --full or --amount.",
-            hint="--full   refunds everything that is left;   --amount 12.50   refunds part of it",
+            message,
+            hint=f"{_command_of(command, entered, '--full')}\n"
+            f"or, for a part of it: {_command_of(command, entered, f'--amount {shlex.quote(part)}')}",
         )
 
 
-def full_or_amount(full: bool, amount: str) -> None:
-    """Exactly one of the two is required (R3). Raises FullOrAmount."""
-    if full == bool(amount):
-        raise FullOrAmount
+def _command_of(command: str, entered: Entered, amount_option: str) -> str:
+    number = shlex.quote(entered.number) if entered.number else "NUMBER"
+    return f"refundcli {command} {number} {amount_option} --reason {entered.reason or 'REASON'}"
 
 
-def amount_of(reading: Reading, number: str, amount_text: str) -> Money | None:
-    """The amount in the invoice's currency; None for all that remains. Raises InvalidAmount."""
-    return parse_amount(amount_text, invoice_named(reading, number).currency) if amount_text else None
+def refuse_unclear(app: App, command: str, entered: Entered) -> None:
+    """Exactly one of --full and --amount, and a reason; what is missing is asked for on a terminal (R3, R4).
+
+    Raises FullOrAmount, UnknownReason.
+    """
+    is_both = entered.is_full and bool(entered.amount)
+    if is_both or not (entered.has_amount or app.may_ask):
+        raise FullOrAmount(command, entered)
+    if entered.reason is None and not app.may_ask:
+        raise UnknownReason("")
 
 
 def key_for(own_key: str | None) -> str:

@@ -3,7 +3,7 @@
 import typer
 
 from refundcli.cli.commands.refunds.close import close
-from refundcli.cli.options import DryRun, Memo, Number, Output, Yes
+from refundcli.cli.options import DryRun, Memo, OptionalNumber, Output, Yes
 from refundcli.domain.statuses import InvoiceStatus
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -15,7 +15,7 @@ group = typer.Typer(rich_markup_mode=None, add_completion=False)
 )
 def uncollectible(
     ctx: typer.Context,
-    number: Number,
+    number: OptionalNumber = "",
     memo: Memo = "",
     dry_run: DryRun = False,
     yes: Yes = False,

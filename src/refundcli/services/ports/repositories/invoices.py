@@ -39,6 +39,10 @@ class InvoiceReads(InvoiceLookup, Protocol):
         """Invoices that a provider's id, the id of a refund or closing, or a credit note's number belongs to."""
         ...
 
+    def numbers_in_any_case(self, number: str) -> list[str]:
+        """Numbers that are equal to this one but for upper and lower case."""
+        ...
+
     def count(self, filters: InvoiceFilter) -> int:
         """How many match, ignoring the limit; only for filters by payment."""
         ...
