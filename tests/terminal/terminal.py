@@ -27,7 +27,7 @@ class Terminal:
         new_python: bool = False,
     ) -> None:
         # The size is the terminal's own.
-        every = {**os.environ, **environ, "TERM": "xterm-256color"}
+        every = {**os.environ, "PAGER": "cat", **environ, "TERM": "xterm-256color"}
         settings = {name: value for name, value in every.items() if name not in ("COLUMNS", "LINES")}
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.Stream(self._screen)

@@ -1,22 +1,25 @@
 """What each command receives: settings, services, streams, and whether questions are allowed."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from refundcli.cli.options import Format
+from refundcli.cli.options import CsvDialect, Format
 from refundcli.cli.streams import is_read
-from refundcli.domain.errors import SettingsProblem
+from refundcli.domain.errors import SettingsProblem, UsageProblem
 
 if TYPE_CHECKING:
     from refundcli.bootstrap import Services
     from refundcli.domain.closing import Closing
     from refundcli.domain.refund import Refund
+    from refundcli.output.delimited import Dialect
     from refundcli.output.terminal import Screen
     from refundcli.settings import Loaded, Settings
     from refundcli.store.migrate import Upgraded
@@ -34,6 +37,33 @@ class NoCurrentFolder(SettingsProblem):
         )
 
 
+class FileNeeded(UsageProblem):
+    code = "output-file-needed"
+
+    def __init__(self, command: str) -> None:
+        super().__init__("A workbook needs a file.", hint=f"refundcli {command} … -o xlsx --to FILE.xlsx")
+
+
+class FileOnlyForReading(UsageProblem):
+    """What moves money shows its outcome at once; a file that cannot be written would hide it (I11)."""
+
+    code = "output-file-only-for-reading"
+
+    def __init__(self, command: str, option: str) -> None:
+        super().__init__(
+            f"{option} works with commands that only list or show; {command} does more.",
+            hint="Redirect its output instead: -o csv > FILE",
+        )
+
+
+class FileNotWritable(UsageProblem):
+    code = "output-file-not-writable"
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        why = "is there already" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+        super().__init__(f"{path}: {why}.", hint="Name another file with --to.", context={"file": str(path)})
+
+
 def current_folder() -> Path:
     """Where relative paths start. Raises NoCurrentFolder, for instance when it was removed."""
     try:
@@ -47,15 +77,20 @@ class App:
     config: Path | None = None
     store: str | None = None
     format: Format = Format.TABLE
+    to: Path | None = None
+    dialect: CsvDialect = CsvDialect.STANDARD
     no_input: bool = False
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    accessible: bool = False
+    no_pager: bool = False
     dry_run: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     # Known once the command is.
     command: str = ""
     read_only: bool = True
+    _workbook: BinaryIO = field(init=False)
 
     @cached_property
     def loaded(self) -> "Loaded":
@@ -100,14 +135,64 @@ class App:
     def out(self) -> "Screen":
         from refundcli.output.terminal import Screen
 
-        return Screen(sys.stdout)
+        return Screen(sys.stdout, accessible=self.accessible)
 
     @cached_property
     def err(self) -> "Screen":
         from refundcli.output.terminal import Screen
         from refundcli.secrets import redact
 
-        return Screen(sys.stderr, mask=redact)
+        return Screen(sys.stderr, mask=redact, accessible=self.accessible)
+
+    @contextmanager
+    def output_file(self, *, only_reads: bool) -> Iterator[None]:
+        """While a command runs, stdout is the file of `--to`, which appears whole or not at all.
+
+        Raises FileNeeded, FileOnlyForReading and FileNotWritable.
+        """
+        is_workbook = self.format is Format.XLSX
+        if self.to is None and not is_workbook:
+            yield
+            return
+        if not only_reads:
+            raise FileOnlyForReading(self.command, "-o xlsx" if is_workbook else "--to")
+        if self.to is None:
+            raise FileNeeded(self.command)
+        from typer import Exit
+
+        from refundcli.private_files import new_file
+
+        ending: Exit | None = None
+        try:
+            with new_file(self.to, replace=True) as file:
+                text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+                self._workbook = file
+                try:
+                    with redirect_stdout(text):
+                        yield
+                except Exit as exit_code:
+                    # The file is whole all the same, such as that of `status` with exit code 8.
+                    ending = exit_code
+                text.flush()
+                text.detach()
+        except OSError as error:
+            raise FileNotWritable(self.to, error) from error
+        if ending:
+            raise ending
+
+    @contextmanager
+    def paged(self, is_long: bool) -> Iterator[None]:
+        """On a terminal, the output of a command that may be long goes through the operator's pager."""
+        has_keys = self.may_ask and self.environ.get("TERM", "dumb") != "dumb"
+        if not (is_long and self.for_people and has_keys) or self.no_pager or self.accessible:
+            yield
+            return
+        from refundcli.cli.pager import pager
+
+        # Notes, such as how to list more, would be written across the pager's screen.
+        with pager(self.environ) as stdout, redirect_stdout(stdout), redirect_stderr(stdout):
+            yield
+        self.__dict__.pop("err", None)
 
     @property
     def may_ask(self) -> bool:
@@ -187,13 +272,19 @@ class App:
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, text_columns: Sequence[str]
     ) -> None:
         """Rows for a spreadsheet or a pipe; a plain pipe gets tabs and no heading."""
+        if self.format is Format.XLSX:
+            from refundcli.output.workbook import write_workbook
+
+            write_workbook(self._workbook, columns, rows, text_columns=text_columns)
+            return
         from refundcli.output.delimited import write_rows
 
+        csv_dialect: Dialect = "excel" if self.dialect is CsvDialect.EXCEL else "csv"
         write_rows(
             sys.stdout,
             columns,
             rows,
-            dialect="csv" if self.format is Format.CSV else "tsv",
+            dialect=csv_dialect if self.format is Format.CSV else "tsv",
             header=self.format is not Format.TABLE,
             text_columns=text_columns,
         )

@@ -15,7 +15,8 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
-from refundcli.cli.options import Format
+from refundcli.cli.global_options import accept_global_options
+from refundcli.cli.options import CsvDialect, Format
 from refundcli.cli.streams import standard_streams
 from refundcli.domain.errors import RefundcliError, UsageProblem
 
@@ -64,12 +65,18 @@ READ_ONLY = frozenset(
     )
 )
 
+# Commands whose answer may be longer than the screen, and that ask nothing.
+PAGED = READ_ONLY - {"status", "store check", "store backup", "config", "sandbox"}
+
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     """Run a command or a group; record in the app, before it starts, whether it may write to the store."""
     command_name = ctx.obj.command = ctx.command_path.partition(" ")[2]
     ctx.obj.read_only = command_name in READ_ONLY or bool(ctx.params.get("dry_run"))
-    return invoke(ctx)
+    if hasattr(ctx.command, "commands"):
+        return invoke(ctx)
+    with ctx.obj.output_file(only_reads=command_name in READ_ONLY), ctx.obj.paged(command_name in PAGED):
+        return invoke(ctx)
 
 
 class LazyGroup(TyperGroup):
@@ -90,6 +97,8 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         for leaf_command in (command, *getattr(command, "commands", {}).values()):
             leaf_command.invoke = partial(_begin, leaf_command.invoke)
+            if not hasattr(leaf_command, "commands"):
+                accept_global_options(leaf_command, self.params)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -134,17 +143,41 @@ def root(
     output: Annotated[
         Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="Output format.")
     ] = Format.TABLE,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Write what is listed or shown to this file.")
+    ] = None,
+    dialect: Annotated[
+        CsvDialect,
+        typer.Option("--dialect", help="With -o csv: standard, or excel (semicolons, decimal commas, UTF-8 with BOM)."),
+    ] = CsvDialect.STANDARD,
     no_input: Annotated[bool, typer.Option("--no-input", help="Never prompt; fail if input would be needed.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Show only results and errors.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show more: accounts, addresses, steps.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback if there is a bug in refundcli.")] = False,
+    accessible: Annotated[
+        bool,
+        typer.Option(
+            "--accessible", envvar="ACCESSIBLE", help="For screen readers: one fact a line, words instead of marks."
+        ),
+    ] = False,
+    no_pager: Annotated[bool, typer.Option("--no-pager", help="Do not show long output in a pager.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Refund invoices through Stripe or Adyen, record refunds made by other means, void and write off invoices."""
     ctx.obj = App(
-        config=config, store=store, format=output, no_input=no_input, quiet=quiet, verbose=verbose, debug=debug
+        config=config,
+        store=store,
+        format=output,
+        to=to,
+        dialect=dialect,
+        no_input=no_input,
+        quiet=quiet,
+        verbose=verbose,
+        debug=debug,
+        accessible=accessible,
+        no_pager=no_pager,
     )
     ctx.call_on_close(ctx.obj.close)
 

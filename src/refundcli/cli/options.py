@@ -17,6 +17,14 @@ class Format(StrEnum):
     NDJSON = "ndjson"
     CSV = "csv"
     TSV = "tsv"
+    XLSX = "xlsx"
+
+
+class CsvDialect(StrEnum):
+    """How `-o csv` is written: for programs, or for Excel in a country with a decimal comma."""
+
+    STANDARD = "standard"
+    EXCEL = "excel"
 
 
 def _remember_format(ctx: typer.Context, chosen: Format | None) -> Format | None:
@@ -94,7 +102,7 @@ def checked(option: str, check: Callable[[object], str], value: str) -> str:
 
 Output = Annotated[
     Format | None,
-    typer.Option("-o", "--output", help="table, json, ndjson, csv or tsv.", callback=_remember_format),
+    typer.Option("-o", "--output", help="table, json, ndjson, csv, tsv or xlsx.", callback=_remember_format),
 ]
 NUMBER_HELP = "The invoice's number, a provider's ID, or a credit note's number."
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help=NUMBER_HELP)]

@@ -10,7 +10,7 @@ from refundcli.formulas import guarded
 from refundcli.output.json import iso
 from refundcli.output.sanitize import safe
 
-Dialect = Literal["csv", "tsv"]
+Dialect = Literal["csv", "tsv", "excel"]
 
 # Only what reads as a plain number may start with a sign; `-1+cmd()` is not one.
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?", re.ASCII)
@@ -27,21 +27,29 @@ def write_rows(
 ) -> None:
     """Write rows whose cells stand in the order of `columns`.
 
+    `excel` is CSV as Excel writes it where the decimal mark is a comma: semicolons, and a byte order mark.
     Cells of `text_columns` (all columns, when None) are guarded against formulas; in the other
     columns a negative amount stays a number. `header`: write the names of the columns first.
     """
+    if dialect == "excel":
+        # Excel reads UTF-8 only with a byte order mark.
+        stream.write("\ufeff")
     write_line = _line_writer(stream, dialect)
     if header:
         write_line([_cell(column, is_number_column=False, allows_lines=False) for column in columns])
     are_number_columns = [text_columns is not None and column not in text_columns for column in columns]
-    allows_lines = dialect == "csv"
+    allows_lines = dialect != "tsv"
     for row in rows:
-        write_line(
-            [
-                _cell(value, is_number_column=is_number_column, allows_lines=allows_lines)
-                for value, is_number_column in zip(row, are_number_columns, strict=True)
+        cells = [
+            _cell(value, is_number_column=is_number_column, allows_lines=allows_lines)
+            for value, is_number_column in zip(row, are_number_columns, strict=True)
+        ]
+        if dialect == "excel":
+            cells = [
+                cell.replace(".", ",") if is_number_column and _NUMBER.fullmatch(cell) else cell
+                for cell, is_number_column in zip(cells, are_number_columns, strict=True)
             ]
-        )
+        write_line(cells)
 
 
 def cell_text(value: object) -> str:
@@ -68,4 +76,6 @@ def _line_writer(stream: TextIO, dialect: Dialect) -> Callable[[list[str]], obje
     """CSV quotes a cell that holds a separator; TSV has no quotes, so there tabs and lines were escaped before."""
     if dialect == "csv":
         return csv.writer(stream, lineterminator="\n").writerow
+    if dialect == "excel":
+        return csv.writer(stream, delimiter=";", lineterminator="\r\n").writerow
     return lambda cells: stream.write("\t".join(cells) + "\n")

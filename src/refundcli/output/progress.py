@@ -22,7 +22,7 @@ def progress(screen: Screen, label: str, *, total: int | None = None, enabled: b
     """Progress in rows, of `total` rows; without a total it shows only the number of rows and the speed."""
     if not enabled:
         yield _no_progress
-    elif screen.is_terminal and not screen.console.is_dumb_terminal:
+    elif screen.is_terminal and not screen.accessible and not screen.console.is_dumb_terminal:
         with _bar(screen, label, total) as advance:
             yield advance
     else:

@@ -1,5 +1,6 @@
 """Text on a terminal: every word from outside is made safe first, and none of it is ever markup."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO, TypeAlias
@@ -22,19 +23,30 @@ _INDENT, _GAP = 3, 2
 # Below so many columns a table keeps to what is needed most.
 _NARROW = 100
 
+# What a screen reader says for a mark, and what stands between two facts of one line.
+_MARK_WORDS = {"✓": "Yes:", "✗": "No:", "!": "Attention:", "·": "Note:"}
+_GAP_OF_FACTS = "   "
+_BETWEEN_FACTS = re.compile(r" {2,}| · ")
+
 GOOD, BAD, DOUBT, QUIET, STRONG = "green", "red", "yellow", "dim", "bold"
 
 
 class Screen:
     """A terminal, or a pipe that gets plain words. Rich is loaded only when something is shown.
 
-    `mask`: what every line and command goes through first; errors may repeat a secret.
+    `mask`: what every line and command goes through first; errors may repeat a secret. `accessible`: for a screen
+    reader, which reads line by line: one fact a line, words instead of marks, nothing aligned and nothing that moves.
     """
 
     def __init__(
-        self, stream: TextIO, *, width: int | None = None, mask: Callable[[str], str] = lambda text: text
+        self,
+        stream: TextIO,
+        *,
+        width: int | None = None,
+        mask: Callable[[str], str] = lambda text: text,
+        accessible: bool = False,
     ) -> None:
-        self._stream, self._width, self._mask = stream, width, mask
+        self._stream, self._width, self._mask, self.accessible = stream, width, mask, accessible
         self._console: Console | None = None
 
     @property
@@ -63,6 +75,9 @@ class Screen:
     def say(self, *words: tuple[str, str] | str, indent: int = 1) -> None:
         """One line; on a narrow terminal it wraps at words and stays indented."""
         safe_words = [(safe(self._mask(word)), style) for word, style in map(_styled, words)]
+        if self.accessible:
+            self._say_facts("".join(word for word, _ in safe_words))
+            return
         if not self.is_terminal:
             self._stream.write(" " * indent + "".join(word for word, _ in safe_words) + "\n")
             return
@@ -76,8 +91,18 @@ class Screen:
         for line_number, line in enumerate(lines):
             self.console.print(Padding(line, (0, 0, 0, indent + (hanging if line_number else 0))))
 
+    def _say_facts(self, line: str) -> None:
+        mark, _, words = line.lstrip().partition(" ")
+        if mark in _MARK_WORDS:
+            line = f"{_MARK_WORDS[mark]} {words.lstrip()}"
+        facts = (fact.strip(" ·") for fact in _BETWEEN_FACTS.split(line))
+        self._stream.writelines(f"{fact}\n" for fact in facts if fact)
+
     def command(self, words: str, indent: int = 3) -> None:
         """A line to be copied: never wrapped inside."""
+        if self.accessible:
+            self._stream.write(f"{safe(self._mask(words.strip()))}\n")
+            return
         from rich.text import Text
 
         self.console.print(Text(" " * indent + safe(self._mask(words))), soft_wrap=True)
@@ -87,7 +112,7 @@ class Screen:
 
     def bullet(self, words: str) -> None:
         """A remark under a result, its further lines aligned with its first."""
-        if not self.is_terminal:
+        if self.accessible or not self.is_terminal:
             self.say(f"· {words}", indent=3)
             return
         table = grid()
@@ -99,6 +124,11 @@ class Screen:
 
         `right`: the numbers of the columns that are aligned to the right.
         """
+        if self.accessible:
+            for cells, detail in rows:
+                self.say(_GAP_OF_FACTS.join([*(word for word, _ in cells), detail]))
+                self.blank()
+            return
         from rich.cells import cell_len
         from rich.padding import Padding
         from rich.text import Text
@@ -134,6 +164,11 @@ class Screen:
 
         `right` and `whole` name columns: those aligned to the right, and those that are never folded.
         """
+        if self.accessible:
+            for row in rows:
+                self.say(_GAP_OF_FACTS.join(f"{name}: {value}" for name, value in zip(columns, row, strict=True)))
+                self.blank()
+            return
         table = grid(header=True)
         for column in columns:
             table.add_column(

@@ -2,7 +2,7 @@
 
 ENVIRONMENT_PREFIX = "REFUNDCLI_"
 # Read by other modules, or before the settings.
-ENVIRONMENT_APART = frozenset({"REFUNDCLI_CONFIG", "REFUNDCLI_OUTPUT", "REFUNDCLI_FAULT"})
+ENVIRONMENT_APART = frozenset({"REFUNDCLI_CONFIG", "REFUNDCLI_FAULT", "REFUNDCLI_OUTPUT", "REFUNDCLI_PAGER"})
 
 
 def variable(section: str, key: str) -> str:

@@ -1,0 +1,59 @@
+"""The pager and the screen-reader mode on a real terminal."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from desk import Desk
+from terminal.terminal import Terminal
+
+
+@pytest.fixture
+def new_store(new_sqlite: object) -> object:
+    return new_sqlite
+
+
+def test_a_list_goes_through_the_pager_with_its_notes(desk: Desk, tmp_path: Path) -> None:
+    for number in range(3):
+        desk.paid_outside(f"INV-{number}")
+    own_pager = tmp_path / "pager"
+    own_pager.write_text("#!/bin/sh\necho BEGIN; cat; echo END\n")
+    own_pager.chmod(own_pager.stat().st_mode | stat.S_IXUSR)
+    screen = Terminal(["invoice", "list", "--limit", "2"], desk.environ | {"REFUNDCLI_PAGER": str(own_pager)})
+    assert screen.ends() == 0
+    begin, *paged, end = screen.text.split("\n")
+    assert (begin, end) == ("BEGIN", "END")
+    assert "INV-0" in "".join(paged)
+    assert "--after INV-1" in "".join(paged)
+
+
+def test_a_pager_that_is_left_early_ends_the_list_without_an_error(desk: Desk, tmp_path: Path) -> None:
+    desk.paid_outside()
+    screen = Terminal(["invoice", "list", "--all"], desk.environ | {"PAGER": "true"})
+    assert screen.ends() == 0
+    assert "bug" not in screen.text
+
+
+def test_without_a_pager_on_the_machine_the_list_is_shown(desk: Desk) -> None:
+    desk.paid_outside()
+    screen = Terminal(["invoice", "list"], desk.environ | {"PAGER": "/no/such/pager"})
+    assert screen.ends() == 0
+    assert "INV-2" in screen.text
+
+
+def test_accessible_shows_one_fact_a_line_and_no_marks(desk: Desk) -> None:
+    desk.paid_outside()
+    screen = Terminal(["invoice", "show", "INV-2"], desk.environ | {"ACCESSIBLE": "1"})
+    assert screen.ends() == 0
+    lines = screen.text.split("\n")
+    assert {"Total 100.00 EUR", "Refunded 0.00", "Left to refund 100.00 EUR"} <= set(lines)
+    assert not set("✓✗·") & set(screen.text)
+    assert "\x1b" not in screen.raw
+
+
+def test_an_accessible_list_names_each_value(desk: Desk) -> None:
+    desk.paid_outside()
+    screen = Terminal(["invoice", "list", "--accessible"], desk.environ)
+    assert screen.ends() == 0
+    assert {"Number: INV-2", "Total: 100.00", "Currency: EUR"} <= set(screen.text.split("\n"))
