@@ -149,4 +149,24 @@ def test_a_wrong_date_names_the_format(sqlite_desk: Desk, command: str) -> None:
     error = sqlite_desk.refused(f"{command} 01.11.2026", "invalid-date", exit_code=2)
     option = command.split()[-1]
     assert error["message"] == f"{option}: '01.11.2026' is not a date."
-    assert error["hint"] == f"Write it as year-month-day: {option} 2026-11-28"
+    assert error["hint"] == f"Write it as year-month-day: {option} 2026-11-01"
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("28.11.2026", ["2026-11-28"]),
+        ("03/04/2026", ["2026-04-03", "2026-03-04"]),
+        ("13/04/2026", ["2026-04-13"]),
+        ("04/13/2026", ["2026-04-13"]),
+        ("05/05/2026", ["2026-05-05"]),
+        ("2026/11/28", ["2026-11-28"]),
+        ("31.02.2026", ["2026-11-28"]),
+    ],
+)
+def test_a_date_in_another_form_is_answered_with_what_may_be_meant(
+    sqlite_desk: Desk, text: str, days: list[str]
+) -> None:
+    error = sqlite_desk.refused(f"credit-notes list --since {text}", "invalid-date", exit_code=2)
+    meant = "   or   ".join(f"--since {day}" for day in days)
+    assert error["hint"] == f"Write it as year-month-day: {meant}"

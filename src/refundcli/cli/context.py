@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from refundcli.cli.options import CsvDialect, Format
 from refundcli.cli.streams import is_read
-from refundcli.domain.errors import SettingsProblem, UsageProblem
+from refundcli.domain.errors import SettingsProblem, StoreProblem, UsageProblem
 
 if TYPE_CHECKING:
     from refundcli.bootstrap import Services
@@ -125,6 +125,19 @@ class App:
             command=self.command,
             timezone=self.loaded.own_timezone,
         )
+
+    def day_of_books(self) -> date:
+        """Today in the store's time zone, also while it is not known yet which command is run."""
+        from refundcli.bootstrap import Services
+
+        services = Services(self.settings, self.environ, timezone=self.loaded.own_timezone)
+        try:
+            return services.clock.now().astimezone(services.reader.zone).date()
+        except StoreProblem:
+            # The command itself reports it, or upgrades an older store.
+            return services.machine_clock.today()
+        finally:
+            services.close()
 
     def close(self) -> None:
         """Close the store's connections when the command ends."""

@@ -16,7 +16,7 @@ from typer.exceptions import Abort, Exit, TyperException
 from refundcli.cli.context import App
 from refundcli.cli.exit_codes import OF_FAMILY, ExitCode
 from refundcli.cli.global_options import accept_global_options
-from refundcli.cli.options import CsvDialect, Format
+from refundcli.cli.options import DAY_OF_BOOKS, CsvDialect, Format
 from refundcli.cli.streams import standard_streams
 from refundcli.domain.errors import RefundcliError, UsageProblem
 
@@ -179,6 +179,7 @@ def root(
         accessible=accessible,
         no_pager=no_pager,
     )
+    DAY_OF_BOOKS.set(ctx.obj.day_of_books)
     ctx.call_on_close(ctx.obj.close)
 
 

@@ -1,7 +1,10 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
-from datetime import date, datetime
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from errno import EADDRINUSE
 from typing import Annotated
@@ -54,9 +57,28 @@ class InvalidDate(UsageProblem):
     code = "invalid-date"
 
     def __init__(self, option: str, text: str) -> None:
+        meant = "   or   ".join(f"{option} {day}" for day in _days_meant(text))
         super().__init__(
-            f"{option}: {text[:40]!a} is not a date.", hint=f"Write it as year-month-day: {option} 2026-11-28"
+            f"{option}: {text[:40]!a} is not a date.",
+            hint=f"Write it as year-month-day: {meant or f'{option} 2026-11-28'}",
         )
+
+
+# `28.11.2026` has the day first; `03/04/2026` has it first or second.
+_OTHER_WAYS = (
+    r"(?P<day>[0-9]{1,2})[./-](?P<month>[0-9]{1,2})[./-](?P<year>[0-9]{4})",
+    r"(?P<month>[0-9]{1,2})[/-](?P<day>[0-9]{1,2})[/-](?P<year>[0-9]{4})",
+    r"(?P<year>[0-9]{4})[./]?(?P<month>[0-9]{1,2})[./]?(?P<day>[0-9]{1,2})",
+)
+
+
+def _days_meant(text: str) -> list[date]:
+    """The days that may be meant by a date in another form."""
+    days: dict[date, None] = {}
+    for match in (re.fullmatch(pattern, text.strip().rstrip(".")) for pattern in _OTHER_WAYS):
+        with suppress(ValueError):
+            days |= {date(**{part: int(digits) for part, digits in match.groupdict().items()}): None} if match else {}
+    return list(days)
 
 
 class ServerMissing(SettingsProblem):
@@ -78,12 +100,20 @@ class PortTaken(UsageProblem):
         super().__init__(f"Port {port} {why}.", hint=hint)
 
 
+# The day in the store's time zone; set once the store is known, because options are read before the command runs.
+DAY_OF_BOOKS: ContextVar[Callable[[], date]] = ContextVar("DAY_OF_BOOKS")
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+
+
 def day_of(option: str) -> Callable[[str], date]:
-    """A parser of this option's value as a day; it raises InvalidDate."""
+    """A parser of this option's value, `2026-11-28`, `today` or `yesterday`; it raises InvalidDate."""
 
     def read(text: str) -> date:
+        days_ago = _DAYS_AGO.get(text.strip().lower())
+        if days_ago is not None:
+            return DAY_OF_BOOKS.get()() - timedelta(days=days_ago)
         try:
-            return datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
+            return datetime.strptime(text.strip(), "%Y-%m-%d").date()  # noqa: DTZ007 - a day has no zone
         except ValueError:
             raise InvalidDate(option, text) from None
 
