@@ -155,6 +155,7 @@ def test_a_dry_run_remembers_neither_mode_nor_account(sqlite_desk: Desk) -> None
 def test_a_dry_run_of_a_closing_shows_the_request_to_stripe(sqlite_desk: Desk) -> None:
     answer = sqlite_desk.json(f"{void_at_stripe(sqlite_desk)} --dry-run")
     assert (answer["status"], answer["status_after"], answer["status_at_provider"]) == ("open", "void", "open")
+    assert answer["owed_at_provider"] == answer["owed"] == answer["total"]
     assert (answer["closing"]["kind"], answer["closing"]["provider"]) == ("void", "stripe")
     here = sqlite_desk.json(f"{write_off_here(sqlite_desk)} --dry-run")
     assert (here["closing"], here["status_after"]) == (None, "uncollectible")

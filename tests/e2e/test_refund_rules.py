@@ -33,10 +33,17 @@ def test_r1_money_paid_through_a_provider_goes_back_through_it(desk: Desk, provi
 
 
 def test_r1_what_a_provider_can_return_is_never_only_marked(desk: Desk) -> None:
-    desk.paid_by_card()
+    reference = desk.paid_by_card()
     error = desk.refused("mark-refunded INV-1 --amount 12.50 --reason duplicate --yes", "use-refund")
-    assert error["hint"] == "refundcli refund INV-1 --amount 12.50 --reason duplicate"
+    command, otherwise = error["hint"].splitlines()
+    assert command == "refundcli refund INV-1 --amount 12.50 --reason duplicate"
     assert error["context"]["rule"] == "R1"
+
+    # Where it was returned by a bank transfer already, a refund would pay it twice.
+    assert "import the invoice with auto_refundable set to no" in otherwise
+    payment = NewPayment(10000, Provider.STRIPE, method="card", reference=reference, auto_refundable_is_explicit=True)
+    desk.bring_in(new_invoice("INV-1", parse_money("100.00 EUR"), payments=(payment,)))
+    desk.json("mark-refunded INV-1 --amount 12.50 --reason duplicate --method 'bank transfer' --yes")
 
 
 def test_r1_a_stripe_payment_known_by_its_charge_is_refunded_by_charge(desk: Desk) -> None:

@@ -146,6 +146,10 @@ class UseRefund(RuleRefusal):
         )
         if payment.taken_by_dispute:
             self.hint += f"\nTo record the amount lost to the dispute: {_record_chargeback(invoice)}"
+        self.hint += (
+            "\nIf the customer already has the money, do not send it again: import the invoice with auto_refundable "
+            "set to no, then record it."
+        )
 
 
 class NotAutoRefundable(RuleRefusal):

@@ -109,6 +109,7 @@ def closing_preview(preview: "ClosingPreview") -> dict[str, Any]:
     return invoice_details(preview.invoice) | {
         "dry_run": True,
         "owed": money(preview.invoice.owed),
+        "owed_at_provider": money(preview.owed_at_provider) if preview.owed_at_provider else None,
         "status_after": preview.target,
         "status_at_provider": preview.at_provider,
         "closing": closing_request(preview) if preview.asks else None,

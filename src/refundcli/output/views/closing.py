@@ -39,10 +39,8 @@ def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
     screen.say("Dry run: every rule was checked; nothing was sent or written.")
     screen.say(f"Would {verb} {invoice.number}, {owed_words(invoice)}{where_words}. No money would move.", indent=3)
     if managing_provider and preview.at_provider:
-        screen.say(
-            (f"Checked with {managing_provider.label}: {invoice.invoice_reference} is {preview.at_provider} there."),
-            indent=3,
-        )
+        status_words = f"{invoice.invoice_reference} is {preview.at_provider} there, {preview.owed_at_provider} owed"
+        screen.say(f"Checked with {managing_provider.label}: {status_words}.", indent=3)
 
 
 def owed_words(invoice: Invoice) -> str:

@@ -11,6 +11,7 @@ from refundcli.domain.closing import CLOSING_PREFIX, Closing
 from refundcli.domain.errors import Refused, before_sending
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice
+from refundcli.domain.money import Money
 from refundcli.domain.refund import Sending
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider
 from refundcli.services.dispatch.idempotency_keys import idempotency_key
@@ -43,11 +44,12 @@ class Closed:
 
 @dataclass(frozen=True, slots=True)
 class ClosingPreview:
-    """What closing the invoice would do. `at_provider`: its status at the provider, if one has it."""
+    """What closing the invoice would do. `at_provider` and `owed_at_provider`: its status and what is unpaid there."""
 
     invoice: Invoice
     target: InvoiceStatus
     at_provider: InvoiceStatus | None = None
+    owed_at_provider: Money | None = None
 
     @property
     def asks(self) -> Provider | None:
@@ -92,7 +94,9 @@ class CloseInvoices:
     def preview(self, invoice: Invoice, target: InvoiceStatus) -> ClosingPreview:
         """Ask the provider that has the checked invoice, change nothing. Raises what `close` raises."""
         provider_invoice = self._ask(invoice, target)
-        return ClosingPreview(invoice, target, provider_invoice.invoice.status if provider_invoice else None)
+        if provider_invoice is None:
+            return ClosingPreview(invoice, target)
+        return ClosingPreview(invoice, target, provider_invoice.invoice.status, provider_invoice.owed)
 
     def _ask(self, invoice: Invoice, target: InvoiceStatus) -> ProviderInvoice | None:
         if invoice.managed_by is None:

@@ -160,6 +160,12 @@ class ProviderInvoice:
     payments: tuple[PaymentSnapshot, ...]
     credited: Money
 
+    @property
+    def owed(self) -> Money:
+        """What is unpaid of its total; at least zero."""
+        paid_minor = sum(payment.captured for payment in self.invoice.payments)
+        return Money(max(self.invoice.total - paid_minor, 0), self.credited.currency)
+
 
 @dataclass(frozen=True, slots=True)
 class SkippedInvoice:
