@@ -263,9 +263,15 @@ class Services:
 
     @cached_property
     def record_refunds(self) -> "RecordRefunds":
+        from refundcli.services.dispatch.release_lapsed import up_to_date_in
         from refundcli.services.refunds.record import RecordRefunds
 
-        return RecordRefunds(self.books, self.clock, self.settings.credit_notes.number_format)
+        return RecordRefunds(
+            self.books,
+            self.clock,
+            self.settings.credit_notes.number_format,
+            lambda tx, number: up_to_date_in(tx, number, policy=self.policy, clock=self.clock),
+        )
 
     @cached_property
     def _check_file(self) -> "CheckFile":

@@ -104,3 +104,18 @@ def test_a_decided_code_does_not_cover_an_unreadable_delivery(desk: Desk) -> Non
     lines = oracle.delivered(item("FOO", originalReference=payment, pspReference="LATER", success="maybe"))
     oracle.ingest(desk, *lines)
     assert [event["kind"] for event in desk.json("events list --state unreviewed")] == ["FOO"]
+
+
+def test_a_record_is_decided_on_with_what_is_stored_about_its_payment(desk: Desk) -> None:
+    payment = desk.sandbox.charge("100.00 EUR", provider="adyen").reference
+    refund = item(
+        "REFUND", originalReference=payment, pspReference="REFUNDED0000001", amount={"currency": "EUR", "value": 4000}
+    )
+    oracle.ingest(desk, *oracle.delivered(refund))
+    # The import was stopped before it looked for stored events.
+    desk.paid_by_card(
+        "INV-1", provider="adyen", reference=payment, auto_refundable=False, auto_refundable_is_explicit=True
+    )
+    error = desk.refused("mark-refunded INV-1 --amount 40 --reason other --yes", "possible-duplicate")
+    assert "REFUNDED0000001" in error["message"]
+    assert desk.invoice("INV-1").refunded.number == "40.00"

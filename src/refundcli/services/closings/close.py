@@ -16,6 +16,7 @@ from refundcli.domain.refund import Sending
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider
 from refundcli.services.dispatch.idempotency_keys import idempotency_key
 from refundcli.services.dispatch.leases import new_lease
+from refundcli.services.dispatch.release_lapsed import apply_due_updates_in
 from refundcli.services.dispatch.send_closing import ClosingDispatch, InvoiceSnapshot
 from refundcli.services.invoices.lookup import invoice_behind, invoice_named
 from refundcli.services.ports.books import Books, Reading, Writing
@@ -126,7 +127,7 @@ class CloseInvoices:
 
     def _close_here(self, request: ClosingRequest, checked_invoice: Invoice, tx: Writing) -> Invoice:
         """Close it in the books only: no provider has it, or the provider has closed it already."""
-        invoice = _checked_again(tx, request, checked_invoice)
+        invoice = self._checked_again(tx, request, checked_invoice)
         evidence = f"already in this status at {invoice.managed_by.label}" if invoice.managed_by else ""
         tx.invoices.change_status(invoice, request.target, memo=request.memo, evidence=evidence)
         return invoice_named(tx, request.number)
@@ -135,7 +136,7 @@ class CloseInvoices:
         self, request: ClosingRequest, checked_invoice: Invoice, closer: InvoiceCloser, tx: Writing
     ) -> list[Closing]:
         """T1: check the rules again and store the exact request with its key, before anything is sent (I2)."""
-        invoice, now = _checked_again(tx, request, checked_invoice), self.dispatch.clock.now()
+        invoice, now = self._checked_again(tx, request, checked_invoice), self.dispatch.clock.now()
         lease = new_lease(now, self.dispatch.policy.sending_seconds)
         attempt = 1 + sum(closing.target is request.target for closing in invoice.closings)
         # The key includes the number, because two invoices may share a reference by mistake.
@@ -158,10 +159,13 @@ class CloseInvoices:
         tx.closings.add(closing)
         return [closing]
 
+    def _checked_again(self, tx: Writing, request: ClosingRequest, checked_invoice: Invoice) -> Invoice:
+        """Apply what is stored about it and check the rules again. Raises OtherReference.
 
-def _checked_again(tx: Writing, request: ClosingRequest, checked_invoice: Invoice) -> Invoice:
-    """Check the rules again. `checked_invoice`: as it was when it was first checked. Raises OtherReference."""
-    invoice = check_closing(tx, request.number, request.target)
-    if invoice.invoice_reference != checked_invoice.invoice_reference:
-        raise OtherReference(invoice)
-    return invoice
+        `checked_invoice`: as it was when it was first checked.
+        """
+        apply_due_updates_in(tx, request.number, policy=self.dispatch.policy, clock=self.dispatch.clock)
+        invoice = check_closing(tx, request.number, request.target)
+        if invoice.invoice_reference != checked_invoice.invoice_reference:
+            raise OtherReference(invoice)
+        return invoice

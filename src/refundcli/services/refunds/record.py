@@ -1,6 +1,6 @@
 """Record an external refund. No money moves, and this module cannot reach a provider (R2)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
@@ -15,8 +15,9 @@ from refundcli.domain.refund import OutOfBand, Refund
 from refundcli.domain.refusals import OverRefund
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.services.dispatch.idempotency_keys import content_of, existing_refunds, is_generated
+from refundcli.services.dispatch.release_lapsed import is_due
 from refundcli.services.invoices.allocation import ChangedMeanwhile, Share, refuse_duplicate, shares_of, total_of
-from refundcli.services.invoices.lookup import invoice_named
+from refundcli.services.invoices.lookup import invoice_behind, invoice_named
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.clock import Clock
 from refundcli.services.ports.records import Record
@@ -176,11 +177,22 @@ class EvidenceNeeded(UsageProblem):
 
 @dataclass(frozen=True, slots=True)
 class RecordRefunds:
-    """Records one refund that was made by other means."""
+    """Records one refund that was made by other means.
+
+    `bring_up_to_date` applies what is stored about the invoice, which may report the very refund that is recorded.
+    """
 
     books: Books
     clock: Clock
     credit_note_format: str
+    bring_up_to_date: Callable[[Writing, str], Invoice] = field(default=invoice_named)
+
+    def invoice(self, number_or_id: str, *, is_dry_run: bool = False) -> Invoice:
+        """The invoice, up to date unless it is a dry run. Raises InvoiceNotFound, SeveralInvoices."""
+        invoice = self.books.read(lambda tx: invoice_behind(tx, number_or_id))
+        if not is_dry_run and is_due(invoice, self.clock.now()):
+            return self.books.write(lambda tx: self.bring_up_to_date(tx, invoice.number))
+        return invoice
 
     def preview(self, request: MarkRequest) -> MarkPreview:
         """Check every rule, change nothing. The key is looked up before any rule is checked."""
@@ -204,6 +216,7 @@ class RecordRefunds:
         return MarkPreview(invoice, tuple(shares))
 
     def _record_in(self, tx: Writing, request: MarkRequest, confirmed: Money) -> list[Refund]:
+        self.bring_up_to_date(tx, request.number)
         plan = self._preview_in(tx, request)
         if plan.existing:
             return list(plan.existing)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -215,7 +216,7 @@ def _request(
     from refundcli.cli.commands.refunds import request as refunding
     from refundcli.cli.commands.refunds.questions import Questions
     from refundcli.domain.eligibility import Intent, mark_refunded_blocker
-    from refundcli.services.invoices.lookup import invoice_behind, payment_behind
+    from refundcli.services.invoices.lookup import payment_behind
     from refundcli.services.refunds.record import MarkRequest, mark_shares
 
     def request_of(invoice: "Invoice", entered: "Entered") -> MarkRequest:
@@ -242,9 +243,7 @@ def _request(
             raise blocker
         return ()
 
-    def find(number_or_id: str) -> "Invoice":
-        return app.services.books.read(lambda tx: invoice_behind(tx, number_or_id))
-
+    find = partial(app.services.record_refunds.invoice, is_dry_run=app.dry_run)
     key = refunding.key_for(request_key)
     if app.may_ask and not (entered.is_complete and is_answered):
         was_complete = entered.is_complete
