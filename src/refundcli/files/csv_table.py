@@ -31,10 +31,11 @@ TableRow = tuple[int, list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive valid rows, each with its first line."""
+    """Consecutive valid rows, each with its first line. `text`: they are the cells of this text; may be missing."""
 
     lines: Sequence[int]
     rows: Sequence[list[str]]
+    text: str = ""
 
 
 class WrongDelimiter(FileProblem):
@@ -117,7 +118,8 @@ class TableFile:
                 if rows is None:
                     yield from self._record_by_record(physical_lines)
                 else:
-                    yield Block(physical_lines.pass_over(len(rows)), rows)
+                    has_all_cells = len(self._kept_indexes) == len(self._header)
+                    yield Block(physical_lines.pass_over(len(rows)), rows, text_ahead if has_all_cells else "")
 
     def _one_on_each_line(self, table_text: str) -> list[list[str]] | None:
         """The rows of a text with one record per line; None if they must be read one by one."""

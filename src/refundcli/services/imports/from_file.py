@@ -36,7 +36,7 @@ class InvoiceSpool(Protocol):
     def blocks(self, after: int, *, size: int, whole: bool) -> Iterator[tuple[int, InvoiceBlock]]:
         """Blocks of `size` rows from the position `after`, each with the position after it; 0 is the start.
 
-        With `whole` they have all columns; otherwise the lines, and where the rows are.
+        With `whole` they have all columns; otherwise the first line, and where the rows are.
         """
         ...
 

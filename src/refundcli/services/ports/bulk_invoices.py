@@ -55,7 +55,7 @@ class StagedRows(NamedTuple):
 
 
 class InvoiceBlock(NamedTuple):
-    """`products`: names as a JSON list. `staged`: where the rows are on disk; then all but the lines may be missing."""
+    """`products`: names as a JSON list. `staged`: where the rows are on disk; then only the first line need be here."""
 
     lines: Sequence[int] = ()
     numbers: Sequence[str] = ()
@@ -81,7 +81,7 @@ class InvoiceBlock(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.lines)
+        return self.staged.last - self.staged.first + 1 if self.staged else len(self.lines)
 
     def columns(self) -> list[Any]:
         """The columns of the invoices, without those of their payments."""

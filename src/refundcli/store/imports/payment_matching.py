@@ -72,9 +72,9 @@ def identity_of(payment: NewPayment) -> dict[str, str | None]:
     return identity_columns
 
 
-def id_columns(payments: PaymentColumns) -> dict[str, list[str | None]]:
-    """The same for many payments: the ids in the columns of their kinds."""
-    ids_by_column: dict[str, list[str | None]] = {column: [None] * len(payments.providers) for column in ID_COLUMNS}
+def id_columns(payments: PaymentColumns) -> dict[str, list[str]]:
+    """The same for many payments: the ids in the columns of their kinds, "" where there is none."""
+    ids_by_column = {column: [""] * len(payments.providers) for column in ID_COLUMNS}
     for payment_index, (provider, reference, charge) in enumerate(
         zip(payments.providers, payments.references, payments.charges, strict=True)
     ):

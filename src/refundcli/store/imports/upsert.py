@@ -33,7 +33,7 @@ from refundcli.store.imports.payment_updates import (
 from refundcli.store.imports.staging import InvoiceSpool
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.schema import CAPTURED_SHARE, DisputeRow, InvoiceRow, PaymentRow
-from refundcli.store.session_rows import SessionRows
+from refundcli.store.session_rows import ConnectionRows, SessionRows
 
 # What an import may change a status to. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {
@@ -58,7 +58,8 @@ _NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
         ),
         """
         SELECT n + :id_offset, number, customer, customer_name, currency, total, paid, returned, status, issued_on,
-            due_on, paid_on, nullif(invoice_reference, ''), products, subscription, :source, :at, :at
+            nullif(due_on, ''), nullif(paid_on, ''), nullif(invoice_reference, ''), products, subscription, :source,
+            :at, :at
         FROM staged_invoice WHERE n BETWEEN :first AND :last ORDER BY n
         """,
     ),
@@ -69,8 +70,9 @@ _NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
             "processing", "dispute", "paid_on",
         ),
         """
-        SELECT n + :id_offset, position, provider, payment_intent, charge, psp_reference, method, reference,
-            allocated, lost, returned_elsewhere, returned_elsewhere, :at, auto_refundable, processing, dispute, paid_on
+        SELECT n + :id_offset, position, provider, nullif(payment_intent, ''), nullif(charge, ''),
+            nullif(psp_reference, ''), method, reference, allocated, lost, returned_elsewhere, returned_elsewhere, :at,
+            auto_refundable, processing, dispute, nullif(paid_on, '')
         FROM staged_payment WHERE n BETWEEN :first AND :last ORDER BY n, position
         """,
     ),
@@ -78,6 +80,11 @@ _NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
 _NEW_DISPUTES = """
     SELECT n + :id_offset, position, provider, dispute, dispute_amount
     FROM staged_payment WHERE n BETWEEN :first AND :last AND dispute <> '' ORDER BY n, position
+"""
+_NEW_DISPUTE = ("payment_id", "provider", "account", "stage", "state", "status", "amount")
+_PLACES = """
+    SELECT invoice_id, position, id FROM payment
+    WHERE invoice_id IN (SELECT CAST(key AS BIGINT) FROM json_each(:invoices))
 """
 
 StoredInvoices = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
@@ -148,10 +155,17 @@ class Importer:
 
     def _insert_disputes(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Insert a placeholder for each dispute in the file; the provider's first report completes it."""
-        for invoice_id, position, provider, dispute_state, amount in rows:
-            conditions = (PaymentRow.invoice_id == invoice_id, PaymentRow.position == position)
-            payment_id = self._session.exec(select(PaymentRow.id).where(*conditions)).one()
-            self._write_dispute(payment_id, provider, 0, dispute_state, IMPORTED, amount)
+        disputes = list(rows)
+        if not disputes:
+            return
+        connection = self._session.connection()
+        payments = ConnectionRows(connection).all(_PLACES, invoices=[invoice_id for invoice_id, *_ in disputes])
+        payment_at = {(invoice_id, position): payment_id for invoice_id, position, payment_id in payments}
+        dispute_rows = (
+            (payment_at[invoice_id, position], provider, "", DisputeStage.CHARGEBACK.value, state, IMPORTED, amount)
+            for invoice_id, position, provider, state, amount in disputes
+        )
+        insert_many(connection, "dispute", _NEW_DISPUTE, dispute_rows, or_nothing=True)
 
     def _write_dispute(
         self, payment_id: int | None, provider: str, dispute_id: int, state: str, status: str, amount: int | None
