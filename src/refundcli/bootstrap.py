@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from refundcli.services.ports.books import Reading
     from refundcli.services.ports.clock import Clock
     from refundcli.services.ports.webhooks import DeliveryReader
+    from refundcli.services.queries.freshness import DiskSpace
     from refundcli.services.recovery.resolve import Resolve
     from refundcli.services.recovery.resume import Resume
     from refundcli.services.refunds.acknowledge import Acknowledge
@@ -164,6 +165,15 @@ class Services:
         if self.database_time:
             description["clock_skew_seconds"] = round(self.database_time.skew().total_seconds())
         return description
+
+    def disk_space(self) -> "DiskSpace | None":
+        """The space on the disk of a SQLite store; None for PostgreSQL."""
+        from refundcli.services.queries.freshness import DiskSpace
+        from refundcli.store.read_only_sqlite import plain_sqlite_path
+        from refundcli.system.disk import free_bytes
+
+        path = plain_sqlite_path(self.settings.store.url)
+        return DiskSpace(str(path.parent), free_bytes(path.parent), path.stat().st_size) if path else None
 
     def back_up_store(self, target: Path | None) -> Path:
         """Back up the store to `target`, by default beside it. Returns the path.

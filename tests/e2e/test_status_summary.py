@@ -28,14 +28,15 @@ from refundcli.services.queries.status import current_status
 from webhooks import ADYEN_KEY, Json, adyen, item, settle_secrets, signed
 
 LISTS = (
+    "unreviewed",
+    "losses",
     "unfinished",
     "runs",
     "closings",
     "needs_acknowledgement",
-    "pending",
     "external",
-    "unreviewed",
-    "losses",
+    "pending",
+    "failed",
     "failed_captures",
     "disputed",
     "processing",
@@ -79,6 +80,7 @@ def _consistent(desk: Desk) -> Iterator[None]:
     status, screen = answer.json, shown(desk)
     assert answer.exit_code == (8 if status["needs_attention"] else 0)
     assert status["needs_attention"] == (status["attention"] > 0)
+    assert sum(finding["count"] for finding in status["findings"]) == status["attention"]
     nothing_to_do = "All clear." in screen or "Nothing needs attention." in screen
     assert nothing_to_do != status["needs_attention"]
     commands = [
@@ -88,7 +90,7 @@ def _consistent(desk: Desk) -> Iterator[None]:
     if not status["needs_attention"]:
         assert set(commands) == {None}
         assert "refundcli " not in screen
-    assert set(status["counts"]) == set(LISTS)
+    assert tuple(status["counts"]) == LISTS
     for name in LISTS:
         assert len(status[name]) == min(status["counts"][name]["all"], 50)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from refundcli.domain.errors import RefundcliError
+from refundcli.listener.heartbeat import Heartbeat
 from refundcli.listener.rejection_counter import Rejections
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.provider_updates import NewEvent
@@ -41,6 +42,7 @@ class EventWriter:
     rejections: Rejections
     stored: Callable[[int], None]
     trouble: Callable[[Exception], None]
+    heartbeat: Heartbeat | None = None
     stored_count: int = 0
     duplicate_count: int = 0
     # The last write failed.
@@ -96,6 +98,8 @@ class EventWriter:
                 self.is_idle.set()
             try:
                 self.rejections.write(at_once=is_last_batch)
+                if self.heartbeat:
+                    self.heartbeat.beat()
             except Exception as error:
                 self.trouble(error)
 

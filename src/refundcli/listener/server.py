@@ -12,6 +12,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.listener.app import App
 from refundcli.listener.event_worker import EventWorker
 from refundcli.listener.event_writer import EventWriter
+from refundcli.listener.heartbeat import Heartbeat
 from refundcli.listener.http import QUEUED_CONNECTIONS, Server
 from refundcli.listener.rejection_counter import Rejections
 from refundcli.listener.thread_safe_books import SerializedBooks
@@ -65,7 +66,13 @@ class Listener:
     ) -> None:
         shared_books = SerializedBooks(books)
         self.rejections = Rejections(shared_books, callbacks.rejected)
-        self.writer = EventWriter(shared_books, self.rejections, stored=self._stored, trouble=callbacks.trouble)
+        self.writer = EventWriter(
+            shared_books,
+            self.rejections,
+            stored=self._stored,
+            trouble=callbacks.trouble,
+            heartbeat=Heartbeat(shared_books, tuple(readers)),
+        )
         apply = replace(apply_events, books=shared_books).waiting
         self._worker = EventWorker(
             apply, shared_books, clock, self.writer.is_idle, callbacks.applied, callbacks.trouble

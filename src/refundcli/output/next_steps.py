@@ -30,7 +30,12 @@ def next_command(entry: OpenRefund | OpenClosing | OpenRun) -> str | None:
     if isinstance(entry, OpenClosing):
         return f"refundcli {entry.next} {entry.closing.id}{_TO_ADD.get(entry.next, '')}"
     if entry.next is Next.RECONCILE:
-        return _reconcile_command(entry.refund.provider)
+        return reconcile_command(entry.refund.provider)
+    if entry.next is Next.REFUND:
+        refund, reason = entry.refund, entry.refund.reason or "REASON"
+        return (
+            f"refundcli refund {shlex.quote(refund.invoice_number)} --amount {refund.amount.number} --reason {reason}"
+        )
     return f"refundcli {entry.next} {entry.refund.id}{_TO_ADD.get(entry.next, '')}"
 
 
@@ -38,7 +43,7 @@ def next_step(entry: OpenRefund | OpenClosing | OpenRun) -> str:
     return next_command(entry) or "wait"
 
 
-def _reconcile_command(provider: Provider | None) -> str:
+def reconcile_command(provider: Provider | None) -> str:
     """Only a provider with look-ups can be asked."""
     return f"refundcli reconcile {f'--provider {provider}' if provider in CAN_LOOK_UP else '--report FILE'}"
 
@@ -49,4 +54,4 @@ def compare_again(provider: Provider, last_comparison: LastComparison) -> str:
     if scope and scope.report:
         return f"refundcli reconcile --report {shlex.quote(scope.report)}"
     since_option = f" --since {scope.since}" if scope and scope.since else ""
-    return f"{_reconcile_command(provider)}{since_option}"
+    return f"{reconcile_command(provider)}{since_option}"

@@ -23,9 +23,10 @@ from refundcli.settings.errors import (
     UnknownSection,
     UnknownSetting,
 )
-from refundcli.settings.loading import LARGEST_FILE, default_user_config, load, trust
+from refundcli.settings.loading import LARGEST_FILE, default_state_folder, default_user_config, load, trust
 from refundcli.settings.model import (
     AdyenSettings,
+    AlertSettings,
     CreditNoteSettings,
     Loaded,
     OperatorSettings,
@@ -41,6 +42,7 @@ from refundcli.settings.writing import write
 __all__ = [
     "LARGEST_FILE",
     "AdyenSettings",
+    "AlertSettings",
     "ApiBaseWhenLive",
     "CreditNoteSettings",
     "InvalidSetting",
@@ -63,6 +65,7 @@ __all__ = [
     "UnknownEnvironmentVariable",
     "UnknownSection",
     "UnknownSetting",
+    "default_state_folder",
     "default_user_config",
     "load",
     "remember_trust",

@@ -1,6 +1,7 @@
 """Checks of values, whatever their source. A check returns the value to use."""
 
 import re
+import shlex
 import string
 from collections.abc import Callable
 from zoneinfo import available_timezones
@@ -175,6 +176,21 @@ def pending_days(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST_PENDING_DAYS:
         raise Unfit(f"must be a whole number of days from 1 to {LONGEST_PENDING_DAYS}")
     return value
+
+
+def command(value: object) -> tuple[str, ...] | None:
+    """A program and its arguments; no shell reads them. Nothing means that there is none."""
+    if not isinstance(value, list | tuple):
+        raise Unfit("must be a list of texts", hint='Write it like this: ["/usr/local/bin/notify-finance", "--urgent"]')
+    words = tuple(map(_text, value))
+    if words and not words[0]:
+        raise Unfit("must begin with the program", hint='Write it like this: ["/usr/local/bin/notify-finance"]')
+    return words or None
+
+
+def command_from_text(text: str) -> list[str]:
+    """Raises ValueError where a quotation mark is not closed."""
+    return shlex.split(text)
 
 
 def number_format(value: object) -> str:

@@ -97,6 +97,13 @@ def default_user_config() -> Path | None:
     return _of_a_home(lambda: user_config_path("refundcli"))
 
 
+def default_state_folder() -> Path | None:
+    """The folder for what refundcli remembers between commands; None if the user has no home."""
+    from platformdirs import user_state_path  # noqa: PLC0415 - kept out of every other import of this module
+
+    return _of_a_home(lambda: user_state_path("refundcli"))
+
+
 def default_store_url() -> str | None:
     """A file in the user's data folder, whatever the working folder; None if the user has no home."""
     from platformdirs import user_data_path  # noqa: PLC0415 - kept out of every other import of this module

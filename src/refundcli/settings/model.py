@@ -1,5 +1,6 @@
 """The settings: sections, keys, defaults and rules."""
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -98,6 +99,16 @@ class CreditNoteSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertSettings:
+    """The command that `status --alert` runs, and for how many seconds at most."""
+
+    command: tuple[str, ...] | None = field(
+        default=None, metadata={"rule": Rule(checks.command_from_text, checks.command)}
+    )
+    timeout: float = field(default=30.0, metadata={"rule": _TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings in force."""
 
@@ -107,6 +118,16 @@ class Settings:
     adyen: AdyenSettings = AdyenSettings()
     refunds: RefundSettings = RefundSettings()
     credit_notes: CreditNoteSettings = CreditNoteSettings()
+    alert: AlertSettings = AlertSettings()
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """The variables of the environment that hold keys and passwords."""
+        sections = (self.stripe, self.adyen)
+        values = (getattr(section, name.name) for section in sections for name in fields(section))
+        return frozenset(
+            value.removeprefix("env:") for value in values if isinstance(value, str) and value.startswith("env:")
+        )
 
 
 SECTIONS: Mapping[str, Any] = {
@@ -116,6 +137,7 @@ SECTIONS: Mapping[str, Any] = {
     "adyen": AdyenSettings,
     "refunds": RefundSettings,
     "credit_notes": CreditNoteSettings,
+    "alert": AlertSettings,
 }
 RULES: Mapping[str, Mapping[str, Rule]] = {
     section: {rule.name: rule.metadata["rule"] for rule in fields(kind)} for section, kind in SECTIONS.items()
@@ -148,6 +170,8 @@ class Loaded:
 
 def shown(section: str, key: str, value: object) -> object:
     """The value without secrets: an address without its password."""
+    if isinstance(value, tuple):
+        return redact(shlex.join(value))
     if not isinstance(value, str):
         return value
     return shown_address(value) if (section, key) == ("store", "url") else redact(value)

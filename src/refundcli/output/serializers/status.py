@@ -5,17 +5,19 @@ from typing import Any
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
+from refundcli.output.findings import Finding, findings
 from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_command
 from refundcli.output.serializers.bulk import lease, unfinished_run
 from refundcli.output.serializers.events import event
 from refundcli.output.serializers.invoices import closing, money, refund
 from refundcli.services.ports.reads import Account, FailedCapture
+from refundcli.services.queries.freshness import Freshness
 from refundcli.services.queries.status import (
-    Freshness,
     Listed,
     OpenClosing,
     OpenRefund,
     OpenRun,
+    PendingAges,
     Status,
     Unapplied,
 )
@@ -31,14 +33,17 @@ def status(overview: Status, store_description: Mapping[str, Any]) -> dict[str, 
         "needs_attention": overview.needs_attention,
         "attention": overview.attention,
         "counts": list_counts(overview),
+        "findings": list(map(finding, findings(overview))),
+        "unreviewed": [event(stored_event) for stored_event in overview.unreviewed.first],
+        "losses": [loss(invoice) for invoice in overview.losses.first],
         "unfinished": [open_refund(entry) for entry in overview.unfinished.first],
         "runs": [open_run(entry) for entry in overview.runs.first],
         "closings": [open_closing(entry) for entry in overview.closings.first],
         "needs_acknowledgement": [late_failure(entry) for entry in overview.came_back.first],
-        "pending": [open_refund(entry) for entry in overview.pending.first],
         "external": [open_refund(entry) for entry in overview.elsewhere.first],
-        "unreviewed": [event(stored_event) for stored_event in overview.unreviewed.first],
-        "losses": [loss(invoice) for invoice in overview.losses.first],
+        "pending": [open_refund(entry) for entry in overview.pending.first],
+        "pending_ages": pending_ages(overview.pending_ages),
+        "failed": [open_refund(entry) for entry in overview.failed.first],
         "failed_captures": [failed_capture(capture) for capture in overview.failed_captures.first],
         "disputed": [invoice.number for invoice in overview.disputed.first],
         "processing": [invoice.number for invoice in overview.processing.first],
@@ -72,18 +77,35 @@ def described_store(store_description: Mapping[str, Any]) -> dict[str, Any]:
 
 def list_counts(overview: Status) -> dict[str, Any]:
     return {
+        "unreviewed": list_count(overview.unreviewed),
+        "losses": list_count(overview.losses),
         "unfinished": list_count(overview.unfinished),
         "runs": list_count(overview.runs),
         "closings": list_count(overview.closings),
         "needs_acknowledgement": list_count(overview.came_back),
-        "pending": list_count(overview.pending),
         "external": list_count(overview.elsewhere),
-        "unreviewed": list_count(overview.unreviewed),
-        "losses": list_count(overview.losses),
+        "pending": list_count(overview.pending),
+        "failed": list_count(overview.failed),
         "failed_captures": list_count(overview.failed_captures),
         "disputed": list_count(overview.disputed),
         "processing": list_count(overview.processing),
     }
+
+
+def finding(found: Finding) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "subject": found.subject,
+        "summary": found.summary,
+        "count": found.count,
+        "command": found.command,
+    }
+
+
+def pending_ages(ages: PendingAges) -> dict[str, Any]:
+    """How many refunds are pending for less than a day, for up to the limit, and for longer."""
+    limit_seconds = int(ages.limit.total_seconds())
+    return {"limit_seconds": limit_seconds, "recent": ages.recent, "older": ages.older, "overdue": ages.overdue}
 
 
 def list_count(listed: Listed[Any]) -> dict[str, Any]:
@@ -144,7 +166,9 @@ def provider_freshness(freshness: Freshness, provider: Provider) -> dict[str, An
         "unresolved": [comparison(unresolved, provider) for unresolved in last_comparison.unresolved]
         if last_comparison
         else None,
+        "last_complete_reconcile": freshness.last_complete,
         "last_webhook": freshness.last_delivery,
+        "listener_seen": freshness.listener_seen,
     }
 
 

@@ -2,24 +2,23 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.dispute import review_command
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.statuses import RefundState
-from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_step
+from refundcli.output.findings import REJECTION_WORDS, STATE_WORDS, age_words, checks, dispute_command
+from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_command, next_step
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
 from refundcli.output.views.bulk import progress_words
 from refundcli.output.views.closing import verdict
 from refundcli.services.bulk.unfinished_runs import RunHolder
 from refundcli.services.ports.provider_updates import StoredEvent
 from refundcli.services.ports.reads import FailedCapture
+from refundcli.services.queries.freshness import Freshness
 from refundcli.services.queries.status import (
     Deliveries,
-    Freshness,
     Listed,
     Next,
     OpenClosing,
@@ -30,22 +29,6 @@ from refundcli.services.queries.status import (
 )
 from refundcli.services.reconciliation.last_comparison import Agreement, ComparisonScope, LastComparison
 
-_UNFINISHED = {
-    RefundState.READY: "not sent yet",
-    RefundState.SUBMITTED: "not confirmed",
-    RefundState.AWAITING_APPROVAL: "awaits approval at the provider",
-}
-# What a reason is called on the screen; one that is not here is shown by its code.
-_REASONS = {
-    "unreadable": "unreadable",
-    "unsigned": "unsigned",
-    "forged": "wrong signature",
-    "unauthorized": "wrong user name or password",
-    "out-of-time": "timestamp too old or in the future",
-    "too-large": "too large",
-    "other-account": "wrong account",
-    "other-mode": "wrong mode",
-}
 STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 
 
@@ -54,6 +37,7 @@ STATUS_COLUMNS = ("what", "id", "invoice", "amount", "age", "next")
 
 def show_status(status: Status, store_description: Mapping[str, Any], screen: Screen, *, zone: ZoneInfo) -> None:
     screen.say(("! ", DOUBT) if status.needs_attention else ("✓ ", GOOD), headline(status))
+    _checks(status, screen)
     _section("Unreviewed provider updates: each blocks refunds of its payment", status.unreviewed, screen, _update)
     _section("Losses: refunds and lost disputes exceed the captured amount", status.losses, screen, _loss)
     _section("Unfinished refunds", status.unfinished, screen, lambda entry: _refund(entry, zone))
@@ -66,8 +50,10 @@ def show_status(status: Status, store_description: Mapping[str, Any], screen: Sc
     _unapplied(status.unapplied, screen, zone)
     _differing(status, screen, zone)
     _section("Accepted, not final", status.pending, screen, lambda entry: _refund(entry, zone))
+    _pending_ages(status, screen)
+    _section("Failed lately: the customer has not got the money", status.failed, screen, _failed)
     _section("Captures that failed", status.failed_captures, screen, lambda entry: _capture(entry, zone))
-    _section("In dispute", status.disputed, screen, _disputed)
+    _section("In dispute", status.disputed, screen, lambda invoice: _disputed(status, invoice))
     _section("Currently processing", status.processing, screen, _processing)
     screen.blank()
     _freshness(status, screen, zone)
@@ -99,6 +85,36 @@ def _section(title: str, listed: Listed[Any], screen: Screen, cells_of: Any) -> 
         screen.say(f"… and {listed.count - len(listed.first)} more", indent=3)
 
 
+def _checks(status: Status, screen: Screen) -> None:
+    """What `--max-age` found, and the store's disk and clock."""
+    problems = checks(status)
+    if problems:
+        screen.blank()
+        screen.say((f"Checks that failed ({len(problems)})", STRONG))
+        screen.entries([(((problem.summary, DOUBT),), problem.command or "") for problem in problems])
+
+
+def _pending_ages(status: Status, screen: Screen) -> None:
+    ages = status.pending_ages
+    if status.pending.count:
+        limit_words = age_words(ages.limit)
+        words = (
+            f"{ages.recent:,} for less than a day, {ages.older:,} for up to {limit_words}, {ages.overdue:,} for longer"
+        )
+        screen.say((words, QUIET), indent=3)
+
+
+def _failed(open_refund: OpenRefund) -> tuple[Line, str]:
+    refund = open_refund.refund
+    cells = (
+        (refund.invoice_number, ""),
+        (str(refund.amount), ""),
+        (refund.provider.label if refund.provider else "", ""),
+        (f"failed, {age_words(open_refund.age)} ago", ""),
+    )
+    return cells, "   ".join(filter(None, (refund.failure, next_command(open_refund))))
+
+
 def _update(stored_event: StoredEvent) -> tuple[Line, str]:
     cells = (
         (f"event {stored_event.id}", ""),
@@ -119,7 +135,7 @@ def _refund(open_refund: OpenRefund, zone: ZoneInfo) -> tuple[Line, str]:
         (str(refund.amount), ""),
         (refund.provider.label if refund.provider else "", ""),
         (_state(open_refund, zone), ""),
-        (f"for {_age(open_refund.age)}", DOUBT if open_refund.next is not Next.WAIT else ""),
+        (f"for {age_words(open_refund.age)}", DOUBT if open_refund.next is not Next.WAIT else ""),
     )
     return cells, _detail(open_refund, open_refund.holder, zone)
 
@@ -129,7 +145,7 @@ def _closing(open_closing: OpenClosing, zone: ZoneInfo) -> tuple[Line, str]:
         (open_closing.closing.invoice_number, ""),
         ("", ""),
         (verdict(open_closing.closing), ""),
-        (f"for {_age(open_closing.age)}", DOUBT if open_closing.next is not Next.WAIT else ""),
+        (f"for {age_words(open_closing.age)}", DOUBT if open_closing.next is not Next.WAIT else ""),
     )
     return cells, _detail(open_closing, open_closing.holder, zone)
 
@@ -141,7 +157,7 @@ def _run(open_run: OpenRun, zone: ZoneInfo) -> tuple[Line, str]:
         (bulk_run.id, ""),
         (f"{unfinished.rows:,} rows", ""),
         (_progress(open_run), ""),
-        (f"{bulk_run.state} for {_age(open_run.age)}", DOUBT if open_run.next is not Next.WAIT else ""),
+        (f"{bulk_run.state} for {age_words(open_run.age)}", DOUBT if open_run.next is not Next.WAIT else ""),
     )
     lease_words = [_lease(holder, zone) for holder in unfinished.holders]
     if unfinished.last_record_at:
@@ -176,9 +192,10 @@ def _capture(capture: FailedCapture, zone: ZoneInfo) -> tuple[Line, str]:
     return cells, capture.reference
 
 
-def _disputed(invoice: Invoice) -> tuple[Line, str]:
+def _disputed(status: Status, invoice: Invoice) -> tuple[Line, str]:
     cells = ((invoice.number, ""), (str(invoice.refundable), ""), ("left", ""))
-    return cells, invoice.customer_name or invoice.customer
+    command = dispute_command(invoice) if status.disputed.attention else ""
+    return cells, "   ".join(filter(None, (invoice.customer_name or invoice.customer, command)))
 
 
 def _processing(invoice: Invoice) -> tuple[Line, str]:
@@ -204,7 +221,7 @@ def _state(open_refund: OpenRefund, zone: ZoneInfo) -> str:
     if open_refund.is_held:
         until_words = f" until {local_time(refund.hold_until, zone)}" if refund.hold_until else ""
         return f"{refund.state}, still reserved{until_words}"
-    return _UNFINISHED.get(refund.state, refund.state.value)
+    return STATE_WORDS.get(refund.state, refund.state.value)
 
 
 def _unapplied(unapplied: Unapplied, screen: Screen, zone: ZoneInfo) -> None:
@@ -264,7 +281,9 @@ def _freshness(status: Status, screen: Screen, zone: ZoneInfo) -> None:
         delivery_words = (
             f"last delivery {local_time(last_delivery, zone)}" if last_delivery else "no delivery received yet"
         )
-        screen.say((f"{provider.label}: {comparison_words}; {delivery_words}", QUIET))
+        seen = freshness.listener_seen
+        listener_words = f"; listener seen {local_time(seen, zone)}" if seen else ""
+        screen.say((f"{provider.label}: {comparison_words}; {delivery_words}{listener_words}", QUIET))
 
 
 def _compared(last_comparison: LastComparison, zone: ZoneInfo) -> str:
@@ -298,7 +317,7 @@ def _deliveries(deliveries: Deliveries, screen: Screen) -> None:
     ):
         if count_by_reason:
             reason_words = ", ".join(
-                f"{count} {_REASONS.get(reason, reason)}" for reason, count in count_by_reason.items()
+                f"{count} {REJECTION_WORDS.get(reason, reason)}" for reason, count in count_by_reason.items()
             )
             screen.say((f"{title}: {sum(count_by_reason.values())} ({reason_words})", QUIET))
 
@@ -311,39 +330,39 @@ def _count(count: int, noun: str) -> str:
 
 
 def status_rows(status: Status) -> Iterator[tuple[str, ...]]:
-    for list_name in ("unfinished", "came_back", "pending", "elsewhere"):
-        for entry in status.lists[list_name].first:
-            assert isinstance(entry, OpenRefund)
-            refund = entry.refund
-            yield refund.state, refund.id, refund.invoice_number, str(refund.amount), _age(entry.age), next_step(entry)
-    for open_run in status.runs.first:
-        unfinished = open_run.run
-        yield "run", unfinished.run.id, "", "", _age(open_run.age), next_step(open_run)
-    for open_closing in status.closings.first:
-        closing, age = open_closing.closing, _age(open_closing.age)
-        yield closing.target.value, closing.id, closing.invoice_number, "", age, next_step(open_closing)
+    """In the order of the screen."""
+    for problem in checks(status):
+        yield problem.kind, problem.subject, "", "", "", problem.command or ""
     for stored_event in status.unreviewed.first:
         kind = stored_event.event.kind
         yield "unreviewed", str(stored_event.id), kind, "", "", review_command(stored_event.id, kind)
     for invoice in status.losses.first:
         yield "loss", "", invoice.number, str(invoice.loss), "", f"refundcli acknowledge {invoice.number}"
+    yield from map(_refund_row, status.unfinished.first)
+    for open_run in status.runs.first:
+        yield "run", open_run.run.run.id, "", "", age_words(open_run.age), next_step(open_run)
+    for open_closing in status.closings.first:
+        closing, age = open_closing.closing, age_words(open_closing.age)
+        yield closing.target.value, closing.id, closing.invoice_number, "", age, next_step(open_closing)
+    yield from map(_refund_row, (*status.came_back.first, *status.elsewhere.first))
     if status.unapplied.attention:
         yield "not applied", "", "", "", "", APPLY_EVENTS
     for provider, comparisons in status.differing.items():
         for last_comparison in comparisons:
             yield "differences", "", "", str(last_comparison.remaining), "", compare_again(provider, last_comparison)
+    yield from map(_refund_row, (*status.pending.first, *status.failed.first))
     for capture in status.failed_captures.first:
         yield "failed capture", capture.reference, capture.invoice, str(capture.amount), "", Next.WAIT
     for invoice in status.disputed.first:
-        yield "disputed", "", invoice.number, str(invoice.refundable), "", Next.WAIT
+        yield "disputed", "", invoice.number, str(invoice.refundable), "", _dispute_step(status, invoice)
     for invoice in status.processing.first:
         yield "processing", "", invoice.number, _in_process(invoice), "", Next.WAIT
 
 
-def _age(age: timedelta) -> str:
-    """The largest unit that fits: `3 days`, `2 h`, `5 min`, `12 s`."""
-    seconds = int(age.total_seconds())
-    for unit, unit_seconds in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * unit_seconds:
-            return f"{seconds // unit_seconds} {unit}"
-    return f"{max(seconds, 0)} s"
+def _refund_row(entry: OpenRefund) -> tuple[str, ...]:
+    refund = entry.refund
+    return refund.state, refund.id, refund.invoice_number, str(refund.amount), age_words(entry.age), next_step(entry)
+
+
+def _dispute_step(status: Status, invoice: Invoice) -> str:
+    return dispute_command(invoice) if status.disputed.attention else Next.WAIT

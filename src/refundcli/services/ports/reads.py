@@ -86,8 +86,13 @@ class FailedCapture:
 
 @dataclass(frozen=True, slots=True)
 class PendingRefunds:
-    """The first of `count` pending refunds, those that need attention first; `attention`: how many of all do."""
+    """The first of `count` pending refunds, those that need attention first; `attention`: how many of all do.
+
+    `recent`: how many were accepted in the last day; `overdue`: how many longer ago than allowed.
+    """
 
     first: Sequence[Refund]
     count: int
     attention: int
+    recent: int = 0
+    overdue: int = 0

@@ -1,7 +1,8 @@
 """What needs attention, what is pending, and how fresh the books are.
 
 Every list has its full count, even if only its first entries are shown. Everything with an action counts as needing
-attention.
+attention. With `max_age` (`status --max-age`) so does what is too old, and what only a person can judge: open disputes,
+recently failed refunds and recently rejected webhooks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,19 @@ from refundcli.services.ports.books import Reading
 from refundcli.services.ports.key_windows import CAN_LOOK_UP, key_is_known
 from refundcli.services.ports.provider_updates import EventState, StoredEvent
 from refundcli.services.ports.reads import Account, FailedCapture, InvoiceFilter
-from refundcli.services.ports.rejection_reasons import count_by_reason
-from refundcli.services.reconciliation.last_comparison import LastComparison, last_comparison
+from refundcli.services.ports.rejection_reasons import DeliveryCount, count_by_reason
+from refundcli.services.queries.freshness import (
+    DiskSpace,
+    Exceeded,
+    Freshness,
+    Limit,
+    MaxAge,
+    StoreHealth,
+    exceeded_limits,
+    freshness_of,
+    health_of,
+)
+from refundcli.services.reconciliation.last_comparison import LastComparison
 from refundcli.system import processes
 
 _SHOWN = 50
@@ -29,6 +41,10 @@ _SHOWN = 50
 _NO_FUNDS = "insufficient_funds"
 # The listener applies stored events at once, and retries for some minutes if the provider does not answer.
 _APPLIED_WITHIN = timedelta(minutes=15)
+# How long a refund that failed, and a rejected webhook, are reported.
+_FAILED_WITHIN = timedelta(days=7)
+_REJECTED_WITHIN = timedelta(days=2)
+_DAY = timedelta(days=1)
 _T = TypeVar("_T")
 
 
@@ -44,6 +60,7 @@ class Next(StrEnum):
     MATCH = "reconcile --match"  # an external refund that may be one that was recorded by hand
     APPROVE = "approve"  # at the provider, by a second person
     TOP_UP = "top up"  # the balance at the provider is too low for it
+    REFUND = "refund"  # it failed, so the customer has not got the money
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +115,39 @@ class Unapplied:
 
 @dataclass(frozen=True, slots=True)
 class Deliveries:
-    """By reason, how many deliveries were rejected, and how many were verified but not applied."""
+    """By reason, how many deliveries were rejected, and how many were verified but not applied.
+
+    `recent`: those rejected in the last two days, if they need attention.
+    """
 
     rejected: Mapping[str, int] = field(default_factory=dict)
     not_applied: Mapping[str, int] = field(default_factory=dict)
+    recent: Sequence[DeliveryCount] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Freshness:
-    """The last comparison and delivery of a provider; None for never."""
+class PendingAges:
+    """How many refunds are accepted and not final: for less than a day, up to `limit`, and for longer."""
 
-    last_reconcile: LastComparison | None = None
-    last_delivery: datetime | None = None
+    limit: timedelta
+    recent: int = 0
+    older: int = 0
+    overdue: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`events`: counts by state; `losses`: invoices with an unacknowledged loss (I13)."""
+    """`events`: counts by state; `losses`: invoices with an unacknowledged loss (I13); `failed`: refunds not made."""
 
+    unreviewed: Listed[StoredEvent]
+    losses: Listed[Invoice]
     unfinished: Listed[OpenRefund]
     runs: Listed[OpenRun]
     closings: Listed[OpenClosing]
     came_back: Listed[OpenRefund]
-    pending: Listed[OpenRefund]
     elsewhere: Listed[OpenRefund]
-    unreviewed: Listed[StoredEvent]
-    losses: Listed[Invoice]
+    pending: Listed[OpenRefund]
+    failed: Listed[OpenRefund]
     failed_captures: Listed[FailedCapture]
     disputed: Listed[Invoice]
     processing: Listed[Invoice]
@@ -133,6 +157,9 @@ class Status:
     events: Mapping[str, int]
     deliveries: Deliveries
     freshness: Mapping[Provider, Freshness]
+    pending_ages: PendingAges
+    exceeded: Sequence[Exceeded]
+    health: StoreHealth
 
     @property
     def lists(self) -> Mapping[str, "Listed[object]"]:
@@ -154,7 +181,9 @@ class Status:
     def attention(self) -> int:
         """How many entries need attention, each comparison with differences being one."""
         differing_count = sum(map(len, self.differing.values()))
-        return sum(listed.attention for listed in self.lists.values()) + self.unapplied.attention + differing_count
+        listed_count = sum(listed.attention for listed in self.lists.values())
+        problem_count = len(self.exceeded) + len(self.deliveries.recent) + self.health.problem_count
+        return listed_count + self.unapplied.attention + differing_count + problem_count
 
     @property
     def needs_attention(self) -> bool:
@@ -162,36 +191,48 @@ class Status:
 
 
 def current_status(
-    reading: Reading, *, now: datetime, pending_days: int, unread_providers: Sequence[Provider] = ()
+    reading: Reading,
+    *,
+    now: datetime,
+    pending_days: int,
+    unread_providers: Sequence[Provider] = (),
+    max_age: MaxAge | None = None,
+    disk: DiskSpace | None = None,
+    skew: timedelta | None = None,
 ) -> Status:
     """`pending_days`: a refund accepted longer ago than this should have a final state.
 
-    `unread_providers`: providers whose stored events must be read again.
+    `unread_providers`: providers whose stored events must be read again. `max_age`: also report what is too old, and
+    what only a person can judge. `skew`: how far this machine's clock is ahead of the database's.
     """
-    event_counts = reading.events.counts()
+    event_counts, watches = reading.events.counts(), max_age is not None
+    pending_limit = (max_age or {}).get(Limit.PENDING, timedelta(days=pending_days))
+    pending, pending_ages = _pending(reading, now, pending_limit)
+    freshness = {provider: freshness_of(reading, provider) for provider in Provider}
     return Status(
-        unfinished=_unfinished(reading, now),
-        runs=_runs(reading, now),
-        closings=_closings(reading, now),
-        came_back=_listed([_failed_late(refund, now) for refund in reading.refunds.to_acknowledge()]),
-        pending=_pending(reading, now, now - timedelta(days=pending_days)),
-        elsewhere=_external(reading, now),
         unreviewed=_all_need_attention(
             reading.events.unreviewed(limit=_SHOWN), event_counts.get(EventState.UNREVIEWED, 0)
         ),
         losses=_all_need_attention(losses := reading.invoices.losses(), len(losses)),
+        unfinished=_unfinished(reading, now),
+        runs=_runs(reading, now),
+        closings=_closings(reading, now),
+        came_back=_listed([_failed_late(refund, now) for refund in reading.refunds.to_acknowledge()]),
+        elsewhere=_external(reading, now),
+        pending=pending,
+        failed=_failed(reading, now, watches=watches),
         failed_captures=_first(captures := reading.payments.failed_captures(), len(captures)),
-        disputed=_invoices(reading, InvoiceFilter(disputed=True, limit=_SHOWN)),
+        disputed=_invoices(reading, InvoiceFilter(disputed=True, limit=_SHOWN), need_attention=watches),
         processing=_invoices(reading, InvoiceFilter(processing=True, limit=_SHOWN)),
         unapplied=_unapplied(reading, now, event_counts, unread_providers),
         accounts=reading.accounts.known(),
         livemode=reading.store.livemode(),
         events={state.value: event_counts.get(state, 0) for state in EventState},
-        deliveries=_deliveries(reading),
-        freshness={
-            provider: Freshness(last_comparison(reading, provider), reading.deliveries.newest(provider))
-            for provider in Provider
-        },
+        deliveries=_deliveries(reading, now, watches=watches),
+        freshness=freshness,
+        pending_ages=pending_ages,
+        exceeded=exceeded_limits(reading, freshness, max_age or {}, now),
+        health=health_of(reading, now, disk=disk, skew=skew if watches else None),
     )
 
 
@@ -234,13 +275,25 @@ def _failed_late(refund: Refund, now: datetime) -> OpenRefund:
     return OpenRefund(refund, now - refund.created_at, Next.ACKNOWLEDGE, is_held=refund.is_held_at(now))
 
 
-def _pending(reading: Reading, now: datetime, overdue_before: datetime) -> Listed[OpenRefund]:
-    pending_refunds = reading.refunds.pending(overdue=overdue_before, stuck=_NO_FUNDS, limit=_SHOWN)
+def _failed(reading: Reading, now: datetime, *, watches: bool) -> Listed[OpenRefund]:
+    refunds, count = reading.refunds.failed_since(now - _FAILED_WITHIN, limit=_SHOWN)
+    next_step = Next.REFUND if watches else Next.WAIT
+    entries = [OpenRefund(refund, now - refund.created_at, next_step) for refund in refunds]
+    return Listed(entries, count, count if watches else 0)
+
+
+def _pending(reading: Reading, now: datetime, limit: timedelta) -> tuple[Listed[OpenRefund], PendingAges]:
+    overdue_before = now - limit
+    pending_refunds = reading.refunds.pending(
+        recent=max(now - _DAY, overdue_before), overdue=overdue_before, stuck=_NO_FUNDS, limit=_SHOWN
+    )
     open_refunds = [
         OpenRefund(refund, now - refund.created_at, _next_of_pending(refund, overdue_before))
         for refund in pending_refunds.first
     ]
-    return Listed(open_refunds, pending_refunds.count, pending_refunds.attention)
+    older_count = pending_refunds.count - pending_refunds.recent - pending_refunds.overdue
+    ages = PendingAges(limit, pending_refunds.recent, older_count, pending_refunds.overdue)
+    return Listed(open_refunds, pending_refunds.count, pending_refunds.attention), ages
 
 
 def _external(reading: Reading, now: datetime) -> Listed[OpenRefund]:
@@ -299,13 +352,19 @@ def _unapplied(
     )
 
 
-def _deliveries(reading: Reading) -> Deliveries:
+def _deliveries(reading: Reading, now: datetime, *, watches: bool) -> Deliveries:
     counts = reading.deliveries.counts()
-    return Deliveries(count_by_reason(counts, stored=False), count_by_reason(counts, stored=True))
+    recent_counts = [
+        count
+        for count in counts
+        if watches and not count.is_stored and count.last_at and now - count.last_at < _REJECTED_WITHIN
+    ]
+    return Deliveries(count_by_reason(counts, stored=False), count_by_reason(counts, stored=True), recent_counts)
 
 
-def _invoices(reading: Reading, criteria: InvoiceFilter) -> Listed[Invoice]:
-    return Listed(reading.invoices.matching(criteria), reading.invoices.count(criteria))
+def _invoices(reading: Reading, criteria: InvoiceFilter, *, need_attention: bool = False) -> Listed[Invoice]:
+    count = reading.invoices.count(criteria)
+    return Listed(reading.invoices.matching(criteria), count, count if need_attention else 0)
 
 
 # --- lists ------------------------------------------------------------------------------------------------------

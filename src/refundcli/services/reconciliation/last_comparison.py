@@ -125,6 +125,12 @@ def last_comparison(reading: Reading, provider: Provider) -> LastComparison | No
     return replace(_with_count(widest_comparison, payments_in_books), narrower=later_comparison, unresolved=unresolved)
 
 
+def last_complete_comparison(reading: Reading, provider: Provider) -> datetime | None:
+    """When everything in the scope of a comparison was last compared, whatever the scope (R15)."""
+    complete = (stored.at for stored in _stored(reading, provider) if stored.result is not Agreement.INCOMPLETE)
+    return max(complete, default=None)
+
+
 def _replaces(scope: ComparisonScope, result: Agreement, comparison: LastComparison) -> bool:
     if comparison.scope is None or not scope.covers(comparison.scope):
         return False

@@ -1,6 +1,7 @@
 """Read the disputes, other shares, captures and blocking provider updates of payments."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.currencies import currency
@@ -9,6 +10,7 @@ from refundcli.domain.invoice import OtherShare, Payment, Unreviewed
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.store.conditions import THROUGH_PROVIDER
 from refundcli.store.queries.invoice_rows import DISPUTE_COLUMNS, PAYMENT_COLUMNS, PAYMENT_NAMES, dispute_of
 from refundcli.store.rows import Reads, Row, Rows, moment, moment_or_none
 
@@ -98,6 +100,13 @@ class SqlPaymentReads(Reads):
             " AND (psp_reference IS NOT NULL OR payment_intent IS NOT NULL OR charge IS NOT NULL)"
         )
         return int(self._rows.value(text, provider=provider))
+
+    def any_since(self, provider: Provider, since: date) -> bool:
+        text = (
+            f"SELECT 1 FROM payment WHERE {THROUGH_PROVIDER} AND provider = :provider"
+            " AND (paid_on IS NULL OR paid_on >= :since) LIMIT 1"
+        )
+        return self._rows.first(text, provider=provider, since=since) is not None
 
     def lines_after(self, provider: Provider, after: int, *, limit: int) -> "list[PaymentLine]":
         from refundcli.store.queries import summaries

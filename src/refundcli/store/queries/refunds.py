@@ -36,9 +36,22 @@ _CREDIT_NOTES = f"""
     SELECT {CREDIT_NOTE_COLUMNS} FROM credit_note JOIN invoice ON invoice.id = credit_note.invoice_id WHERE {{}}
 """
 _IS_URGENT = "CASE WHEN created_at < :overdue OR pending_reason = :stuck THEN 1 ELSE 0 END"
-_COUNT_PENDING = f"SELECT count(*), coalesce(sum({_IS_URGENT}), 0) FROM refund WHERE state = :pending"
+_COUNT_PENDING = f"""
+    SELECT count(*), coalesce(sum({_IS_URGENT}), 0),
+        coalesce(sum(CASE WHEN created_at >= :recent THEN 1 ELSE 0 END), 0),
+        coalesce(sum(CASE WHEN created_at < :overdue THEN 1 ELSE 0 END), 0)
+    FROM refund WHERE state = :pending
+"""
 _FIRST_PENDING = f"""
     SELECT id FROM refund WHERE state = :pending ORDER BY {_IS_URGENT} DESC, created_at, id LIMIT :limit
+"""
+# Those that failed after they were accepted are listed by themselves (R14).
+_FAILED = """
+    FROM refund WHERE state = 'failed' AND kind = 'provider' AND came_back_at IS NULL AND updated_at >= :since
+    AND NOT EXISTS (
+        SELECT 1 FROM refund AS later WHERE later.payment_id = refund.payment_id
+        AND later.created_at > refund.created_at AND later.state NOT IN ('failed', 'reversed')
+    )
 """
 
 
@@ -65,16 +78,27 @@ class SqlRefundReads(Reads):
     def in_states(self, *states: RefundState) -> list[Refund]:
         return refunds_where(self._rows, "refund.state IN (SELECT key FROM json_each(:states))", states=states)
 
-    def pending(self, *, overdue: datetime, stuck: str, limit: int) -> "PendingRefunds":
-        """`overdue`: those created before then are late; `stuck`: the reason of those that need someone."""
+    def failed_since(self, since: datetime, *, limit: int) -> tuple[list[Refund], int]:
+        count = int(self._rows.value(f"SELECT count(*) {_FAILED}", since=since))
+        text = f"SELECT id {_FAILED} ORDER BY created_at DESC, id LIMIT :limit"
+        refund_ids = [row[0] for row in self._rows.all(text, since=since, limit=limit)] if count else []
+        refund_by_id = self.by_id(refund_ids)
+        return [refund_by_id[refund_id] for refund_id in refund_ids], count
+
+    def pending(self, *, recent: datetime, overdue: datetime, stuck: str, limit: int) -> "PendingRefunds":
+        """`overdue`: those created before then are late; `stuck`: the reason of those that need someone.
+
+        `recent`: those created since then are counted separately.
+        """
         from refundcli.services.ports.reads import PendingRefunds
 
         parameters: dict[str, Any] = {"overdue": overdue, "stuck": stuck, "pending": RefundState.PENDING}
-        pending_count, attention_count = self._rows.all(_COUNT_PENDING, **parameters)[0]
+        counts = map(int, self._rows.all(_COUNT_PENDING, recent=recent, **parameters)[0])
+        pending_count, attention_count, recent_count, overdue_count = counts
         refund_ids = [row[0] for row in self._rows.all(_FIRST_PENDING, limit=limit, **parameters)]
         refund_by_id = self.by_id(refund_ids)
         first_refunds = [refund_by_id[refund_id] for refund_id in refund_ids]
-        return PendingRefunds(first_refunds, pending_count, int(attention_count))
+        return PendingRefunds(first_refunds, pending_count, attention_count, recent_count, overdue_count)
 
     def to_acknowledge(self) -> list[Refund]:
         return refunds_where(self._rows, NEEDS_ACKNOWLEDGEMENT)

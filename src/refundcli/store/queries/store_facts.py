@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
-from refundcli.store.rows import Reads, Row, moment
+from refundcli.store.rows import Reads, Row, moment, moment_or_none
 
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import Account, AuditEntry
@@ -42,6 +42,9 @@ class SqlAuditReads(Reads):
 
     def newest_entry(self) -> int:
         return int(self._rows.value("SELECT coalesce(max(seq), 0) FROM audit_entry"))
+
+    def newest_at(self) -> datetime | None:
+        return moment_or_none(self._rows.value("SELECT at FROM audit_entry ORDER BY seq DESC LIMIT 1"))
 
 
 class SqlStoreReads(Reads):

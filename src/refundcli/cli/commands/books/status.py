@@ -1,6 +1,7 @@
 """status: what needs attention now."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,26 +12,66 @@ if TYPE_CHECKING:
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
+MaxAge = Annotated[
+    str,
+    typer.Option(
+        "--max-age",
+        metavar="LIMITS",
+        help=(
+            "What may be how old, such as reconcile=26h,events=2h,pending=5d. Also counts open disputes, and "
+            "refunds that failed and webhooks that were rejected in the last days."
+        ),
+    ),
+]
+Metrics = Annotated[
+    Path | None, typer.Option("--metrics", metavar="FILE", help="Also write the figures as OpenMetrics text.")
+]
+Alert = Annotated[
+    bool, typer.Option("--alert", help="Run the command under [alert] in the settings, once for each new finding.")
+]
 
-@group.command(epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance")
-def status(ctx: typer.Context, output_format: Output = None) -> None:
+
+@group.command(
+    epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance   ·   "
+    "refundcli status -q --max-age reconcile=26h,events=2h,pending=5d --alert --metrics /srv/metrics/refundcli.prom"
+)
+def status(
+    ctx: typer.Context,
+    max_age: MaxAge = "",
+    metrics: Metrics = None,
+    alert: Alert = False,
+    output_format: Output = None,
+) -> None:
     """Show what needs attention and the next step for each, what is pending, and how current the providers' data
     is.
 
     Covers unfinished refunds and runs (and who is working on them), provider updates, losses, failed captures,
-    disputes and webhook deliveries. The exit code is 0 when nothing needs attention, 8 when something does.
+    disputes, webhook deliveries, and the store's disk and clock. The exit code is 0 when nothing needs attention, 8
+    when something does.
     """
+    from refundcli.cli.commands.books.max_age import max_age_of
     from refundcli.cli.exit_codes import ExitCode
     from refundcli.output.serializers.status import status as shape_of
     from refundcli.output.views.status import STATUS_COLUMNS, headline, show_status, status_rows
     from refundcli.services.queries.status import current_status
 
+    if alert:
+        from refundcli.cli.commands.books.alerts import alerts_of
+
     app: App = ctx.obj
+    limits = max_age_of(max_age) if max_age else None
+    alerts = alerts_of(app) if alert else None
     services, pending_days = app.services, app.settings.refunds.pending_days
-    unread_providers = services.unread_events()
+    unread_providers, now = services.unread_events(), services.clock.now()
     overview = services.reader.read(
         lambda tx: current_status(
-            tx, now=services.clock.now(), pending_days=pending_days, unread_providers=unread_providers
+            tx,
+            now=now,
+            pending_days=pending_days,
+            unread_providers=unread_providers,
+            max_age=limits,
+            disk=services.disk_space(),
+            skew=services.database_time.skew() if services.database_time else None,
         )
     )
     store = services.describe_store()
@@ -41,5 +82,11 @@ def status(ctx: typer.Context, output_format: Output = None) -> None:
     else:
         app.show_rows(STATUS_COLUMNS, status_rows(overview), text_columns=STATUS_COLUMNS)
         app.note(headline(overview))
+    if alerts:
+        alerts.send(overview, store)
+    if metrics:
+        from refundcli.output.metrics import write_metrics
+
+        write_metrics(metrics, overview, now)
     if overview.needs_attention:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)

@@ -1,6 +1,7 @@
 """Invoices, payments, their shares and disputes."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Protocol
 
 from refundcli.domain.dispute import DisputeRecord
@@ -94,6 +95,10 @@ class PaymentReads(PaymentNames, Protocol):
 
     def count(self, provider: Provider) -> int:
         """The number of the provider's payments; a shared payment counts once."""
+        ...
+
+    def any_since(self, provider: Provider, since: date) -> bool:
+        """Is any of the provider's payments from this day or later, or without a day?"""
         ...
 
     def lines_after(self, provider: Provider, after: int, *, limit: int) -> list[PaymentLine]:

@@ -28,8 +28,15 @@ class RefundReads(RefundLookup, Protocol):
     def by_id(self, refund_ids: Sequence[str]) -> dict[str, Refund]: ...
     def by_keys(self, request_keys: Sequence[str]) -> dict[str, list[Refund]]: ...
     def in_states(self, *states: RefundState) -> list[Refund]: ...
-    def pending(self, *, overdue: datetime, stuck: str, limit: int) -> PendingRefunds:
+    def pending(self, *, recent: datetime, overdue: datetime, stuck: str, limit: int) -> PendingRefunds:
         """Refunds accepted before `overdue`, or pending for the reason `stuck`, need attention."""
+        ...
+
+    def failed_since(self, since: datetime, *, limit: int) -> tuple[list[Refund], int]:
+        """The newest refunds that failed since then, and how many did.
+
+        Only those after which nothing was refunded on the same payment, so that the customer has not got the money.
+        """
         ...
 
     def to_acknowledge(self) -> list[Refund]:

@@ -38,6 +38,10 @@ class AuditReads(Protocol):
         """The number of the newest audit entry, including this transaction's; 0 before the first."""
         ...
 
+    def newest_at(self) -> datetime | None:
+        """The time of the newest stored audit entry; None before the first."""
+        ...
+
 
 class Audit(AuditReads, Protocol):
     def check_clock(self) -> None:
