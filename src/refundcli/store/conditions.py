@@ -17,5 +17,7 @@ TAKEN_BY_DISPUTES = (
 )
 # More was refunded and lost than was captured: a capture that failed, or a dispute, after a refund (I13).
 LOSS = f"refunded + returned_elsewhere + lost > {CAPTURED}"
+# External refunds, few among many refunds; those without a reason are not adopted.
+EXTERNAL = "kind = 'external'"
 # A refund that failed or was reversed after it was accepted, until a person acknowledges it (R14).
 NEEDS_ACKNOWLEDGEMENT = "came_back_at IS NOT NULL AND acknowledged_at IS NULL"

@@ -5,7 +5,7 @@ from refundcli.store.rows import Rows
 from refundcli.store.sqlite_file import APPLICATION_ID
 
 # The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
-HEAD = "0008"
+HEAD = "0009"
 
 _SQLITE_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite/_%' ESCAPE '/'"
 _POSTGRES_TABLES = """

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.refund import CreditNote, Refund
-from refundcli.domain.statuses import ClosingState, Provider, RefundKind, RefundState
-from refundcli.store.conditions import NEEDS_ACKNOWLEDGEMENT
+from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.store.conditions import EXTERNAL, NEEDS_ACKNOWLEDGEMENT
 from refundcli.store.queries.near_numbers import numbers_near
 from refundcli.store.queries.refund_rows import (
     CLOSING_COLUMNS,
@@ -124,7 +124,7 @@ class SqlExternalRefundReads(Reads):
 
     def listed(self, *, adopted: bool) -> list[Refund]:
         has_reason = "refund.reason <> ''" if adopted else "refund.reason = ''"
-        return refunds_where(self._rows, f"refund.kind = :external AND {has_reason}", external=RefundKind.EXTERNAL)
+        return refunds_where(self._rows, f"refund.{EXTERNAL} AND {has_reason}")
 
 
 class SqlClosingReads(Reads):

@@ -44,7 +44,7 @@ class SqlAuditReads(Reads):
         return int(self._rows.value("SELECT coalesce(max(seq), 0) FROM audit_entry"))
 
     def newest_at(self) -> datetime | None:
-        return moment_or_none(self._rows.value("SELECT at FROM audit_entry ORDER BY seq DESC LIMIT 1"))
+        return moment_or_none(self._rows.value("SELECT at FROM audit_entry WHERE seq = (SELECT max(seq) FROM audit_entry)"))
 
 
 class SqlStoreReads(Reads):

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, text
 from sqlmodel import Field
 
-from refundcli.store.conditions import NEEDS_ACKNOWLEDGEMENT
+from refundcli.store.conditions import EXTERNAL, NEEDS_ACKNOWLEDGEMENT
 from refundcli.store.schema.columns import Row, minor, parent, text_column, timestamp
 
 
@@ -29,6 +29,7 @@ class RefundRow(Row, table=True):
         ),
         Index("ux_refund_provider_reference", "provider", "account", "provider_reference", unique=True),
         Index("ix_refund_state", "state"),
+        Index("ix_refund_external", "reason", "id", sqlite_where=text(EXTERNAL)),
         Index("ix_refund_attention", "id", sqlite_where=text(NEEDS_ACKNOWLEDGEMENT)),
         Index(
             "ix_refund_run",

@@ -33,7 +33,7 @@ Alert = Annotated[
 
 @group.command(
     epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance   ·   "
-    "refundcli status -q --max-age reconcile=26h,events=2h,pending=5d --alert --metrics /srv/metrics/refundcli.prom"
+    "refundcli -q status --max-age reconcile=26h,events=2h,pending=5d --alert --metrics /srv/metrics/refundcli.prom"
 )
 def status(
     ctx: typer.Context,
