@@ -44,7 +44,8 @@ class SqlAuditReads(Reads):
         return int(self._rows.value("SELECT coalesce(max(seq), 0) FROM audit_entry"))
 
     def newest_at(self) -> datetime | None:
-        return moment_or_none(self._rows.value("SELECT at FROM audit_entry WHERE seq = (SELECT max(seq) FROM audit_entry)"))
+        text = "SELECT at FROM audit_entry WHERE seq = (SELECT max(seq) FROM audit_entry)"
+        return moment_or_none(self._rows.value(text))
 
 
 class SqlStoreReads(Reads):
