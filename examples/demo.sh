@@ -37,7 +37,7 @@ cd "$desk"
 chapter() { printf '\n\n══ %s ══\n' "$1"; }
 step() { printf '\n── %s\n' "$1"; }
 
-# run EXIT COMMAND [ANSWER]: show the command, what an operator sees, and how it ended; EXIT is how it must end.
+# run EXIT COMMAND [ANSWER|ANSWER…]: show the command, what an operator sees, and how it ended; EXIT is how it must end.
 run() {
   local must=$1 command=$2 ended=0
   printf '$ %s\n' "$command"
@@ -100,7 +100,7 @@ step "R5 · A refund cannot be undone: the amount is typed. A slip of the hand m
 run 3 "refundcli refund INV-1001 --amount 30.00 --reason overcharged" "300.00 EUR"
 
 step "R3 · A part of it. R6: the invoice stays Paid. R7: a credit note. R8: what a refund does not do by itself"
-run 0 "refundcli refund INV-1001 --amount 30.00 --reason overcharged" "30.00 EUR"
+run 0 "refundcli refund INV-1001" "30|5|30.00 EUR"
 
 step "R3 · Never more than what is left"
 run 3 "refundcli refund INV-1001 --amount 100.00 --reason duplicate --yes"

@@ -3,7 +3,8 @@
     python examples/terminal.py [--answer TEXT] COMMAND…
 
 So that a demo whose output goes to a file still shows what an operator sees. `--answer` is typed when a question is
-asked, and a question without one is left unanswered. Where no terminal is to be had, the command is run plainly.
+asked: several answers are separated by `|`, and a question without one is left unanswered. Where no terminal is to be
+had, the command is run plainly.
 """
 
 import fcntl
@@ -15,7 +16,7 @@ import sys
 import termios
 
 COLUMNS, LINES = 100, 40
-QUESTION_ENDS = (b"to confirm: ", b"[y/N] ")
+QUESTION_ENDS = (b"to confirm: ", b"[y/N] ", b"number: ", b"is left]: ", b"[1-8]: ")
 END_OF_INPUT = b"\x04"
 
 
@@ -30,7 +31,7 @@ def main(args: list[str]) -> int:
         return subprocess.run(args, check=False, input=f"{answer}\n", text=True).returncode
     if child == 0:
         _become(args, shown=shown)
-    _pass_on(terminal, answer.encode())
+    _pass_on(terminal, answer.encode().split(b"|"))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -50,14 +51,15 @@ def _become(args: list[str], *, shown: bool) -> None:
         os._exit(127)
 
 
-def _pass_on(terminal: int, answer: bytes) -> None:
+def _pass_on(terminal: int, answers: list[bytes]) -> None:
     """Everything that is shown, until the command and its children have let go of their terminal."""
     seen = b""
     while piece := _read(terminal):
         seen = (seen + piece)[-64:]
         if seen.endswith(QUESTION_ENDS):
+            answer = answers.pop(0) if answers else b""
             os.write(terminal, answer + b"\n" if answer else END_OF_INPUT)
-            answer, seen = b"", b""
+            seen = b""
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 

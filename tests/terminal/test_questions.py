@@ -46,7 +46,7 @@ def test_refund_alone_leads_to_a_refund(desk: Desk) -> None:
         "INV-1   Grace Hopper   Paid 100.00 EUR by card through Stripe   100.00 EUR left to refund",
         "INV-1 has 100.00 EUR left to refund; 120.00 EUR was requested.",
         "'12,5O' is not an amount",
-        "1 Other   2 Chargeback   3 Returned goods",
+        "Reason  1 Other  2 Chargeback  3 Returned goods  4 Product unsatisfactory",
         "Refunded 30.00 EUR",
     ):
         assert words in terminal.text

@@ -18,8 +18,11 @@ def show_subject(invoice: Invoice, amount_left: Money | None, screen: Screen) ->
 
 
 def show_reasons(screen: Screen) -> None:
-    numbered = (f"{number} {reason.label.capitalize()}" for number, reason in enumerate(RefundReason, 1))
-    screen.say(f"Reason   {'   '.join(numbered)}")
+    numbered = [f"{number} {reason.label.capitalize()}" for number, reason in enumerate(RefundReason, 1)]
+    per_line = 1 if screen.accessible else 4
+    for first in range(0, len(numbered), per_line):
+        heading = "        " if first else "Reason  "
+        screen.say(heading + "  ".join(numbered[first : first + per_line]))
 
 
 def payment_words(payment: Payment, amount_left: Money) -> str:
