@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from refundcli.services.bulk.check_file import CheckFile
     from refundcli.services.bulk.run_records import RunRecords
     from refundcli.services.bulk.run_refunds import RunRefunds
+    from refundcli.services.bulk.select_invoices import SelectedRows
     from refundcli.services.bulk.undo_records import UndoRecords
     from refundcli.services.closings.close import CloseInvoices
     from refundcli.services.dispatch.policy import SendingPolicy
@@ -289,6 +290,13 @@ class Services:
         from refundcli.services.bulk.check_file import CheckFile
 
         return CheckFile(self.books, self.clock, FilesOnDisk(), self.settings.operator.name)
+
+    def check_of(self, selected: "SelectedRows", words: str) -> "CheckFile":
+        """The check of a file, of selected invoices instead; `words` say which, for the audit trail."""
+        from refundcli.files.bulk.selection import SelectionAsFile
+        from refundcli.services.bulk.check_file import CheckFile
+
+        return CheckFile(self.books, self.clock, SelectionAsFile(selected, words), self.settings.operator.name)
 
     @cached_property
     def run_records(self) -> "RunRecords":

@@ -31,6 +31,7 @@ COMMANDS = {
     ),
     "void": ("refunds.void", "Cancel an invoice that was issued and never paid."),
     "uncollectible": ("refunds.uncollectible", "Write off an unpaid invoice as bad debt."),
+    "plan": ("refunds.plan", "Select invoices, compute amounts and plan their refunds."),
     "status": ("books.status", "Show what needs attention now."),
     "resume": ("refunds.resume", "Finish refunds whose outcome is unknown."),
     "resolve": ("refunds.resolve", "Resolve a stuck refund by hand, with evidence."),
