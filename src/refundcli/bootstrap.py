@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.refund import Refund
-from refundcli.domain.statuses import Provider
+from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.clock import BooksClock, SystemClock
 from refundcli.settings import Settings
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from refundcli.services.bulk.select_invoices import SelectedRows
     from refundcli.services.bulk.undo_records import UndoRecords
     from refundcli.services.closings.close import CloseInvoices
+    from refundcli.services.closings.close_file import CloseFile
     from refundcli.services.dispatch.policy import SendingPolicy
     from refundcli.services.dispatch.send_closing import ClosingDispatch
     from refundcli.services.dispatch.send_refund import RefundDispatch
@@ -283,6 +284,11 @@ class Services:
             self.settings.credit_notes.number_format,
             lambda tx, number: up_to_date_in(tx, number, policy=self.policy, clock=self.clock),
         )
+
+    def closings_of_file(self, target: InvoiceStatus) -> "CloseFile":
+        from refundcli.services.closings.close_file import CloseFile
+
+        return CloseFile(self.close_invoices, target, self.settings.operator.name)
 
     @cached_property
     def _check_file(self) -> "CheckFile":

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind, RunState
 from refundcli.domain.money import Money
+from refundcli.domain.statuses import InvoiceStatus
 from refundcli.output.serializers.invoices import money
 from refundcli.services.bulk.runs import resume_command
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from refundcli.services.bulk.report import RefundedFile
     from refundcli.services.bulk.undo_records import Undone
     from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
+    from refundcli.services.closings.close_file import ClosingsReport
     from refundcli.services.ports.bad_rows import BadRow, Problem
 
 
@@ -105,6 +107,24 @@ def run_report(outcome: "RefundedFile") -> dict[str, Any]:
 
 def run_total(total: Money) -> dict[str, Any]:
     return {"amount": money(total)}
+
+
+def closings_file(
+    file_name: str, target: InvoiceStatus, report: "ClosingsReport", *, dry_run: bool, rejected_path: "Path | None"
+) -> dict[str, Any]:
+    """A file of invoices that were voided or written off; `requested` were valid when the file was checked."""
+    return {
+        "dry_run": dry_run,
+        "file": file_name,
+        "action": target,
+        "rows": report.rows,
+        "requested": len(report.to_close),
+        "totals": [money(total) for _, total in sorted(report.owed.items())],
+        "closed": report.closed,
+        "done_before": report.done_before,
+        "unknown": report.unknown,
+        "not_started": report.not_started,
+    } | refused_rows(report.codes, report.refused, rejected_path)
 
 
 def refused_rows(

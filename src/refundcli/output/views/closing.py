@@ -10,8 +10,11 @@ from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen
 
 if TYPE_CHECKING:
     from refundcli.services.closings.close import Closed, ClosingPreview
+    from refundcli.services.closings.close_file import ClosingsReport
     from refundcli.services.recovery.resume import Resumed
 
+# How many refused rows of a file are shown.
+_SHOWN = 50
 _MARKS = {ClosingState.DONE: ("✓", GOOD), ClosingState.FAILED: ("✗", BAD)}
 
 
@@ -41,6 +44,34 @@ def show_closing_preview(preview: "ClosingPreview", screen: Screen) -> None:
     if managing_provider and preview.at_provider:
         status_words = f"{invoice.invoice_reference} is {preview.at_provider} there, {preview.owed_at_provider} owed"
         screen.say(f"Checked with {managing_provider.label}: {status_words}.", indent=3)
+
+
+def show_closings_check(file_name: str, target: InvoiceStatus, report: "ClosingsReport", screen: Screen) -> None:
+    """What a file would close, and which rows are refused."""
+    from refundcli.output.views.imports import show_problems
+
+    verb = "void" if target is InvoiceStatus.VOID else "write off"
+    screen.say((file_name, STRONG), f"   {report.rows:,} {'row' if report.rows == 1 else 'rows'}")
+    sums = ", ".join(str(total) for _, total in sorted(report.owed.items()))
+    owed = f": {sums} owed" if sums else ""
+    at_provider = f", {report.at_provider:,} of them also at Stripe" if report.at_provider else ""
+    screen.say(f"Will {verb} {len(report.to_close):,}{owed}{at_provider}. No money moves.", indent=3)
+    if report.done_before:
+        screen.say(f"Already done: {report.done_before:,}", indent=3)
+    if report.refused:
+        codes = " · ".join(f"{count} {code}" for code, count in report.codes.most_common())
+        screen.say(("✗ ", BAD), f"Refused: {codes}", indent=3)
+        show_problems([problem for row in report.refused[:_SHOWN] for problem in row.problems], screen)
+
+
+def show_closings_done(target: InvoiceStatus, report: "ClosingsReport", screen: Screen, *, dry_run: bool) -> None:
+    if dry_run:
+        screen.say("Dry run: every rule was checked; nothing was changed.")
+        return
+    past_tense = "Voided" if target is InvoiceStatus.VOID else "Wrote off"
+    before = f"; {report.done_before:,} already done" if report.done_before else ""
+    mark = ("✓ ", GOOD) if report.closed else ("! ", DOUBT)
+    screen.say(mark, f"{past_tense} {report.closed:,} of {report.rows:,} invoices{before}. No money moved.")
 
 
 def owed_words(invoice: Invoice) -> str:

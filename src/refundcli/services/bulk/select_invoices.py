@@ -47,7 +47,7 @@ class SelectionNeeded(UsageProblem):
     def __init__(self) -> None:
         super().__init__(
             "Say which invoices.",
-            hint="Use --product, --paid-since, --paid-until, --provider or --customer, such as --product 'Summer Cup*'.",
+            hint="Use --product 'Summer Cup*', --paid-since, --paid-until, --provider or --customer.",
         )
 
 

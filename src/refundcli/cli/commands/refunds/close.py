@@ -10,7 +10,7 @@ from refundcli.cli.prompts import ask_yes_no, require_a_way_to_ask
 from refundcli.domain.eligibility import is_voidable
 from refundcli.domain.errors import RefundcliError, UsageProblem, before_sending
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.statuses import InvoiceStatus
+from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.closings.close import Closed, ClosingPreview, ClosingRequest
 from refundcli.services.invoices.lookup import invoice_behind, invoice_named
 from refundcli.system.interrupts import Interrupted
@@ -24,7 +24,7 @@ def close(app: App, number: str, target: InvoiceStatus, *, memo: str, yes: bool,
     invoice = service.check(number or _ask_number(app, target), target)
     number = invoice.number
     with before_sending():
-        _connect(app, invoice, dry_run=dry_run)
+        connect(app, invoice.managed_by, dry_run=dry_run)
         if dry_run:
             _show_dry_run(app, service.preview(invoice, target))
             return
@@ -64,11 +64,11 @@ def _consequence(invoice: Invoice, target: InvoiceStatus) -> str:
     return f"It can still be {'voided, or ' if is_voidable(invoice) else ''}paid later."
 
 
-def _connect(app: App, invoice: Invoice, *, dry_run: bool) -> None:
-    """Connect the provider before any question, and announce a live one."""
-    if invoice.managed_by is None:
+def connect(app: App, provider: Provider | None, *, dry_run: bool) -> None:
+    """Connect the provider that has the invoice before any question, and announce a live one."""
+    if provider is None:
         return
-    closer = app.services.providers.closer(invoice.managed_by)
+    closer = app.services.providers.closer(provider)
     if app.verbose:
         app.note(f"{closer.name.label} account {closer.account} at {closer.base_url}")
     if closer.livemode and not dry_run:
