@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 import signal
 import socket
 import time
@@ -391,6 +392,34 @@ def test_the_sandbox_delivers_and_the_books_follow(desk: Desk, sandbox: RunningS
         assert set(answers) == {200}
         until(lambda: desk.invoice("INV-1").refunded.number == "100.00")
         until(lambda: desk.invoice("INV-2").refunded.number == "25.00")
+        assert listener.stop() == 0
+
+
+def test_each_delivery_is_one_line(desk: Desk) -> None:
+    payment = desk.paid_by_card("INV-1", provider="adyen")
+    posts = (
+        adyen(signed(item("CAPTURE", originalReference=payment))),
+        adyen(signed(item("CAPTURE", originalReference="NOTINTHEBOOKS001", pspReference="CAP2"))),
+        adyen(signed(item("CAPTURE", originalReference="NOT\x1b[31mTHERE", pspReference="CAP3"))),
+        adyen(signed(item(), "ab" * 16)),
+    )
+    with listening(desk) as listener:
+        for post in posts:
+            listener.post(post)
+        assert listener.stop() == 0
+    lines = [line.strip() for line in listener.output.splitlines() if re.match(r" \d{4}-\d\d-\d\d ", line)]
+    assert [re.sub(r"^.{19} \w+  ", "", line) for line in lines] == [
+        f"Adyen  CAPTURE  INV-1 ({payment})  verified",
+        "Adyen  CAPTURE  NOTINTHEBOOKS001  verified",
+        "Adyen  CAPTURE  order-1 CAP3  verified, not applied: unreadable",
+        "Adyen  rejected: wrong signature",
+    ]
+    assert "\x1b" not in listener.output
+
+
+def test_a_running_listener_notes_that_it_runs(desk: Desk) -> None:
+    with listening(desk) as listener:
+        until(lambda: desk.json("status")["providers"]["adyen"]["listener_seen"])
         assert listener.stop() == 0
 
 

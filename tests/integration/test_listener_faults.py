@@ -151,7 +151,8 @@ def test_a_flood_of_forged_deliveries_costs_few_writes_and_is_counted_in_full(sq
         assert listener.stop() == 0
         seconds = time.monotonic() - began
     assert count_by_reason(desk.books.read(lambda tx: tx.deliveries.counts()), stored=False) == {"forged": 5_000}
-    assert _changes(desk) - before <= seconds + 2
+    # With one heartbeat.
+    assert _changes(desk) - before <= seconds + 3
 
 
 def _changes(desk: Desk) -> int:

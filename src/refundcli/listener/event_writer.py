@@ -42,6 +42,8 @@ class EventWriter:
     rejections: Rejections
     stored: Callable[[int], None]
     trouble: Callable[[Exception], None]
+    # Shows what was stored; it may be slow, so it is called after the responses.
+    show: Callable[[Sequence[NewEvent]], None] = field(default=lambda events: None)
     heartbeat: Heartbeat | None = None
     stored_count: int = 0
     duplicate_count: int = 0
@@ -149,6 +151,10 @@ class EventWriter:
         for _, future in batch:
             future.set_result(None)
         self.stored(new_count)
+        try:
+            self.show(events)
+        except Exception as error:
+            self.trouble(error)
 
     def _not_stored(self, batch: Sequence[Delivery], error: Exception) -> None:
         """Store the deliveries one by one, so that one that the store refuses does not block the others."""

@@ -11,6 +11,8 @@ from refundcli.services.ports.books import Books
 from refundcli.services.ports.rejection_reasons import RejectionReason, counts_text
 
 _EVERY_SECONDS = 1.0
+# Of a flood of forged deliveries, so many a second are shown; all are counted.
+_MOST_SHOWN = 20
 
 
 @dataclass
@@ -19,8 +21,10 @@ class Rejections:
 
     books: Books
     report: Callable[[str], None]
+    show: Callable[[Provider | None, RejectionReason], None] = field(default=lambda provider, reason: None)
     _counts: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
     _unwritten: Counter[tuple[Provider | None, RejectionReason]] = field(default_factory=Counter)
+    _to_show: list[tuple[Provider | None, RejectionReason]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _written_at: float = 0.0
 
@@ -28,6 +32,8 @@ class Rejections:
         with self._lock:
             self._counts[provider, reason] += count
             self._unwritten[provider, reason] += count
+            if len(self._to_show) < _MOST_SHOWN:
+                self._to_show.append((provider, reason))
 
     def by_reason(self) -> dict[str, int]:
         """Counts since the start."""
@@ -47,6 +53,10 @@ class Rejections:
             with self._lock:
                 self._unwritten.update(counts)
             raise
+        with self._lock:
+            to_show, self._to_show = self._to_show, []
+        for provider, reason in to_show:
+            self.show(provider, reason)
         self.report(f"Rejected deliveries: {counts_text(_by_reason(counts))}.")
 
 

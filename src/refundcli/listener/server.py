@@ -4,7 +4,7 @@ import asyncio
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,8 @@ from refundcli.listener.rejection_counter import Rejections
 from refundcli.listener.thread_safe_books import SerializedBooks
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
+from refundcli.services.ports.provider_updates import NewEvent
+from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.services.ports.webhooks import DeliveryReader
 from refundcli.services.webhooks.apply_events import ApplyEvents, EventOutcomes
 
@@ -30,11 +32,13 @@ _OTHER_FILES = 128
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """Report to the operator: applied events, errors, rejected deliveries."""
+    """Report to the operator: applied events, errors, counts of rejected deliveries; and each delivery by itself."""
 
     applied: Callable[[EventOutcomes], None]
     trouble: Callable[[Exception], None]
     rejected: Callable[[str], None]
+    stored: Callable[[Sequence[NewEvent]], None]
+    rejection: Callable[[Provider | None, RejectionReason], None]
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -65,12 +69,13 @@ class Listener:
         callbacks: Callbacks,
     ) -> None:
         shared_books = SerializedBooks(books)
-        self.rejections = Rejections(shared_books, callbacks.rejected)
+        self.rejections = Rejections(shared_books, callbacks.rejected, callbacks.rejection)
         self.writer = EventWriter(
             shared_books,
             self.rejections,
             stored=self._stored,
             trouble=callbacks.trouble,
+            show=callbacks.stored,
             heartbeat=Heartbeat(shared_books, tuple(readers)),
         )
         apply = replace(apply_events, books=shared_books).waiting

@@ -15,7 +15,7 @@ from refundcli.services.queries.freshness import Exceeded, Limit, StoreHealth
 from refundcli.services.queries.status import Listed, Next, OpenRefund, Status
 
 # What a reason is called on the screen; one that is not here is shown by its code.
-REJECTION_WORDS = {
+_REJECTION_WORDS = {
     "unreadable": "unreadable",
     "unsigned": "unsigned",
     "forged": "wrong signature",
@@ -67,6 +67,10 @@ def checks(status: Status) -> list[Finding]:
         *map(_rejected, status.deliveries.recent),
         *_health(status.health),
     ]
+
+
+def rejection_words(reason: str) -> str:
+    return _REJECTION_WORDS.get(reason, reason)
 
 
 def dispute_command(invoice: Invoice) -> str:
@@ -160,9 +164,8 @@ def _exceeded(exceeded: Exceeded) -> Finding:
 
 def _rejected(counted: DeliveryCount) -> Finding:
     label = counted.provider.label if counted.provider else "unknown sender"
-    reason_words = REJECTION_WORDS.get(counted.reason, counted.reason)
     when_words = f"{counted.count:,} in all, last {counted.last_at:%Y-%m-%d %H:%M} UTC"
-    words = f"webhooks of {label} rejected: {reason_words} ({when_words})"
+    words = f"webhooks of {label} rejected: {rejection_words(counted.reason)} ({when_words})"
     return Finding("rejected-webhooks", f"{counted.provider or ''} {counted.reason}".strip(), words, _REJECTED_EVENTS)
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.dispute import review_command
 from refundcli.domain.invoice import Invoice
-from refundcli.output.findings import REJECTION_WORDS, STATE_WORDS, age_words, checks, dispute_command
+from refundcli.output.findings import STATE_WORDS, age_words, checks, dispute_command, rejection_words
 from refundcli.output.next_steps import APPLY_EVENTS, compare_again, next_command, next_step
 from refundcli.output.terminal import DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
 from refundcli.output.views.bulk import progress_words
@@ -316,9 +316,7 @@ def _deliveries(deliveries: Deliveries, screen: Screen) -> None:
         ("Verified and stored, not applied", deliveries.not_applied),
     ):
         if count_by_reason:
-            reason_words = ", ".join(
-                f"{count} {REJECTION_WORDS.get(reason, reason)}" for reason, count in count_by_reason.items()
-            )
+            reason_words = ", ".join(f"{count} {rejection_words(reason)}" for reason, count in count_by_reason.items())
             screen.say((f"{title}: {sum(count_by_reason.values())} ({reason_words})", QUIET))
 
 

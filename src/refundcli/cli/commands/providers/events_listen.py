@@ -1,8 +1,10 @@
 """What `events listen` does: open a port, and show what is received."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from ipaddress import ip_address
 from typing import TypeVar
 
@@ -10,16 +12,23 @@ import typer
 
 from refundcli.cli.context import App
 from refundcli.cli.options import PortTaken, ServerMissing
-from refundcli.domain.errors import RefundcliError, SettingsProblem
+from refundcli.domain.errors import RefundcliError, SettingsProblem, StoreProblem
 from refundcli.domain.statuses import Provider
+from refundcli.output.findings import rejection_words
 from refundcli.output.terminal import DOUBT, GOOD
 from refundcli.output.views.events import show_applied
 from refundcli.secrets import redact
+from refundcli.services.ports.books import Reading
+from refundcli.services.ports.provider_updates import NewEvent
+from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.services.ports.webhooks import DeliveryReader
 from refundcli.services.webhooks.apply_events import EventOutcomes, ProviderPause
 
 T = TypeVar("T")
 
+# The invoices of a larger batch are not looked up: its events wait to be stored. Of one event so many are named.
+_LOOKED_UP = 10
+_NAMED = 3
 # How often an unreachable provider is asked again. Its events wait; those of the other provider do not.
 _ASK_AGAIN_SECONDS = 30.0
 
@@ -40,7 +49,7 @@ def listen_for_events(app: App, host: str, port: int) -> None:
         from refundcli.listener.server import Callbacks, Listener, bind
     except ModuleNotFoundError as missing:
         raise ServerMissing("The listener") from missing
-    services, event_progress = app.services, _Progress(app)
+    services, event_progress, delivery_lines = app.services, _Progress(app), _DeliveryLines(app)
     # Create the store, or fail, before the port is open.
     _wait_for_store(app, lambda: services.books.write(lambda tx: None))
     readers = _wait_for_store(app, lambda: _readers(app))
@@ -54,6 +63,8 @@ def listen_for_events(app: App, host: str, port: int) -> None:
             applied=event_progress.show,
             trouble=lambda error: _warn(app, error),
             rejected=lambda words: app.err.say(("! ", DOUBT), words),
+            stored=delivery_lines.stored,
+            rejection=delivery_lines.rejected,
         ),
     )
     try:
@@ -78,6 +89,43 @@ def _wait_for_store(app: App, use_store: Callable[[], T]) -> T:
                 "Another program has been using the store for 30 seconds; waiting for it. Press Ctrl-C to "
                 "stop listening."
             )
+
+
+@dataclass(frozen=True)
+class _DeliveryLines:
+    """One line for each delivery, or item of one: when, from whom, about what, and whether it was verified."""
+
+    app: App
+
+    def stored(self, events: Sequence[NewEvent]) -> None:
+        number_by_reference = self._invoice_numbers(events) if len(events) <= _LOOKED_UP else {}
+        for event in events:
+            names = (number_by_reference.get(reference, reference) for reference in event.payments[:_NAMED])
+            outcome = (
+                f"verified, not applied: {rejection_words(event.not_applied)}" if event.not_applied else "verified"
+            )
+            self._say(event.provider.label, event.kind, " ".join(names) or event.about, outcome)
+
+    def rejected(self, provider: Provider | None, reason: RejectionReason) -> None:
+        self._say(provider.label if provider else "unknown sender", "", "", f"rejected: {rejection_words(reason)}")
+
+    def _invoice_numbers(self, events: Sequence[NewEvent]) -> dict[str, str]:
+        def read(tx: Reading) -> dict[str, str]:
+            return {
+                reference: f"{invoice_number} ({reference})"
+                for event in events
+                for reference, (invoice_number, _) in tx.payments.known_as(
+                    event.provider, event.payments[:_NAMED]
+                ).items()
+            }
+
+        with suppress(StoreProblem):
+            return self.app.services.books.read(read)
+        return {}
+
+    def _say(self, *facts: str) -> None:
+        now = datetime.now(self.app.settings.operator.zone)
+        self.app.note("  ".join(filter(None, (f"{now:%Y-%m-%d %H:%M:%S %Z}", *facts))))
 
 
 @dataclass
