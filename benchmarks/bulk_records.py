@@ -17,9 +17,9 @@ from pathlib import Path
 from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
 
 from refundcli.services.bulk.validation import CHUNK
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
+from refundcli.store.databases.sqlite_file import CACHE_KIB
 from refundcli.store.migrate import ensure_schema
-from refundcli.store.sqlite_file import CACHE_KIB
 
 ROWS = 1_000_000
 # What the goals of the project ask for.

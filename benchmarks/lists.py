@@ -19,10 +19,10 @@ from sqlmodel import Session
 
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.reads import InvoiceFilter
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
+from refundcli.store.databases.session_rows import SessionRows
+from refundcli.store.databases.sqlite_file import CACHE_KIB
 from refundcli.store.queries.invoices import SqlInvoiceReads
-from refundcli.store.session_rows import SessionRows
-from refundcli.store.sqlite_file import CACHE_KIB
 
 Statements = Sequence[tuple[str, Any]]
 

@@ -26,7 +26,7 @@ from refundcli.sandbox.server import serve
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
 
 KEY = "sk_test_benchmark"

@@ -17,7 +17,7 @@ from desk import MERCHANT, ZONE, Desk
 from engines import share_engines
 from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.migrate import ensure_schema
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.store import engine
+from refundcli.store.databases import engine
 from refundcli.store.unit_of_work import SqlBooks
 
 MERCHANT = "Shop"

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from sqlalchemy import Engine
 
-from refundcli.store import engine
+from refundcli.store.databases import engine
 
 # Of more, a test process would keep the statements of all its stores.
 _MOST_ENGINES = 12

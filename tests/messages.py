@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "refundcli"
 PAGE = ROOT / "docs" / "messages.md"
 # Not seen by operators: the practice providers, migrations, and what a database is asked.
-_HIDDEN = ("sandbox", "store/migrations", "store/schema", "store/queries", "store/bulk_sql.py")
+_HIDDEN = ("sandbox", "store/migrations", "store/schema", "store/queries", "store/databases/bulk_sql.py")
 _SQL = re.compile(
     r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|ALTER TABLE|PRAGMA|BEGIN|VALUES|WHERE|ORDER BY|SET|FROM|NULL|DISTINCT)\b"
     r"|coalesce\(| = :[a-z]"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from desk import Desk
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import Json, Post, adyen, signed
 
 PAID = 10_000

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
     from refundcli.services.refunds.issue import IssueRefunds
     from refundcli.services.refunds.record import RecordRefunds
-    from refundcli.store.database_time import DatabaseTime
+    from refundcli.store.databases.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
-    from refundcli.store.read_only import ReadOnlyBooks
+    from refundcli.store.read_only.books import ReadOnlyBooks
     from refundcli.store.unit_of_work import SqlBooks
     from refundcli.update_services import UpdateServices
 
@@ -85,7 +85,7 @@ class Services:
         """The clock shared by all machines that use a PostgreSQL store; None for SQLite."""
         if self.settings.store.url.startswith("sqlite:"):
             return None
-        from refundcli.store.database_time import DatabaseTime
+        from refundcli.store.databases.database_time import DatabaseTime
 
         return DatabaseTime(self._asking, self.machine_clock, self.tell_skew)
 
@@ -93,13 +93,13 @@ class Services:
         asking = getattr(self.reader, "asking", None)
         if asking:
             return asking()  # type: ignore[no-any-return]
-        from refundcli.store.engine import engine_clock
+        from refundcli.store.databases.engine import engine_clock
 
         return engine_clock(self._engine)
 
     @cached_property
     def _engine(self) -> "Engine":
-        from refundcli.store.engine import store_engine
+        from refundcli.store.databases.engine import store_engine
 
         return store_engine(self.settings.store.url, self.command)
 
@@ -127,7 +127,7 @@ class Services:
     @cached_property
     def reader(self) -> "SqlBooks | ReadOnlyBooks":
         """The books for reading only: through the bare driver, unless the store may need an upgrade first."""
-        from refundcli.store.opening import books_to_read
+        from refundcli.store.read_only.opening import books_to_read
 
         timezone = self.timezone or self.settings.operator.timezone
         books = None if self.upgrades else books_to_read(self.settings.store.url, self.command, timezone)
@@ -136,7 +136,7 @@ class Services:
     def upgrade_store(self, *, force: bool = False) -> "Upgraded":
         """Upgrade the store. Raises StoreNewer, NotAStore, NoStore, and StoreInUse unless `force`."""
         from refundcli.store import migrate
-        from refundcli.store.db_errors import translated_errors
+        from refundcli.store.databases.db_errors import translated_errors
 
         books = self.books
         with translated_errors(migrate.shown_url(books.engine)):
@@ -158,7 +158,7 @@ class Services:
         `clock_skew_seconds`: how far this machine's clock is ahead of the database's; absent on SQLite.
         """
         from refundcli.secrets import shown_address
-        from refundcli.store.read_only_sqlite import plain_sqlite_path
+        from refundcli.store.read_only.sqlite import plain_sqlite_path
         from refundcli.store.schema_check import HEAD
 
         url = self.settings.store.url
@@ -171,7 +171,7 @@ class Services:
     def disk_space(self) -> "DiskSpace | None":
         """The space on the disk of a SQLite store; None for PostgreSQL."""
         from refundcli.services.queries.freshness import DiskSpace
-        from refundcli.store.read_only_sqlite import plain_sqlite_path
+        from refundcli.store.read_only.sqlite import plain_sqlite_path
         from refundcli.system.disk import free_bytes
 
         path = plain_sqlite_path(self.settings.store.url)
@@ -183,14 +183,14 @@ class Services:
         Raises NoStore, NoBackupHere, BackupExists, BackupFailed.
         """
         from refundcli.store import migrate
-        from refundcli.store.db_errors import translated_errors
+        from refundcli.store.databases.db_errors import translated_errors
 
         with translated_errors(migrate.shown_url(self.books.engine)):
             return migrate.back_up(self.books.engine, target, at=self.clock.now())
 
     def check_store(self) -> list[str]:
         """The problems of the books, one sentence each."""
-        from refundcli.store.integrity import findings
+        from refundcli.store.checks.integrity import findings
 
         return findings(self.books)
 

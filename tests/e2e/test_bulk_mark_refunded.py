@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from desk import Desk
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 
 HEADER = "invoice,amount,reason,method,reference,refunded_on,memo,key"
 

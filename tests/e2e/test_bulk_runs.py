@@ -14,7 +14,7 @@ from refundcli.domain.bulk_run import RunState
 from refundcli.domain.statuses import Provider
 from refundcli.services.bulk import refund_run, run_records, run_refunds
 from refundcli.services.bulk.worker.refund_sending import RefundSending
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from runs import Runner, forget_the_worker
 from wire import refused_url
 

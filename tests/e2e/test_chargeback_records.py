@@ -11,7 +11,7 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 
 FULL = "mark-refunded Y-1 --full --reason chargeback --yes"
 

@@ -18,7 +18,7 @@ from refundcli.output.views.closing import owed_words
 from refundcli.sandbox.core.records import LoggedRequest
 from refundcli.services.ports.records import NewPayment
 from refundcli.services.ports.store_problems import WouldContradict
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 
 ACTIONS = [("void", "void"), ("uncollectible", "mark_uncollectible")]
 

@@ -14,7 +14,7 @@ from oracle import delivered
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import STRIPE_SECRET, Json, Post, item, settle_secrets
 
 PART = 4000

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from desk import Desk
 from refundcli.domain.bulk_run import RunKind
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 
 KINDS = [RunKind.REFUND, RunKind.MARK_REFUNDED]
 # The keys of two equal rows, in the stores of every release.

@@ -14,7 +14,7 @@ from desk import Desk
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, RefundState
 from refundcli.services.provider_updates.apply_update import ApplyUpdates
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Post, adyen, item, settle_secrets, signed, stripe, stripe_event
 
 

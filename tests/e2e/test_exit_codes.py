@@ -11,7 +11,7 @@ from desk import Desk, command_named_in
 from left_behind import leave_it_ready
 from refundcli.cli.exit_codes import ENDINGS, ExitCode
 from refundcli.store.errors import CommitUnknown
-from refundcli.store.read_only import ReadOnlyBooks
+from refundcli.store.read_only.books import ReadOnlyBooks
 from refundcli.store.unit_of_work import SqlBooks
 from webhooks import adyen, item, settle_secrets, signed
 

@@ -18,7 +18,7 @@ from refundcli.domain.statuses import RefundState
 from refundcli.services.bulk import refund_run
 from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch import protocol
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import ADYEN_KEY, settle_secrets
 
 ONE_AT_A_TIME = {"REFUNDCLI_REFUNDS_IN_FLIGHT": "1", "REFUNDCLI_REFUNDS_STRIPE_RATE": "0"}

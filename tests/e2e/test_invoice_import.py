@@ -23,7 +23,7 @@ from refundcli.services.imports.from_file import CheckedInvoices, ImportRefused,
 from refundcli.services.invoices.lookup import invoice_named
 from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.records import NewInvoice
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.imports.staging import InvoiceSpool
 from refundcli.store.unit_of_work import SqlBooks
 

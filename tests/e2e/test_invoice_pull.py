@@ -6,7 +6,7 @@ import pytest
 
 from desk import Desk
 from refundcli.domain.statuses import Dispute, InvoiceStatus
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 
 
 def test_an_invoice_comes_with_its_payments_refunds_and_disputes(desk: Desk) -> None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from desk import Answer, Desk
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 
 
 def bring_in(desk: Desk, *payments: dict[str, Any], status: str = "paid") -> list[str]:

@@ -21,7 +21,7 @@ from sqlalchemy import create_engine, text
 from conftest import NewStore
 from desk import Desk
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import adyen, item, listening, settle_secrets, signed, until
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

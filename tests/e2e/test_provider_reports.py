@@ -9,7 +9,7 @@ import oracle
 from desk import MERCHANT, Desk
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundKind, RefundState
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import Json, item, settle_secrets
 
 YES = "--reason other --yes"

@@ -10,7 +10,7 @@ import pytest
 from desk import MERCHANT, Desk
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import RefundState
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import settle_secrets, stripe, stripe_event
 from wire import Reply, Stub
 

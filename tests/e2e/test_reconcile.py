@@ -15,8 +15,8 @@ from refundcli.providers import ProviderUnreachable
 from refundcli.providers.stripe.lookup import StripeRecords
 from refundcli.services.ports.records import NewPayment
 from refundcli.services.reconciliation import against_provider
+from refundcli.store.checks.integrity import findings
 from refundcli.store.errors import StoreFull
-from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 from webhooks import until
 

@@ -10,7 +10,7 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, RefundState
 from refundcli.providers.adyen.vocabulary import report_meaning
 from refundcli.sandbox.adyen.reports import Kind
 from refundcli.services.ports.vocabulary import Direction
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 
 HEADER = (
     "Company Account,Merchant Account,Psp Reference,Merchant Reference,Payment Method,Creation Date,TimeZone,Type,"

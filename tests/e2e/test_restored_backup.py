@@ -13,7 +13,7 @@ from desk import Desk
 from left_behind import leave_it_ready
 from refundcli.domain.statuses import RefundKind, RefundState
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import ADYEN_KEY, settle_secrets
 
 REFUND = "refund INV-1 --amount 40 --reason duplicate --request-key order-7 --yes"

@@ -27,7 +27,7 @@ from refundcli.services.bulk.report import RowCounts, RunReport
 from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.ports.bad_rows import BadRow, Problem
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from runs import forget_the_worker, refunded_file
 
 COUNTS = (

@@ -10,7 +10,7 @@ import pytest
 import oracle
 from desk import Desk
 from oracle import PAID, PART, Ending, Outcome, Sums, delivered, ending_of, expected, sums
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from vendor_codes import adyen_events
 from webhooks import Json, item, settle_secrets
 

@@ -12,7 +12,7 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk.earlier_rows import EarlierRows
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import STRIPE_SECRET, settle_secrets
 
 _BOTH = "pi_both"

@@ -10,7 +10,7 @@ from left_behind import leave_it_ready
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import Dispute
 from refundcli.services.ports.provider_updates import DisputeUpdate
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from updates import apply
 
 

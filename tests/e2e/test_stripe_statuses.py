@@ -9,7 +9,7 @@ import pytest
 import oracle
 from desk import Desk
 from oracle import PAID, PART, Ending, Outcome, Sums, ending_of, outcome_of
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from vendor_codes import stripe_words
 from webhooks import STRIPE_SECRET, settle_secrets
 

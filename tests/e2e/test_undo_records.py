@@ -13,7 +13,7 @@ from desk import Desk
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports.provider_updates import Doubt
 from refundcli.services.preflight.unreviewed import store_doubt
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 
 

@@ -13,7 +13,7 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from updates import apply
 
 HOUR = 3600

@@ -11,7 +11,7 @@ import oracle
 from adyen_rows import HEADER, row
 from desk import Desk
 from oracle import PAID, PART, delivered
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, Json, item, settle_secrets
 
 ORDINARY = 1_000

@@ -31,8 +31,8 @@ from refundcli.providers.stripe.keys import fingerprint
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.store.engine import store_engine
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.migrate import ensure_schema
 from refundcli.store.unit_of_work import SqlBooks
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import create_engine, text
 
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.migrate import ensure_schema
 
 DATABASES = ("sqlite", "postgresql")

@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import text
 
 from desk import MERCHANT
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 from webhooks import ADYEN_KEY, RunningListener, adyen, item, signed
 
 _RETRY_SECONDS = 0.05

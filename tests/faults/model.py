@@ -63,7 +63,7 @@ from refundcli.services.refunds.record import MarkRequest, RecordRefunds
 from refundcli.services.webhooks.apply_events import ApplyEvents
 from refundcli.services.webhooks.ingest import IngestDeliveries, IngestSummary, SavedDelivery
 from refundcli.settings import load
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 from updates import sync_payments
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets

@@ -20,8 +20,8 @@ from engines import share_engines
 from faults.verdict import summed
 from memory import use_memory_for_temporary_files
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.engine import store_engine
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.migrate import ensure_schema
 
 # unlink removes SQLite's journal, which is its commit.

@@ -19,7 +19,7 @@ from refundcli.domain.statuses import Provider
 from refundcli.providers.adyen import events as adyen_events
 from refundcli.providers.stripe import events as stripe_events
 from refundcli.services.ports.key_windows import KEY_WINDOWS
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from webhooks import ADYEN_KEY, STRIPE_SECRET, settle_secrets
 
 CAPTURED = 10_000

@@ -28,8 +28,8 @@ from refundcli.sandbox.core.exponents import to_minor
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment
-from refundcli.store.engine import store_engine
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.unit_of_work import SqlBooks
 
 # No, two and three decimals: amounts must agree to the minor unit.

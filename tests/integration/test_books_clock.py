@@ -20,10 +20,10 @@ from refundcli import bootstrap
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.bulk.worker.claims import claim_listed
 from refundcli.services.clock import BooksClock, SystemClock, is_plausible
-from refundcli.store.database_time import DatabaseTime, _Measured, in_transaction
-from refundcli.store.engine import engine_clock, store_engine
+from refundcli.store.checks.integrity import findings
+from refundcli.store.databases.database_time import DatabaseTime, _Measured, in_transaction
+from refundcli.store.databases.engine import engine_clock, store_engine
 from refundcli.store.errors import StoreUnreachable
-from refundcli.store.integrity import findings
 from refundcli.store.unit_of_work import SqlBooks
 
 FIVE_MINUTES = timedelta(minutes=5)

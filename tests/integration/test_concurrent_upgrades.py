@@ -19,10 +19,10 @@ from refundcli.cli.main import COMMANDS, READ_ONLY
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
-from refundcli.store.engine import store_engine
+from refundcli.store.checks.integrity import findings
+from refundcli.store.databases.engine import store_engine
+from refundcli.store.databases.postgres_settings import program_name
 from refundcli.store.errors import StoreNewer
-from refundcli.store.integrity import findings
-from refundcli.store.postgres_settings import program_name
 from refundcli.store.schema_check import HEAD
 from refundcli.store.unit_of_work import SqlBooks
 from runs import RequestedRow, stage

@@ -30,11 +30,11 @@ from refundcli.services.invoices.pages import credit_note_pages, invoice_pages
 from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter
 from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.store import migrate
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
+from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.queries import lists
 from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.schema_check import HEAD
-from refundcli.store.session_rows import SessionRows
 from refundcli.store.unit_of_work import SqlBooks
 
 ISSUED = "2026-10-%02d"

@@ -14,7 +14,7 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import CreditNoteStatus, Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.provider_updates import DisputeUpdate, EventState, RefundUpdate
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from updates import NUMBER_FORMAT, apply
 
 LATER = datetime(2027, 1, 1, tzinfo=UTC)

@@ -21,11 +21,11 @@ from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.provider_updates import EventState
 from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter
 from refundcli.services.ports.records import NewPayment
+from refundcli.store.databases.rows import Row, Rows
+from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.queries.snapshot import SqlReading
-from refundcli.store.read_only_postgres import PostgresBooks, plain_postgres_address
-from refundcli.store.read_only_sqlite import SqliteBooks, plain_sqlite_path
-from refundcli.store.rows import Row, Rows
-from refundcli.store.session_rows import SessionRows
+from refundcli.store.read_only.postgres import PostgresBooks, plain_postgres_address
+from refundcli.store.read_only.sqlite import SqliteBooks, plain_sqlite_path
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=9999)
@@ -236,8 +236,8 @@ def test_no_text_looks_through_a_large_table(sqlite_desk: Desk) -> None:
 
 @pytest.mark.parametrize("key", ["", ODD, "a\nb", "\x7f", "😀" * 40, "null", "1", "-0", "1e3"])
 def test_a_list_of_values_is_the_same_after_a_query(new_store: NewStore, key: str) -> None:
-    from refundcli.store.engine import store_engine
-    from refundcli.store.session_rows import ConnectionRows
+    from refundcli.store.databases.engine import store_engine
+    from refundcli.store.databases.session_rows import ConnectionRows
 
     with store_engine(new_store()).connect() as connection:
         rows = ConnectionRows(connection)

@@ -14,12 +14,12 @@ from conftest import NewStore
 from refundcli.domain.errors import RefundcliError
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import BooksToRead
-from refundcli.store import engine as engines
-from refundcli.store import read_only_sqlite
-from refundcli.store.engine import store_engine
+from refundcli.store.databases import engine as engines
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.errors import NoStore, NotAStore, StoreBusy, StoreCorrupt, StoreNewer, StoreOlder, StoreUnreachable
-from refundcli.store.read_only_postgres import PostgresBooks, plain_postgres_address
-from refundcli.store.read_only_sqlite import SqliteBooks
+from refundcli.store.read_only import sqlite
+from refundcli.store.read_only.postgres import PostgresBooks, plain_postgres_address
+from refundcli.store.read_only.sqlite import SqliteBooks
 from refundcli.store.unit_of_work import SqlBooks
 
 
@@ -96,7 +96,7 @@ def test_a_sqlite_store_that_cannot_be_read(
 
 
 def test_a_locked_sqlite_store(new_sqlite: NewStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (engines, read_only_sqlite):
+    for module in (engines, sqlite):
         monkeypatch.setattr(module, "BUSY_TIMEOUT_SECONDS", 0.1)
     url = new_sqlite()
     path = Path(url.removeprefix("sqlite:///"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 
 
 def _change(path: Path, statement: str) -> None:

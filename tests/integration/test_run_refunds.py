@@ -30,7 +30,7 @@ from refundcli.services.bulk.worker.refund_sending import RefundSending
 from refundcli.services.dispatch import leases, protocol
 from refundcli.services.ports.provider_updates import DisputeUpdate
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from refundcli.system.processes import this_process
 from runs import RequestedRow, Runner, services_of
 from updates import apply

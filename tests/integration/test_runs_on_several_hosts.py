@@ -15,7 +15,7 @@ from desk import Desk
 from hosts import LEASE_SECONDS, Machine, Report, Worker, may_unshare, wait_until
 from refundcli.domain.bulk_run import BulkRun, RunState
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.integrity import findings
+from refundcli.store.checks.integrity import findings
 from runs import RequestedRow, Runner
 
 ROWS = 24

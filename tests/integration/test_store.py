@@ -20,9 +20,9 @@ from refundcli.connections import AccountsInBooks, WrongMode
 from refundcli.domain.statuses import Dispute, Provider
 from refundcli.services.clock import SystemClock
 from refundcli.store import migrate
-from refundcli.store.engine import store_engine
+from refundcli.store.checks.integrity import findings
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.errors import NoStore, NotAStore, StoreNewer, StoreOlder
-from refundcli.store.integrity import findings
 from refundcli.store.schema_check import HEAD
 from refundcli.store.unit_of_work import SqlBooks
 

@@ -14,12 +14,13 @@ from sqlmodel import Session
 
 from conftest import NewStore
 from desk import Desk
-from refundcli.store import copying, integrity, page_size, sqlite_page_check
+from refundcli.store import copying
+from refundcli.store.checks import integrity, page_size, sqlite_pages
+from refundcli.store.checks.integrity import findings
+from refundcli.store.checks.page_size import PageSize
 from refundcli.store.copying import CopyTookTooLong
-from refundcli.store.engine import sqlite_path
+from refundcli.store.databases.engine import sqlite_path
 from refundcli.store.errors import StructureNotChecked
-from refundcli.store.integrity import findings
-from refundcli.store.page_size import PageSize
 
 
 @pytest.fixture
@@ -155,9 +156,9 @@ def test_sqlites_check_does_not_keep_a_writer_waiting(sqlite_desk: Desk, monkeyp
         real(source, copy)
         copy.create_function("check_slowly", 0, write)
 
-    monkeypatch.setattr(sqlite_page_check, "copy_in_steps", copy_to_check_slowly)
-    monkeypatch.setattr(sqlite_page_check, "_CHECK", "SELECT check_slowly()")
-    assert list(sqlite_page_check.structure_errors(sqlite_desk.books)) == []
+    monkeypatch.setattr(sqlite_pages, "copy_in_steps", copy_to_check_slowly)
+    monkeypatch.setattr(sqlite_pages, "_CHECK", "SELECT check_slowly()")
+    assert list(sqlite_pages.structure_errors(sqlite_desk.books)) == []
     assert wrote == ["writing", "written"]
 
 
@@ -165,7 +166,7 @@ def test_without_sqlites_check_nothing_is_called_sound(sqlite_desk: Desk, monkey
     def never(*_: Any) -> Any:
         raise CopyTookTooLong("other programs were writing to it all the time")
 
-    monkeypatch.setattr(sqlite_page_check, "copy_in_steps", never)
+    monkeypatch.setattr(sqlite_pages, "copy_in_steps", never)
     with pytest.raises(StructureNotChecked):
         findings(sqlite_desk.books)
     sqlite_desk.refused("store check", "store-not-checked", exit_code=8)

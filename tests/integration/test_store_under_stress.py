@@ -26,9 +26,10 @@ from refundcli.providers.stripe.refunds import StripeProvider
 from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
-from refundcli.store import engine as engines
-from refundcli.store.db_errors import store_error
-from refundcli.store.engine import store_engine
+from refundcli.store.checks.integrity import findings
+from refundcli.store.databases import engine as engines
+from refundcli.store.databases.db_errors import store_error
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.errors import (
     CommitUnknown,
     StoreBusy,
@@ -38,7 +39,6 @@ from refundcli.store.errors import (
     StoreUnreachable,
     StoreUnusable,
 )
-from refundcli.store.integrity import findings
 from refundcli.store.migrate import ensure_schema
 from refundcli.store.repositories.refund_writing import SqlRefunds
 from refundcli.store.unit_of_work import SqlBooks

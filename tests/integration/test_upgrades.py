@@ -15,7 +15,7 @@ from desk import Desk
 from refundcli.domain.statuses import Provider
 from refundcli.sandbox.core.records import LoggedRequest
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 from refundcli.store.schema_check import HEAD
 from stores.build import brief
 from stores.loading import PLACEHOLDER, SCHEMAS, Released, rows, sent_lately

@@ -18,7 +18,7 @@ from sqlalchemy import Boolean, Column, Connection, Date, DateTime, MetaData, Ta
 import refundcli.store
 from refundcli.sandbox.core import records
 from refundcli.sandbox.testing import RunningSandbox
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 
 DUMPS = Path(__file__).parent / "dumps"
 SCHEMAS = tuple(sorted(path.stem for path in DUMPS.glob("*.sql")))

@@ -38,7 +38,7 @@ from refundcli.services.dispatch.idempotency_keys import (
 )
 from refundcli.services.ports.providers import RefundOrder
 from refundcli.store.audit import AuditTrail
-from refundcli.store.engine import store_engine
+from refundcli.store.databases.engine import store_engine
 from wire import adyen_at, stripe_at
 
 SECRET = bytes(range(32))

@@ -13,7 +13,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from refundcli.canonical import canonical
 from refundcli.services.clock import is_plausible
-from refundcli.store.bulk_sql import insert_many, stored
+from refundcli.store.databases.bulk_sql import insert_many, stored
 from refundcli.store.errors import WrongClock
 from refundcli.store.schema import AuditEntryRow
 

@@ -13,8 +13,11 @@ from sqlalchemy import Connection, Engine, text
 from refundcli.private_files import draft, make_folder
 from refundcli.secrets import shown_address
 from refundcli.store.copying import copy_in_steps
-from refundcli.store.driver_errors import reason_of
-from refundcli.store.engine import make_private, sqlite_path
+from refundcli.store.databases.driver_errors import reason_of
+from refundcli.store.databases.engine import make_private, sqlite_path
+from refundcli.store.databases.postgres_settings import program_name
+from refundcli.store.databases.session_rows import ConnectionRows
+from refundcli.store.databases.sqlite_file import APPLICATION_ID
 from refundcli.store.errors import (
     BackupExists,
     BackupFailed,
@@ -23,10 +26,7 @@ from refundcli.store.errors import (
     NotAStore,
     StoreInUse,
 )
-from refundcli.store.postgres_settings import program_name
 from refundcli.store.schema_check import HEAD, refuse_other_schema, schema_in, tables_in
-from refundcli.store.session_rows import ConnectionRows
-from refundcli.store.sqlite_file import APPLICATION_ID
 from refundcli.system.processes import is_gone
 
 _ADVISORY_LOCK = 0x5266436C

@@ -1,8 +1,8 @@
 """Check that a store is ours and has this program's schema, before anything else is read."""
 
+from refundcli.store.databases.rows import Rows
+from refundcli.store.databases.sqlite_file import APPLICATION_ID
 from refundcli.store.errors import NotAStore, StoreNewer, StoreOlder
-from refundcli.store.rows import Rows
-from refundcli.store.sqlite_file import APPLICATION_ID
 
 # The newest revision in migrations/versions. Compared with one query: loading Alembic costs half a second.
 HEAD = "0009"

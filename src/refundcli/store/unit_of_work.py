@@ -12,13 +12,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 from refundcli.store import migrate
-from refundcli.store.database_time import in_transaction
-from refundcli.store.db_errors import store_error, translated_errors
-from refundcli.store.driver_errors import reason, unchanged
+from refundcli.store.databases.database_time import in_transaction
+from refundcli.store.databases.db_errors import store_error, translated_errors
+from refundcli.store.databases.driver_errors import reason, unchanged
+from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
 from refundcli.store.queries.snapshot import SqlReading
 from refundcli.store.schema_check import store_timezone
-from refundcli.store.session_rows import SessionRows
 
 if TYPE_CHECKING:
     from refundcli.services.ports.books import Reading, Writing

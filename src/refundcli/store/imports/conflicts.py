@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
 from refundcli.services.ports.bulk_invoices import InvoiceBlock
 from refundcli.services.ports.records import ImportConflicts
+from refundcli.store.databases.rows import Reads, Rows
 from refundcli.store.imports.payment_matching import id_columns
 from refundcli.store.queries.store_facts import SqlAuditReads
-from refundcli.store.rows import Reads, Rows
 
 _CURRENCIES = "SELECT number, currency FROM invoice WHERE number IN (SELECT key FROM json_each(:numbers))"
 _INVOICES_OF = """

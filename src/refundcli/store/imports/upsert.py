@@ -21,7 +21,8 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus
 from refundcli.services.ports.bulk_invoices import InvoiceBlock, StagedRows, products_text
 from refundcli.services.ports.records import ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
-from refundcli.store.bulk_sql import attach, first_new_id, insert_many, set_cache_size, stored
+from refundcli.store.databases.bulk_sql import attach, first_new_id, insert_many, set_cache_size, stored
+from refundcli.store.databases.session_rows import ConnectionRows, SessionRows
 from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, match_payments
 from refundcli.store.imports.payment_updates import (
     IMPORTED,
@@ -33,7 +34,6 @@ from refundcli.store.imports.payment_updates import (
 from refundcli.store.imports.staging import InvoiceSpool
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.schema import CAPTURED_SHARE, DisputeRow, InvoiceRow, PaymentRow
-from refundcli.store.session_rows import ConnectionRows, SessionRows
 
 # What an import may change a status to. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {

@@ -2,8 +2,8 @@
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.statuses import Provider
+from refundcli.store.databases.rows import Reads
 from refundcli.store.queries.invoices import SqlInvoiceReads
-from refundcli.store.rows import Reads
 
 _DISPUTED = """
     SELECT invoice.number, dispute.payment_id FROM dispute

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.statuses import Provider
-from refundcli.store.rows import Reads, Row, Rows, columns_of, moment, moment_or_none
+from refundcli.store.databases.rows import Reads, Row, Rows, columns_of, moment, moment_or_none
 
 if TYPE_CHECKING:
     from refundcli.services.ports.provider_updates import EventState, StoredEvent

@@ -14,7 +14,7 @@ from refundcli.domain.invoice import Invoice, OtherShare, Payment, Unreviewed, p
 from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
-from refundcli.store.rows import Row, columns_of, day, day_or_none, moment_or_none
+from refundcli.store.databases.rows import Row, columns_of, day, day_or_none, moment_or_none
 
 # Without the columns that only writers and comparisons need.
 INVOICE_COLUMNS = columns_of(

@@ -9,6 +9,7 @@ from refundcli.domain.money import zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Provider
 from refundcli.store.conditions import LOSS
+from refundcli.store.databases.rows import Reads, Row
 from refundcli.store.queries.invoice_rows import INVOICE_COLUMNS, PAYMENT_COLUMNS, invoice_of
 from refundcli.store.queries.near_numbers import numbers_near
 from refundcli.store.queries.payments import (
@@ -22,7 +23,6 @@ from refundcli.store.queries.payments import (
     unreviewed_of,
 )
 from refundcli.store.queries.refunds import closings_where, refunds_of_payments, refunds_where
-from refundcli.store.rows import Reads, Row
 
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import InvoiceFilter

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from refundcli.store.conditions import DISPUTED, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
+from refundcli.store.databases.rows import Row, Rows
 from refundcli.store.queries.invoice_rows import INVOICE_COLUMNS
-from refundcli.store.rows import Row, Rows
 
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import InvoiceFilter

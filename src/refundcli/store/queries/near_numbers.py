@@ -1,6 +1,6 @@
 """Find numbers close to a mistyped one."""
 
-from refundcli.store.rows import Rows
+from refundcli.store.databases.rows import Rows
 
 _NEAR_ENOUGH = 2_000
 

@@ -11,8 +11,8 @@ from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.store.conditions import THROUGH_PROVIDER
+from refundcli.store.databases.rows import Reads, Row, Rows, moment, moment_or_none
 from refundcli.store.queries.invoice_rows import DISPUTE_COLUMNS, PAYMENT_COLUMNS, PAYMENT_NAMES, dispute_of
-from refundcli.store.rows import Reads, Row, Rows, moment, moment_or_none
 
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import FailedCapture

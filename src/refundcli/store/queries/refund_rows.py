@@ -17,7 +17,7 @@ from refundcli.domain.statuses import (
     RefundKind,
     RefundState,
 )
-from refundcli.store.rows import Row, columns_of, day_or_none, moment, moment_or_none
+from refundcli.store.databases.rows import Row, columns_of, day_or_none, moment, moment_or_none
 
 _REFUND = (
     "id", "invoice_id", "payment_id", "kind", "amount", "currency", "reason", "memo", "state", "request_key", "content",

@@ -8,6 +8,7 @@ from refundcli.domain.closing import Closing
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.store.conditions import EXTERNAL, NEEDS_ACKNOWLEDGEMENT
+from refundcli.store.databases.rows import Reads, Rows
 from refundcli.store.queries.near_numbers import numbers_near
 from refundcli.store.queries.refund_rows import (
     CLOSING_COLUMNS,
@@ -17,7 +18,6 @@ from refundcli.store.queries.refund_rows import (
     credit_note_of,
     refund_of,
 )
-from refundcli.store.rows import Reads, Rows
 
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import CreditNoteFilter, PendingRefunds

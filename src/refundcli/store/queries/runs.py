@@ -6,8 +6,8 @@ from datetime import datetime
 from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunKind, RunState
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import Refund
+from refundcli.store.databases.rows import Reads, Row, moment, moment_or_none
 from refundcli.store.queries.refunds import refunds_where
-from refundcli.store.rows import Reads, Row, moment, moment_or_none
 
 _RUN = (
     "id", "kind", "state", "source", "fingerprint", "rows", "operator", "created_at", "planned_by", "plan_hash",

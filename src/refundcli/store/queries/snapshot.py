@@ -3,12 +3,12 @@
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from refundcli.store.databases.rows import Rows
 from refundcli.store.queries.disputes import SqlDisputeReads
 from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.queries.payments import SqlPaymentReads
 from refundcli.store.queries.refunds import SqlClosingReads, SqlCreditNoteReads, SqlExternalRefundReads, SqlRefundReads
 from refundcli.store.queries.store_facts import SqlAccountReads, SqlAuditReads, SqlStoreReads
-from refundcli.store.rows import Rows
 
 if TYPE_CHECKING:
     from refundcli.store.imports.conflicts import SqlImportReads

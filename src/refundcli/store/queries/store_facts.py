@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
-from refundcli.store.rows import Reads, Row, moment, moment_or_none
+from refundcli.store.databases.rows import Reads, Row, moment, moment_or_none
 
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import Account, AuditEntry

@@ -9,7 +9,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.statuses import Provider, RefundKind, RefundState
 from refundcli.services.ports.records import PaymentLine, RefundLine, SucceededRefund
 from refundcli.store.conditions import CAPTURED
-from refundcli.store.rows import Row, Rows, day_or_none, moment_or_none
+from refundcli.store.databases.rows import Row, Rows, day_or_none, moment_or_none
 
 _PAYMENTS = f"""
     SELECT payment.id, invoice.number, payment.{{reference}}, {CAPTURED}, invoice.currency, payment.paid_on

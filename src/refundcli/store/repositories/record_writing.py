@@ -17,14 +17,14 @@ from refundcli.services.ports.provider_updates import RefundUpdate
 from refundcli.services.ports.records import Record
 from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.audit import AuditTrail
-from refundcli.store.bulk_sql import NotMatched, insert_many, stored, update_many
 from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
-from refundcli.store.driver_errors import reason
+from refundcli.store.databases.bulk_sql import NotMatched, insert_many, stored, update_many
+from refundcli.store.databases.driver_errors import reason
+from refundcli.store.databases.session_rows import ConnectionRows
 from refundcli.store.repositories.credit_note_numbers import next_numbers
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.sums import SummingWrites, sums_of_invoices
 from refundcli.store.schema import RefundRow
-from refundcli.store.session_rows import ConnectionRows
 
 _TABLES = SQLModel.metadata.tables
 _INVOICE, _PAYMENT, _ENTRY = _TABLES["invoice"], _TABLES["payment"], _TABLES["audit_entry"]

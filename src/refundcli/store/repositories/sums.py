@@ -15,10 +15,10 @@ from refundcli.domain.statuses import InvoiceStatus, RefundKind
 from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.audit import AuditTrail
 from refundcli.store.conditions import CAPTURED
+from refundcli.store.databases.rows import Rows
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.queries.refunds import refunds_of_payments, refunds_where
 from refundcli.store.repositories.writes import Writes
-from refundcli.store.rows import Rows
 from refundcli.store.schema import (
     CAPTURED_SHARE,
     PaymentRow,

@@ -6,8 +6,8 @@ from sqlalchemy import CursorResult, Executable, Update
 from sqlmodel import Session
 
 from refundcli.store.audit import AuditTrail
-from refundcli.store.rows import Reads
-from refundcli.store.session_rows import SessionRows
+from refundcli.store.databases.rows import Reads
+from refundcli.store.databases.session_rows import SessionRows
 
 
 class Writes(Reads):

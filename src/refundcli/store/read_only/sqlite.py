@@ -6,11 +6,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from refundcli.store.driver_errors import opening_problem, problem_of, translated_system_errors, unchanged
+from refundcli.store.databases.driver_errors import opening_problem, problem_of, translated_system_errors, unchanged
+from refundcli.store.databases.rows import Row, Rows, as_sqlite
+from refundcli.store.databases.sqlite_file import BUSY_TIMEOUT_SECONDS, prepare_sqlite
 from refundcli.store.errors import NoStore, NotAStore
-from refundcli.store.read_only import ReadOnlyBooks, refuse_unusable
-from refundcli.store.rows import Row, Rows, as_sqlite
-from refundcli.store.sqlite_file import BUSY_TIMEOUT_SECONDS, prepare_sqlite
+from refundcli.store.read_only.books import ReadOnlyBooks, refuse_unusable
 
 _SCHEME = "sqlite:///"
 

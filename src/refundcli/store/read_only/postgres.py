@@ -12,11 +12,11 @@ import psycopg
 
 from refundcli.domain.errors import RefundcliError
 from refundcli.secrets import shown_address
-from refundcli.store.database_time import in_transaction
-from refundcli.store.driver_errors import opening_problem, problem_of, unchanged
-from refundcli.store.postgres_settings import BEGIN_SETTINGS, connection_settings
-from refundcli.store.read_only import ReadOnlyBooks, refuse_unusable
-from refundcli.store.rows import Row, Rows, as_postgres, for_psycopg
+from refundcli.store.databases.database_time import in_transaction
+from refundcli.store.databases.driver_errors import opening_problem, problem_of, unchanged
+from refundcli.store.databases.postgres_settings import BEGIN_SETTINGS, connection_settings
+from refundcli.store.databases.rows import Row, Rows, as_postgres, for_psycopg
+from refundcli.store.read_only.books import ReadOnlyBooks, refuse_unusable
 
 _ADDRESS = re.compile(
     r"postgresql://(?:(?P<user>[^:/]*)(?::(?P<password>[^@]*))?@)?"

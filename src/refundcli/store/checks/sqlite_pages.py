@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from refundcli.store.copying import copy_in_steps
-from refundcli.store.engine import sqlite_path
+from refundcli.store.databases.engine import sqlite_path
 from refundcli.store.errors import StoreCorrupt, StructureNotChecked
 from refundcli.store.unit_of_work import SqlBooks
 

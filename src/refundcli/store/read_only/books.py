@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, TypeVar
 from zoneinfo import ZoneInfo
 
+from refundcli.store.databases.rows import Rows
 from refundcli.store.errors import NoStore, StoreOlder
 from refundcli.store.queries.snapshot import SqlReading
-from refundcli.store.rows import Rows
 from refundcli.store.schema_check import refuse_other_schema, schema_in, store_timezone
 
 if TYPE_CHECKING:

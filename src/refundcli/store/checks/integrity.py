@@ -14,14 +14,14 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from refundcli.store.audit import Chain
+from refundcli.store.checks.page_size import PageSize
+from refundcli.store.checks.sqlite_pages import structure_errors
 from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
+from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.errors import StoreCorrupt, StructureNotChecked
-from refundcli.store.page_size import PageSize
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.queries.refunds import refunds_of_payments
-from refundcli.store.session_rows import SessionRows
 from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
-from refundcli.store.sqlite_page_check import structure_errors
 from refundcli.store.unit_of_work import SqlBooks
 
 # A refund reserves its amount until it has an outcome, and after a failure that the provider may retry (R14).

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from refundcli.services.chunks import chunked
-from refundcli.store.rows import stored_in_sqlite
+from refundcli.store.databases.rows import stored_in_sqlite
 
 # SQLite rebuilds the list of words that a CHECK allows for each statement: in large batches a row costs a third less.
 _AT_ONCE = 500

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from refundcli.domain.errors import RefundcliError
-from refundcli.store.driver_errors import opening_problem, problem_of, translated_system_errors
+from refundcli.store.databases.driver_errors import opening_problem, problem_of, translated_system_errors
 
 
 @contextmanager

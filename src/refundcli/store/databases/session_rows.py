@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 from sqlmodel import Session
 
-from refundcli.store.rows import Row, Rows, as_postgres, as_sqlite, for_psycopg
+from refundcli.store.databases.rows import Row, Rows, as_postgres, as_sqlite, for_psycopg
 
 
 class ConnectionRows(Rows):

@@ -15,10 +15,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, Operat
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from refundcli.private_files import create, make_folder
-from refundcli.store.db_errors import store_error
+from refundcli.store.databases.db_errors import store_error
+from refundcli.store.databases.postgres_settings import BEGIN_SETTINGS, connection_settings
+from refundcli.store.databases.sqlite_file import BUSY_TIMEOUT_SECONDS, prepare_sqlite
 from refundcli.store.errors import DriverMissing, NotAStore, StoreAddress
-from refundcli.store.postgres_settings import BEGIN_SETTINGS, connection_settings
-from refundcli.store.sqlite_file import BUSY_TIMEOUT_SECONDS, prepare_sqlite
 
 _RETRY_SECONDS = 0.01
 

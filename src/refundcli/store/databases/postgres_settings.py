@@ -5,7 +5,7 @@ import socket
 from collections.abc import Container
 from typing import Any
 
-from refundcli.store.sqlite_file import BUSY_TIMEOUT_SECONDS
+from refundcli.store.databases.sqlite_file import BUSY_TIMEOUT_SECONDS
 
 # For each of its hosts; `connect_timeout` in the URL takes precedence.
 CONNECT_TIMEOUT_SECONDS = 10
