@@ -135,6 +135,7 @@ def _use(story: StoryTime) -> None:
         socket: {"gethostname": lambda: "desk"},
         secrets: {
             "randbits": story.random.getrandbits,
+            "token_bytes": story.random.randbytes,
             "choice": story.random.choice,
             "token_hex": lambda count=32: story.random.randbytes(count).hex(),
         },

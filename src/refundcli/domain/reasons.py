@@ -1,6 +1,7 @@
 """The eight reasons for a refund, stored on the credit note (R4)."""
 
 from enum import StrEnum
+from functools import lru_cache
 
 from refundcli.domain.errors import Refused, did_you_mean
 
@@ -35,6 +36,7 @@ class UnknownReason(Refused):
         )
 
 
+@lru_cache(maxsize=64)
 def parse_reason(typed_reason: str) -> RefundReason:
     """A reason by its word or its label, in any case. Raises UnknownReason."""
     try:

@@ -36,8 +36,15 @@ class DiskSpool(ScratchDatabase):
             yield pickle.loads(pickled_rows)  # noqa: S301
 
     def occurrences(self, texts: Sequence[str]) -> list[int]:
-        statement = "INSERT INTO seen VALUES (?, 1) ON CONFLICT (text) DO UPDATE SET times = times + 1 RETURNING times"
-        return [self.connection.execute(statement, (_short(text),)).fetchone()[0] for text in texts]
+        hashes = list(map(_short, texts))
+        query = f"SELECT text, times FROM seen WHERE text IN ({','.join('?' * len(hashes))})"  # noqa: S608 - marks only
+        times = dict(self.connection.execute(query, hashes))
+        counts = []
+        for text_hash in hashes:
+            times[text_hash] = times.get(text_hash, 0) + 1
+            counts.append(times[text_hash])
+        self.connection.executemany("INSERT OR REPLACE INTO seen VALUES (?,?)", times.items())
+        return counts
 
     def first_with_key(self, line_and_content_by_key: Mapping[str, tuple[int, str]]) -> dict[str, tuple[int, str]]:
         first_by_key = {}

@@ -8,6 +8,7 @@ have their own keys or repeats are allowed (R5); rows done before that rule exis
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 
 from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunItem, RunKind
 from refundcli.domain.errors import RefundcliError
@@ -172,8 +173,7 @@ class BulkCheck:
             raise AlreadyDone if first_content == keyed_row.content else DuplicateKey(row.key, first_line)
 
 
-@dataclass(frozen=True, slots=True)
-class _Keyed:
+class _Keyed(NamedTuple):
     """A row, its key, and its content as one text."""
 
     row: BulkRow | BadRow

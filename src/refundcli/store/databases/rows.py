@@ -73,7 +73,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, list | tuple | set | frozenset | dict):
-        return json.dumps(dict.fromkeys(map(_plain, value)), ensure_ascii=False)
+        return json.dumps(dict.fromkeys(value), ensure_ascii=False)
     return value
 
 

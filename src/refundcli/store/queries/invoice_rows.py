@@ -11,7 +11,7 @@ from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import Currency, currency
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState
 from refundcli.domain.invoice import Invoice, OtherShare, Payment, Unreviewed, provider_of_invoice
-from refundcli.domain.money import Money
+from refundcli.domain.money import Money, zero
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.store.databases.rows import Row, columns_of, day, day_or_none, moment_or_none
@@ -54,28 +54,33 @@ def payment_of(
         unsupported, loss_acknowledged, paid_on, opening_returned, opening_at, share_of,
     ) = payment_row  # fmt: skip
     references = (payment_intent, charge, psp_reference, reference)
+    nothing = zero(unit)
+
+    def amount(minor: int) -> Money:
+        return Money(minor, unit) if minor else nothing
+
     return Payment(
         id=payment_id,
-        allocated=Money(allocated, unit),
-        provider_captured=None if captured is None else Money(captured, unit),
-        reserved=Money(reserved, unit),
-        refunded=Money(refunded, unit),
-        refunded_externally=Money(returned_elsewhere, unit),
+        allocated=amount(allocated),
+        provider_captured=None if captured is None else amount(captured),
+        reserved=amount(reserved),
+        refunded=amount(refunded),
+        refunded_externally=amount(returned_elsewhere),
         auto_refundable=bool(auto_refundable),
         provider=_PROVIDERS[provider],
         method=method,
         references=tuple(dict.fromkeys(text for text in references if text)) if any(references) else (),
         processing=bool(processing),
         dispute=_DISPUTES[dispute],
-        lost=Money(lost, unit),
-        dispute_recorded=Money(dispute_recorded, unit),
+        lost=amount(lost),
+        dispute_recorded=amount(dispute_recorded),
         disputes=tuple(disputes),
         unreviewed=tuple(unreviewed),
-        credited=Money(credited, unit),
+        credited=amount(credited),
         unsupported=unsupported,
-        loss_acknowledged=Money(loss_acknowledged, unit),
+        loss_acknowledged=amount(loss_acknowledged),
         paid_on=day_or_none(paid_on),
-        opening_returned=Money(opening_returned, unit),
+        opening_returned=amount(opening_returned),
         opening_at=moment_or_none(opening_at),
         share_of=share_of,
         other_shares=tuple(other_shares),
