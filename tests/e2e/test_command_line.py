@@ -128,6 +128,10 @@ def test_a_typo_is_answered_with_the_likely_spelling(new_desk: Desk, command: st
     assert answer.exit_code == (2 if command else 0)
 
 
+def test_an_option_without_its_value_points_to_the_help_of_its_command(new_desk: Desk) -> None:
+    assert new_desk.refused("init --sandbox", "usage", exit_code=2)["hint"] == "refundcli init --help"
+
+
 def test_the_output_option_may_precede_or_follow_the_command(desk: Desk) -> None:
     desk.paid_by_card()
     before, after = desk("-o json invoice show INV-1"), desk("invoice show INV-1 -o json")

@@ -483,5 +483,6 @@ def test_ids_and_credit_notes_name_the_invoice_in_every_command(desk: Desk) -> N
         assert desk.json(f"invoice show {name}")["number"] == "INV-1"
         assert desk.json(f"invoice history {name}")
         assert desk.json(f"credit-notes list --invoice {name}")
+        assert desk.json(f"credit-notes show {note.lower()}")
         assert desk.json(f"reconcile --invoice {name}")["compared"] == 1
         assert [invoice["number"] for invoice in desk.json(f"invoice list --after {name}")] == ["INV-2"]

@@ -115,7 +115,7 @@ def sit_down(desk: Desk, *command: str) -> Terminal:
     return Terminal(command, desk.environ)
 
 
-@pytest.mark.parametrize(("typed", "code", "amounts"), [("40.00 EUR", 0, [4000]), ("40", 8, []), ("", 8, [])])
+@pytest.mark.parametrize(("typed", "code", "amounts"), [("40.00 EUR", 0, [4000]), ("n", 8, []), ("", 8, [])])
 def test_at_a_terminal_the_total_is_typed(desk: Desk, typed: str, code: int, amounts: list[int]) -> None:
     reference = desk.paid_by_card()
     refund = leave_it_ready(desk, "--amount 40")

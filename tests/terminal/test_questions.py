@@ -1,6 +1,7 @@
 """What was left out is asked for on a real terminal, and never of a script."""
 
 import shlex
+from collections.abc import Callable
 
 import pytest
 
@@ -55,21 +56,37 @@ def test_refund_alone_leads_to_a_refund(desk: Desk) -> None:
     assert refund.reason == "overcharged"
 
 
-QUESTIONS = [("Invoice number:", "INV-1"), (AMOUNT, "30"), ("Reason [1-8]:", "duplicate"), (TYPE_IT, "")]
+QUESTIONS = {
+    ("refund", "sent"): [
+        ("Invoice number:", "INV-1"), (AMOUNT, "30"), ("Reason [1-8]:", "duplicate"), (TYPE_IT, ""),
+    ],
+    ("mark-refunded", "recorded"): [
+        ("Invoice number:", "INV-2"), ("Reason [1-8]:", "1"), (AMOUNT, ""), ("cash, … (optional):", ""),
+        ("of the transfer (optional):", ""), ("Record it? [y/N]", ""),
+    ],
+    ("void", "changed"): [("Invoice number:", "INV-3"), ("[y/N]", "")],
+}  # fmt: skip
+PLACES = [(command, place) for command, asked in QUESTIONS.items() for place in range(len(asked))]
 
 
 @pytest.mark.parametrize("press", [Terminal.press_ctrl_c, Terminal.press_ctrl_d])
-@pytest.mark.parametrize("answered", range(len(QUESTIONS)))
-def test_each_question_can_be_left_without_effect(desk: Desk, answered: int, press: object) -> None:
+@pytest.mark.parametrize(("command", "place"), PLACES)
+def test_each_question_can_be_left_without_effect(
+    desk: Desk, command: tuple[str, str], place: int, press: Callable[[Terminal], None]
+) -> None:
     desk.paid_by_card()
-    terminal = sit_down(desk, "refund")
-    answer(terminal, *QUESTIONS[:answered])
-    terminal.wait_for(QUESTIONS[answered][0])
-    press(terminal)  # type: ignore[operator]
+    desk.paid_outside()
+    desk.unpaid()
+    name, undone_action = command
+    terminal = sit_down(desk, name)
+    answer(terminal, *QUESTIONS[command][:place])
+    terminal.wait_for(QUESTIONS[command][place][0])
+    press(terminal)
     is_interrupted = press is Terminal.press_ctrl_c
     assert terminal.ends() == (130 if is_interrupted else 3)
-    assert f"{'Interrupted' if is_interrupted else 'Cancelled'}. Nothing was sent." in terminal.text
+    assert f"{'Interrupted' if is_interrupted else 'Cancelled'}. Nothing was {undone_action}." in terminal.text
     assert (desk.count("refund"), desk.sandbox.refund_requests) == (0, [])
+    assert desk.invoice("INV-3").status == "open"
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,9 @@ def payment_behind(invoice: Invoice, typed: str) -> str:
 
 
 def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refund]:
-    """The credit note with this number, and its refund. Raises CreditNoteNotFound with the nearest ones."""
-    credit_note = reading.credit_notes.get(number)
+    """The credit note with this number, and its refund. Raises CreditNoteNotFound with the nearest one."""
+    number = number.strip()
+    credit_note = reading.credit_notes.get(number) or reading.credit_notes.get(number.upper())
     refund = reading.refunds.get(credit_note.refund_id) if credit_note else None
     if credit_note is None or refund is None:
         raise CreditNoteNotFound(number, nearest_number(number, reading.credit_notes.numbers_near(number)))

@@ -113,15 +113,15 @@ def reconcile(
     scopes = [option for option in (adopt, match, report, None if adopt else invoice, since) if option is not None]
     if len(scopes) > 1 or (adopt is None and (reason or memo)) or (match is None) != (not record):
         raise OneAtATime
+    number = app.services.books.read(lambda tx: invoice_behind(tx, invoice)).number if invoice else ""
     if adopt is not None:
-        _adopt_refund(app, adopt, reason=reason, memo=memo, invoice_number=invoice or "")
+        _adopt_refund(app, adopt, reason=reason, memo=memo, invoice_number=number)
     elif match is not None:
         _match_refund(app, match, record)
     elif report is not None:
         _compare_with_report(app, report, provider or Provider.ADYEN)
     else:
-        number = app.services.books.read(lambda tx: invoice_behind(tx, invoice)).number if invoice else None
-        _compare_with_provider(app, provider, number, since)
+        _compare_with_provider(app, provider, number or None, since)
 
 
 def _compare_with_provider(app: "App", provider: Provider | None, invoice: str | None, since: date | None) -> None:
