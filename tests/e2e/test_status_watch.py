@@ -14,7 +14,10 @@ from sqlalchemy import text
 
 import refundcli.system.disk
 from desk import Desk
+from refundcli.cli.commands.books.alerts import still_there
 from refundcli.domain.statuses import Provider
+from refundcli.output.findings import REST, Finding
+from refundcli.sandbox.testing import RunningSandbox
 from refundcli.services.clock import SystemClock
 from refundcli.services.webhooks.heartbeat import record_heartbeat
 from webhooks import ADYEN_KEY, STRIPE_SECRET, adyen, item, listening, settle_secrets, signed, until
@@ -220,6 +223,18 @@ def test_a_quiet_month_with_a_listener_and_a_nightly_comparison_is_all_clear(
         assert desk("reconcile").exit_code == 0
         later(monkeypatch, days=day, hours=1)
         assert found(desk) == {}
+
+
+def test_a_clock_that_differs_from_the_databases_is_named(
+    new_postgres: Callable[[], str], sandbox: RunningSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(new_postgres(), sandbox, tmp_path)
+    later(monkeypatch, minutes=5)
+    (finding,) = desk.json(WATCH, exit_code=8)["findings"]
+    assert finding["kind"] == "clock"
+    assert re.fullmatch("this machine's clock is (299|300) s ahead of the database's", finding["summary"])
+    assert desk.json("status")["findings"] == []
+    desk.books.engine.dispose()
 
 
 # --- what is allowed ----------------------------------------------------------------------------------------------
@@ -432,6 +447,13 @@ def test_a_hook_that_hangs_is_stopped(desk: Desk) -> None:
     answer = desk("status --max-age events=2h,reconcile=1d --alert")
     assert answer.exit_code == 8
     assert answer.err.count("it did not end within 0.2 s") == 1
+
+
+def test_what_was_sent_of_a_list_that_is_cut_off_is_not_new_again() -> None:
+    shown = Finding("run", "run_1", "", None)
+    rest = Finding("run", REST, "", None, count=3)
+    assert still_there({"run:run_1", "run:run_60", "loss:INV-1"}, [shown]) == {"run:run_1"}
+    assert still_there({"run:run_1", "run:run_60", "loss:INV-1"}, [shown, rest]) == {"run:run_1", "run:run_60"}
 
 
 def test_no_shell_reads_the_command(desk: Desk) -> None:

@@ -51,7 +51,7 @@ def show_status(status: Status, store_description: Mapping[str, Any], screen: Sc
     _differing(status, screen, zone)
     _section("Accepted, not final", status.pending, screen, lambda entry: _refund(entry, zone))
     _pending_ages(status, screen)
-    _section("Failed lately: the customer has not got the money", status.failed, screen, _failed)
+    _section("Failed in the last 7 days: the customer has not got the money", status.failed, screen, _failed)
     _section("Captures that failed", status.failed_captures, screen, lambda entry: _capture(entry, zone))
     _section("In dispute", status.disputed, screen, lambda invoice: _disputed(status, invoice))
     _section("Currently processing", status.processing, screen, _processing)
