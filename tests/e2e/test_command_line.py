@@ -36,7 +36,15 @@ def modules_of(*command: str, environ: Mapping[str, str] = {}, exit_code: int | 
 
 @pytest.mark.parametrize(
     "command",
-    [["--version"], ["--help"], ["refund", "--help"], ["invoice", "--help"], ["config"], ["refund", "--nonsense"]],
+    [
+        ["--version"],
+        ["--help"],
+        ["refund", "--help"],
+        ["invoice", "--help"],
+        ["config"],
+        ["formats", "list"],
+        ["refund", "--nonsense"],
+    ],
 )
 def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: list[str]) -> None:
     assert modules_of(*command) == set()

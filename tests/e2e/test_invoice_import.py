@@ -93,6 +93,9 @@ def test_good_rows_go_in_and_are_counted(shop: Shop) -> None:
         "refused": [],
         "refused_count": 0,
         "rejected_file": None,
+        "matched": [],
+        "read_as": None,
+        "passed_over": {},
     }
     assert [str(shop.total(f"INV-{n}")) for n in (1, 2, 3)] == ["120.00 EUR", "5200 JPY", "1.250 KWD"]
     # Fully refunded before the import.
@@ -309,13 +312,14 @@ def test_an_invoice_imported_meanwhile_is_known_in_later_chunks(
     [
         (b"", "empty-file"),
         (b"\xef\xbb\xbf", "empty-file"),
-        (b"number;customer\n", "wrong-delimiter"),
+        (b"number;customer\n", "missing-column"),
         (b"number,custumer\n", "unknown-column"),
         (b"number,number\n", "duplicate-column"),
         (b"number,customer\n", "missing-column"),
-        ("number,customer\n".encode("utf-16"), "not-utf8"),
-        (b"number,customer\xff\n", "not-utf8"),
-        (b"PK\x03\x04", "not-utf8"),
+        ("number,customer\n".encode("utf-16"), "missing-column"),
+        (b"number,customer\xff\n", "unknown-column"),
+        (b"number,customer\x81\xff\n", "not-utf8"),
+        (b"PK\x03\x04", "file-unreadable"),
         (b'"number\n', "broken-header"),
     ],
 )

@@ -95,6 +95,12 @@ def _files(answers: Answers) -> None:
     answers.desk("mark-refunded F-1 --full --reason other --yes")
     again = answers.file("again.csv", columns, rows[0].replace(",Ada,", ",Eve,"))
     answers(f"invoice import {again}", "*imported_file*")
+    exports = Path(__file__).parents[1] / "data" / "exports"
+    answers(f"invoice import {exports / 'stripe_payments.csv'} --to-csv {again}.new", "*review_file*")
+    answers(f"invoice import {exports / 'stripe_invoices.csv'}", "*imported_file*")
+    answers(f"invoice import {exports / 'stripe_payments.csv'}", "*imported_file*")
+    answers("formats list", "[*file_format*]")
+    answers("formats show stripe-payments", "*file_format_details*")
     answers.desk.paid_by_card("R-1")
     answers.desk.paid_by_card("R-2", provider="adyen")
     records = answers.file(

@@ -69,6 +69,8 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "store clock": (_UNKNOWN,),
         "store backup": (),
         "store check": (_UNKNOWN,),
+        "formats list": (),
+        "formats show": (),
         "config": (),
         "config trust": (),
         "sandbox": (),

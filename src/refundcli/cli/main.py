@@ -43,6 +43,7 @@ COMMANDS = {
         "setup.store",
         "Upgrade, back up and check the store; manage its clock and number format.",
     ),
+    "formats": ("setup.formats", "List and show the layouts of files that can be read."),
     "config": ("setup.config", "Show the settings and where each comes from."),
     "sandbox": ("setup.sandbox", "Run stand-ins for Stripe and Adyen for practice."),
 }
@@ -59,6 +60,8 @@ READ_ONLY = frozenset(
         "events show",
         "credit-notes list",
         "credit-notes show",
+        "formats list",
+        "formats show",
         "store check",
         "store backup",
         "config",

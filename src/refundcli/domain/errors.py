@@ -65,6 +65,15 @@ class SettingsProblem(NotUsable):
     code = "settings"
 
 
+class SheetsMissing(SettingsProblem):
+    code = "sheets-missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Excel workbooks need a library that is not installed.", hint="pip install 'refundcli[sheets]'"
+        )
+
+
 class StoreProblem(NotUsable):
     code = "store"
 

@@ -91,12 +91,24 @@ class TableFile:
     `columns` are its own: those added to rejected rows are skipped, here and in the rows.
     """
 
-    def __init__(self, source: Source, *, columns: Sequence[str], required: Collection[str]) -> None:
-        self._source = source
+    def __init__(
+        self,
+        source: Source,
+        *,
+        columns: Sequence[str] | None,
+        required: Collection[str] = (),
+        delimiter: str = ",",
+        heading_line: int = 1,
+    ) -> None:
+        """`columns` None: any names are accepted and kept as they are written. Raises a FileProblem for the header."""
+        self._source, self._delimiter, self._heading_line = source, delimiter, heading_line
         self._header: tuple[str, ...] = ()
         self._header = self._checked_header(columns, required)
+        # Somebody's own file may have a column of the same name.
+        ends_with_rejection = self._header[-len(REJECTION_COLUMNS) :] == REJECTION_COLUMNS
+        skipped_names = REJECTION_COLUMNS if columns or ends_with_rejection else ()
         self._kept_indexes = [
-            column_index for column_index, name in enumerate(self._header) if name not in REJECTION_COLUMNS
+            column_index for column_index, name in enumerate(self._header) if name not in skipped_names
         ]
         self.columns = tuple(self._header[column_index] for column_index in self._kept_indexes)
 
@@ -112,6 +124,7 @@ class TableFile:
         """The same in blocks. Text with one record per line is split at once, the rest record by record."""
         with self._source.text() as text_file:
             physical_lines = _PhysicalLines(text_file)
+            physical_lines.skip(self._heading_line - 1)
             next(self._records(physical_lines), None)
             while text_ahead := physical_lines.look_ahead():
                 rows = self._one_on_each_line(text_ahead)
@@ -129,7 +142,7 @@ class TableFile:
             or ("'" in table_text and GUARDED.search(table_text))
         ):
             return None
-        reader = csv.reader(StringIO(table_text, newline=""), strict=True)
+        reader = csv.reader(StringIO(table_text, newline=""), delimiter=self._delimiter, strict=True)
         try:
             rows = list(reader)
         except csv.Error:
@@ -159,9 +172,11 @@ class TableFile:
         if valid_rows:
             yield _block(valid_rows)
 
-    def _checked_header(self, columns: Sequence[str], required: Collection[str]) -> tuple[str, ...]:
+    def _checked_header(self, columns: Sequence[str] | None, required: Collection[str]) -> tuple[str, ...]:
         with self._source.text() as text_file:
-            header_record = next(self._records(_PhysicalLines(text_file)), None)
+            physical_lines = _PhysicalLines(text_file)
+            physical_lines.skip(self._heading_line - 1)
+            header_record = next(self._records(physical_lines), None)
         if header_record is None:
             raise EmptyFile(self._source.name)
         if isinstance(header_record, BadRow):
@@ -169,26 +184,13 @@ class TableFile:
             raise BrokenHeader(
                 self._source.name, problem.message.rstrip("."), hint=problem.hint, line=header_record.line
             )
+        if columns is None:
+            return tuple(cell.strip() for cell in header_record[1])
         header = tuple(cell.strip().lower() for cell in header_record[1])
         if header == ("[]",):
             raise NoRows(self._source.name, expected="The first line of a CSV file names the columns.")
-        self._check_names(header, columns, required)
+        check_names(self._source.name, header, columns, required)
         return header
-
-    def _check_names(self, header: Sequence[str], columns: Sequence[str], required: Collection[str]) -> None:
-        file_name = self._source.name
-        if len(header) == 1:
-            for separator, separator_name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-                if separator in header[0]:
-                    raise WrongDelimiter(file_name, separator_name)
-        for position, column in enumerate(header):
-            if column not in columns and column not in REJECTION_COLUMNS:
-                raise UnknownColumn(file_name, column, columns)
-            if column in header[:position]:
-                raise DuplicateColumn(file_name, column)
-        missing_columns = [column for column in columns if column in required and column not in header]
-        if missing_columns:
-            raise MissingColumn(file_name, missing_columns)
 
     def _checked(self, line: int, cells: list[str]) -> TableRow | BadRow:
         if len(cells) != len(self._header):
@@ -225,7 +227,7 @@ class TableFile:
         return BadRow(line, (problem,), tuple(map(unguarded, cells)))
 
     def _records(self, physical_lines: "_PhysicalLines") -> Iterator[TableRow | BadRow]:
-        reader = csv.reader(physical_lines, strict=True)
+        reader = csv.reader(physical_lines, delimiter=self._delimiter, strict=True)
         while True:
             first_line = physical_lines.begin_record()
             try:
@@ -233,10 +235,26 @@ class TableFile:
             except StopIteration:
                 return
             except (csv.Error, _RecordTooLong):
-                yield physical_lines.skip_record(first_line, self._header)
+                yield physical_lines.skip_record(first_line, self._header, self._delimiter)
                 continue
             if not _is_blank(cells):
                 yield first_line, cells
+
+
+def check_names(file_name: str, header: Sequence[str], columns: Sequence[str], required: Collection[str]) -> None:
+    """Raises UnknownColumn, DuplicateColumn, MissingColumn, and WrongDelimiter if the names were not separated."""
+    if len(header) == 1:
+        for separator, separator_name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+            if separator in header[0]:
+                raise WrongDelimiter(file_name, separator_name)
+    for position, column in enumerate(header):
+        if column not in columns and column not in REJECTION_COLUMNS:
+            raise UnknownColumn(file_name, column, columns)
+        if column in header[:position]:
+            raise DuplicateColumn(file_name, column)
+    missing_columns = [column for column in columns if column in required and column not in header]
+    if missing_columns:
+        raise MissingColumn(file_name, missing_columns)
 
 
 def _is_blank(cells: Sequence[str]) -> bool:
@@ -303,15 +321,19 @@ class _PhysicalLines:
             self._text_ahead = None
         return text
 
+    def skip(self, line_count: int) -> None:
+        for _ in range(line_count):
+            self._line_number += bool(self._text_file.readline())
+
     def begin_record(self) -> int:
         """Forget the previous record. Returns the first line of the next."""
         self._record_lines.clear()
         self._record_length = 0
         return self._line_number + 1
 
-    def skip_record(self, first_line: int, header: Sequence[str]) -> BadRow:
+    def skip_record(self, first_line: int, header: Sequence[str], delimiter: str) -> BadRow:
         """Skip to the end of an unreadable record. Returns its problem."""
-        scan, excerpt = _Scan(), "".join(self._record_lines)[:_KEPT_OF_BROKEN]
+        scan, excerpt = _Scan(delimiter), "".join(self._record_lines)[:_KEPT_OF_BROKEN]
         for line_text in self._record_lines:
             scan.feed(line_text)
         last_text = self._record_lines[-1] if self._record_lines else ""
@@ -328,9 +350,9 @@ class _PhysicalLines:
 class _Scan:
     """Follows cells and quotation marks through a broken record to find the problem and the end."""
 
-    _MARKS = re.compile(r'[",\r\n]')
-
-    def __init__(self) -> None:
+    def __init__(self, delimiter: str) -> None:
+        self._delimiter = delimiter
+        self._marks = re.compile(rf'["{re.escape(delimiter)}\r\n]')
         self.ended = False
         self._cell_state = "start"  # of a cell; then plain, quoted, or closed after a mark in a quoted one
         self._cell_index = 0
@@ -341,10 +363,10 @@ class _Scan:
     def feed(self, line_text: str) -> None:
         """One physical line, or a piece of one."""
         next_index = 0
-        for delimiter in self._MARKS.finditer(line_text):
-            self._content(delimiter.start() - next_index)
-            self._mark(delimiter.group())
-            next_index = delimiter.end()
+        for mark in self._marks.finditer(line_text):
+            self._content(mark.start() - next_index)
+            self._mark(mark.group())
+            next_index = mark.end()
         self._content(len(line_text) - next_index)
 
     def _content(self, length: int) -> None:
@@ -365,7 +387,7 @@ class _Scan:
             )
         elif self._cell_state == "quoted":
             self._content(1)
-        elif special_character == ",":
+        elif special_character == self._delimiter:
             self._cell_index += 1
             self._cell_length = 0
             self._cell_state = "start"

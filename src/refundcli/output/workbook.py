@@ -4,22 +4,13 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import BinaryIO
 
-from refundcli.domain.errors import SettingsProblem, UsageProblem
+from refundcli.domain.errors import SheetsMissing, UsageProblem
 from refundcli.output.delimited import cell_text
 from refundcli.output.sanitize import safe
 
 # Excel has no more rows than this, and no more digits in a number than fifteen.
 _MOST_ROWS = 1_048_575
 _NUMBER = re.compile(r"-?[0-9]{1,13}(?:\.([0-9]+))?", re.ASCII)
-
-
-class SheetsMissing(SettingsProblem):
-    code = "sheets-missing"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Excel workbooks need a library that is not installed.", hint="pip install 'refundcli[sheets]'"
-        )
 
 
 class TooManyRows(UsageProblem):

@@ -27,6 +27,8 @@ _POSTGRES_URL = re.compile(r"postgresql://\S+")
 _NUMBER_TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _NUMBER_WIDTH = re.compile(r"(?:0?[1-9]?[0-9])?d?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_FORMAT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_RESERVED_FORMATS = ("auto", "refundcli")
 _HOST_LABEL = re.compile(r"[A-Za-z0-9-]+")
 
 
@@ -216,3 +218,14 @@ def _check_number_text(number: str) -> None:
         raise Unfit("must produce numbers that use only A-Z a-z 0-9 . _ / - and begin with a letter or digit")
     if len(number) > LONGEST_NUMBER:
         raise Unfit(f"makes numbers longer than {LONGEST_NUMBER} characters")
+
+
+def named_table(name: str, value: object) -> object:
+    """A format of files under its name."""
+    if not _FORMAT_NAME.fullmatch(name) or name in _RESERVED_FORMATS:
+        raise Unfit(
+            "is not a name for a format", "Use lower-case letters, digits and hyphens; auto and refundcli are reserved."
+        )
+    if not isinstance(value, dict):
+        raise Unfit("must be a table", f"Write [formats.{name}] and its keys below it.")
+    return value

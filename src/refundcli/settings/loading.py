@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from refundcli.secrets import LiteralSecret, read_own_file, redact, remember_secrets_of_address
 from refundcli.settings import checks
@@ -22,7 +23,7 @@ from refundcli.settings.errors import (
     UnknownSection,
     UnknownSetting,
 )
-from refundcli.settings.model import RULES, SECTIONS, VARIABLES, Loaded, Settings, shown
+from refundcli.settings.model import FORMATS, RULES, SECTIONS, VARIABLES, Loaded, Settings, shown
 from refundcli.settings.system import system_user, system_zone
 from refundcli.settings.trust import Trust, remember_trust, trust_in
 from refundcli.settings.variables import ENVIRONMENT_APART, ENVIRONMENT_PREFIX
@@ -187,13 +188,23 @@ def read_tables(tables: Mapping[str, object], origin: str, folder: Path) -> _Fou
     """Every key of a file, checked; paths are relative to the file's folder."""
     settings: _Found = {}
     for section, table in tables.items():
-        if section not in RULES:
-            raise UnknownSection(section, origin, list(RULES))
+        if section not in RULES and section != FORMATS:
+            raise UnknownSection(section, origin, [*RULES, FORMATS])
         if not isinstance(table, Mapping):
             raise NotASection(section, origin)
+        if section == FORMATS:
+            settings |= {(FORMATS, name): (_format(name, value, origin), origin) for name, value in table.items()}
+            continue
         for key, value in table.items():
             settings[section, key] = (_anchored(section, _checked(section, key, value, origin), folder), origin)
     return settings
+
+
+def _format(name: str, value: object, origin: str) -> object:
+    try:
+        return checks.named_table(name, value)
+    except checks.Unfit as unfit:
+        raise InvalidSetting(f"{FORMATS}.{name}", origin, unfit.why, unfit.hint) from None
 
 
 def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Found:
@@ -247,7 +258,10 @@ def _built(found_settings: _Found) -> Settings:
         )
         for section, section_class in SECTIONS.items()
     }
-    settings = Settings(**sections)
+    formats: dict[str, Any] = {
+        name: value for (section, name), (value, _) in found_settings.items() if section == FORMATS
+    }
+    settings = Settings(**sections, formats=formats)
     if not settings.store.url:
         raise StoreNotNamed
     if settings.adyen.environment == "live" and settings.adyen.api_base:

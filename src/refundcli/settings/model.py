@@ -119,6 +119,8 @@ class Settings:
     refunds: RefundSettings = RefundSettings()
     credit_notes: CreditNoteSettings = CreditNoteSettings()
     alert: AlertSettings = AlertSettings()
+    # By name, each as it is written; `files.formats` checks it where it is used.
+    formats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def secret_variables(self) -> frozenset[str]:
@@ -130,6 +132,8 @@ class Settings:
         )
 
 
+# A section with a table for each name that the user chose.
+FORMATS = "formats"
 SECTIONS: Mapping[str, Any] = {
     "store": StoreSettings,
     "operator": OperatorSettings,

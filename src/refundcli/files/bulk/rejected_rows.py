@@ -28,9 +28,21 @@ KEY = "key"
 class RejectedFile:
     """Collects rows in a draft; the final file appears whole or not at all."""
 
-    def __init__(self, path: Path, columns: tuple[str, ...], *, keyed: bool = False) -> None:
-        """`keyed`: each row gets its request key, so that the corrected row is the same request (I4)."""
+    def __init__(
+        self,
+        path: Path,
+        columns: tuple[str, ...],
+        *,
+        keyed: bool = False,
+        delimiter: str = ",",
+        for_spreadsheets: bool = False,
+    ) -> None:
+        """`keyed`: each row gets its request key, so that the corrected row is the same request (I4).
+
+        `for_spreadsheets`: begin with a byte order mark, without which Excel misreads UTF-8.
+        """
         self.path = path
+        self._delimiter, self._encoding = delimiter, "utf-8-sig" if for_spreadsheets else "utf-8"
         self._columns = columns
         self._has_request_keys = keyed
         self._draft = draft_name(path)
@@ -67,7 +79,7 @@ class RejectedFile:
                     if isinstance(bad_row.original, str)
                     else self._with_key(list(bad_row.original), bad_row.key)
                 )
-                csv.writer(self._file).writerow(
+                csv.writer(self._file, delimiter=self._delimiter).writerow(
                     [guarded(cell) for cell in (*cells, str(bad_row.line), error_codes, error_texts, hints)]
                 )
         except OSError as os_error:
@@ -102,9 +114,9 @@ class RejectedFile:
         return cells
 
     def _begin(self) -> IO[str]:
-        file = io.TextIOWrapper(create(self._draft), encoding="utf-8", newline="")
+        file = io.TextIOWrapper(create(self._draft), encoding=self._encoding, newline="")
         if self._columns:
-            csv.writer(file).writerow([*self._header, *REJECTION_COLUMNS])
+            csv.writer(file, delimiter=self._delimiter).writerow([*self._header, *REJECTION_COLUMNS])
         return file
 
     def _unwritable(self, os_error: OSError) -> FileProblem:
@@ -114,10 +126,12 @@ class RejectedFile:
 
 
 def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
-    """`FILE.rejected.csv` beside FILE; for a stream, in the working folder."""
+    """`FILE.rejected.csv` beside FILE, which keeps its name if it is one; for a stream, in the working folder."""
     ending = "csv" if columns else "jsonl"
     if not source.is_file:
         return Path(f"stdin.rejected.{ending}")
+    if source.path.name.endswith(f".rejected.{ending}"):
+        return source.path
     return source.path.with_name(f"{source.path.name}.rejected.{ending}")
 
 

@@ -44,7 +44,7 @@ class InvoiceFile:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._table = None if _is_json_lines(source) else _table_of(source)
+        self._table = None if is_json_lines(source) else _table_of(source)
         self.columns = self._table.columns if self._table else ()
 
     def batches(self) -> Iterator[RowBatch]:
@@ -53,7 +53,7 @@ class InvoiceFile:
         if self._table is None:
             records = JsonLinesFile(self.source).records()
             rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, first_lines) for row in records)
-            yield from map(_batch, chunked(rows, _RECORDS))
+            yield from map(batch_of, chunked(rows, _RECORDS))
         elif self.source.size < _LONG_BYTES or not there_are_two_cores():
             yield from _Table(self.columns, first_lines).batches(_read(self.source))
         else:
@@ -124,14 +124,14 @@ class _Table:
     def batches(self, row_groups: Iterable[_ReadRows | BadRow]) -> Iterator[RowBatch]:
         for row_group in row_groups:
             if isinstance(row_group, BadRow):
-                yield _batch([row_group])
+                yield batch_of([row_group])
             else:
                 yield self._of(row_group)
 
     def _of(self, row_group: _ReadRows) -> RowBatch:
         if row_group.plain:
             return self._without_duplicates(row_group.plain, row_group.rows)
-        return _batch(
+        return batch_of(
             self._row(line, row, self._first_lines) for line, row in zip(row_group.lines, row_group.rows(), strict=True)
         )
 
@@ -162,13 +162,13 @@ class _Table:
             for line, row, is_row_new in zip(block.lines, rows(), is_new, strict=True)
             if not is_row_new
         )
-        return RowBatch(block.only(is_new), _batch(checked_again).bad, lambda: list(compress(rows(), is_new)))
+        return RowBatch(block.only(is_new), batch_of(checked_again).bad, lambda: list(compress(rows(), is_new)))
 
     def _row(self, line: int, row: Sequence[str], first_lines: FirstLines) -> NewInvoice | BadRow:
         return invoice_in_table(line, self._columns, row, first_lines)
 
 
-def _batch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
+def batch_of(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
     invoices: list[NewInvoice] = []
     bad_rows: list[BadRow] = []
     for row in rows:
@@ -179,7 +179,7 @@ def _batch(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
     return RowBatch(block_of(invoices), bad_rows, lambda: [row.original for row in invoices])
 
 
-def _is_json_lines(source: Source) -> bool:
+def is_json_lines(source: Source) -> bool:
     """By its name, else by its first character."""
     file_name = source.name.lower()
     if file_name.endswith((".jsonl", ".ndjson")):

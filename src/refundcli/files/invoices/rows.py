@@ -1,7 +1,7 @@
 """One row of an invoices file, cell by cell: an invoice, or a bad row with all its problems."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, TypeVar
 
@@ -121,8 +121,14 @@ class EarlierLines(FirstLines):
 def invoice_in_table(
     line: int, columns: Sequence[str], row: Sequence[str], first_lines: FirstLines
 ) -> NewInvoice | BadRow:
-    cells = CellReader(line, dict(zip(columns, row, strict=True)))
-    return _invoice(cells, None, tuple(row), first_lines)
+    return invoice_of_cells(line, dict(zip(columns, row, strict=True)), tuple(row), first_lines)
+
+
+def invoice_of_cells(
+    line: int, cells: Mapping[str, str], original: tuple[str, ...], first_lines: FirstLines
+) -> NewInvoice | BadRow:
+    """`cells`: in our columns; `original`: as they are in the file."""
+    return _invoice(CellReader(line, cells), None, original, first_lines)
 
 
 def invoice_in_record(line: int, record_text: str, record: Record, first_lines: FirstLines) -> NewInvoice | BadRow:

@@ -15,6 +15,14 @@ def new_store(settings: str, store: str, timezone: str) -> dict[str, Any]:
     return {"settings": settings, "store": store, "timezone": timezone}
 
 
+def file_format(name: str, reads: str, origin: str, recognised_by: str) -> dict[str, Any]:
+    return {"name": name, "reads": reads, "from": origin, "recognised_by": recognised_by}
+
+
+def file_format_details(summary: dict[str, Any], mapping: dict[str, Any]) -> dict[str, Any]:
+    return summary | {"mapping": mapping}
+
+
 def number_format(before: str | None, after: str) -> dict[str, Any]:
     return {"before": before, "after": after}
 

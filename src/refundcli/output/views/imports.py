@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from refundcli.services.imports.from_file import CheckedInvoices, ImportSummary
+    from refundcli.services.imports.known_references import MatchedRow
     from refundcli.services.ports.bad_rows import Problem
 
 _CONFLICTS_SHOWN = 20
@@ -30,6 +31,14 @@ def show_conflicts(summary: ImportSummary, screen: Screen) -> None:
         screen.say(("· ", QUIET), f"line {line}, {number}: {why}")
     if summary.unchanged_count > _CONFLICTS_SHOWN:
         screen.say(("· ", QUIET), f"and {summary.unchanged_count - _CONFLICTS_SHOWN} more rows like this")
+
+
+def show_matched(matched_rows: Sequence[MatchedRow], screen: Screen) -> None:
+    """Rows whose invoice the books know by another number."""
+    for row in matched_rows[:_CONFLICTS_SHOWN]:
+        screen.say(("· ", QUIET), f"line {row.line}: {row.number} is {row.stored_number} in the store (same reference)")
+    if len(matched_rows) > _CONFLICTS_SHOWN:
+        screen.say(("· ", QUIET), f"and {len(matched_rows) - _CONFLICTS_SHOWN} more rows like this")
 
 
 def show_bad_rows(checked_invoices: CheckedInvoices, screen: Screen) -> None:

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Protocol, TypeAlias
 
 from refundcli.domain.errors import Refused
-from refundcli.services.ports.bad_rows import BadRow, Problem
+from refundcli.services.imports.known_references import MatchedRow, same_number, with_known_numbers
+from refundcli.services.ports.bad_rows import DUPLICATE_REFERENCE, BadRow, Problem
 from refundcli.services.ports.books import Books, Reading, Writing
 from refundcli.services.ports.bulk_invoices import InvoiceBlock, RowBatch
 from refundcli.services.ports.records import ImportConflicts, ImportCounts
@@ -40,17 +41,24 @@ class InvoiceSpool(Protocol):
         """
         ...
 
+    def lines_of(self, numbers: Sequence[str]) -> dict[str, list[int]]:
+        """The lines of these invoice numbers."""
+        ...
+
 
 @dataclass(slots=True)
 class CheckedInvoices:
     """The checked rows of a file. `problems` are the first ones. `existing`: how many invoices the books have already,
-    as of the audit entry `as_of`, which is None if the books changed during the check."""
+    as of the audit entry `as_of`, which is None if the books changed during the check. `matched`: rows whose invoice
+    the books know by another number. `must_be_corrected`: leaving out the invalid rows would not be enough."""
 
     rows: int = 0
     bad_rows: int = 0
     problems: list[Problem] = field(default_factory=list)
     existing: int = 0
     as_of: int | None = None
+    matched: list[MatchedRow] = field(default_factory=list)
+    must_be_corrected: bool = False
 
     @property
     def good_rows(self) -> int:
@@ -116,6 +124,10 @@ def check_invoices(
     summary = CheckedInvoices()
     for batch_index, batch in enumerate(batches):
         conflicts = books.read(partial(_conflicts, block=batch.good))
+        if any(problem.code == DUPLICATE_REFERENCE for problem in conflicts.problems):
+            block, matched_rows = books.read(partial(with_known_numbers, block=batch.good, problems=conflicts.problems))
+            batch, conflicts = batch._replace(good=block), books.read(partial(_conflicts, block=block))
+            summary.matched += matched_rows
         summary.existing += conflicts.existing
         summary.as_of = conflicts.as_of if batch_index == 0 or conflicts.as_of == summary.as_of else None
         valid_block, conflicting_rows = _without_conflicts(batch, conflicts.problems)
@@ -125,6 +137,9 @@ def check_invoices(
             reject(bad_row)
         summary.rows += batch.rows
         advance(batch.rows)
+    for problem in same_number(summary.matched, spool.lines_of([row.stored_number for row in summary.matched])):
+        summary.add(BadRow(problem.line, (problem,), problem.value))
+        summary.must_be_corrected = True
     return summary
 
 

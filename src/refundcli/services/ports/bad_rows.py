@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+# The code of a row whose invoice at the provider belongs to another invoice.
+DUPLICATE_REFERENCE = "duplicate-reference"
 # A value only identifies its cell, so its first characters are enough.
 _SHOWN = 100
 # Only the provider knows how much of a payment each invoice has.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from refundcli.services.ports.bad_rows import ONE_INVOICE, Problem
+from refundcli.services.ports.bad_rows import DUPLICATE_REFERENCE, ONE_INVOICE, Problem
 from refundcli.services.ports.bulk_invoices import InvoiceBlock
 from refundcli.services.ports.records import ImportConflicts
 from refundcli.store.databases.rows import Reads, Rows
@@ -77,4 +77,4 @@ def _other_owners(rows: Rows, block: InvoiceBlock) -> Iterator[Problem]:
             message = f"It belongs to {invoice_number} in the store."
             hint = "Each invoice at the provider can belong to only one invoice in the store."
             line = block.lines[invoice_index]
-            yield Problem(line, "invoice_reference", reference, "duplicate-reference", message, hint)
+            yield Problem(line, "invoice_reference", reference, DUPLICATE_REFERENCE, message, hint)

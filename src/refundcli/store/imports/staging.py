@@ -3,6 +3,7 @@
 A SQLite store reads it by itself; to PostgreSQL the rows are copied.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import compress
@@ -42,6 +43,7 @@ _PAYMENTS = """
     FROM staged_payment WHERE n BETWEEN ?1 AND ?2 ORDER BY n, position
 """
 _FIRST_LINE = "SELECT line FROM staged_invoice WHERE n = ?"
+_LINES_OF = "SELECT number, line FROM staged_invoice WHERE number IN (SELECT value FROM json_each(?)) ORDER BY n"
 
 
 class InvoiceSpool(ScratchDatabase):
@@ -100,6 +102,12 @@ class InvoiceSpool(ScratchDatabase):
             rows = StagedRows(self.path, after + 1, min(after + size, self._row_count))
             after = rows.last
             yield after, self._block(rows, whole=whole)
+
+    def lines_of(self, numbers: Sequence[str]) -> dict[str, list[int]]:
+        lines_by_number: dict[str, list[int]] = {}
+        for number, line in self.connection.execute(_LINES_OF, (json.dumps(numbers),)) if numbers else ():
+            lines_by_number.setdefault(number, []).append(line)
+        return lines_by_number
 
     def _block(self, rows: StagedRows, *, whole: bool) -> InvoiceBlock:
         if not whole:

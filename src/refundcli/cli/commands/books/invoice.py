@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refundcli.cli.file_options import DateOrder, DecimalMark, FileFormatName, ReadingWishes, SheetName
 from refundcli.cli.options import Format, Number, Output, day_of
 from refundcli.domain.statuses import InvoiceStatus, Provider
 
@@ -24,20 +25,33 @@ group = typer.Typer(
 
 @group.command(
     "import",
-    epilog="Examples:  refundcli invoice import invoices.csv   ·   cat invoices.jsonl | refundcli invoice import -",
+    epilog="Examples:  refundcli invoice import invoices.csv   ·   cat invoices.jsonl | refundcli invoice import -"
+    "   ·   refundcli invoice import payments.csv --to-csv review.csv",
 )
 def import_(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON Lines; - reads standard input.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV, JSON Lines or xlsx; - reads standard input.")],
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Import the valid rows; write the others to FILE.rejected.csv.")
     ] = False,
+    format_name: FileFormatName = "auto",
+    decimal: DecimalMark = "",
+    date_order: DateOrder = "",
+    sheet: SheetName = "",
+    to_csv: Annotated[
+        str,
+        typer.Option("--to-csv", metavar="OUT", help="Import nothing; write the invoices in our columns, for review."),
+    ] = "",
     output_format: Output = None,
 ) -> None:
-    """Import invoices. The whole file is checked first; if a row is invalid, nothing is written."""
+    """Import invoices. The whole file is checked first; if a row is invalid, nothing is written.
+
+    Exports of Stripe and Adyen, and files of spreadsheets, are recognised by their columns: refundcli formats list
+    """
     from refundcli.cli.commands.books.invoice_import import import_file
 
-    import_file(ctx.obj, file, skip_invalid=skip_invalid)
+    choice = ReadingWishes(format_name, decimal, date_order, sheet)
+    import_file(ctx.obj, file, choice, skip_invalid=skip_invalid, to_csv=to_csv)
 
 
 @group.command(epilog="Examples:  refundcli invoice pull stripe   ·   refundcli invoice pull stripe --since 2026-11-01")
