@@ -15,12 +15,11 @@ from typing import Any
 from benchmarks.bulk_records import COUNT, make_store
 from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, print_figures, run, spread
 from sqlalchemy import event
-from sqlmodel import Session
 
 from refundcli.domain.statuses import InvoiceStatus
 from refundcli.services.ports.reads import InvoiceFilter
+from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.engine import store_engine
-from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.databases.sqlite_file import CACHE_KIB
 from refundcli.store.queries.invoices import SqlInvoiceReads
 
@@ -92,9 +91,9 @@ def _statements(path: Path, after: str) -> Statements:
         said.append((statement, values))
 
     event.listen(engine, "before_cursor_execute", note)
-    with Session(engine) as session:
+    with engine.connect() as connection:
         wanted = InvoiceFilter(status=InvoiceStatus.PAID, after=after, limit=50)
-        found = SqlInvoiceReads(SessionRows(session)).matching(wanted)
+        found = SqlInvoiceReads(ConnectionRows(connection)).matching(wanted)
     engine.dispose()
     assert found
     assert all(invoice.status is InvoiceStatus.PAID for invoice in found)

@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 from sqlalchemy import Engine, bindparam, event, update
-from sqlmodel import SQLModel, col
 
 from faults.cases import Case
 from refundcli.domain.invoice import Payment
@@ -18,7 +17,7 @@ from refundcli.services.dispatch.outcomes import Signal
 from refundcli.services.dispatch.outcomes import outcome_of as real_outcome_of
 from refundcli.services.ports.providers import RefundAnswer
 from refundcli.store.repositories import payment_writing, refund_writing
-from refundcli.store.schema import PaymentRow
+from refundcli.store.tables import PAYMENT, REFUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ def _no_guard_against_over_refunds() -> None:
     """Removes the guards of the UPDATE, the CHECK and the rule."""
 
     def reserve(self: Any, payment: Payment, amount: Any) -> bool:
-        changes = {"reserved": col(PaymentRow.reserved) + amount.minor}
-        return bool(self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**changes)))
+        changes = {"reserved": PAYMENT.c.reserved + amount.minor}
+        return bool(self._hits(update(PAYMENT).where(PAYMENT.c.id == payment.id).values(**changes)))
 
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")
@@ -85,8 +84,8 @@ def _outcome_without_its_fence() -> None:
     def whatever_the_fence(refund: Refund) -> dict[str, Any]:
         return {"of_id": refund.id, "of_state": refund.state.value}
 
-    row = SQLModel.metadata.tables["refund"]
-    unfenced = update(row).where(row.c.id == bindparam("of_id"), row.c.state == bindparam("of_state"))
+    is_refund = (REFUND.c.id == bindparam("of_id"), REFUND.c.state == bindparam("of_state"))
+    unfenced = update(REFUND).where(*is_refund)
     patch.object(refund_writing, "_as_it_was", whatever_the_fence).start()
     patch.object(refund_writing, "_REFUND_AS_IT_WAS", unfenced).start()
 

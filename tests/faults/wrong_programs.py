@@ -18,7 +18,6 @@ from typing import Any
 from unittest.mock import PropertyMock, patch
 
 from sqlalchemy import Engine, event, update
-from sqlmodel import col
 
 from desk import MERCHANT, Desk
 from engines import share_engines
@@ -48,7 +47,7 @@ from refundcli.services.refunds import issue
 from refundcli.store.repositories import credit_note_numbers, record_writing
 from refundcli.store.repositories.payment_writing import SqlPayments
 from refundcli.store.repositories.refund_writing import SqlRefunds
-from refundcli.store.schema import PaymentRow
+from refundcli.store.tables import PAYMENT
 from refundcli.system import processes
 
 
@@ -190,8 +189,8 @@ def _share_is_all_that_was_captured(around: ExitStack) -> None:
         return payment.provider_captured or payment.allocated
 
     def reserve(tx: Any, payment: Payment, amount: Any) -> bool:
-        changes = {"reserved": col(PaymentRow.reserved) + amount.minor}
-        return bool(tx._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(**changes)))
+        changes = {"reserved": PAYMENT.c.reserved + amount.minor}
+        return bool(tx._hits(update(PAYMENT).where(PAYMENT.c.id == payment.id).values(**changes)))
 
     def unchecked(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA ignore_check_constraints=ON")

@@ -202,7 +202,7 @@ def test_a_verified_delivery_is_stored_whatever_it_is_and_changes_nothing(desk: 
     assert count_by_reason(counts, stored=True) == expected
     assert count_by_reason(counts, stored=False) == {}
     assert books_now(desk)[1:] == before, desk.books.inspect(
-        lambda s: s.connection().exec_driver_sql("SELECT action, subject, after FROM audit_entry").all()
+        lambda connection: connection.exec_driver_sql("SELECT action, subject, after FROM audit_entry").all()
     )
     assert "Stored, not applied: " in desk("events list").err
     for event in desk.json("events list"):

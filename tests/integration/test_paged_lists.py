@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import event, text
-from sqlmodel import Session, SQLModel
+from sqlmodel import SQLModel
 
 from conftest import NewStore
 from desk import new_invoice
@@ -30,8 +30,8 @@ from refundcli.services.invoices.pages import credit_note_pages, invoice_pages
 from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter
 from refundcli.services.ports.records import NewInvoice, NewPayment
 from refundcli.store import migrate
+from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.engine import store_engine
-from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.queries import lists
 from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.schema_check import HEAD
@@ -186,8 +186,8 @@ def _plan(url: str, ask: Callable[[SqlInvoiceReads], object]) -> list[str]:
     event.listen(
         engine, "before_cursor_execute", lambda _line, _cursor, words, values, *_: said.append((words, values))
     )
-    with Session(engine) as session:
-        ask(SqlInvoiceReads(SessionRows(session)))
+    with engine.connect() as connection:
+        ask(SqlInvoiceReads(ConnectionRows(connection)))
     assert not any("OFFSET" in words.partition("LIMIT")[2] and values[-1] for words, values in said)
     with engine.connect() as line:
         return [

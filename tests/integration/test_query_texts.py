@@ -1,4 +1,4 @@
-"""Every query's text on both databases, through the bare driver and in SQLAlchemy's session, with the same results."""
+"""Every query's text on both databases, on the bare driver and on SQLAlchemy's connection, with the same results."""
 
 import inspect
 import json
@@ -21,8 +21,8 @@ from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.provider_updates import EventState
 from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter
 from refundcli.services.ports.records import NewPayment
+from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.rows import Row, Rows
-from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.queries.snapshot import SqlReading
 from refundcli.store.read_only.postgres import PostgresBooks, plain_postgres_address
 from refundcli.store.read_only.sqlite import SqliteBooks, plain_sqlite_path
@@ -169,17 +169,17 @@ def answers_of(reading: Any, invoice: Invoice) -> dict[str, list[Any]]:
     }
 
 
-def test_every_text_gives_the_same_by_the_bare_driver_and_in_a_session(filled: Desk) -> None:
+def test_every_text_gives_the_same_by_the_bare_driver_and_in_a_transaction(filled: Desk) -> None:
     invoice = filled.invoice("INV-1")
-    in_session = filled.books.read(lambda tx: answers_of(tx, invoice))
-    assert in_session["invoices.by_number"][0].keys() == {ODD, "INV-1", "INV-2"}
-    assert in_session["invoices.numbers_near"][1] == [ODD]
-    assert in_session["invoices.numbers_behind"][2] == ["INV-1"]
-    assert in_session["invoices.numbers_in_any_case"][0] == ["INV-1"]
-    assert in_session["credit_notes.matching"][1] == [invoice.refunds[0].credit_note]
+    in_transaction = filled.books.read(lambda tx: answers_of(tx, invoice))
+    assert in_transaction["invoices.by_number"][0].keys() == {ODD, "INV-1", "INV-2"}
+    assert in_transaction["invoices.numbers_near"][1] == [ODD]
+    assert in_transaction["invoices.numbers_behind"][2] == ["INV-1"]
+    assert in_transaction["invoices.numbers_in_any_case"][0] == ["INV-1"]
+    assert in_transaction["credit_notes.matching"][1] == [invoice.refunds[0].credit_note]
     path = plain_sqlite_path(filled.url)
     bare = SqliteBooks(path) if path else PostgresBooks(filled.url, plain_postgres_address(filled.url) or {}, "status")
-    assert bare.read(lambda tx: answers_of(tx, invoice)) == in_session
+    assert bare.read(lambda tx: answers_of(tx, invoice)) == in_transaction
     assert bare.zone == filled.books.zone
 
 
@@ -198,9 +198,9 @@ def test_every_method_of_a_reading_repository_is_called_here(desk: Desk) -> None
 
 
 class Explained(Rows):
-    """Rows of a session that keep the plan of each text."""
+    """Rows of a connection that keep the plan of each text."""
 
-    def __init__(self, rows: SessionRows) -> None:
+    def __init__(self, rows: ConnectionRows) -> None:
         self._rows, self.plans = rows, dict[str, list[str]]()
 
     def all(self, text: str, **parameters: object) -> Sequence[Row]:
@@ -217,8 +217,8 @@ def test_no_text_looks_through_a_large_table(sqlite_desk: Desk) -> None:
     sqlite_desk("mark-refunded INV-1 --amount 40 --reason other --memo A --yes")
     invoice = sqlite_desk.invoice("INV-1")
 
-    def plans(session: Any) -> dict[str, list[str]]:
-        rows = Explained(SessionRows(session))
+    def plans(connection: Any) -> dict[str, list[str]]:
+        rows = Explained(ConnectionRows(connection))
         answers_of(SqlReading(rows), invoice)
         return rows.plans
 
@@ -236,8 +236,8 @@ def test_no_text_looks_through_a_large_table(sqlite_desk: Desk) -> None:
 
 @pytest.mark.parametrize("key", ["", ODD, "a\nb", "\x7f", "😀" * 40, "null", "1", "-0", "1e3"])
 def test_a_list_of_values_is_the_same_after_a_query(new_store: NewStore, key: str) -> None:
+    from refundcli.store.databases.connection_rows import ConnectionRows
     from refundcli.store.databases.engine import store_engine
-    from refundcli.store.databases.session_rows import ConnectionRows
 
     with store_engine(new_store()).connect() as connection:
         rows = ConnectionRows(connection)

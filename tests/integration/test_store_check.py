@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
-from sqlmodel import Session
+from sqlalchemy import Connection, event, text
 
 from conftest import NewStore
 from desk import Desk
@@ -91,7 +90,7 @@ def test_refunds_beside_it_are_no_false_alarm(desk: Desk, small_pages: None) -> 
     class Beside:
         engine = desk.books.engine
 
-        def inspect(self, look: Callable[[Session], Any]) -> Any:
+        def inspect(self, look: Callable[[Connection], Any]) -> Any:
             inspected = desk.books.inspect(look)
             if (n := next(pages, None)) is not None:
                 record(n)
@@ -106,8 +105,8 @@ def test_what_was_wrong_only_for_a_moment_is_not_reported(
 ) -> None:
     real, pages = integrity._wrong_rows, list[Any]()
 
-    def once(session: Session, **page: Any) -> Any:
-        upto, problems = real(session, **page)
+    def once(connection: Connection, **page: Any) -> Any:
+        upto, problems = real(connection, **page)
         if page["table"] == "payment" and upto is not None and not pages:
             pages.append(upto)
             return upto, ["payment 1 is wrong"]

@@ -14,9 +14,8 @@ from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import OperationalError
-from sqlmodel import Session
 
 from conftest import NewStore
 from desk import Desk
@@ -145,7 +144,7 @@ def test_a_backend_that_dies_in_the_middle_of_a_change_is_out_of_reach(new_postg
     books = books_at(new_postgres())
 
     def die(tx: Any) -> None:
-        tx.session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        tx.connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
     with pytest.raises(StoreUnreachable):
         books.write(die)
@@ -166,22 +165,22 @@ def test_a_dirty_journal_of_a_killed_writer_is_rolled_back(new_sqlite: NewStore)
     _run_and_expect_a_kill(script)
     assert path.with_name(path.name + "-journal").exists()
     books = books_at(url)
-    assert books.inspect(lambda session: session.execute(text("SELECT count(*) FROM counter")).scalar()) == 1
+    assert books.inspect(lambda connection: connection.execute(text("SELECT count(*) FROM counter")).scalar()) == 1
     assert books.write(lambda tx: tx.store.pin_livemode(False)) is False
 
 
 @pytest.fixture
 def failing_commit(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Commits raise, after or before the database committed."""
-    real = Session.commit
+    real = Connection.commit
 
     def fail(*, commits: bool) -> None:
-        def commit(session: Any) -> None:
+        def commit(connection: Any) -> None:
             if commits:
-                real(session)
+                real(connection)
             raise OperationalError("COMMIT", {}, sqlite3.OperationalError("disk I/O error"))
 
-        monkeypatch.setattr(Session, "commit", commit)
+        monkeypatch.setattr(Connection, "commit", commit)
 
     return fail
 

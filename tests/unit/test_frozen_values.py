@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import Session
 
 from conftest import NewStore
 from desk import MERCHANT, Desk
@@ -116,13 +115,13 @@ def test_canonical_json() -> None:
 
 def test_hashes_of_audit_entries(new_sqlite: NewStore) -> None:
     engine = store_engine(new_sqlite())
-    with Session(engine) as session:
-        session.execute(text("DELETE FROM audit_entry"))
-        trail = AuditTrail(session, AT, "Ada Lovelace", "desk-2")
+    with engine.connect() as connection:
+        connection.execute(text("DELETE FROM audit_entry"))
+        trail = AuditTrail(connection, AT, "Ada Lovelace", "desk-2")
         trail.write("refund succeeded", "rf_1", {"state": "submitted"}, {"state": "succeeded", "memo": 'a "b" ü'})
         trail.write("clock accepted", "store", {}, {"clock": AT.isoformat()})
         trail.flush()
-        stored = session.execute(
+        stored = connection.execute(
             text('SELECT seq, "before", "after", previous_hash, hash FROM audit_entry ORDER BY seq')
         )
         entries = [tuple(row) for row in stored]

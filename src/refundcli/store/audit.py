@@ -8,19 +8,17 @@ from functools import cached_property
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-import sqlalchemy as sql
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import Connection, select
 
 from refundcli.canonical import canonical
 from refundcli.services.clock import is_plausible
 from refundcli.store.databases.bulk_sql import insert_many, stored
 from refundcli.store.errors import WrongClock
-from refundcli.store.schema import AuditEntryRow
+from refundcli.store.tables import AUDIT_ENTRY
 
 _COLUMNS = (
     "seq", "at", "operator", "host", "action", "subject", "before", "after", "previous_hash", "hash",
 )  # fmt: skip
-_ENTRY = SQLModel.metadata.tables[AuditEntryRow.__tablename__]
 
 
 class AuditTrail:
@@ -30,9 +28,9 @@ class AuditTrail:
     a provider did must still be recorded, and gets the time of the newest entry.
     """
 
-    def __init__(self, session: Session, now: datetime, operator: str, host: str, *, zone: tzinfo = UTC) -> None:
+    def __init__(self, connection: Connection, now: datetime, operator: str, host: str, *, zone: tzinfo = UTC) -> None:
         """`now`: by the store's clock; `host`: of this process; `zone`: of the books' days."""
-        self._session = session
+        self._connection = connection
         self._now, self._zone = now, zone
         self.operator, self._host = operator, host
         self._last_written: tuple[int, str] | None = None
@@ -41,8 +39,8 @@ class AuditTrail:
     @cached_property
     def _newest(self) -> tuple[int, str, datetime | None]:
         """Number, seal and time of the newest entry at the start of the transaction."""
-        query = select(AuditEntryRow.seq, AuditEntryRow.hash, AuditEntryRow.at)
-        newest_row = self._session.exec(query.order_by(col(AuditEntryRow.seq).desc()).limit(1)).first()
+        query = select(AUDIT_ENTRY.c.seq, AUDIT_ENTRY.c.hash, AUDIT_ENTRY.c.at)
+        newest_row = self._connection.execute(query.order_by(AUDIT_ENTRY.c.seq.desc()).limit(1)).first()
         return (newest_row[0], newest_row[1], newest_row[2]) if newest_row else (0, "", None)
 
     @cached_property
@@ -64,9 +62,7 @@ class AuditTrail:
         """Called before a number, a date or a lease is assigned. Raises WrongClock."""
         newest_at = self._newest[2]
         if newest_at is not None and not self._is_clock_right:
-            raise WrongClock(
-                self._now, newest_at, is_database_clock=self._session.get_bind().dialect.name == "postgresql"
-            )
+            raise WrongClock(self._now, newest_at, is_database_clock=self._connection.dialect.name == "postgresql")
 
     def dated(self, at: datetime, on: date) -> tuple[datetime, date]:
         """The time and the day to record: those of the books if the clock cannot be right."""
@@ -110,7 +106,7 @@ class AuditTrail:
     def flush(self) -> None:
         """Insert all entries of the transaction in one statement, just before its commit."""
         if self._unwritten_entries:
-            connection = self._session.connection()
+            connection = self._connection
             shared_fields = (stored(connection, self.at), self.operator, self._host)
             entry_rows = [(seq, *shared_fields, *entry_fields) for seq, *entry_fields in self._unwritten_entries]
             insert_many(connection, "audit_entry", _COLUMNS, entry_rows)
@@ -140,13 +136,13 @@ class Chain:
     _expected_seq: int = 1
     _previous_seal: str = ""
 
-    def broken_seals(self, session: Session, *, newest_seq: int, row_count: int) -> list[int]:
+    def broken_seals(self, connection: Connection, *, newest_seq: int, row_count: int) -> list[int]:
         """The numbers of the entries of the next page whose seal or place in the chain is wrong."""
-        seq_column = _ENTRY.c.seq
-        page_query = sql.select(*(_ENTRY.c[column] for column in _COLUMNS)).where(seq_column > self.verified_to)
+        seq_column = AUDIT_ENTRY.c.seq
+        page_query = select(*(AUDIT_ENTRY.c[column] for column in _COLUMNS)).where(seq_column > self.verified_to)
         page_query = page_query.where(seq_column <= newest_seq).order_by(seq_column).limit(row_count)
         broken_seqs = []
-        for seq, written_at, operator, host, *fields, seal in session.execute(page_query):
+        for seq, written_at, operator, host, *fields, seal in connection.execute(page_query):
             is_seal_right = fields[-1] == self._previous_seal and seal == _seal(
                 seq, _who(written_at, operator, host), fields
             )

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, insert, text
 
 from refundcli.private_files import draft, make_folder
 from refundcli.secrets import shown_address
 from refundcli.store.copying import copy_in_steps
+from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.driver_errors import reason_of
 from refundcli.store.databases.engine import make_private, sqlite_path
 from refundcli.store.databases.postgres_settings import program_name
-from refundcli.store.databases.session_rows import ConnectionRows
 from refundcli.store.databases.sqlite_file import APPLICATION_ID
 from refundcli.store.errors import (
     BackupExists,
@@ -27,6 +27,7 @@ from refundcli.store.errors import (
     StoreInUse,
 )
 from refundcli.store.schema_check import HEAD, refuse_other_schema, schema_in, tables_in
+from refundcli.store.tables import COUNTER, STORE_INFO
 from refundcli.system.processes import is_gone
 
 _ADVISORY_LOCK = 0x5266436C
@@ -212,13 +213,9 @@ def _initialize_store(connection: Connection, at: datetime) -> None:
         return
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-    from refundcli.store.schema import CounterRow, StoreInfo  # noqa: PLC0415 - only when a store is created
-
-    connection.execute(
-        StoreInfo.__table__.insert(),  # type: ignore[attr-defined]
-        {"id": 1, "secret": secrets.token_hex(32), "created_at": at, "livemode": None},
-    )
-    connection.execute(CounterRow.__table__.insert(), {"name": "audit", "value": 0})  # type: ignore[attr-defined]
+    secret = secrets.token_hex(32)
+    connection.execute(insert(STORE_INFO), {"id": 1, "secret": secret, "created_at": at, "livemode": None})
+    connection.execute(insert(COUNTER), {"name": "audit", "value": 0})
 
 
 def _pin_timezone(connection: Connection, timezone: str) -> str:
@@ -230,12 +227,8 @@ def _pin_timezone(connection: Connection, timezone: str) -> str:
 def _audit_upgrade(connection: Connection, schema_before: str, timezone: str, at: datetime, operator: str) -> None:
     import socket  # noqa: PLC0415 - as above
 
-    from sqlmodel import Session  # noqa: PLC0415
-
     from refundcli.store.audit import AuditTrail  # noqa: PLC0415
 
-    with Session(bind=connection) as session:
-        audit_trail = AuditTrail(session, at, operator, socket.gethostname())
-        audit_trail.write("store upgraded", "store", {"schema": schema_before}, {"schema": HEAD, "timezone": timezone})
-        audit_trail.flush()
-        session.flush()
+    audit_trail = AuditTrail(connection, at, operator, socket.gethostname())
+    audit_trail.write("store upgraded", "store", {"schema": schema_before}, {"schema": HEAD, "timezone": timezone})
+    audit_trail.flush()

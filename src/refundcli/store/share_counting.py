@@ -1,24 +1,25 @@
 """Compute what counts against each share of a provider payment that pays several invoices."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import Connection, Row, select
 
 from refundcli.domain.dispute import DisputeRecord, DisputeState
 from refundcli.domain.refund import Refund
 from refundcli.domain.shared_payments import ExternalFacts, ShareFacts, ShareSums, count_shares
-from refundcli.store.schema import PaymentRow
+from refundcli.store.tables import PAYMENT
 
 
-def share_rows(session: Session, first_share_id: int) -> list[PaymentRow]:
+def share_rows(connection: Connection, first_share_id: int) -> list[Row[Any]]:
     """All shares of a payment, the first one first."""
-    query = select(PaymentRow).where(PaymentRow.share_of == first_share_id).order_by(col(PaymentRow.id))
-    rows = session.exec(query.execution_options(populate_existing=True)).all()
+    query = select(PAYMENT).where(PAYMENT.c.share_of == first_share_id).order_by(PAYMENT.c.id)
+    rows = connection.execute(query).all()
     return sorted(rows, key=lambda row: row.id != first_share_id)
 
 
 def sums_of(
-    shares: Sequence[PaymentRow], refunds: Sequence[Refund], disputes: Sequence[DisputeRecord]
+    shares: Sequence[Row[Any]], refunds: Sequence[Refund], disputes: Sequence[DisputeRecord]
 ) -> list[ShareSums]:
     """`reserved`, `returned_elsewhere` and `lost_minor` of each share, from the refunds and disputes of all shares."""
     lost_minor = taken_by_disputes(shares, disputes)
@@ -32,14 +33,14 @@ def sums_of(
     return count_shares(share_facts, externals, taken_by_disputes=lost_minor)
 
 
-def taken_by_disputes(shares: Sequence[PaymentRow], disputes: Sequence[DisputeRecord]) -> int:
+def taken_by_disputes(shares: Sequence[Row[Any]], disputes: Sequence[DisputeRecord]) -> int:
     """What lost disputes took of the payment, in minor units; all of it if no amount was reported (R11)."""
     allocated_minor = sum(share.allocated for share in shares)
     lost_disputes = [dispute for dispute in disputes if dispute.state is DisputeState.LOST]
     return sum(allocated_minor if dispute.amount is None else dispute.amount.minor for dispute in lost_disputes)
 
 
-def _facts(share: PaymentRow, refunds: Sequence[Refund]) -> ShareFacts:
+def _facts(share: Row[Any], refunds: Sequence[Refund]) -> ShareFacts:
     our_refunds = [refund for refund in refunds if not refund.is_external and refund.holds_reservation]
     return ShareFacts(
         payment_id=share.id or 0,
@@ -51,7 +52,7 @@ def _facts(share: PaymentRow, refunds: Sequence[Refund]) -> ShareFacts:
     )
 
 
-def _external(refund: Refund, share: PaymentRow) -> ExternalFacts:
+def _external(refund: Refund, share: Row[Any]) -> ExternalFacts:
     return ExternalFacts(
         payment_id=refund.payment_id,
         amount=refund.counted.minor,

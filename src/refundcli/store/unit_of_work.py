@@ -9,13 +9,12 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session
 
 from refundcli.store import migrate
+from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.database_time import in_transaction
 from refundcli.store.databases.db_errors import store_error, translated_errors
 from refundcli.store.databases.driver_errors import reason, unchanged
-from refundcli.store.databases.session_rows import SessionRows
 from refundcli.store.errors import CommitUnknown, NoStore, StoreOlder
 from refundcli.store.queries.snapshot import SqlReading
 from refundcli.store.schema_check import store_timezone
@@ -64,20 +63,20 @@ class SqlBooks:
         """Where the books' days begin and end: the store's zone, or the one that it will get."""
         if not self._zone:
             with suppress(NoStore, StoreOlder):
-                self.inspect(lambda session: None)
+                self.inspect(lambda connection: None)
         return ZoneInfo(self._zone or self.timezone)
 
     def read(self, work: "Callable[[Reading], T]") -> T:
         """Run on one consistent snapshot. It is closed before anything is shown, because a reader blocks writers."""
-        return self.inspect(lambda session: work(SqlReading(SessionRows(session))))
+        return self.inspect(lambda connection: work(SqlReading(ConnectionRows(connection))))
 
-    def inspect(self, read_session: Callable[[Session], T]) -> T:
+    def inspect(self, read: Callable[[Connection], T]) -> T:
         """The same for reads of the store itself, such as its integrity check."""
         self._check(writing=False)
         try:
-            with in_transaction(), self._connection_to_read() as connection, Session(bind=connection) as session:
-                self._read_store_info(session)
-                return read_session(session)
+            with in_transaction(), self._connection_to_read() as connection:
+                self._read_store_info(connection)
+                return read(connection)
         except DBAPIError as error:
             raise self._problem(error) from error
 
@@ -121,26 +120,24 @@ class SqlBooks:
         self.clock.now()
         with in_transaction(), self.engine.connect() as connection:
             connection = connection.execution_options(writes=True)
-            with Session(bind=connection) as session:
-                self._queue_up(session)
-                self._read_store_info(session)
-                host = self.host or socket.gethostname()
-                audit_trail = AuditTrail(session, self.clock.now(), self.operator, host, zone=self.zone)
-                outcome = work(SqlWriting(session, audit_trail))
-                audit_trail.flush()
-                session.flush()
-                self._commit(session, connection, audit_trail.head)
-                return outcome
+            self._queue_up(connection)
+            self._read_store_info(connection)
+            host = self.host or socket.gethostname()
+            audit_trail = AuditTrail(connection, self.clock.now(), self.operator, host, zone=self.zone)
+            outcome = work(SqlWriting(connection, audit_trail))
+            audit_trail.flush()
+            self._commit(connection, audit_trail.head)
+            return outcome
 
-    def _queue_up(self, session: Session | Connection) -> None:
+    def _queue_up(self, connection: Connection) -> None:
         """One writer at a time, in the same order everywhere: BEGIN IMMEDIATE does it on SQLite."""
         if self.engine.dialect.name == "postgresql":
-            session.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
+            connection.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
 
-    def _commit(self, session: Session, connection: Connection, newest_entry: tuple[int, str] | None) -> None:
+    def _commit(self, connection: Connection, newest_entry: tuple[int, str] | None) -> None:
         may_have_written_before, self._may_have_written = self._may_have_written, True
         try:
-            session.commit()
+            connection.commit()
         except DBAPIError as error:
             # A COMMIT that raises may have committed. The newest audit entry shows whether it did.
             with suppress(DBAPIError):
@@ -162,12 +159,12 @@ class SqlBooks:
         except DBAPIError as lookup_error:
             raise CommitUnknown(reason(commit_error.orig)) from lookup_error
 
-    def _read_store_info(self, session: Session) -> None:
+    def _read_store_info(self, connection: Connection) -> None:
         """Called in each transaction: another program may have upgraded the store since it was opened.
 
         Raises StoreNewer and StoreOlder.
         """
-        self._zone = store_timezone(SessionRows(session)) or self.timezone
+        self._zone = store_timezone(ConnectionRows(connection)) or self.timezone
 
     def _check(self, *, writing: bool) -> None:
         if self._is_schema_checked:

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import text
-from sqlmodel import Session
+from sqlalchemy import Connection, text
 
 from refundcli.store.audit import Chain
 from refundcli.store.checks.page_size import PageSize
 from refundcli.store.checks.sqlite_pages import structure_errors
 from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
-from refundcli.store.databases.session_rows import SessionRows
+from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.errors import StoreCorrupt, StructureNotChecked
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.queries.refunds import refunds_of_payments
@@ -159,7 +158,7 @@ _SERIES = """
 
 T = TypeVar("T")
 # Runs a read: in a transaction of its own, or all of them in one.
-Look: TypeAlias = Callable[[Callable[[Session], T]], T]
+Look: TypeAlias = Callable[[Callable[[Connection], T]], T]
 
 
 def findings(books: SqlBooks) -> list[str]:
@@ -209,7 +208,7 @@ def _rows(run_read: Look[Any], table: str) -> Iterator[str]:
 
 
 def _wrong_rows(
-    session: Session,
+    connection: Connection,
     *,
     table: str,
     after_id: int | str,
@@ -222,22 +221,22 @@ def _wrong_rows(
             last_id_query = (
                 f"SELECT max(id) FROM (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT :limit) page"
             )
-            last_id = session.execute(text(last_id_query), {"after": after_id, "limit": row_count}).scalar()
+            last_id = connection.execute(text(last_id_query), {"after": after_id, "limit": row_count}).scalar()
             return last_id, [] if last_id is None else _wrong_rows(
-                session, table=table, after_id=after_id, last_id=last_id
+                connection, table=table, after_id=after_id, last_id=last_id
             )[1]
     id_range = {"after": after_id, "upto": last_id}
     return last_id, [
         problem_format.format(id_or_number)
         for problem_format, query in _CHECKS[table].items()
-        for (id_or_number,) in session.execute(text(query), id_range)
+        for (id_or_number,) in connection.execute(text(query), id_range)
     ]
 
 
 def _seals(run_read: Look[Any]) -> Iterator[str]:
     """Check the chain up to the entry that was the newest at the start; later entries build on it."""
     chain, page_size = Chain(), PageSize()
-    newest_seq = run_read(lambda session: session.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
+    newest_seq = run_read(lambda connection: connection.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
     while chain.verified_to < newest_seq:
         verified_before = chain.verified_to
         for seq in run_read(partial(_broken_seals, chain=chain, newest_seq=newest_seq, page_size=page_size)):
@@ -246,9 +245,9 @@ def _seals(run_read: Look[Any]) -> Iterator[str]:
             return
 
 
-def _broken_seals(session: Session, *, chain: Chain, newest_seq: int, page_size: "PageSize") -> list[int]:
+def _broken_seals(connection: Connection, *, chain: Chain, newest_seq: int, page_size: "PageSize") -> list[int]:
     with page_size.timed() as row_count:
-        return chain.broken_seals(session, newest_seq=newest_seq, row_count=row_count)
+        return chain.broken_seals(connection, newest_seq=newest_seq, row_count=row_count)
 
 
 def _shares(run_read: Look[Any]) -> Iterator[str]:
@@ -266,17 +265,17 @@ def _shares(run_read: Look[Any]) -> Iterator[str]:
         after_id = first_share_ids[-1]
 
 
-def _shared(session: Session, *, after_id: int, page_size: "PageSize") -> list[int]:
+def _shared(connection: Connection, *, after_id: int, page_size: "PageSize") -> list[int]:
     query = "SELECT DISTINCT share_of FROM payment WHERE share_of > :after ORDER BY share_of LIMIT :limit"
     with page_size.timed() as row_count:
-        return list(session.execute(text(query), {"after": after_id, "limit": row_count}).scalars())
+        return list(connection.execute(text(query), {"after": after_id, "limit": row_count}).scalars())
 
 
-def _wrong_shares(session: Session, *, first_share_id: int) -> list[str]:
-    shares = share_rows(session, first_share_id)
+def _wrong_shares(connection: Connection, *, first_share_id: int) -> list[str]:
+    shares = share_rows(connection, first_share_id)
     if all(share.id != first_share_id for share in shares):
         return []  # reported above
-    rows = SessionRows(session)
+    rows = ConnectionRows(connection)
     refunds = refunds_of_payments(rows, [share.id for share in shares])
     disputes = disputes_by_payment(rows, [first_share_id]).get(first_share_id, [])
     disputed_minor, counted_minor = taken_by_disputes(shares, disputes), sum(share.dispute_recorded for share in shares)
@@ -295,9 +294,9 @@ def _wrong_shares(session: Session, *, first_share_id: int) -> list[str]:
     ]
 
 
-def _numbers(session: Session) -> list[str]:
+def _numbers(connection: Connection) -> list[str]:
     """As many numbers were issued as were counted. They are unique, so the series has no gap (I9)."""
-    counter_rows = session.execute(text(_SERIES)).all()
+    counter_rows = connection.execute(text(_SERIES)).all()
     counted_numbers = sum(int(counter_row[1]) for counter_row in counter_rows)
     issued_numbers = int(counter_rows[0][2]) if counter_rows else 0
     return (

@@ -21,7 +21,7 @@ def structure_errors(books: SqlBooks) -> Iterator[str]:
     if path is None:
         return
     # A missing, foreign or unreadable store gets the same error as with any other command.
-    books.inspect(lambda session: None)
+    books.inspect(lambda connection: None)
     # Without a name: a temporary database on disk (https://sqlite.org/inmemorydb.html, section 3).
     with closing(sqlite3.connect("")) as copy_connection:
         try:

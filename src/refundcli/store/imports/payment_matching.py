@@ -6,14 +6,18 @@ something contradicts. Another id is another payment, unless it corrects a payme
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from sqlalchemy import Row
 
 from refundcli.services.ports.bulk_invoices import PaymentColumns
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.queries.payments import id_column
-from refundcli.store.schema import PaymentRow
 
 ID_COLUMNS = ("payment_intent", "charge", "psp_reference")
 
+# The row of a payment, with the provider's ids of its first share.
+PaymentRow: TypeAlias = Row[Any]
 Alike = Callable[[NewPayment, PaymentRow], bool]
 
 

@@ -8,8 +8,15 @@ from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, 
 from refundcli.domain.money import Money
 from refundcli.domain.statuses import Dispute
 from refundcli.services.ports.records import NewPayment
-from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, all_ids_of, id_of, identity_of, ids_of
-from refundcli.store.schema import PaymentRow
+from refundcli.store.imports.payment_matching import (
+    ID_COLUMNS,
+    PaymentPair,
+    PaymentRow,
+    all_ids_of,
+    id_of,
+    identity_of,
+    ids_of,
+)
 
 # The status of a placeholder: a dispute that is known from an import only.
 IMPORTED = "imported"

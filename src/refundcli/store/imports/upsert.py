@@ -7,11 +7,9 @@ Such a change is left out and reported.
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, bindparam, insert, update
-from sqlalchemy.orm.attributes import set_committed_value
-from sqlmodel import Session, col, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, insert, select, update
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.dispute import DisputeRecord, DisputeStage, DisputeState, most_severe
@@ -22,8 +20,8 @@ from refundcli.services.ports.bulk_invoices import InvoiceBlock, StagedRows, pro
 from refundcli.services.ports.records import ImportCounts, NewInvoice, NewPayment
 from refundcli.store.audit import AuditTrail
 from refundcli.store.databases.bulk_sql import attach, first_new_id, insert_many, set_cache_size, stored
-from refundcli.store.databases.session_rows import ConnectionRows, SessionRows
-from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, match_payments
+from refundcli.store.databases.connection_rows import ConnectionRows
+from refundcli.store.imports.payment_matching import ID_COLUMNS, PaymentPair, PaymentRow, match_payments
 from refundcli.store.imports.payment_updates import (
     IMPORTED,
     Unchanged,
@@ -33,7 +31,7 @@ from refundcli.store.imports.payment_updates import (
 )
 from refundcli.store.imports.staging import InvoiceSpool
 from refundcli.store.queries.payments import disputes_by_payment
-from refundcli.store.schema import CAPTURED_SHARE, DisputeRow, InvoiceRow, PaymentRow
+from refundcli.store.tables import CAPTURED_SHARE, DISPUTE, INVOICE, PAYMENT
 
 # What an import may change a status to. Refunded is never imported: it follows from the sums.
 _FORWARD: dict[str, frozenset[str]] = {
@@ -46,8 +44,6 @@ _FORWARD: dict[str, frozenset[str]] = {
 }
 # Provider ids are in no order, so a chunk changes pages all over their indexes: cached, each is written once.
 _CACHE_KIB = 65_536
-# Each invoice is read once and changed once, so the session need not update objects already read.
-_PLAINLY = {"synchronize_session": False}
 
 # By table, the columns of new rows and the query of them on the staging database. Its days and times are texts.
 _NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -87,27 +83,34 @@ _PLACES = """
     WHERE invoice_id IN (SELECT CAST(key AS BIGINT) FROM json_each(:invoices))
 """
 
+InvoiceRow: TypeAlias = Row[Any]
 StoredInvoices = dict[str, tuple[InvoiceRow, list[PaymentRow]]]
 
 _AMONG = "among"
+_FIRST_SHARE = PAYMENT.alias("first_share")
+# Of a payment that pays several invoices, the first share has the provider's ids of all.
+_PAYMENTS = select(
+    *(column for column in PAYMENT.c if column.name not in ID_COLUMNS),
+    *(func.coalesce(_FIRST_SHARE.c[name], PAYMENT.c[name]).label(name) for name in ID_COLUMNS),
+).select_from(PAYMENT.outerjoin(_FIRST_SHARE, _FIRST_SHARE.c.id == PAYMENT.c.share_of))
 
 
 class Importer:
     """Imports one batch in the given transaction."""
 
-    def __init__(self, session: Session, audit: AuditTrail, *, source: str) -> None:
-        self._session, self._audit, self._source = session, audit, source
+    def __init__(self, connection: Connection, audit: AuditTrail, *, source: str) -> None:
+        self._connection, self._audit, self._source = connection, audit, source
         # The audit entry of an invoice's import is found by its file and this time.
         self._imported_at = audit.at
         self._counts = ImportCounts()
 
     def import_blocks(self, blocks: Iterable[InvoiceBlock], *, all_new: bool) -> ImportCounts:
         """`all_new`: the store has none of these invoices, so they are not looked up."""
-        set_cache_size(self._session.connection(), _CACHE_KIB)
+        set_cache_size(self._connection, _CACHE_KIB)
         first_line = 0
         for block in blocks:
             first_line = first_line or block.lines[0]
-            stored_invoices = {} if all_new else stored_invoices_by_number(self._session, block.numbers)
+            stored_invoices = {} if all_new else stored_invoices_by_number(self._connection, block.numbers)
             if not stored_invoices:
                 self._insert(block)
                 continue
@@ -125,7 +128,7 @@ class Importer:
         if block.staged is None:
             with InvoiceSpool() as spool:
                 self._insert_rows(spool.put(block), spool.connection)
-        elif attach(self._session.connection(), block.staged.path, "staging"):
+        elif attach(self._connection, block.staged.path, "staging"):
             self._insert_rows(block.staged, None)
         else:
             with closing(sqlite3.connect(block.staged.path)) as staging:
@@ -134,7 +137,7 @@ class Importer:
 
     def _insert_rows(self, rows: StagedRows, staging: sqlite3.Connection | None) -> None:
         """`staging`: a connection to the staged rows; None if the store's own can read them."""
-        connection = self._session.connection()
+        connection = self._connection
         parameters = {
             "id_offset": first_new_id(connection, "invoice", rows.last - rows.first + 1) - rows.first,
             "first": rows.first,
@@ -158,14 +161,13 @@ class Importer:
         disputes = list(rows)
         if not disputes:
             return
-        connection = self._session.connection()
-        payments = ConnectionRows(connection).all(_PLACES, invoices=[invoice_id for invoice_id, *_ in disputes])
+        payments = ConnectionRows(self._connection).all(_PLACES, invoices=[invoice_id for invoice_id, *_ in disputes])
         payment_at = {(invoice_id, position): payment_id for invoice_id, position, payment_id in payments}
         dispute_rows = (
             (payment_at[invoice_id, position], provider, "", DisputeStage.CHARGEBACK.value, state, IMPORTED, amount)
             for invoice_id, position, provider, state, amount in disputes
         )
-        insert_many(connection, "dispute", _NEW_DISPUTE, dispute_rows, or_nothing=True)
+        insert_many(self._connection, "dispute", _NEW_DISPUTE, dispute_rows, or_nothing=True)
 
     def _write_dispute(
         self, payment_id: int | None, provider: str, dispute_id: int, state: str, status: str, amount: int | None
@@ -173,11 +175,11 @@ class Importer:
         """Insert or update a dispute. `dispute_id`: 0 for a new one; `amount`: in minor units, None if unknown."""
         columns: dict[str, Any] = {"state": state, "status": status, "amount": amount}
         if dispute_id:
-            statement = update(DisputeRow).where(col(DisputeRow.id) == dispute_id).values(**columns)
-            self._session.execute(statement, execution_options=_PLAINLY)
+            statement = update(DISPUTE).where(DISPUTE.c.id == dispute_id).values(**columns)
+            self._connection.execute(statement)
             return
         columns |= {"payment_id": payment_id, "provider": provider, "account": "", "reference": None}
-        self._session.execute(insert(DisputeRow).values(**columns, stage=DisputeStage.CHARGEBACK.value))
+        self._connection.execute(insert(DISPUTE).values(**columns, stage=DisputeStage.CHARGEBACK.value))
 
     def _payment_values(self, payment: NewPayment) -> dict[str, Any]:
         return payment_values(payment) | {"opening_at": self._imported_at}
@@ -232,8 +234,8 @@ class Importer:
 
     def _is_known_as_not_captured(self, invoice_row: InvoiceRow) -> bool:
         """Did a provider report that nothing was captured? An older file may not have that."""
-        query = select(PaymentRow.id).where(PaymentRow.invoice_id == invoice_row.id, PaymentRow.captured == 0)
-        return self._session.exec(query.limit(1)).first() is not None
+        query = select(PAYMENT.c.id).where(PAYMENT.c.invoice_id == invoice_row.id, PAYMENT.c.captured == 0)
+        return self._connection.execute(query.limit(1)).first() is not None
 
     def _update_payments(
         self, invoice: NewInvoice, invoice_row: InvoiceRow, payment_rows: list[PaymentRow]
@@ -248,17 +250,15 @@ class Importer:
                 column_changes["opening_at"] = self._imported_at
             column_changes |= self._update_dispute(invoice, invoice_row, pair, column_changes)
             if column_changes:
-                condition = col(PaymentRow.id) == pair.row.id
-                self._session.execute(
-                    update(PaymentRow).where(condition).values(**column_changes), execution_options=_PLAINLY
-                )
+                condition = PAYMENT.c.id == pair.row.id
+                self._connection.execute(update(PAYMENT).where(condition).values(**column_changes))
                 changes_by_payment[f"payment {pair.row.position + 1}"] = column_changes
         for position, new_payment in enumerate(matches.new, start=len(payment_rows)):
             columns = {"invoice_id": invoice_row.id, "position": position, **self._payment_values(new_payment)}
-            self._session.execute(insert(PaymentRow), [columns])
+            self._connection.execute(insert(PAYMENT), [columns])
             if new_payment.dispute:
-                conditions = (PaymentRow.invoice_id == invoice_row.id, PaymentRow.position == position)
-                payment_id = self._session.exec(select(PaymentRow.id).where(*conditions)).one()
+                conditions = (PAYMENT.c.invoice_id == invoice_row.id, PAYMENT.c.position == position)
+                payment_id = self._connection.execute(select(PAYMENT.c.id).where(*conditions)).scalar_one()
                 self._write_dispute(
                     payment_id, new_payment.provider or "", 0, new_payment.dispute, IMPORTED, new_payment.dispute_amount
                 )
@@ -280,7 +280,7 @@ class Importer:
                 self._keep(invoice, "the disputes of a payment that pays several invoices come from the provider")
             return {}
         payment_id = pair.row.id or 0
-        stored_disputes = disputes_by_payment(SessionRows(self._session), [payment_id]).get(payment_id, [])
+        stored_disputes = disputes_by_payment(ConnectionRows(self._connection), [payment_id]).get(payment_id, [])
         allocated_minor = int(column_changes.get("allocated", pair.row.allocated))
         dispute_or_reason = dispute_change(
             pair.imported, Money(allocated_minor, currency(invoice_row.currency)), stored_disputes
@@ -298,7 +298,7 @@ class Importer:
                 dispute_or_reason.status,
                 amount,
             )
-            stored_disputes = disputes_by_payment(SessionRows(self._session), [payment_id])[payment_id]
+            stored_disputes = disputes_by_payment(ConnectionRows(self._connection), [payment_id])[payment_id]
         lost_disputes = [dispute for dispute in stored_disputes if dispute.state is DisputeState.LOST]
         lost_minor = sum(
             allocated_minor if dispute.amount is None else dispute.amount.minor for dispute in lost_disputes
@@ -315,8 +315,8 @@ class Importer:
 
     def _write(self, invoice_row: InvoiceRow, column_changes: dict[str, Any]) -> None:
         """Sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
-        sums_query = select(CAPTURED_SHARE, PaymentRow.refunded + PaymentRow.returned_elsewhere)
-        payment_sums = self._session.exec(sums_query.where(PaymentRow.invoice_id == invoice_row.id)).all()
+        sums_query = select(CAPTURED_SHARE, PAYMENT.c.refunded + PAYMENT.c.returned_elsewhere)
+        payment_sums = self._connection.execute(sums_query.where(PAYMENT.c.invoice_id == invoice_row.id)).all()
         unit = currency(invoice_row.currency)
         paid = sum(captured_minor for captured_minor, _ in payment_sums)
         returned = sum(returned_minor for _, returned_minor in payment_sums)
@@ -329,8 +329,8 @@ class Importer:
             "status": status.value,
             "updated_at": self._imported_at,
         }
-        statement = update(InvoiceRow).where(col(InvoiceRow.id) == invoice_row.id).values(**columns)
-        self._session.execute(statement, execution_options=_PLAINLY)
+        statement = update(INVOICE).where(INVOICE.c.id == invoice_row.id).values(**columns)
+        self._connection.execute(statement)
 
     def _keep(self, invoice: NewInvoice, reason: str) -> None:
         self._report(invoice, f"{reason}; left unchanged")
@@ -339,15 +339,12 @@ class Importer:
         self._counts.unchanged.append((invoice.line, invoice.number, sentence))
 
 
-def stored_invoices_by_number(session: Session, numbers: Sequence[str]) -> StoredInvoices:
-    invoice_rows = session.exec(
-        select(InvoiceRow).where(_among(col(InvoiceRow.number))), params={_AMONG: numbers}
-    ).all()
+def stored_invoices_by_number(connection: Connection, numbers: Sequence[str]) -> StoredInvoices:
+    invoice_rows = connection.execute(select(INVOICE).where(_among(INVOICE.c.number)), {_AMONG: numbers}).all()
     payments_by_invoice: dict[int, list[PaymentRow]] = {invoice_row.id or 0: [] for invoice_row in invoice_rows}
-    query = select(PaymentRow).where(_among(col(PaymentRow.invoice_id))).order_by(col(PaymentRow.position))
-    for payment in session.exec(query, params={_AMONG: list(payments_by_invoice)}):
-        payments_by_invoice[payment.invoice_id].append(payment)
-    _name_shares(session, [payment for payments in payments_by_invoice.values() for payment in payments])
+    query = _PAYMENTS.where(_among(PAYMENT.c.invoice_id)).order_by(PAYMENT.c.position)
+    for payment_row in connection.execute(query, {_AMONG: list(payments_by_invoice)}):
+        payments_by_invoice[payment_row.invoice_id].append(payment_row)
     return {invoice_row.number: (invoice_row, payments_by_invoice[invoice_row.id or 0]) for invoice_row in invoice_rows}
 
 
@@ -355,16 +352,6 @@ def _among(column: Any) -> ColumnElement[bool]:
     """Its values are a parameter: a query that contains them would stay in memory until garbage is collected."""
     condition: ColumnElement[bool] = column.in_(bindparam(_AMONG, expanding=True))
     return condition
-
-
-def _name_shares(session: Session, payment_rows: Sequence[PaymentRow]) -> None:
-    """Copy the provider's ids of a payment that pays several invoices from its first share to the others."""
-    for payment_row in payment_rows:
-        if payment_row.share_of not in (None, payment_row.id):
-            first_share = session.exec(select(PaymentRow).where(PaymentRow.id == payment_row.share_of)).one()
-            for column in ID_COLUMNS:
-                # Set without marking it as changed: it must not be written.
-                set_committed_value(payment_row, column, getattr(first_share, column))
 
 
 def _described(invoice: NewInvoice) -> dict[str, Any]:

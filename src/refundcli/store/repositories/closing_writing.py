@@ -3,15 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
-from sqlmodel import col
+from sqlalchemy import insert, update
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.statuses import ClosingState
 from refundcli.store.queries.refunds import SqlClosingReads
-from refundcli.store.repositories.rows import closing_row
+from refundcli.store.repositories.rows import closing_values
 from refundcli.store.repositories.writes import Writes
-from refundcli.store.schema import ClosingRow
+from refundcli.store.tables import CLOSING
 
 
 class SqlClosings(Writes, SqlClosingReads):
@@ -19,8 +18,7 @@ class SqlClosings(Writes, SqlClosingReads):
 
     def add(self, closing: Closing) -> None:
         self._audit.check_clock()
-        self._session.add(closing_row(closing))
-        self._session.flush()
+        self._connection.execute(insert(CLOSING), closing_values(closing))
         self._audit.write(f"closing {closing.state}", closing.id, {}, _facts(closing))
 
     def claim(self, closing: Closing, *, owner: str, until: datetime, at: datetime) -> Closing | None:
@@ -36,14 +34,14 @@ class SqlClosings(Writes, SqlClosingReads):
             "first_sent_at": sending.first_sent_at or at,
             "updated_at": at,
         }
-        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**columns)):
+        if not self._hits(update(CLOSING).where(*_as_it_was(closing)).values(**columns)):
             return None
         facts_after = {"state": ClosingState.SUBMITTED, "fence": sending.fence + 1, "lease_owner": owner}
         self._audit.write("closing submitted", closing.id, _state(closing), facts_after)
         return self.get(closing.id)
 
     def release_lease(self, closing: Closing) -> None:
-        statement = update(ClosingRow).where(*_as_it_was(closing)).values(lease_owner="", lease_until=None)
+        statement = update(CLOSING).where(*_as_it_was(closing)).values(lease_owner="", lease_until=None)
         if self._hits(statement):
             self._audit.write("closing outcome not known", closing.id, _state(closing), _state(closing))
 
@@ -57,7 +55,7 @@ class SqlClosings(Writes, SqlClosingReads):
             "lease_until": None,
             "updated_at": self._audit.at,
         }
-        if not self._hits(update(ClosingRow).where(*_as_it_was(closing)).values(**columns)):
+        if not self._hits(update(CLOSING).where(*_as_it_was(closing)).values(**columns)):
             return None
         facts_after = {"state": state, "failure": failure, "evidence": evidence}
         self._audit.write(
@@ -68,9 +66,9 @@ class SqlClosings(Writes, SqlClosingReads):
 
 def _as_it_was(closing: Closing) -> tuple[Any, ...]:
     return (
-        col(ClosingRow.id) == closing.id,
-        col(ClosingRow.state) == closing.state,
-        col(ClosingRow.fence) == closing.sending.fence,
+        CLOSING.c.id == closing.id,
+        CLOSING.c.state == closing.state,
+        CLOSING.c.fence == closing.sending.fence,
     )
 
 

@@ -2,8 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import bindparam, insert, update
-from sqlmodel import SQLModel, select
+from sqlalchemy import bindparam, insert, select, update
 
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.refund import Refund
@@ -11,9 +10,7 @@ from refundcli.domain.statuses import CreditNoteStatus
 from refundcli.store.queries.refunds import SqlCreditNoteReads
 from refundcli.store.repositories.credit_note_numbers import check_next_number, next_numbers
 from refundcli.store.repositories.writes import Writes
-from refundcli.store.schema import StoreInfo
-
-_NOTE = SQLModel.metadata.tables["credit_note"]
+from refundcli.store.tables import CREDIT_NOTE, STORE_INFO
 
 
 class SqlCreditNotes(Writes, SqlCreditNoteReads):
@@ -23,7 +20,7 @@ class SqlCreditNotes(Writes, SqlCreditNoteReads):
         """Insert a draft, which is numbered once the provider answers. Checks now that the next number is free."""
         assert refund.reason
         self._audit.check_clock()
-        check_next_number(self._session, self._audit.today)
+        check_next_number(self._connection, self._audit.today)
         note_columns = {
             "id": new_id("cn_", self._audit.at),
             "refund_id": refund.id,
@@ -34,7 +31,7 @@ class SqlCreditNotes(Writes, SqlCreditNoteReads):
             "reason": refund.reason.value,
             "memo": refund.memo,
         }
-        self._run(insert(_NOTE), note_columns)
+        self._connection.execute(insert(CREDIT_NOTE), note_columns)
 
     def issue(self, refund: Refund, *, at: datetime, on: date, credit_note_format: str) -> None:
         """Give the draft the next number, counted in this transaction, so that no number is lost (I9)."""
@@ -43,9 +40,9 @@ class SqlCreditNotes(Writes, SqlCreditNoteReads):
             return
         # The refund was made, so it must be dated even if the clock is wrong now: the books' time is used.
         at, on = self._audit.dated(at, on)
-        (number,) = next_numbers(self._session, on, credit_note_format, 1)
+        (number,) = next_numbers(self._connection, on, credit_note_format, 1)
         issued_status = CreditNoteStatus.ISSUED.value
-        self._changes(_NOTE_OF, of_refund=refund.id, number=number, status=issued_status, issued_on=on, issued_at=at)
+        self._hits(_NOTE_OF, of_refund=refund.id, number=number, status=issued_status, issued_on=on, issued_at=at)
         self._audit.write("credit note issued", refund.id, {}, {"number": number})
 
     def void(self, refund: Refund, *, at: datetime) -> None:
@@ -54,24 +51,23 @@ class SqlCreditNotes(Writes, SqlCreditNoteReads):
         if note_status in ("", CreditNoteStatus.VOID):
             return
         at, _ = self._audit.dated(at, at.date())
-        self._changes(_NOTE_OF, of_refund=refund.id, status=CreditNoteStatus.VOID.value, voided_at=at)
+        self._hits(_NOTE_OF, of_refund=refund.id, status=CreditNoteStatus.VOID.value, voided_at=at)
         self._audit.write("credit note void", refund.id, {"status": note_status}, {"number": note_number})
 
     def _note_of(self, refund: Refund) -> tuple[str, str]:
         """Status and number; both empty for an external refund that is not adopted."""
-        note_row = self._run(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
+        note_row = self._connection.execute(_STATUS_OF_NOTE, {"of_refund": refund.id}).first()
         return (note_row.status, note_row.number or "") if note_row else ("", "")
 
     def change_number_format(self, credit_note_format: str) -> None:
         previous_format = self.number_format()
-        info = self._session.exec(select(StoreInfo)).one()
-        info.number_format = credit_note_format
-        self._session.add(info)
-        self._session.flush()
+        self._connection.execute(update(STORE_INFO).values(number_format=credit_note_format))
         self._audit.write("number format changed", "store", {"format": previous_format}, {"format": credit_note_format})
 
 
-_NOTE_OF = update(_NOTE).where(_NOTE.c.refund_id == bindparam("of_refund"))
+_NOTE_OF = update(CREDIT_NOTE).where(CREDIT_NOTE.c.refund_id == bindparam("of_refund"))
 
 
-_STATUS_OF_NOTE = select(_NOTE.c.status, _NOTE.c.number).where(_NOTE.c.refund_id == bindparam("of_refund"))
+_STATUS_OF_NOTE = select(CREDIT_NOTE.c.status, CREDIT_NOTE.c.number).where(
+    CREDIT_NOTE.c.refund_id == bindparam("of_refund")
+)

@@ -4,14 +4,12 @@ from typing import Any
 
 import sqlalchemy as sql
 from sqlalchemy import insert, update
-from sqlalchemy.orm import aliased
-from sqlmodel import col
 
 from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.store.queries.disputes import SqlDisputeReads
 from refundcli.store.repositories.sums import SummingWrites
-from refundcli.store.schema import DisputeRow, EventPaymentRow, ProviderEventRow
+from refundcli.store.tables import DISPUTE, EVENT_PAYMENT, PROVIDER_EVENT
 
 
 class SqlDisputes(SummingWrites, SqlDisputeReads):
@@ -31,13 +29,13 @@ class SqlDisputes(SummingWrites, SqlDisputeReads):
         }
         if record.id:
             stored_dispute = next(dispute for dispute in payment.disputes if dispute.id == record.id)
-            self._hits(update(DisputeRow).where(col(DisputeRow.id) == record.id).values(**columns))
+            self._hits(update(DISPUTE).where(DISPUTE.c.id == record.id).values(**columns))
             facts_before: dict[str, object] = {
                 "dispute": stored_dispute.state,
                 "amount": str(stored_dispute.amount or ""),
             }
         else:
-            self._session.execute(insert(DisputeRow).values(**columns))
+            self._connection.execute(insert(DISPUTE).values(**columns))
             facts_before = {}
         facts_after = {"dispute": record.state, "amount": str(record.amount or ""), "status": record.status}
         facts_after |= {"reference": record.reference, "evidence": update_source}
@@ -53,16 +51,17 @@ class SqlDisputes(SummingWrites, SqlDisputeReads):
 
     def _link_events(self, payment: Payment, record: DisputeRecord) -> None:
         """Link earlier events that name only this dispute to its payment, so that they block it (R13)."""
-        link_table, existing_link = EventPaymentRow, aliased(EventPaymentRow)
+        existing_link = EVENT_PAYMENT.alias()
         links_query = (
-            sql.select(col(link_table.event_id), sql.literal(payment.reference))
-            .join(ProviderEventRow, col(ProviderEventRow.id) == col(link_table.event_id))
-            .where(col(ProviderEventRow.provider) == record.provider, col(link_table.reference) == record.reference)
+            sql.select(EVENT_PAYMENT.c.event_id, sql.literal(payment.reference))
+            .select_from(EVENT_PAYMENT)
+            .join(PROVIDER_EVENT, PROVIDER_EVENT.c.id == EVENT_PAYMENT.c.event_id)
+            .where(PROVIDER_EVENT.c.provider == record.provider, EVENT_PAYMENT.c.reference == record.reference)
             .where(
                 ~sql.exists().where(
-                    col(existing_link.event_id) == col(link_table.event_id),
-                    col(existing_link.reference) == payment.reference,
+                    existing_link.c.event_id == EVENT_PAYMENT.c.event_id,
+                    existing_link.c.reference == payment.reference,
                 )
             )
         )
-        self._session.execute(insert(EventPaymentRow).from_select(["event_id", "reference"], links_query))
+        self._connection.execute(insert(EVENT_PAYMENT).from_select(["event_id", "reference"], links_query))

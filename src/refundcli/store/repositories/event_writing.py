@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Any
 
-from sqlalchemy import update
-from sqlmodel import col, select
+from sqlalchemy import delete, insert, select, update
 
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.provider_updates import (
@@ -18,11 +18,7 @@ from refundcli.services.ports.rejection_reasons import RejectionReason
 from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlWordReads
 from refundcli.store.repositories.delivery_counts import count_rejected
 from refundcli.store.repositories.writes import Writes
-from refundcli.store.schema import (
-    EventPaymentRow,
-    ProviderEventRow,
-    WordDecisionRow,
-)
+from refundcli.store.tables import EVENT_PAYMENT, PROVIDER_EVENT, WORD_DECISION
 
 _EVENT_KEY = ("id", "provider", "account", "event_key")
 # One of the payment's ids at its provider.
@@ -62,10 +58,10 @@ class SqlEvents(Writes, SqlEventReads):
             }
             for event in events
         ]
-        dialect_module = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
-        insert_new = dialect_module.insert(ProviderEventRow).on_conflict_do_nothing()
-        insert_returning_keys = insert_new.returning(*(col(getattr(ProviderEventRow, column)) for column in _EVENT_KEY))
-        new_id_by_key = {tuple(row[1:]): row[0] for row in self._session.execute(insert_returning_keys, event_rows)}
+        dialect_module = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}")
+        insert_new = dialect_module.insert(PROVIDER_EVENT).on_conflict_do_nothing()
+        insert_returning_keys = insert_new.returning(*(PROVIDER_EVENT.c[column] for column in _EVENT_KEY))
+        new_id_by_key = {tuple(row[1:]): row[0] for row in self._connection.execute(insert_returning_keys, event_rows)}
         event_by_key = {(event.provider, event.account, event.key): event for event in events}
         self.link_payments({event_id: event_by_key[event_key] for event_key, event_id in new_id_by_key.items()})
         return len(new_id_by_key)
@@ -85,8 +81,8 @@ class SqlEvents(Writes, SqlEventReads):
             )
         ]
         if links:
-            dialect_module = import_module(f"sqlalchemy.dialects.{self._session.get_bind().dialect.name}")
-            self._session.execute(dialect_module.insert(EventPaymentRow).on_conflict_do_nothing(), links)
+            dialect_module = import_module(f"sqlalchemy.dialects.{self._connection.dialect.name}")
+            self._connection.execute(dialect_module.insert(EVENT_PAYMENT).on_conflict_do_nothing(), links)
 
     def _payments_of_disputes(self, events: Sequence[NewEvent]) -> dict[str, str]:
         """The payment's reference by its dispute's, because an Adyen event may name only the dispute."""
@@ -105,27 +101,27 @@ class SqlEvents(Writes, SqlEventReads):
 
     def store_unreviewed(self, event: NewEvent, reason: str) -> EventState:
         conditions = (
-            col(ProviderEventRow.provider) == event.provider,
-            col(ProviderEventRow.account) == event.account,
-            col(ProviderEventRow.event_key) == event.key,
+            PROVIDER_EVENT.c.provider == event.provider,
+            PROVIDER_EVENT.c.account == event.account,
+            PROVIDER_EVENT.c.event_key == event.key,
         )
         if not self.store([event]):
-            return EventState(self._session.exec(select(ProviderEventRow.state).where(*conditions)).one())
-        self._hits(update(ProviderEventRow).where(*conditions).values(state=EventState.UNREVIEWED, note=reason))
+            return EventState(self._connection.execute(select(PROVIDER_EVENT.c.state).where(*conditions)).scalar_one())
+        self._hits(update(PROVIDER_EVENT).where(*conditions).values(state=EventState.UNREVIEWED, note=reason))
         self._audit.write("unreviewed", event.about, {}, {"word": event.kind, "why": reason})
         return EventState.UNREVIEWED
 
     def mark(self, event: StoredEvent, state: EventState, note: str) -> None:
-        statement = update(ProviderEventRow).where(col(ProviderEventRow.id) == event.id)
+        statement = update(PROVIDER_EVENT).where(PROVIDER_EVENT.c.id == event.id)
         self._hits(statement.values(state=state, note=note))
 
     def mark_unchanged(self, event: StoredEvent, state: EventState, note: str) -> bool:
         conditions = (
-            col(ProviderEventRow.id) == event.id,
-            col(ProviderEventRow.state) == event.state,
-            col(ProviderEventRow.note) == event.note,
+            PROVIDER_EVENT.c.id == event.id,
+            PROVIDER_EVENT.c.state == event.state,
+            PROVIDER_EVENT.c.note == event.note,
         )
-        return self._hits(update(ProviderEventRow).where(*conditions).values(state=state, note=note))
+        return self._hits(update(PROVIDER_EVENT).where(*conditions).values(state=state, note=note))
 
     def acknowledge(self, event: StoredEvent, *, memo: str) -> None:
         memo_in_parentheses = f" ({memo})" if memo else ""
@@ -140,30 +136,27 @@ class SqlWords(Writes, SqlWordReads):
 
     def decide(self, provider: Provider, word: str, effect: str) -> int:
         """Store what an unlisted word of the provider means, and acknowledge its events. Returns how many."""
-        stored_events = SqlEvents(self._session, self._audit)
+        stored_events = SqlEvents(self._connection, self._audit)
         events = stored_events.unreviewed_with_word(provider, word)
         for event in events:
             stored_events.acknowledge(event, memo=f"{word} {WORD_DECIDED} {effect}")
-        stored_decision = self._session.get(WordDecisionRow, (provider.value, word))
-        decision_row = stored_decision or WordDecisionRow(provider=provider.value, word=word)
-        decision_row.effect, decision_row.operator, decision_row.decided_at = (
-            effect,
-            self._audit.operator,
-            self._audit.at,
-        )
-        self._session.add(decision_row)
-        self._session.flush()
+        columns = {"effect": effect, "operator": self._audit.operator, "decided_at": self._audit.at}
+        if not self._hits(update(WORD_DECISION).where(*_of_word(provider, word)).values(**columns)):
+            self._connection.execute(insert(WORD_DECISION).values(provider=provider, word=word, **columns))
         self._audit.write("word decided", f"{provider}:{word}", {}, {"effect": effect, "events": len(events)})
         return len(events)
 
     def end_decision(self, provider: Provider, word: str) -> None:
         """Delete what was decided about a word of the provider, because the word is listed now."""
-        decision_row = self._session.get(WordDecisionRow, (provider.value, word))
-        if decision_row:
-            facts_before = {"effect": decision_row.effect}
-            self._session.delete(decision_row)
-            self._session.flush()
+        deletion = delete(WORD_DECISION).where(*_of_word(provider, word)).returning(WORD_DECISION.c.effect)
+        effect = self._connection.execute(deletion).scalar()
+        if effect is not None:
+            facts_before = {"effect": effect}
             self._audit.write("word decision ended", f"{provider}:{word}", facts_before, {"why": "the word is listed"})
+
+
+def _of_word(provider: Provider, word: str) -> tuple[Any, ...]:
+    return WORD_DECISION.c.provider == provider, WORD_DECISION.c.word == word
 
 
 class SqlDeliveries(Writes, SqlDeliveryReads):
@@ -171,4 +164,4 @@ class SqlDeliveries(Writes, SqlDeliveryReads):
 
     def count_rejected(self, counts: Mapping[tuple[Provider | None, RejectionReason], int]) -> None:
         """Changes no state, so it writes no audit entry."""
-        count_rejected(self._session, counts, at=self._audit.at)
+        count_rejected(self._connection, counts, at=self._audit.at)

@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-from sqlalchemy import update
-from sqlmodel import col, select
+from sqlalchemy import insert, select, update
 
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.invoice import Invoice, OtherShare, Payment
@@ -17,12 +16,9 @@ from refundcli.services.ports.provider_updates import (
 )
 from refundcli.store.queries.refunds import SqlExternalRefundReads, refund_with_id
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
-from refundcli.store.repositories.rows import row_of
+from refundcli.store.repositories.rows import refund_values
 from refundcli.store.repositories.sums import SummingWrites
-from refundcli.store.schema import (
-    PaymentRow,
-    RefundRow,
-)
+from refundcli.store.tables import PAYMENT, REFUND
 
 _REFUND_ID = re.compile(r"rf_[0-9A-Z]{26}")
 
@@ -63,10 +59,8 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
             succeeded_at=report.reported_at if report.state is RefundState.SUCCEEDED else None,
             failed_at=report.reported_at if is_failed else None,
         )
-        refund_row = row_of(refund)
-        refund_row.account, refund_row.livemode = report.account, report.livemode
-        self._session.add(refund_row)
-        self._session.flush()
+        columns = refund_values(refund) | {"account": report.account, "livemode": report.livemode}
+        self._connection.execute(insert(REFUND), columns)
         audit_facts: dict[str, object] = {
             "invoice": invoice.number,
             "amount": str(report.amount),
@@ -93,8 +87,8 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
     def adopt(self, refund: Refund, *, reason: RefundReason, memo: str) -> Refund:
         self._audit.check_clock()
         columns = {"reason": reason, "memo": memo, "operator": self._audit.operator, "updated_at": self._audit.at}
-        conditions = (col(RefundRow.id) == refund.id, col(RefundRow.reason) == "")
-        assert self._hits(update(RefundRow).where(*conditions).values(**columns, undecided=False)), (
+        conditions = (REFUND.c.id == refund.id, REFUND.c.reason == "")
+        assert self._hits(update(REFUND).where(*conditions).values(**columns, undecided=False)), (
             "it was read in this transaction"
         )
         if refund.undecided:
@@ -104,19 +98,19 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
         self._sums.count_shares_of([refund.payment_id])
         adopted_refund = refund_with_id(self._rows, refund.id)
         assert adopted_refund
-        SqlCreditNotes(self._session, self._audit).draft(adopted_refund)
+        SqlCreditNotes(self._connection, self._audit).draft(adopted_refund)
         self._audit.write("refund adopted", refund.id, {}, {"reason": reason} | ({"memo": memo} if memo else {}))
         return adopted_refund
 
     def match(self, external: Refund, record: Refund) -> None:
         reference, account = external.provider_reference, self._account_of(external)
-        external_update = update(RefundRow).where(col(RefundRow.id) == external.id)
+        external_update = update(REFUND).where(REFUND.c.id == external.id)
         # Its reference belongs to the record now. The external refund stays in the history and no longer counts.
         columns: dict[str, Any] = {"state": RefundState.REVERSED, "provider_reference": None, "undecided": False}
         columns |= {"failure": f"is recorded as {record.id}", "updated_at": self._audit.at}
         self._hits(external_update.values(**columns))
         self._audit.write("external refund matched", external.id, {"state": external.state}, {"record": record.id})
-        record_update = update(RefundRow).where(col(RefundRow.id) == record.id)
+        record_update = update(REFUND).where(REFUND.c.id == record.id)
         provider = external.provider.value if external.provider else None
         columns = {"provider_reference": reference, "provider": provider, "account": account}
         if external.provider not in CAN_LOOK_UP:
@@ -128,15 +122,17 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
         self._sums.update_invoice(external.invoice_id)
 
     def _account_of(self, refund: Refund) -> str | None:
-        return self._session.exec(select(RefundRow.account).where(RefundRow.id == refund.id)).one()
+        account_query = select(REFUND.c.account).where(REFUND.c.id == refund.id)
+        account: str | None = self._connection.execute(account_query).scalar_one()
+        return account
 
     def assign(self, refund: Refund, share: OtherShare) -> Refund:
-        invoice_id_query = select(PaymentRow.invoice_id).where(PaymentRow.id == share.payment_id)
+        invoice_id_query = select(PAYMENT.c.invoice_id).where(PAYMENT.c.id == share.payment_id)
         columns: dict[str, Any] = {
             "payment_id": share.payment_id,
-            "invoice_id": self._session.exec(invoice_id_query).one(),
+            "invoice_id": self._connection.execute(invoice_id_query).scalar_one(),
         }
-        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        statement = update(REFUND).where(REFUND.c.id == refund.id)
         self._hits(statement.values(**columns, updated_at=self._audit.at))
         facts_before, facts_after = {"invoice": refund.invoice_number}, {"invoice": share.invoice_number}
         self._audit.write("external refund assigned", refund.id, facts_before, facts_after)

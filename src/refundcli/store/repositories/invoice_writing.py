@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import update
-from sqlmodel import col
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import InvoiceStatus
@@ -13,10 +12,7 @@ from refundcli.store.imports.conflicts import SqlImportReads
 from refundcli.store.imports.upsert import Importer
 from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.repositories.writes import Writes
-from refundcli.store.schema import (
-    InvoiceRow,
-    PaymentRow,
-)
+from refundcli.store.tables import INVOICE, PAYMENT
 
 
 class SqlInvoices(Writes, SqlInvoiceReads):
@@ -24,8 +20,8 @@ class SqlInvoices(Writes, SqlInvoiceReads):
 
     def change_status(self, invoice: Invoice, status: InvoiceStatus, *, memo: str, evidence: str = "") -> None:
         statement = (
-            update(InvoiceRow)
-            .where(col(InvoiceRow.id) == invoice.id, col(InvoiceRow.status) == invoice.status)
+            update(INVOICE)
+            .where(INVOICE.c.id == invoice.id, INVOICE.c.status == invoice.status)
             .values(status=status, updated_at=self._audit.at)
         )
         assert self._hits(statement), "the invoice was read in this transaction"
@@ -34,7 +30,7 @@ class SqlInvoices(Writes, SqlInvoiceReads):
         self._audit.write(f"invoice {status}", invoice.number, {"status": invoice.status}, facts_after)
 
     def change_number(self, old_number: str, new_number: str) -> None:
-        statement = update(InvoiceRow).where(col(InvoiceRow.number) == old_number)
+        statement = update(INVOICE).where(INVOICE.c.number == old_number)
         assert self._hits(statement.values(number=new_number, updated_at=self._audit.at)), (
             "it was read in this transaction"
         )
@@ -43,7 +39,7 @@ class SqlInvoices(Writes, SqlInvoiceReads):
     def acknowledge_loss(self, invoice: Invoice, *, memo: str) -> None:
         for payment in invoice.payments:
             if payment.loss:
-                statement = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
+                statement = update(PAYMENT).where(PAYMENT.c.id == payment.id)
                 self._hits(statement.values(loss_acknowledged=payment.loss.minor))
                 facts_after = {"loss": str(payment.loss), "payment": payment.reference, "memo": memo}
                 self._audit.write(
@@ -58,4 +54,4 @@ class SqlImports(Writes, SqlImportReads):
         return self.add_blocks([block_of(invoices)] if invoices else [], source=source)
 
     def add_blocks(self, blocks: Iterable[InvoiceBlock], *, source: str, all_new: bool = False) -> ImportCounts:
-        return Importer(self._session, self._audit, source=source).import_blocks(blocks, all_new=all_new)
+        return Importer(self._connection, self._audit, source=source).import_blocks(blocks, all_new=all_new)

@@ -1,9 +1,9 @@
 """Write what providers report about payments: captures and credits."""
 
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import insert, update
-from sqlmodel import col, select
+from sqlalchemy import Row, insert, select, update
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
@@ -13,11 +13,7 @@ from refundcli.services.ports.vocabulary import CaptureChange
 from refundcli.store.queries.invoices import SqlInvoiceReads
 from refundcli.store.queries.payments import SqlPaymentReads
 from refundcli.store.repositories.sums import RESERVE, RESERVE_SHARE, SummingWrites, number_of_payment
-from refundcli.store.schema import (
-    CaptureRow,
-    InvoiceRow,
-    PaymentRow,
-)
+from refundcli.store.tables import CAPTURE, INVOICE, PAYMENT
 
 
 class SqlPayments(SummingWrites, SqlPaymentReads):
@@ -26,16 +22,16 @@ class SqlPayments(SummingWrites, SqlPaymentReads):
     def reserve(self, payment: Payment, amount: Money) -> bool:
         """Reserve an amount. The statement prevents over-refunding whatever other programs do (I1)."""
         if payment.share_of is None:
-            return self._changes(RESERVE, of_id=payment.id, amount=amount.minor)
-        return self._changes(RESERVE_SHARE, of_id=payment.id, of_first=payment.share_of, amount=amount.minor)
+            return self._hits(RESERVE, of_id=payment.id, amount=amount.minor)
+        return self._hits(RESERVE_SHARE, of_id=payment.id, of_first=payment.share_of, amount=amount.minor)
 
     def record_capture(self, invoice: Invoice, payment: Payment, report: CaptureUpdate, *, update_source: str) -> bool:
-        stored_capture = self._session.exec(
-            select(CaptureRow).where(
-                CaptureRow.payment_id == payment.home_id,
-                CaptureRow.provider == report.provider,
-                CaptureRow.account == report.account,
-                CaptureRow.reference == report.reference,
+        stored_capture = self._connection.execute(
+            select(CAPTURE).where(
+                CAPTURE.c.payment_id == payment.home_id,
+                CAPTURE.c.provider == report.provider,
+                CAPTURE.c.account == report.account,
+                CAPTURE.c.reference == report.reference,
             )
         ).first()
         stored_order = stored_capture and (stored_capture.reported_at, _rank(CaptureChange(stored_capture.state)))
@@ -43,10 +39,10 @@ class SqlPayments(SummingWrites, SqlPaymentReads):
             return False
         columns = {"state": report.change.value, "amount": report.amount.minor, "reported_at": report.at}
         if stored_capture:
-            self._hits(update(CaptureRow).where(col(CaptureRow.id) == stored_capture.id).values(**columns))
+            self._hits(update(CAPTURE).where(CAPTURE.c.id == stored_capture.id).values(**columns))
         else:
             key_columns = {"payment_id": payment.home_id, "provider": report.provider, "account": report.account}
-            self._session.execute(insert(CaptureRow).values(**key_columns, reference=report.reference, **columns))
+            self._connection.execute(insert(CAPTURE).values(**key_columns, reference=report.reference, **columns))
         captured_amount = self._captured_by_records(payment)
         if captured_amount != payment.provider_captured:
             self._write_captured(
@@ -70,7 +66,7 @@ class SqlPayments(SummingWrites, SqlPaymentReads):
 
     def _captured_by_records(self, payment: Payment) -> Money | None:
         """The captured amount by the reported captures; None if they are incomplete and none failed."""
-        capture_rows = self._session.exec(select(CaptureRow).where(CaptureRow.payment_id == payment.home_id)).all()
+        capture_rows = self._connection.execute(select(CAPTURE).where(CAPTURE.c.payment_id == payment.home_id)).all()
         captured_minor = sum(
             capture_row.amount for capture_row in capture_rows if capture_row.state == CaptureChange.ADDED
         )
@@ -105,40 +101,37 @@ class SqlPayments(SummingWrites, SqlPaymentReads):
 
     def _update_shares(self, payment: Payment, **columns: int | None) -> None:
         """Write what was reported of a provider's payment, by column, to all its shares."""
-        condition = col(PaymentRow.id) == payment.id
+        condition = PAYMENT.c.id == payment.id
         if payment.share_of is not None:
-            condition = col(PaymentRow.share_of) == payment.share_of
-        self._hits(update(PaymentRow).where(condition).values(**columns))
+            condition = PAYMENT.c.share_of == payment.share_of
+        self._hits(update(PAYMENT).where(condition).values(**columns))
 
     def _reopen_or_pay(self, invoice: Invoice) -> None:
         """Reopen a paid invoice if nothing was captured after all; mark it paid again if it was captured later (R9)."""
-        invoice_row = self._session.get(InvoiceRow, invoice.id, populate_existing=True)
-        assert invoice_row
+        invoice_row = self._connection.execute(select(INVOICE).where(INVOICE.c.id == invoice.id)).one()
         status = InvoiceStatus(invoice_row.status)
         if status is InvoiceStatus.PAID and not invoice_row.paid and invoice_row.total and not invoice_row.returned:
             self._set_status(invoice_row, InvoiceStatus.OPEN)
         elif status is InvoiceStatus.OPEN and not invoice.paid and invoice_row.paid >= invoice_row.total > 0:
             self._set_status(invoice_row, InvoiceStatus.PAID)
 
-    def _set_status(self, invoice_row: InvoiceRow, status: InvoiceStatus) -> None:
+    def _set_status(self, invoice_row: Row[Any], status: InvoiceStatus) -> None:
         invoice_number, status_before = invoice_row.number, invoice_row.status
         self._hits(
-            update(InvoiceRow)
-            .where(col(InvoiceRow.id) == invoice_row.id)
-            .values(status=status.value, updated_at=self._audit.at)
+            update(INVOICE).where(INVOICE.c.id == invoice_row.id).values(status=status.value, updated_at=self._audit.at)
         )
         self._audit.write(f"invoice {status}", invoice_number, {"status": status_before}, {"status": status})
 
     def note_unsupported(self, payment: Payment, reason: str) -> None:
         if payment.unsupported != reason:
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(unsupported=reason))
+            self._hits(update(PAYMENT).where(PAYMENT.c.id == payment.id).values(unsupported=reason))
 
     def note_credited(self, payment: Payment, credited_amount: Money, *, update_source: str) -> None:
         if payment.credited == credited_amount:
             return
-        statement = update(PaymentRow).where(col(PaymentRow.id) == payment.id)
+        statement = update(PAYMENT).where(PAYMENT.c.id == payment.id)
         self._hits(statement.values(credited=credited_amount.minor))
-        invoice_number = number_of_payment(self._session, payment.id)
+        invoice_number = number_of_payment(self._connection, payment.id)
         facts_after = {"credited": str(credited_amount), "payment": payment.reference, "evidence": update_source}
         self._audit.write("credit at the provider", invoice_number, {"credited": str(payment.credited)}, facts_after)
 

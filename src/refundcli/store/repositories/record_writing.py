@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, SQLModel, col
 
 from refundcli.domain.identifiers import new_id
 from refundcli.domain.refund import Refund
@@ -19,15 +18,13 @@ from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.audit import AuditTrail
 from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
 from refundcli.store.databases.bulk_sql import NotMatched, insert_many, stored, update_many
+from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.driver_errors import reason
-from refundcli.store.databases.session_rows import ConnectionRows
 from refundcli.store.repositories.credit_note_numbers import next_numbers
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.sums import SummingWrites, sums_of_invoices
-from refundcli.store.schema import RefundRow
+from refundcli.store.tables import REFUND
 
-_TABLES = SQLModel.metadata.tables
-_INVOICE, _PAYMENT, _ENTRY = _TABLES["invoice"], _TABLES["payment"], _TABLES["audit_entry"]
 _RECORDED, _OF_DISPUTE = f"refund {RefundState.RECORDED}", "of_dispute"
 # The same guard as for every amount: a payment never refunds more than was captured (I1).
 _TAKE = (
@@ -69,8 +66,8 @@ _NOTE = (
 class Recording:
     """Writes records in the given transaction, whose lock keeps every other writer out."""
 
-    def __init__(self, session: Session, audit: AuditTrail) -> None:
-        self._session, self._connection, self._audit = session, session.connection(), audit
+    def __init__(self, connection: Connection, audit: AuditTrail) -> None:
+        self._connection, self._audit = connection, audit
         self._rows = ConnectionRows(self._connection)
         self._stored_at = stored(self._connection, audit.at)
 
@@ -81,7 +78,7 @@ class Recording:
         self._audit.check_clock()
         update_many(self._connection, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
-        note_numbers = next_numbers(self._session, issue_date, credit_note_format, len(records))
+        note_numbers = next_numbers(self._connection, issue_date, credit_note_format, len(records))
         self._issue(records, note_numbers, issue_date)
         for record, note_number in zip(records, note_numbers, strict=True):
             refund = record.refund
@@ -183,7 +180,9 @@ class SqlRecords(SummingWrites):
     def add(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
         """`on`: the day of their credit notes; `credit_note_format` applies if the store has no numbers yet."""
         try:
-            Recording(self._session, self._audit).record(records, issue_date=on, credit_note_format=credit_note_format)
+            Recording(self._connection, self._audit).record(
+                records, issue_date=on, credit_note_format=credit_note_format
+            )
         except NotMatched as error:
             raise WouldContradict("more than is left of a payment would be recorded") from error
         except IntegrityError as error:
@@ -191,20 +190,19 @@ class SqlRecords(SummingWrites):
         self._sums.count_shares_of([record.refund.payment_id for record in records], is_recorded=True)
 
     def undo(self, records: Sequence[Record], *, memo: str) -> None:
-        Recording(self._session, self._audit).undo(records, memo=memo)
-        self._session.expire_all()
+        Recording(self._connection, self._audit).undo(records, memo=memo)
         payment_ids = [record.refund.payment_id for record in records]
         self._sums.count_shares_of(payment_ids)
-        external_query = select(col(RefundRow.payment_id)).where(
-            col(RefundRow.payment_id).in_(payment_ids), col(RefundRow.kind) == RefundKind.EXTERNAL
+        external_query = select(REFUND.c.payment_id).where(
+            REFUND.c.payment_id.in_(payment_ids), REFUND.c.kind == RefundKind.EXTERNAL
         )
-        for payment_id in self._session.execute(external_query.distinct()).scalars().all():
+        for payment_id in self._connection.execute(external_query.distinct()).scalars().all():
             self._sums.reserve_external(payment_id)
 
     def match(self, record: Refund, report: RefundUpdate, *, update_source: str) -> None:
         statement = (
-            update(RefundRow)
-            .where(col(RefundRow.id) == record.id, col(RefundRow.provider_reference).is_(None))
+            update(REFUND)
+            .where(REFUND.c.id == record.id, REFUND.c.provider_reference.is_(None))
             .values(
                 provider_reference=report.reference,
                 provider_status=report.status,
@@ -225,7 +223,7 @@ class SqlRecords(SummingWrites):
         if is_same_failure and record.has_failed_at_provider and report.provider in CAN_LOOK_UP:
             # Each lookup has a new date, but reports the same.
             return False
-        statement = update(RefundRow).where(col(RefundRow.id) == record.id)
+        statement = update(REFUND).where(REFUND.c.id == record.id)
         columns: dict[str, Any] = {"failed_at": failed_at, "failure": failure, "provider_status": report.status}
         self._hits(statement.values(**columns, updated_at=self._audit.at))
         facts_after = {"provider_status": report.status, "failure": failure, "evidence": update_source}

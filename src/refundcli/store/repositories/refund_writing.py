@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, insert, update
-from sqlmodel import SQLModel, col
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import Money
@@ -16,17 +15,15 @@ from refundcli.store.queries.refunds import SqlRefundReads
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.sums import SummingWrites
-from refundcli.store.schema import RefundRow
-
-_REFUND = SQLModel.metadata.tables["refund"]
+from refundcli.store.tables import REFUND
 
 
 class SqlRefunds(SummingWrites, SqlRefundReads):
     """Refunds in a transaction that changes the books."""
 
     def add(self, refund: Refund) -> None:
-        self._run(insert(_REFUND), refund_values(refund))
-        SqlCreditNotes(self._session, self._audit).draft(refund)
+        self._connection.execute(insert(REFUND), refund_values(refund))
+        SqlCreditNotes(self._connection, self._audit).draft(refund)
         self._audit.write(f"refund {refund.state}", refund.id, {}, facts_of(refund))
         if refund.state.counts_as_refunded:
             self._sums.update_invoice(refund.invoice_id)
@@ -47,7 +44,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
             lease_until=until,
             first_sent_at=first_sent_at,
         )
-        is_claimed = self._changes(
+        is_claimed = self._hits(
             _REFUND_AS_IT_WAS,
             **_as_it_was(refund),
             state=RefundState.SUBMITTED.value,
@@ -64,7 +61,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
         return replace(refund, state=RefundState.SUBMITTED, sending=sending)
 
     def release_lease(self, refund: Refund) -> None:
-        if self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), lease_owner="", lease_until=None):
+        if self._hits(_REFUND_AS_IT_WAS, **_as_it_was(refund), lease_owner="", lease_until=None):
             self._audit.write("refund outcome not known", refund.id, _state(refund), _state(refund))
 
     def settle(self, refund: Refund, settlement: Settlement) -> Refund | None:
@@ -90,7 +87,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
         }
         if needs_acknowledgement and refund.needs_acknowledgement_since is None:
             columns["came_back_at"] = self._audit.at
-        if not self._changes(_REFUND_AS_IT_WAS, **_as_it_was(refund), **columns):
+        if not self._hits(_REFUND_AS_IT_WAS, **_as_it_was(refund), **columns):
             return None
         facts_after = {
             "state": settlement.state,
@@ -130,7 +127,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
         if (report.pending_reason, report.expires_at) == (refund.pending_reason, refund.expires_at):
             return False
         columns = {"pending_reason": report.pending_reason, "expires_at": report.expires_at}
-        self._hits(update(RefundRow).where(col(RefundRow.id) == refund.id).values(**columns))
+        self._hits(update(REFUND).where(REFUND.c.id == refund.id).values(**columns))
         facts_after = {"pending_reason": report.pending_reason, "expires_at": str(report.expires_at or "")}
         self._audit.write(
             "refund reported again", refund.id, {}, {name: fact for name, fact in facts_after.items() if fact}
@@ -142,7 +139,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
         succeeded_at = at or self._audit.at
         if refund.succeeded_at and refund.succeeded_at >= succeeded_at:
             return False
-        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        statement = update(REFUND).where(REFUND.c.id == refund.id)
         self._hits(statement.values(succeeded_at=succeeded_at, updated_at=self._audit.at))
         facts_after = {"succeeded_at": succeeded_at.isoformat(), "evidence": update_source}
         after_failure = " after it failed" if refund.failed_at else ""
@@ -153,7 +150,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
         """An external refund is counted among those that hold an amount; one of ours needs money left to reserve."""
         if not refund.holding and not refund.is_external and not self._sums.hold(refund):
             return False
-        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        statement = update(REFUND).where(REFUND.c.id == refund.id)
         columns = {"holding": True, "hold_until": None, "acknowledged_at": None, "acknowledged_by": ""}
         self._hits(statement.values(**columns, came_back_at=self._audit.at, updated_at=self._audit.at))
         self._audit.write("refund held", refund.id, {}, {"evidence": update_source})
@@ -163,7 +160,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
 
     def reverse_part(self, refund: Refund, reversed_amount: Money, *, update_source: str) -> None:
         columns = {"reversed_amount": reversed_amount.minor, "came_back_at": self._audit.at, "acknowledged_at": None}
-        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        statement = update(REFUND).where(REFUND.c.id == refund.id)
         self._hits(statement.values(**columns, updated_at=self._audit.at))
         facts_after = {"reversed": str(reversed_amount), "evidence": update_source}
         self._audit.write("refund reversed in part", refund.id, {"state": refund.state}, facts_after)
@@ -182,15 +179,15 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
         return bool(lapsed_refunds)
 
     def _release_hold(self, refund: Refund) -> None:
-        statement = update(RefundRow).where(col(RefundRow.id) == refund.id)
+        statement = update(REFUND).where(REFUND.c.id == refund.id)
         self._hits(statement.values(holding=False, hold_until=None, updated_at=self._audit.at))
         self._sums.move(refund, replace(refund, holding=False, hold_until=None))
         self._sums.update_invoice(refund.invoice_id)
 
     def acknowledge(self, refund: Refund, *, memo: str) -> Refund:
         statement = (
-            update(RefundRow)
-            .where(col(RefundRow.id) == refund.id, col(RefundRow.acknowledged_at).is_(None))
+            update(REFUND)
+            .where(REFUND.c.id == refund.id, REFUND.c.acknowledged_at.is_(None))
             .values(acknowledged_at=self._audit.at, acknowledged_by=self._audit.operator, updated_at=self._audit.at)
         )
         assert self._hits(statement), "it was read in this transaction"
@@ -230,8 +227,8 @@ def _state(refund: Refund) -> dict[str, object]:
     return {"state": refund.state}
 
 
-_REFUND_AS_IT_WAS = update(_REFUND).where(
-    _REFUND.c.id == bindparam("of_id"),
-    _REFUND.c.state == bindparam("of_state"),
-    _REFUND.c.fence == bindparam("of_fence"),
+_REFUND_AS_IT_WAS = update(REFUND).where(
+    REFUND.c.id == bindparam("of_id"),
+    REFUND.c.state == bindparam("of_state"),
+    REFUND.c.fence == bindparam("of_fence"),
 )

@@ -5,12 +5,6 @@ from typing import Any
 
 from refundcli.domain.closing import Closing
 from refundcli.domain.refund import Refund
-from refundcli.store.schema import ClosingRow, RefundRow
-
-
-def row_of(refund: Refund) -> RefundRow:
-    """A new refund's row. Later changes of state set the other columns."""
-    return RefundRow(**refund_values(refund))
 
 
 def refund_values(refund: Refund) -> dict[str, Any]:
@@ -102,25 +96,27 @@ def facts_of(refund: Refund) -> dict[str, object]:
     return {name: fact for name, fact in facts.items() if fact}
 
 
-def closing_row(closing: Closing) -> ClosingRow:
-    """A new closing's row. Later changes of state set the other columns."""
+def closing_values(closing: Closing) -> dict[str, Any]:
+    """The columns of a new closing. Later changes of state set the other columns."""
     sending, request = closing.sending, closing.sending.request
     assert not request.params, "an invoice is closed without parameters, and there is no column for any"
-    return ClosingRow(
-        id=closing.id,
-        invoice_id=closing.invoice_id,
-        action=closing.target,
-        state=closing.state,
-        memo=closing.memo,
-        operator=closing.operator,
-        provider=request.provider,
-        account=request.account,
-        livemode=request.livemode,
-        idempotency_key=sending.idempotency_key,
-        endpoint=request.endpoint,
-        api_version=request.api_version,
-        lease_owner=sending.lease_owner,
-        lease_until=sending.lease_until,
-        created_at=closing.created_at,
-        updated_at=closing.created_at,
-    )
+    return {
+        "id": closing.id,
+        "invoice_id": closing.invoice_id,
+        "action": closing.target,
+        "state": closing.state,
+        "memo": closing.memo,
+        "operator": closing.operator,
+        "provider": request.provider,
+        "account": request.account,
+        "livemode": request.livemode,
+        "idempotency_key": sending.idempotency_key,
+        "endpoint": request.endpoint,
+        "api_version": request.api_version,
+        "lease_owner": sending.lease_owner,
+        "lease_until": sending.lease_until,
+        "created_at": closing.created_at,
+        "updated_at": closing.created_at,
+        "fence": 0,
+        "failure": "",
+    }

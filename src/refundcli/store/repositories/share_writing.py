@@ -7,8 +7,7 @@ two payments; the other shares refer to it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import insert, update
-from sqlmodel import col
+from sqlalchemy import insert, select, update
 
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
@@ -17,12 +16,8 @@ from refundcli.store.imports.payment_matching import ID_COLUMNS, identity_of, ma
 from refundcli.store.imports.payment_updates import payment_values
 from refundcli.store.imports.upsert import stored_invoices_by_number
 from refundcli.store.repositories.sums import SummingWrites, number_of_payment
-from refundcli.store.schema import (
-    CaptureRow,
-    DisputeRow,
-    PaymentRow,
-)
 from refundcli.store.share_counting import share_rows
+from refundcli.store.tables import CAPTURE, DISPUTE, PAYMENT
 
 
 class SqlShares(SummingWrites):
@@ -44,7 +39,7 @@ class SqlShares(SummingWrites):
                 "provider": new_share.provider,
                 "allocated": max(stored_payment.allocated.minor, new_share.captured),
             }
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == stored_payment.id).values(**columns))
+            self._hits(update(PAYMENT).where(PAYMENT.c.id == stored_payment.id).values(**columns))
             self._add_missing_ids(first_share.home_id, identity_of(new_share))
             self.join(first_share, stored_payment, update_source=update_source)
             return
@@ -62,7 +57,7 @@ class SqlShares(SummingWrites):
             "captured": captured_amount.minor if captured_amount is not None else None,
             "processing": first_share.processing,
         }
-        self._session.execute(insert(PaymentRow).values(**share_columns))
+        self._connection.execute(insert(PAYMENT).values(**share_columns))
         facts_after = {"payment": first_share.reference, "allocated": str(Money(new_share.captured, invoice.currency))}
         self._audit.write("payment shared", invoice.number, {}, facts_after)
         self._sums.count_shares(home_id)
@@ -72,7 +67,7 @@ class SqlShares(SummingWrites):
         self, invoice: Invoice, new_share: NewPayment, reported_payments: Sequence[NewPayment]
     ) -> Payment | None:
         """The stored payment that an import would match with it, given all reported payments of the invoice."""
-        _, payment_rows = stored_invoices_by_number(self._session, [invoice.number])[invoice.number]
+        _, payment_rows = stored_invoices_by_number(self._connection, [invoice.number])[invoice.number]
         payment_pairs = match_payments(reported_payments, payment_rows).pairs
         payment_ids = {
             pair.row.id for pair in payment_pairs if pair.imported is new_share and pair.row.share_of is None
@@ -82,14 +77,13 @@ class SqlShares(SummingWrites):
     def join(self, home_payment: Payment, joined_payment: Payment, *, update_source: str) -> None:
         home_id, joined_id = home_payment.home_id, joined_payment.home_id
         self._begin_sharing(home_payment)
-        joined_row = self._session.get(PaymentRow, joined_id, populate_existing=True)
-        assert joined_row
+        joined_row = self._connection.execute(select(PAYMENT).where(PAYMENT.c.id == joined_id)).one()
         provider_ids = {column: getattr(joined_row, column) for column in ID_COLUMNS}
-        condition = (col(PaymentRow.id) == joined_id) | (col(PaymentRow.share_of) == joined_id)
-        self._hits(update(PaymentRow).where(condition).values(**dict.fromkeys(ID_COLUMNS), share_of=home_id))
+        condition = (PAYMENT.c.id == joined_id) | (PAYMENT.c.share_of == joined_id)
+        self._hits(update(PAYMENT).where(condition).values(**dict.fromkeys(ID_COLUMNS), share_of=home_id))
         self._add_missing_ids(home_id, provider_ids)
-        self._hits(update(DisputeRow).where(col(DisputeRow.payment_id) == joined_id).values(payment_id=home_id))
-        self._hits(update(CaptureRow).where(col(CaptureRow.payment_id) == joined_id).values(payment_id=home_id))
+        self._hits(update(DISPUTE).where(DISPUTE.c.payment_id == joined_id).values(payment_id=home_id))
+        self._hits(update(CAPTURE).where(CAPTURE.c.payment_id == joined_id).values(payment_id=home_id))
         # Both have the captured amount of the whole payment, so it is not added up.
         captured_amount = (
             home_payment.provider_captured
@@ -100,18 +94,18 @@ class SqlShares(SummingWrites):
             "captured": captured_amount.minor if captured_amount is not None else None,
             "processing": home_payment.processing,
         }
-        self._hits(update(PaymentRow).where(col(PaymentRow.share_of) == home_id).values(**columns))
+        self._hits(update(PAYMENT).where(PAYMENT.c.share_of == home_id).values(**columns))
         facts_after = {"payment": home_payment.reference, "also": joined_payment.reference, "evidence": update_source}
         for invoice_number in {
-            number_of_payment(self._session, payment.id) for payment in (home_payment, joined_payment)
+            number_of_payment(self._connection, payment.id) for payment in (home_payment, joined_payment)
         }:
             self._audit.write("payments joined", invoice_number, {}, facts_after)
         self._sums.count_shares(home_id)
-        for share in share_rows(self._session, home_id):
+        for share in share_rows(self._connection, home_id):
             self._sums.update_invoice(share.invoice_id)
 
     def note(self, invoice: Invoice, payment: Payment, allocated: Money) -> None:
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment.id).values(allocated=allocated.minor))
+        self._hits(update(PAYMENT).where(PAYMENT.c.id == payment.id).values(allocated=allocated.minor))
         facts_before = {"allocated": str(payment.allocated)}
         facts_after = {"allocated": str(allocated), "payment": payment.reference}
         self._audit.write("payment corrected", invoice.number, facts_before, facts_after)
@@ -120,13 +114,13 @@ class SqlShares(SummingWrites):
         self._sums.update_invoice(invoice.id)
 
     def _begin_sharing(self, first_share: Payment) -> None:
-        conditions = (col(PaymentRow.id) == first_share.id, col(PaymentRow.share_of).is_(None))
-        self._hits(update(PaymentRow).where(*conditions).values(share_of=first_share.id))
+        conditions = (PAYMENT.c.id == first_share.id, PAYMENT.c.share_of.is_(None))
+        self._hits(update(PAYMENT).where(*conditions).values(share_of=first_share.id))
 
     def _add_missing_ids(self, payment_id: int, provider_ids: Mapping[str, str | None]) -> None:
         """Store the provider's ids that are missing; a stored id stays."""
         for column_name in ID_COLUMNS:
-            column = col(getattr(PaymentRow, column_name))
+            column = PAYMENT.c[column_name]
             if provider_ids[column_name]:
-                statement = update(PaymentRow).where(col(PaymentRow.id) == payment_id, column.is_(None))
+                statement = update(PAYMENT).where(PAYMENT.c.id == payment_id, column.is_(None))
                 self._hits(statement.values(**{column_name: provider_ids[column_name]}))

@@ -3,21 +3,14 @@
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func
-from sqlmodel import SQLModel, select
+from sqlalchemy import func, insert, select, update
 
 from refundcli.domain.statuses import Provider
 from refundcli.store.errors import DayTooEarly, ZonePinned
 from refundcli.store.queries.store_facts import SqlAccountReads, SqlAuditReads, SqlStoreReads
 from refundcli.store.repositories.delivery_counts import name_account_of_events
 from refundcli.store.repositories.writes import Writes
-from refundcli.store.schema import (
-    ProviderAccountRow,
-    StoreInfo,
-    SyncStateRow,
-)
-
-_NOTE = SQLModel.metadata.tables["credit_note"]
+from refundcli.store.tables import CREDIT_NOTE, PROVIDER_ACCOUNT, STORE_INFO, SYNC_STATE
 
 
 class SqlAudit(Writes, SqlAuditReads):
@@ -37,33 +30,30 @@ class SqlStore(Writes, SqlStoreReads):
     """What is pinned in the store."""
 
     def pin_timezone(self, timezone: str, *, force: bool = False) -> None:
-        info = self._session.exec(select(StoreInfo)).one()
-        if info.timezone != timezone:
-            if info.timezone and not force:
-                raise ZonePinned(info.timezone, timezone)
-            newest_issue_date = self._session.execute(select(func.max(_NOTE.c.issued_on))).scalar()
+        previous_timezone = str(self._connection.execute(select(STORE_INFO.c.timezone)).scalar_one())
+        if previous_timezone != timezone:
+            if previous_timezone and not force:
+                raise ZonePinned(previous_timezone, timezone)
+            newest_issue_date = self._connection.execute(select(func.max(CREDIT_NOTE.c.issued_on))).scalar()
             if newest_issue_date and self._audit.at.astimezone(ZoneInfo(timezone)).date() < newest_issue_date:
                 raise DayTooEarly(timezone, newest_issue_date)
-            previous_timezone, info.timezone = info.timezone, timezone
-            self._session.add(info)
+            self._connection.execute(update(STORE_INFO).values(timezone=timezone))
             self._audit.write(
                 "store timezone changed", "store", {"timezone": previous_timezone}, {"timezone": timezone}
             )
 
     def pin_livemode(self, livemode: bool) -> bool:
-        info = self._session.exec(select(StoreInfo)).one()
-        if info.livemode is None:
-            info.livemode = livemode
-            self._session.add(info)
+        pinned_livemode = self.livemode()
+        if pinned_livemode is None:
+            self._connection.execute(update(STORE_INFO).values(livemode=livemode))
             self._audit.write("store mode pinned", "store", {}, {"livemode": livemode})
-        return info.livemode
+        return livemode if pinned_livemode is None else pinned_livemode
 
     def set_sync_state(self, name: str, value: str) -> None:
         """`name`: what is pulled or compared; `value`: how far it has come."""
-        sync_row = self._session.get(SyncStateRow, name) or SyncStateRow(name=name)
-        sync_row.value, sync_row.at = value, self._audit.at
-        self._session.add(sync_row)
-        self._session.flush()
+        columns = {"value": value, "at": self._audit.at}
+        if not self._hits(update(SYNC_STATE).where(SYNC_STATE.c.name == name).values(**columns)):
+            self._connection.execute(insert(SYNC_STATE).values(name=name, **columns))
 
 
 class SqlAccounts(Writes, SqlAccountReads):
@@ -73,9 +63,7 @@ class SqlAccounts(Writes, SqlAccountReads):
         # Another process may have asked the provider at the same time.
         if self.of_key(provider, key_fingerprint) is not None:
             return
-        account_row = ProviderAccountRow(
-            provider=provider, key_fingerprint=key_fingerprint, account=account, livemode=livemode
-        )
-        self._session.add(account_row)
+        columns = {"key_fingerprint": key_fingerprint, "account": account, "livemode": livemode}
+        self._connection.execute(insert(PROVIDER_ACCOUNT).values(provider=provider, **columns))
         self._audit.write("provider account seen", provider, {}, {"account": account, "livemode": livemode})
-        name_account_of_events(self._session, provider, account)
+        name_account_of_events(self._connection, provider, account)

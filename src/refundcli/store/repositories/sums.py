@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, update
-from sqlmodel import Session, SQLModel, col
+from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.dispute import DisputeState, most_severe
@@ -19,12 +18,8 @@ from refundcli.store.databases.rows import Rows
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.queries.refunds import refunds_of_payments, refunds_where
 from refundcli.store.repositories.writes import Writes
-from refundcli.store.schema import (
-    CAPTURED_SHARE,
-    PaymentRow,
-    RefundRow,
-)
 from refundcli.store.share_counting import share_rows, sums_of, taken_by_disputes
+from refundcli.store.tables import CAPTURED_SHARE, INVOICE, PAYMENT, REFUND
 
 
 class Sums(Writes):
@@ -34,7 +29,7 @@ class Sums(Writes):
         """Update sums and status in one UPDATE, so that the CHECK on Refunded always holds (R6)."""
         for paid, returned, status, _ in sums_of_invoices(self._rows, self._audit, [invoice_id]):
             columns = {"paid": paid, "returned": returned, "status": status, "updated_at": self._audit.at}
-            self._changes(_INVOICE_OF, of_id=invoice_id, **columns)
+            self._hits(_INVOICE_OF, of_id=invoice_id, **columns)
 
     def move(self, refund_before: Refund, refund_after: Refund) -> None:
         """Move an amount between reserved, refunded and free: it counts in one place only (DESIGN: table of states)."""
@@ -47,8 +42,7 @@ class Sums(Writes):
         if not (reserved_minor or refunded_minor):
             return
         parameters = {"of_id": refund_after.payment_id, "to_reserved": reserved_minor, "to_refunded": refunded_minor}
-        first_share_id = self._run(_MOVE_SUMS, parameters).scalar_one()
-        self._session.expire_all()
+        first_share_id = self._connection.execute(_MOVE_SUMS, parameters).scalar_one()
         if first_share_id is not None:
             self.count_shares(first_share_id)
         elif reserved_minor + refunded_minor < 0:
@@ -56,18 +50,17 @@ class Sums(Writes):
 
     def hold(self, refund: Refund) -> bool:
         """Reserve the amount of a failed refund; false if not enough is left."""
-        return self._changes(RESERVE, of_id=refund.payment_id, amount=refund.counted.minor)
+        return self._hits(RESERVE, of_id=refund.payment_id, amount=refund.counted.minor)
 
     def reserve_external(self, payment_id: int) -> None:
         """Reserve the amounts of external refunds that failed late or are undecided, as far as money is left (R14)."""
-        condition = col(RefundRow.payment_id) == payment_id
-        external_query = select(_REFUND.c.id).where(condition, _REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
-        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
-        assert payment_row
+        condition = REFUND.c.payment_id == payment_id
+        external_query = select(REFUND.c.id).where(condition, REFUND.c.kind == RefundKind.EXTERNAL).limit(1)
+        payment_row = self._payment(payment_id)
         if payment_row.share_of is not None:
             self.count_shares(payment_row.share_of)
             return
-        if self._session.execute(external_query).first() is None:
+        if self._connection.execute(external_query).first() is None:
             return
         holding_refunds = [
             refund
@@ -77,13 +70,12 @@ class Sums(Writes):
         our_minor = sum(refund.amount.minor for refund in holding_refunds if not refund.is_external)
         external_minor = sum(refund.amount.minor for refund in holding_refunds if refund.is_external)
         free_minor = max(payment_row.allocated - payment_row.refunded - payment_row.returned_elsewhere - our_minor, 0)
-        statement = update(PaymentRow).where(col(PaymentRow.id) == payment_id)
+        statement = update(PAYMENT).where(PAYMENT.c.id == payment_id)
         self._hits(statement.values(reserved=our_minor + min(external_minor, free_minor)))
 
     def count_external(self, payment_id: int) -> None:
         """Count external refunds. One from before the payment's import is in the imported figure already."""
-        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
-        assert payment_row
+        payment_row = self._payment(payment_id)
         if payment_row.share_of is not None:
             self.count_shares(payment_row.share_of)
             return
@@ -98,9 +90,7 @@ class Sums(Writes):
         )
         later_minor = sum(refund.counted.minor for refund in counted_refunds) - earlier_minor
         returned_elsewhere = max(payment_row.opening_returned, earlier_minor) + later_minor
-        self._hits(
-            update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(returned_elsewhere=returned_elsewhere)
-        )
+        self._hits(update(PAYMENT).where(PAYMENT.c.id == payment_id).values(returned_elsewhere=returned_elsewhere))
 
     def count_shares_of(self, payment_ids: Sequence[int], *, is_recorded: bool = False) -> None:
         """Recount the shares of those of these payments that pay several invoices.
@@ -112,7 +102,7 @@ class Sums(Writes):
 
     def count_shares(self, first_share_id: int, *, is_recorded: bool = False) -> None:
         """Recount reserved, returned and lost of every share of a payment, and the sums of their invoices."""
-        shares = share_rows(self._session, first_share_id)
+        shares = share_rows(self._connection, first_share_id)
         refunds = refunds_of_payments(self._rows, [share.id for share in shares])
         disputes = disputes_by_payment(self._rows, [first_share_id]).get(first_share_id, [])
         if is_recorded and sum(share.dispute_recorded for share in shares) > taken_by_disputes(shares, disputes):
@@ -130,10 +120,10 @@ class Sums(Writes):
             if columns_before != columns_after:
                 share_changes.append((sums.payment_id, share.invoice_id, columns_before, columns_after))
         for payment_id, invoice_id, columns_before, columns_after in share_changes:
-            self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**columns_after))
+            self._hits(update(PAYMENT).where(PAYMENT.c.id == payment_id).values(**columns_after))
             self.update_invoice(invoice_id)
-            invoice_number = self._session.execute(
-                select(_INVOICE.c.number).where(_INVOICE.c.id == invoice_id)
+            invoice_number = self._connection.execute(
+                select(INVOICE.c.number).where(INVOICE.c.id == invoice_id)
             ).scalar_one()
             changed_columns = {
                 name: content for name, content in columns_after.items() if content != columns_before[name]
@@ -147,8 +137,7 @@ class Sums(Writes):
 
     def count_disputes(self, payment_id: int) -> None:
         """Update the payment's dispute state, and the loss that is not recorded yet (R11)."""
-        payment_row = self._session.get(PaymentRow, payment_id, populate_existing=True)
-        assert payment_row
+        payment_row = self._payment(payment_id)
         if payment_row.share_of is not None:
             self.count_shares(payment_row.share_of)
             return
@@ -156,15 +145,18 @@ class Sums(Writes):
         lost_amounts = [dispute.amount for dispute in disputes if dispute.state is DisputeState.LOST]
         lost_minor = sum(payment_row.allocated if amount is None else amount.minor for amount in lost_amounts)
         columns = {"dispute": most_severe(disputes).value, "lost": max(0, lost_minor - payment_row.dispute_recorded)}
-        self._hits(update(PaymentRow).where(col(PaymentRow.id) == payment_id).values(**columns))
+        self._hits(update(PAYMENT).where(PAYMENT.c.id == payment_id).values(**columns))
+
+    def _payment(self, payment_id: int) -> Row[Any]:
+        return self._connection.execute(select(PAYMENT).where(PAYMENT.c.id == payment_id)).one()
 
 
 class SummingWrites(Writes):
     """A repository whose changes move sums."""
 
-    def __init__(self, session: Session, audit: AuditTrail) -> None:
-        super().__init__(session, audit)
-        self._sums = Sums(session, audit)
+    def __init__(self, connection: Connection, audit: AuditTrail) -> None:
+        super().__init__(connection, audit)
+        self._sums = Sums(connection, audit)
 
 
 def sums_of_invoices(rows: Rows, audit: AuditTrail, invoice_ids: Iterable[int]) -> Iterator[tuple[int, int, str, int]]:
@@ -178,9 +170,9 @@ def sums_of_invoices(rows: Rows, audit: AuditTrail, invoice_ids: Iterable[int]) 
             audit.write(f"invoice {status}", number, {"status": status_before}, {"status": status})
 
 
-def number_of_payment(session: Session, payment_id: int) -> str:
-    query = select(_INVOICE.c.number).join(_PAYMENT, _PAYMENT.c.invoice_id == _INVOICE.c.id)
-    return str(session.execute(query.where(_PAYMENT.c.id == payment_id)).scalar_one())
+def number_of_payment(connection: Connection, payment_id: int) -> str:
+    query = select(INVOICE.c.number).join(PAYMENT, PAYMENT.c.invoice_id == INVOICE.c.id)
+    return str(connection.execute(query.where(PAYMENT.c.id == payment_id)).scalar_one())
 
 
 def _refunded(refund: Refund) -> int:
@@ -188,31 +180,25 @@ def _refunded(refund: Refund) -> int:
     return refund.counted.minor if refund.state.counts_as_refunded else 0
 
 
-_TABLES = SQLModel.metadata.tables
-
-
-_INVOICE, _PAYMENT, _REFUND, _NOTE = (_TABLES[name] for name in ("invoice", "payment", "refund", "credit_note"))
-
-
 _SHARED = """
     SELECT DISTINCT share_of FROM payment
     WHERE id IN (SELECT CAST(key AS BIGINT) FROM json_each(:payments)) AND share_of IS NOT NULL
 """
-_USED: Any = _PAYMENT.c.reserved + _PAYMENT.c.refunded + _PAYMENT.c.returned_elsewhere
+_USED: Any = PAYMENT.c.reserved + PAYMENT.c.refunded + PAYMENT.c.returned_elsewhere
 
 
 # Matches no row if the amount is more than is left of the payment (I1).
 RESERVE = (
-    update(_PAYMENT)
+    update(PAYMENT)
     .where(
-        _PAYMENT.c.id == bindparam("of_id"),
-        _USED + _PAYMENT.c.lost + _PAYMENT.c.credited + bindparam("amount") <= CAPTURED_SHARE,
+        PAYMENT.c.id == bindparam("of_id"),
+        _USED + PAYMENT.c.lost + PAYMENT.c.credited + bindparam("amount") <= CAPTURED_SHARE,
     )
-    .values(reserved=_PAYMENT.c.reserved + bindparam("amount"))
+    .values(reserved=PAYMENT.c.reserved + bindparam("amount"))
 )
 
 
-_SHARES = _PAYMENT.alias("shares")
+_SHARES = PAYMENT.alias("shares")
 
 
 _USED_IN_ALL = (
@@ -224,22 +210,22 @@ _USED_IN_ALL = (
 
 # All shares together never refund more than the provider captured.
 RESERVE_SHARE = RESERVE.where(
-    or_(_PAYMENT.c.captured.is_(None), _USED_IN_ALL + bindparam("amount") <= _PAYMENT.c.captured)
+    or_(PAYMENT.c.captured.is_(None), _USED_IN_ALL + bindparam("amount") <= PAYMENT.c.captured)
 )
 
 
 _MOVE_SUMS = (
-    update(_PAYMENT)
-    .where(_PAYMENT.c.id == bindparam("of_id"))
+    update(PAYMENT)
+    .where(PAYMENT.c.id == bindparam("of_id"))
     .values(
-        reserved=_PAYMENT.c.reserved + bindparam("to_reserved"),
-        refunded=_PAYMENT.c.refunded + bindparam("to_refunded"),
+        reserved=PAYMENT.c.reserved + bindparam("to_reserved"),
+        refunded=PAYMENT.c.refunded + bindparam("to_refunded"),
     )
-    .returning(_PAYMENT.c.share_of)
+    .returning(PAYMENT.c.share_of)
 )
 
 
-_INVOICE_OF = update(_INVOICE).where(_INVOICE.c.id == bindparam("of_id"))
+_INVOICE_OF = update(INVOICE).where(INVOICE.c.id == bindparam("of_id"))
 
 
 # What was paid and returned of each invoice, from its payments.

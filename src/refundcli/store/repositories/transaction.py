@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
-from sqlmodel import Session
+from sqlalchemy import Connection
 
 from refundcli.store.audit import AuditTrail
 from refundcli.store.repositories.closing_writing import SqlClosings
@@ -22,82 +22,82 @@ from refundcli.store.repositories.store_writing import SqlAccounts, SqlAudit, Sq
 
 
 class SqlWriting:
-    """A transaction that changes the books. Its repositories share one session and one audit trail."""
+    """A transaction that changes the books. Its repositories share one connection and one audit trail."""
 
-    def __init__(self, session: Session, audit_trail: AuditTrail) -> None:
-        self.session, self.audit_trail = session, audit_trail
+    def __init__(self, connection: Connection, audit_trail: AuditTrail) -> None:
+        self.connection, self.audit_trail = connection, audit_trail
 
     @cached_property
     def invoices(self) -> SqlInvoices:
-        return SqlInvoices(self.session, self.audit_trail)
+        return SqlInvoices(self.connection, self.audit_trail)
 
     @cached_property
     def payments(self) -> SqlPayments:
-        return SqlPayments(self.session, self.audit_trail)
+        return SqlPayments(self.connection, self.audit_trail)
 
     @cached_property
     def shares(self) -> SqlShares:
-        return SqlShares(self.session, self.audit_trail)
+        return SqlShares(self.connection, self.audit_trail)
 
     @cached_property
     def disputes(self) -> SqlDisputes:
-        return SqlDisputes(self.session, self.audit_trail)
+        return SqlDisputes(self.connection, self.audit_trail)
 
     @cached_property
     def refunds(self) -> SqlRefunds:
-        return SqlRefunds(self.session, self.audit_trail)
+        return SqlRefunds(self.connection, self.audit_trail)
 
     @cached_property
     def external_refunds(self) -> SqlExternalRefunds:
-        return SqlExternalRefunds(self.session, self.audit_trail)
+        return SqlExternalRefunds(self.connection, self.audit_trail)
 
     @cached_property
     def records(self) -> SqlRecords:
-        return SqlRecords(self.session, self.audit_trail)
+        return SqlRecords(self.connection, self.audit_trail)
 
     @cached_property
     def credit_notes(self) -> SqlCreditNotes:
-        return SqlCreditNotes(self.session, self.audit_trail)
+        return SqlCreditNotes(self.connection, self.audit_trail)
 
     @cached_property
     def closings(self) -> SqlClosings:
-        return SqlClosings(self.session, self.audit_trail)
+        return SqlClosings(self.connection, self.audit_trail)
 
     @cached_property
     def events(self) -> SqlEvents:
-        return SqlEvents(self.session, self.audit_trail)
+        return SqlEvents(self.connection, self.audit_trail)
 
     @cached_property
     def deliveries(self) -> SqlDeliveries:
-        return SqlDeliveries(self.session, self.audit_trail)
+        return SqlDeliveries(self.connection, self.audit_trail)
 
     @cached_property
     def words(self) -> SqlWords:
-        return SqlWords(self.session, self.audit_trail)
+        return SqlWords(self.connection, self.audit_trail)
 
     @cached_property
     def runs(self) -> SqlRuns:
-        return SqlRuns(self.session, self.audit_trail)
+        return SqlRuns(self.connection, self.audit_trail)
 
     @cached_property
     def imports(self) -> SqlImports:
-        return SqlImports(self.session, self.audit_trail)
+        return SqlImports(self.connection, self.audit_trail)
 
     @cached_property
     def audit(self) -> SqlAudit:
-        return SqlAudit(self.session, self.audit_trail)
+        return SqlAudit(self.connection, self.audit_trail)
 
     @cached_property
     def store(self) -> SqlStore:
-        return SqlStore(self.session, self.audit_trail)
+        return SqlStore(self.connection, self.audit_trail)
 
     @cached_property
     def accounts(self) -> SqlAccounts:
-        return SqlAccounts(self.session, self.audit_trail)
+        return SqlAccounts(self.connection, self.audit_trail)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        audit_mark, savepoint = self.audit_trail.mark(), self.session.begin_nested()
+        audit_mark, savepoint = self.audit_trail.mark(), self.connection.begin_nested()
         try:
             yield
         except BaseException:

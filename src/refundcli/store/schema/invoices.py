@@ -1,10 +1,9 @@
 """Invoices, their payments, and the disputes and captures of payments."""
 
 from datetime import date, datetime
-from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, case, text
-from sqlmodel import Field, col
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, text
+from sqlmodel import Field
 
 from refundcli.store.conditions import DISPUTED, LOSS, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
 from refundcli.store.schema.columns import Row, is_one_of, key, minor, parent, text_column, timestamp, unique_id
@@ -158,9 +157,3 @@ class CaptureRow(Row, table=True):
     state: str = text_column()
     amount: int = minor()
     reported_at: datetime = timestamp()
-
-
-# CAPTURED as an expression, for sums.
-CAPTURED_SHARE: Any = case(
-    (col(PaymentRow.captured) < col(PaymentRow.allocated), col(PaymentRow.captured)), else_=col(PaymentRow.allocated)
-)

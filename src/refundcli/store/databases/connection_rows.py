@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from sqlalchemy import Connection
-from sqlmodel import Session
 
 from refundcli.store.databases.rows import Row, Rows, as_postgres, as_sqlite, for_psycopg
 
@@ -19,15 +18,3 @@ class ConnectionRows(Rows):
         if self.is_sqlite:
             return self._connection.exec_driver_sql(text, as_sqlite(parameters)).all()
         return self._connection.exec_driver_sql(for_psycopg(text), as_postgres(parameters)).all()
-
-
-class SessionRows(ConnectionRows):
-    """The same in a session, after what it has not written yet."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session.connection())
-        self._session = session
-
-    def all(self, text: str, **parameters: object) -> Sequence[Row]:
-        self._session.flush()
-        return super().all(text, **parameters)
