@@ -3,8 +3,6 @@
 from importlib import import_module
 from pkgutil import walk_packages
 
-from sqlalchemy.orm import configure_mappers
-
 import refundcli
 
 for module in walk_packages(refundcli.__path__, "refundcli."):
@@ -12,4 +10,3 @@ for module in walk_packages(refundcli.__path__, "refundcli."):
         import_module(module.name)
 for name in ("psycopg", "sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite"):
     import_module(name)
-configure_mappers()
