@@ -92,6 +92,7 @@ class Desk:
             "STRIPE_API_KEY": "sk_test_desk",
             "ADYEN_API_KEY": "desk",
             "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
             "COLUMNS": "120",
         } | self.environ
 

@@ -1,4 +1,4 @@
-"""The entry point: `--version` answers before slow imports."""
+"""The entry point: `--version` and the shell's completion are answered before slow imports."""
 
 import sys
 
@@ -8,6 +8,11 @@ def main() -> None:
         from refundcli import __version__
 
         print(f"refundcli {__version__}")
+        return
+    if sys.argv[1:2] == ["__complete"]:
+        from refundcli.cli.completion import main as complete
+
+        complete(sys.argv[2:])
         return
     import gc
 

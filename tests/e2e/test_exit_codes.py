@@ -342,6 +342,8 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("formats show", E.DONE, plain("formats show stripe-payments")),
     ("config", E.DONE, plain("config")),
     ("config trust", E.DONE, settings_file_here),
+    ("completion", E.DONE, plain("completion bash")),
+    ("completion", E.USAGE, plain("completion tcsh")),
     ("sandbox", E.USAGE, plain("sandbox --port none")),
     ("events listen", E.USAGE, plain("events listen --port none")),
 ]
@@ -405,7 +407,16 @@ def test_every_pair_of_the_table_is_tried() -> None:
 # --- codes that any command may end with --------------------------------------------------------------------------
 
 
-WITHOUT_A_STORE = ("init", "config", "config trust", "formats list", "formats show", "sandbox", "events listen")
+WITHOUT_A_STORE = (
+    "init",
+    "config",
+    "config trust",
+    "formats list",
+    "formats show",
+    "completion",
+    "sandbox",
+    "events listen",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in ENDINGS if name not in WITHOUT_A_STORE])

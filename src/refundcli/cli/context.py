@@ -139,6 +139,12 @@ class App:
         finally:
             services.close()
 
+    def remember_numbers(self, numbers: Iterable[str]) -> None:
+        """Let the shell complete these invoice numbers for this store."""
+        from refundcli.cli.completion import remember_numbers
+
+        remember_numbers(numbers, config=str(self.config or ""), store=self.store or "")
+
     def close(self) -> None:
         """Close the store's connections when the command ends."""
         if "services" in self.__dict__:

@@ -73,6 +73,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "formats show": (),
         "config": (),
         "config trust": (),
+        "completion": (),
         "sandbox": (),
     }.items()
 }

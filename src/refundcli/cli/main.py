@@ -45,6 +45,7 @@ COMMANDS = {
     ),
     "formats": ("setup.formats", "List and show the layouts of files that can be read."),
     "config": ("setup.config", "Show the settings and where each comes from."),
+    "completion": ("setup.completion", "Print a script for Tab completion in bash, zsh or fish."),
     "sandbox": ("setup.sandbox", "Run stand-ins for Stripe and Adyen for practice."),
 }
 
@@ -64,13 +65,14 @@ READ_ONLY = frozenset(
         "formats show",
         "store check",
         "store backup",
+        "completion",
         "config",
         "sandbox",
     )
 )
 
 # Commands whose answer may be longer than the screen, and that ask nothing.
-PAGED = READ_ONLY - {"status", "store check", "store backup", "config", "sandbox"}
+PAGED = READ_ONLY - {"status", "store check", "store backup", "completion", "config", "sandbox"}
 
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:

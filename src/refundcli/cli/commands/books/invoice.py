@@ -117,6 +117,7 @@ def list_(
         _show_pages(app, invoice_pages(app.services.reader, filters), filter_words)
         return
     invoices = app.services.reader.read(lambda tx: tx.invoices.matching(filters))
+    app.remember_numbers(invoice.number for invoice in invoices)
     _show_pages(app, [invoices] if invoices else [], filter_words)
     if len(invoices) == limit and app.format is Format.TABLE:
         app.note(f"More: add --after {invoices[-1].number}")
@@ -168,6 +169,7 @@ def show(
         refresh_invoice(app, name)
     invoice, livemode = app.services.reader.read(lambda tx: (invoice_behind(tx, name), tx.store.livemode()))
     invoice = without_lapsed_holds(invoice, app.services.clock.now())
+    app.remember_numbers([invoice.number])
     if app.for_people:
         mode = {None: "", True: "live mode", False: "test mode"}[livemode]
         show_invoice(invoice, app.out, zone=app.settings.operator.zone, mode=mode)
