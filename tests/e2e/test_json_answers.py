@@ -99,6 +99,8 @@ def _files(answers: Answers) -> None:
     answers(f"invoice import {exports / 'stripe_payments.csv'} --to-csv {again}.new", "*review_file*")
     answers(f"invoice import {exports / 'stripe_invoices.csv'}", "*imported_file*")
     answers(f"invoice import {exports / 'stripe_payments.csv'}", "*imported_file*")
+    propose = f"mark-refunded --propose {exports / 'camt053.xml'} --to {again}.proposed"
+    answers(propose, "*proposed_records*", exit_code=9)
     answers("formats list", "[*file_format*]")
     answers("formats show stripe-payments", "*file_format_details*")
     answers.desk.paid_by_card("R-1")

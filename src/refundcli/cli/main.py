@@ -78,7 +78,7 @@ PAGED = READ_ONLY - {"status", "store check", "store backup", "completion", "con
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     """Run a command or a group; record in the app, before it starts, whether it may write to the store."""
     command_name = ctx.obj.command = ctx.command_path.partition(" ")[2]
-    ctx.obj.read_only = command_name in READ_ONLY or bool(ctx.params.get("dry_run"))
+    ctx.obj.read_only = command_name in READ_ONLY or any(map(ctx.params.get, ("dry_run", "propose")))
     if hasattr(ctx.command, "commands"):
         return invoke(ctx)
     with ctx.obj.output_file(only_reads=command_name in READ_ONLY), ctx.obj.paged(command_name in PAGED):

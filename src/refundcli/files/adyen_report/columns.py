@@ -28,6 +28,7 @@ _DATES = (
     ("Booking Date", "TimeZone"),
     ("Creation Date", "Creation Date TimeZone"),
     ("Creation Date", "TimeZone"),
+    ("Record Date", "Record Date TimeZone"),
 )
 _SETTLEMENT: Mapping[str, tuple[str, ...]] = {
     "word": ("Type",),
@@ -39,6 +40,12 @@ _SETTLEMENT: Mapping[str, tuple[str, ...]] = {
 _ACCOUNTING: Mapping[str, tuple[str, ...]] = {
     "word": ("Record Type",),
     "modification": ("Modification Psp Reference", "Modification Reference"),
+}
+_DISPUTES: Mapping[str, tuple[str, ...]] = {
+    "word": ("Record Type",),
+    "modification": ("Dispute PSP Reference",),
+    "currency": ("Dispute Currency",),
+    "amount": ("Dispute Amount",),
 }
 _ACCOUNTING_AMOUNTS: Sequence[Mapping[str, tuple[str, ...]]] = (
     {"currency": ("Main Currency",), "amount": ("Main Amount",)},
@@ -55,11 +62,17 @@ _MONEY_MOVES = (Effect.REFUND, Effect.DISPUTE, Effect.CAPTURE)
 class NotAReport(FileProblem):
     code = "not-a-report"
 
-    def __init__(self, report_name: str, missing_columns: Sequence[str]) -> None:
+    def __init__(self, report_name: str, missing_columns: Sequence[str], *, is_accounting: bool = False) -> None:
+        why = f"it lacks {_listed(missing_columns)}"
+        if is_accounting and missing_columns == [_ACCOUNTING["modification"][0]]:
+            why = (
+                f"this payment accounting report lacks the column {missing_columns[0]}, which names the refund "
+                "of a row: add it in Adyen's Customer Area under Reports, in the column settings of this report"
+            )
         super().__init__(
             report_name,
-            f"it lacks {_listed(missing_columns)}",
-            hint="It must be Adyen's payment accounting or settlement details report as CSV, with these columns.",
+            why,
+            hint="It must be Adyen's payment accounting, settlement details or dispute report, with these columns.",
         )
 
 
@@ -76,6 +89,7 @@ class Columns:
     names: Sequence[str]
     place: Mapping[str, int]
     fees: Sequence[int]
+    only_disputes: bool = False
 
     def cell(self, cells: Sequence[str], field: str) -> str:
         return cells[self.place[field]].strip() if field in self.place else ""
@@ -126,12 +140,15 @@ def columns_of(report_name: str, header: Sequence[str]) -> Columns:
     else:
         missing_names += [column for column in _missing_date(lower_names) if column not in missing_names]
     if missing_names:
-        raise NotAReport(report_name, missing_names)
+        raise NotAReport(report_name, missing_names, is_accounting="amount" in layout and layout is not _DISPUTES)
     for field, column in (("captured", "captured (pc)"), ("payable", "payable (sc)")):
         if column in lower_names and "debit" not in index_of_field:
             index_of_field[field] = lower_names.index(column)
     return Columns(
-        header_names, index_of_field, [lower_names.index(fee.lower()) for fee in _FEES if fee.lower() in lower_names]
+        header_names,
+        index_of_field,
+        [lower_names.index(fee.lower()) for fee in _FEES if fee.lower() in lower_names],
+        only_disputes=_DISPUTES["modification"][0].lower() in lower_names,
     )
 
 
@@ -140,6 +157,8 @@ def _layout(lower_names: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
         accepted_names[0].lower() in lower_names for accepted_names in (_SETTLEMENT["debit"], _SETTLEMENT["credit"])
     ):
         return _SETTLEMENT
+    if _DISPUTES["modification"][0].lower() in lower_names:
+        return _DISPUTES
     if "record type" not in lower_names:
         # For any other report, the missing columns are those of the settlement details report.
         return _SETTLEMENT
@@ -165,7 +184,7 @@ def _debit_or_credit(
     columns: Columns, cells: Sequence[str], record_type: str, direction: Direction | None, unit: Currency
 ) -> Amount:
     """The amount from the debit or the credit column. One in the wrong column is a problem, never a reversed sign."""
-    amounts = {side: _minor(columns.cell(cells, side), unit) for side in ("debit", "credit")}
+    amounts = {side: minor_of(columns.cell(cells, side), unit) for side in ("debit", "credit")}
     for side, amount_minor in amounts.items():
         if amount_minor is None:
             return None, _unreadable(columns.name(side), columns.cell(cells, side), unit)
@@ -184,7 +203,7 @@ def _signed(
 ) -> Amount:
     """The amount of a payment accounting record; the sums that it moves must not contradict its type."""
     amount_column, amount_cell = columns.name("amount"), columns.cell(cells, "amount")
-    amount_minor = _minor(amount_cell, unit)
+    amount_minor = minor_of(amount_cell, unit)
     if amount_minor is None:
         return None, _unreadable(amount_column, amount_cell, unit)
     if amount_minor < 0 and direction is Direction.CREDIT and columns.place["amount"] != columns.place.get("captured"):
@@ -199,7 +218,7 @@ def _captured_contradicts(
     expected_sign, captured_cell = _CAPTURED_SIGN.get(record_type.lower()), columns.cell(cells, "captured")
     if expected_sign is None or not captured_cell:
         return ""
-    captured_minor = _minor(captured_cell, unit)
+    captured_minor = minor_of(captured_cell, unit)
     if captured_minor is None:
         return _unreadable("Captured (PC)", captured_cell, unit)
     if captured_minor and captured_minor * expected_sign < 0:
@@ -226,7 +245,7 @@ def _payable_contradicts(columns: Columns, cells: Sequence[str], record_type: st
     return _wrong_way(record_type, direction, f"changes Payable (SC) by {payable_cell}") if is_wrong_way else ""
 
 
-def _minor(cell: str, unit: Currency) -> int | None:
+def minor_of(cell: str, unit: Currency) -> int | None:
     """In the books' minor units, exact; None if unreadable. Decimals beyond the currency's must be 0."""
     if not cell:
         return 0

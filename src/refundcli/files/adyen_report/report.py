@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias
+from typing import TextIO, TypeAlias
 
 from refundcli.domain.currencies import currency
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
 from refundcli.files.adyen_report.columns import Columns, NotAReport, columns_of
+from refundcli.files.formats.heading import Heading
+from refundcli.files.report_heading import FIRST_LINE
 from refundcli.files.source import EmptyFile, FileProblem, Source
 from refundcli.files.time_zones import time_zone
 from refundcli.private_files import temporary_folder
@@ -31,7 +33,7 @@ __all__ = ["AdyenReport", "BadReport", "MeaningOf", "NotAReport"]
 
 # The meaning of a record type, None if it is not listed. A parameter, because `files` does not import `providers`.
 MeaningOf: TypeAlias = Callable[[str], Meaning | None]
-_Stored: TypeAlias = tuple[int, str, str, str, str, int | None, str, str, str]
+StoredRow: TypeAlias = tuple[int, str, str, str, str, int | None, str, str, str]
 
 _AT_ONCE = 5_000
 _MOST_PROBLEMS = 50
@@ -80,8 +82,11 @@ class AdyenReport:
         account: str,
         meaning_of: MeaningOf,
         advance: Callable[[int], None] = lambda rows: None,
+        heading: Heading = FIRST_LINE,
     ) -> None:
         self.name = source.name
+        self.covers_payments = True
+        self._heading = heading
         self.rows = self.account_rows = self.other_account_rows = self.unrelated_rows = self.payments = 0
         self.first: datetime | None = None
         self.last: datetime | None = None
@@ -140,7 +145,7 @@ class AdyenReport:
                 "CREATE TABLE row (line INTEGER, word TEXT, payment TEXT, modification TEXT, reference TEXT,"
                 " amount INTEGER, currency TEXT, booked_at TEXT, problem TEXT)"
             )
-            self._store(connection, source, csv.reader(text_file, strict=True), report_rows_read)
+            self._store(connection, source, _records(text_file, self._heading), report_rows_read)
             if self._damage.count:
                 raise BadReport(self.name, self._damage.first, self._damage.count)
             if self._odd_rows.count > _FEW_PROBLEMS and self._odd_rows.count * 2 > self.rows:
@@ -155,11 +160,11 @@ class AdyenReport:
         records: Iterator[list[str]],
         report_rows_read: Callable[[int], None],
     ) -> None:
-        row_batch: list[_Stored] = []
-        line_number = 1
+        row_batch: list[StoredRow] = []
+        line_number = first_line = self._heading.line
         try:
-            columns = columns_of(source.name, _heading(source, records))
-            for line_number, cells in enumerate(records, start=2):
+            columns = self._columns(source.name, _heading(source, records))
+            for line_number, cells in enumerate(records, start=first_line + 1):
                 report_row = self._read_row(line_number, cells, columns)
                 if report_row:
                     row_batch.append(report_row)
@@ -172,20 +177,28 @@ class AdyenReport:
         self._insert(connection, row_batch)
         report_rows_read((line_number - 1) % _AT_ONCE)
 
-    def _insert(self, connection: sqlite3.Connection, row_batch: list[_Stored]) -> None:
+    def _columns(self, report_name: str, header: Sequence[str]) -> Columns:
+        columns = columns_of(report_name, header)
+        self.covers_payments = not columns.only_disputes
+        return columns
+
+    def _insert(self, connection: sqlite3.Connection, row_batch: list[StoredRow]) -> None:
         connection.execute("BEGIN")
         connection.executemany("INSERT INTO row VALUES (?,?,?,?,?,?,?,?,?)", row_batch)
         connection.execute("COMMIT")
         self.rows += len(row_batch)
         row_batch.clear()
 
-    def _read_row(self, line_number: int, cells: list[str], columns: Columns) -> _Stored | None:
+    def _read_row(self, line_number: int, cells: list[str], columns: Columns) -> StoredRow | None:
         """The row; None if it does not concern our refunds, or for damage that rejects the whole file."""
         if len(cells) != len(columns.names):
             if cells:
                 message = f"It has {len(cells)} cells where the header has {len(columns.names)}."
                 self._damage.add(line_number, "", "", message)
             return None
+        return self._row_of_cells(line_number, cells, columns)
+
+    def _row_of_cells(self, line_number: int, cells: list[str], columns: Columns) -> StoredRow | None:
         if columns.cell(cells, "account") != self._merchant_account:
             self.other_account_rows += 1
             return None
@@ -204,7 +217,7 @@ class AdyenReport:
 
     def _row_of_payment(
         self, line_number: int, cells: list[str], columns: Columns, record_type: str, meaning: Meaning | None
-    ) -> _Stored | None:
+    ) -> StoredRow | None:
         booked_at = self._booked_at(line_number, cells, columns)
         if booked_at is None:
             return None
@@ -248,6 +261,13 @@ class AdyenReport:
         return booked_at.isoformat()
 
 
+def _records(text_file: TextIO, heading: Heading) -> Iterator[list[str]]:
+    """The records from the heading on."""
+    for _ in range(heading.line - 1):
+        text_file.readline()
+    return csv.reader(text_file, delimiter=heading.delimiter, strict=True)
+
+
 def _heading(source: Source, records: Iterator[list[str]]) -> list[str]:
     """The first line. Raises EmptyFile if there is nothing but blank lines."""
     heading = next(records, [])
@@ -256,7 +276,7 @@ def _heading(source: Source, records: Iterator[list[str]]) -> list[str]:
     return heading
 
 
-def _row_of(table_row: _Stored, meaning_of: MeaningOf) -> ReportRow:
+def _row_of(table_row: StoredRow, meaning_of: MeaningOf) -> ReportRow:
     (
         line,
         record_type,

@@ -120,6 +120,11 @@ class MappedTable:
         self._judge_marks()
 
     @property
+    def table_columns(self) -> tuple[str, ...]:
+        """The file's own columns."""
+        return self._table.columns
+
+    @property
     def unused_columns(self) -> list[str]:
         """The file's columns that the format does not read."""
         used = {folded(name) for name in self.format.used_columns()}

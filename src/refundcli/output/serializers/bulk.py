@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
     from refundcli.services.closings.close_file import ClosingsReport
     from refundcli.services.ports.bad_rows import BadRow, Problem
+    from refundcli.services.refunds.propose_records import UnreadTransfer
 
 
 def checked_file(
@@ -136,6 +137,15 @@ def refused_rows(
         "refused": [row_problem(problem) for row in bad_rows for problem in row.problems],
         "rejected_file": str(rejected_path) if rejected_path else None,
     }
+
+
+def proposed_records(file_name: str, rows: int, incoming: int, left_out: "Sequence[UnreadTransfer]") -> dict[str, Any]:
+    transfers = [left_out_transfer(transfer) for transfer in left_out]
+    return {"file": file_name, "rows": rows, "passed_over": incoming, "left_out": transfers}
+
+
+def left_out_transfer(transfer: "UnreadTransfer") -> dict[str, Any]:
+    return {"line": transfer.line, "message": transfer.why}
 
 
 def row_problem(problem: "Problem") -> dict[str, Any]:

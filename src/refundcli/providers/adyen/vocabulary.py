@@ -292,6 +292,12 @@ _OTHER_TYPES: Mapping[str, Meaning] = {
 REPORT_TYPES: Mapping[str, Meaning] = MappingProxyType(
     {**_CAPTURE_TYPES, **_REFUND_TYPES, **_DISPUTE_TYPES, **_OTHER_TYPES}
 )
+# The dispute report names its records as the events are named: NotificationOfChargeback.
+_DISPUTE_RECORDS = {
+    code.replace("_", "").casefold(): meaning
+    for (code, is_success), meaning in EVENTS.items()
+    if is_success and (meaning.effect is Effect.DISPUTE or code == "NOTIFICATION_OF_FRAUD")
+}
 _BY_FOLDED_NAME = {name.casefold(): meaning for name, meaning in REPORT_TYPES.items()}
 
 
@@ -311,4 +317,5 @@ def cancel_or_refund(action: str, is_success: bool) -> Meaning:
 
 def report_meaning(record_type: str) -> Meaning | None:
     """What a record type means, upper or lower case; None where it is not listed, which blocks the payment (R13)."""
-    return _BY_FOLDED_NAME.get(record_type.strip().casefold())
+    folded_name = record_type.strip().casefold()
+    return _BY_FOLDED_NAME.get(folded_name) or _DISPUTE_RECORDS.get(folded_name)

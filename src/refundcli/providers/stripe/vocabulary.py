@@ -10,7 +10,7 @@ from types import MappingProxyType
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.statuses import RefundState
 from refundcli.services.dispatch.outcomes import Signal
-from refundcli.services.ports.vocabulary import CaptureChange, Effect, Meaning
+from refundcli.services.ports.vocabulary import CaptureChange, Direction, Effect, Meaning
 
 _SPEC = "stripe spec3"
 _SDK = "stripe SDK 16"
@@ -165,6 +165,47 @@ EVENT_TYPES: Mapping[str, Meaning] = MappingProxyType(
     }
 )
 _ABOUT_REFUNDS = ("refund.", "charge.refund", "charge.dispute")
+
+
+_CATEGORIES = "docs: reports/reporting-categories"
+# The reporting categories of the itemized balance report. The others, which are about no payment, follow below.
+REPORTING_CATEGORIES: Mapping[str, Meaning] = MappingProxyType(
+    {
+        "charge": Meaning(Effect.CAPTURE, _CATEGORIES, capture=CaptureChange.ADDED, direction=Direction.CREDIT),
+        "charge_failure": Meaning(Effect.CAPTURE, _CATEGORIES, capture=CaptureChange.FAILED, direction=Direction.DEBIT),
+        "partial_capture_reversal": Meaning(
+            Effect.BLOCK, _CATEGORIES, direction=Direction.EITHER, note="only part of the payment was captured"
+        ),
+        "refund": Meaning(Effect.REFUND, _CATEGORIES, refund=RefundState.SUCCEEDED, direction=Direction.DEBIT),
+        "refund_failure": Meaning(Effect.REFUND, _CATEGORIES, refund=RefundState.FAILED, direction=Direction.CREDIT),
+        "dispute": Meaning(
+            Effect.DISPUTE, _CATEGORIES, dispute=DisputeState.OPEN, stage=_CHARGEBACK, direction=Direction.DEBIT
+        ),
+        "dispute_reversal": Meaning(
+            Effect.DISPUTE, _CATEGORIES, dispute=DisputeState.WON, stage=_CHARGEBACK, direction=Direction.CREDIT
+        ),
+        "other_adjustment": Meaning(
+            Effect.BLOCK, _CATEGORIES, direction=Direction.EITHER, note="Stripe adjusted something"
+        ),
+        **dict.fromkeys(
+            (
+                *("fee", "network_cost", "tax", "payout", "payout_reversal", "topup", "topup_reversal", "transfer"),
+                *("transfer_reversal", "platform_earning", "platform_earning_refund", "contribution", "advance"),
+                *("advance_funding", "anticipation_repayment", "climate_order_purchase", "connect_collection_transfer"),
+                *("connect_reserved_funds", "risk_reserved_funds", "financing_paydown", "financing_payout"),
+                *("financing_paydown_reversal", "financing_payout_reversal", "issuing_authorization_hold"),
+                *("issuing_authorization_release", "issuing_dispute", "issuing_transaction"),
+                "unreconciled_customer_funds",
+            ),
+            Meaning(Effect.NONE, _CATEGORIES, direction=Direction.EITHER),
+        ),
+    }
+)
+
+
+def report_meaning(category: str) -> Meaning | None:
+    """What a reporting category means; None where it is not listed, which blocks the payment (R13)."""
+    return REPORTING_CATEGORIES.get(category.strip().lower())
 
 
 def dispute_meaning(status: str) -> Meaning | None:

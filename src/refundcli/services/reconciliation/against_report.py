@@ -57,7 +57,7 @@ class ReportComparison:
 
     def of_books(self, advance: Advance) -> None:
         """Find what should be in the report and is missing; after `of_report`."""
-        if self.report.first and self.report.last:
+        if self.report.first and self.report.last and self.report.covers_payments:
             # Well within the period of the report.
             self._report_missing(self.report.first + timedelta(days=1), self.report.last - _SETTLED_AFTER, advance)
         if not self.report.account_rows:
@@ -65,7 +65,7 @@ class ReportComparison:
             report_content = "no row of this merchant account" if self.report.other_account_rows else "no rows at all"
             difference_fields = ("", self.account, "report", self.account, report_content)
             self.summary.report(Difference(DifferenceKind.MISSING_THERE, self.provider, *difference_fields))
-        name, has_rows = self.report.name, bool(self.report.rows)
+        name, has_rows = self.report.name, bool(self.report.rows) and self.report.covers_payments
         self.ports.conclude(self.provider, self.summary, account=self.account, report=name, is_recorded=has_rows)
 
     # --- rows of the report ----------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ class Report(Protocol):
     unrelated_rows: int  # of our account, but not about a refund or a payment
     first: datetime | None  # the earliest and the latest booking of `rows`
     last: datetime | None
+    covers_payments: bool  # whether every payment and refund of its period is in it
 
     def by_payment(self) -> Iterator[tuple[str, list[ReportRow]]]:
         """The rows of each payment together, in the order of the payments' references."""

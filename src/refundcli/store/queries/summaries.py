@@ -12,7 +12,7 @@ from refundcli.store.conditions import CAPTURED
 from refundcli.store.databases.rows import Row, Rows, day_or_none, moment_or_none
 
 _PAYMENTS = f"""
-    SELECT payment.id, invoice.number, payment.{{reference}}, {CAPTURED}, invoice.currency, payment.paid_on
+    SELECT payment.id, invoice.number, {{reference}}, {CAPTURED}, invoice.currency, payment.paid_on
     FROM payment JOIN invoice ON invoice.id = payment.invoice_id WHERE payment.provider = :provider AND {{condition}}
 """
 _REFUNDS = """
@@ -22,20 +22,26 @@ _REFUNDS = """
 """
 # Of a payment that several invoices share, only the first share has the reference.
 _SUCCEEDED = """
-    SELECT refund.id, refund.provider_reference, refund.amount, refund.currency, invoice.number, payment.{reference}
+    SELECT refund.id, refund.provider_reference, refund.amount, refund.currency, invoice.number, {reference}
     FROM refund JOIN invoice ON invoice.id = refund.invoice_id JOIN payment ON payment.id = refund.payment_id
     WHERE refund.provider = :provider AND refund.state = 'succeeded' AND refund.id > :after
-        AND refund.succeeded_at BETWEEN :since AND :until AND payment.{reference} IS NOT NULL
+        AND refund.succeeded_at BETWEEN :since AND :until AND {reference} IS NOT NULL
     ORDER BY refund.id LIMIT :limit
 """
-_REFERENCES = {Provider.ADYEN: "psp_reference", Provider.STRIPE: "charge"}
+# A payment at Stripe is known by its intent, by its charge, or by both.
+_REFERENCES = {
+    Provider.ADYEN: "payment.psp_reference",
+    Provider.STRIPE: "coalesce(payment.payment_intent, payment.charge)",
+}
+_IDS = {Provider.ADYEN: ("psp_reference",), Provider.STRIPE: ("payment_intent", "charge")}
 _currency = lru_cache(currency)
 
 
 def payment_lines(rows: Rows, provider: Provider, references: Sequence[str]) -> dict[str, PaymentLine]:
     """By the provider's reference, with their refunds there."""
     reference = _REFERENCES[provider]
-    condition = f"payment.{reference} IN (SELECT key FROM json_each(:references))"
+    among = "IN (SELECT key FROM json_each(:references))"
+    condition = f"({' OR '.join(f'payment.{column} {among}' for column in _IDS[provider])})"
     text = _PAYMENTS.format(reference=reference, condition=condition)
     payment_rows = rows.all(text, provider=provider, references=references)
     refunds_by_payment: dict[int, list[RefundLine]] = {}
@@ -48,7 +54,7 @@ def payment_lines(rows: Rows, provider: Provider, references: Sequence[str]) -> 
 
 def payment_lines_after(rows: Rows, provider: Provider, after: int, limit: int) -> list[PaymentLine]:
     reference = _REFERENCES[provider]
-    condition = f"payment.id > :after AND payment.{reference} IS NOT NULL ORDER BY payment.id LIMIT :limit"
+    condition = f"payment.id > :after AND {reference} IS NOT NULL ORDER BY payment.id LIMIT :limit"
     text = _PAYMENTS.format(reference=reference, condition=condition)
     return [_line(row, ()) for row in rows.all(text, provider=provider, after=after, limit=limit)]
 

@@ -22,8 +22,12 @@ from refundcli.services.reconciliation.against_provider import ComparisonSummary
 from refundcli.services.reconciliation.last_comparison import Agreement
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from refundcli.cli.context import App
     from refundcli.files.adyen_report.report import AdyenReport
+    from refundcli.files.formats.heading import Heading
+    from refundcli.files.source import Source
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -44,9 +48,9 @@ class OneAtATime(UsageProblem):
 class WrongProvider(UsageProblem):
     code = "no-report-needed"
 
-    def __init__(self) -> None:
+    def __init__(self, reporter: Provider) -> None:
         super().__init__(
-            "Only Adyen's reports can be read.", hint="refundcli reconcile --provider stripe   asks Stripe directly."
+            f"This report is {reporter.label}'s.", hint="Leave out --provider: the report says whose it is."
         )
 
 
@@ -72,7 +76,11 @@ def reconcile(
     ] = None,
     report: Annotated[
         str | None,
-        typer.Option("--report", metavar="FILE", help="Adyen's payment accounting or settlement details report, CSV."),
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="A report as CSV: Adyen's accounting, settlement or dispute report, Stripe's itemized balance.",
+        ),
     ] = None,
     invoice: Annotated[
         str | None,
@@ -119,7 +127,7 @@ def reconcile(
     elif match is not None:
         _match_refund(app, match, record)
     elif report is not None:
-        _compare_with_report(app, report, provider or Provider.ADYEN)
+        _compare_with_report(app, report, provider)
     else:
         _compare_with_provider(app, provider, number or None, since)
 
@@ -148,24 +156,26 @@ def _no_payment(provider_label: str, invoice: str | None, since: date | None) ->
     return f"the books have no {provider_label} payments{f' since {since}' if since else ''}"
 
 
-def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
+def _compare_with_report(app: "App", file: str, provider: Provider | None) -> None:
     """Read the whole report, then compare. Raises FileProblem, BadReport, WrongProvider, NoMerchantAccount."""
-    from refundcli.files.adyen_report.report import AdyenReport
+    from refundcli.files.report_heading import ReportKind, report_heading
     from refundcli.files.source import open_source
-    from refundcli.providers.adyen.vocabulary import report_meaning
     from refundcli.services.reconciliation.against_report import ReportComparison
 
-    account, ports = app.settings.adyen.merchant_account, app.services.updates.reconcile_provider
-    if provider is not Provider.ADYEN:
-        raise WrongProvider
-    if not account:
-        raise NoMerchantAccount
-    with open_source(file, sys.stdin.buffer) as source:
+    ports = app.services.updates.reconcile_provider
+    with open_source(file, sys.stdin.buffer, any_encoding=True) as source:
+        kind, heading = report_heading(source)
+        reporter = Provider.STRIPE if kind is ReportKind.STRIPE_BALANCE else Provider.ADYEN
+        if provider not in (None, reporter):
+            raise WrongProvider(reporter)
+        account = app.settings.adyen.merchant_account if reporter is Provider.ADYEN else ""
+        if account is None:
+            raise NoMerchantAccount
         with progress(app.err, "Reading", enabled=app.wants_progress) as advance:
-            report = AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance)
+            report = _opened_report(app, source, reporter, heading, account, advance)
         with report, view.DifferenceSpool() as differences:
             summary = ComparisonSummary(differences.add)
-            comparison = ReportComparison(ports, report, provider, account, summary)
+            comparison = ReportComparison(ports, report, reporter, account, summary)
             with _noting_if_stopped(app, summary):
                 with progress(app.err, "Comparing", total=report.payments, enabled=app.wants_progress) as advance:
                     comparison.of_report(advance)
@@ -173,7 +183,29 @@ def _compare_with_report(app: "App", file: str, provider: Provider) -> None:
                     comparison.of_books(advance)
             _note_rows(app, report, account, not_in_books=summary.not_in_books)
             why_nothing = "the books have no payments that this report covers"
-            _show(app, f"{provider.label}'s {report.name}", summary, differences, why_nothing=why_nothing)
+            _show(app, f"{reporter.label}'s {report.name}", summary, differences, why_nothing=why_nothing)
+
+
+def _opened_report(
+    app: "App",
+    source: "Source",
+    reporter: Provider,
+    heading: "Heading",
+    account: str,
+    advance: "Callable[[int], None]",
+) -> "AdyenReport":
+    if reporter is Provider.STRIPE:
+        from refundcli.files.stripe_report import StripeBalanceReport
+        from refundcli.providers.stripe.vocabulary import report_meaning as stripe_meaning
+
+        def known(references: "Sequence[str]") -> set[str]:
+            return {*app.services.books.read(lambda tx: tx.payments.lines(Provider.STRIPE, references))}
+
+        return StripeBalanceReport(source, known=known, meaning_of=stripe_meaning, advance=advance, heading=heading)
+    from refundcli.files.adyen_report.report import AdyenReport
+    from refundcli.providers.adyen.vocabulary import report_meaning
+
+    return AdyenReport(source, account=account, meaning_of=report_meaning, advance=advance, heading=heading)
 
 
 def _note_rows(app: "App", report: "AdyenReport", merchant_account: str, *, not_in_books: int) -> None:

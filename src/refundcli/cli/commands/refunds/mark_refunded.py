@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refundcli.cli.commands.refunds.one_or_file import check_request, is_for_many, options_set
+from refundcli.cli.file_options import DateOrder, DecimalMark, FileFormatName, ReadingWishes, SheetName
 from refundcli.cli.options import (
     AllowDuplicate,
     Amount,
@@ -55,7 +56,8 @@ class UndoAlone(UsageProblem):
 @group.command(
     "mark-refunded",
     epilog="Examples:  refundcli mark-refunded INV-7 --full --reason returned-goods --method 'bank transfer'   ·   "
-    "refundcli mark-refunded --from transfers.csv",
+    "refundcli mark-refunded --from transfers.csv   ·   "
+    "refundcli mark-refunded --propose statement.xml --to transfers.csv",
 )
 def mark_refunded(
     ctx: typer.Context,
@@ -116,6 +118,21 @@ def mark_refunded(
             help="With a file or --undo: confirm the number of rows to be recorded or undone.",
         ),
     ] = "",
+    propose: Annotated[
+        str,
+        typer.Option(
+            "--propose",
+            metavar="FILE",
+            help="Record nothing; find refunds in a bank statement, CSV or camt.053.",
+        ),
+    ] = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="OUT", help="With --propose: the file of records to write, for review.")
+    ] = "",
+    format_name: FileFormatName = "auto",
+    decimal: DecimalMark = "",
+    date_order: DateOrder = "",
+    sheet: SheetName = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     output_format: Output = None,
@@ -139,6 +156,16 @@ def mark_refunded(
         "--evidence": evidence,
     }
     only_for_many = {"--plan": plan_path, "--atomic": atomic, "--max-errors": max_errors}
+    statement_options = {"--to": to, "--decimal": decimal, "--date": date_order, "--sheet": sheet}
+    if propose or options_set(statement_options):
+        from refundcli.cli.commands.refunds.propose import ProposalTarget, propose_records
+
+        conflicts = {"NUMBER": number, "--undo": undo} | file_options | only_for_one | only_for_many
+        if options_set(conflicts) or not (propose and to):
+            raise ProposalTarget
+        wishes = ReadingWishes(format_name, decimal, date_order, sheet)
+        propose_records(app, propose, to, wishes, reason=reason)
+        return
     if undo:
         conflicts = {"NUMBER": number, "--reason": reason, "--allow-duplicate": allow_duplicate}
         conflicts |= file_options | only_for_one | only_for_many
