@@ -73,6 +73,8 @@ class Payment:
     provider_captured: Money | None = None
     provider: Provider | None = None
     method: str = ""
+    card_last4: str = ""
+    card_brand: str = ""
     references: tuple[str, ...] = ()
     processing: bool = False
     dispute: Dispute = Dispute.NONE
@@ -198,6 +200,7 @@ class Invoice:
     managed_by: Provider | None = None
     products: tuple[str, ...] = ()
     subscription: str = ""
+    customer_email: str = ""
     payments: tuple[Payment, ...] = ()
     refunds: tuple[Refund, ...] = ()
     closings: tuple[Closing, ...] = ()

@@ -25,14 +25,14 @@ ALL_TABLES: dict[str, TableClause] = {}
 
 INVOICE = _table(
     "invoice",
-    text="number customer customer_name currency status invoice_reference products subscription source",
+    text="number customer customer_name currency status invoice_reference products subscription customer_email source",
     numbers="id total paid returned",
     days="issued_on due_on paid_on",
     times="created_at updated_at",
 )
 PAYMENT = _table(
     "payment",
-    text="provider method payment_intent charge psp_reference reference unsupported dispute",
+    text="provider method card_last4 card_brand payment_intent charge psp_reference reference unsupported dispute",
     numbers="id invoice_id position allocated captured reserved refunded returned_elsewhere lost dispute_recorded"
     " credited loss_acknowledged opening_returned share_of",
     flags="auto_refundable processing",

@@ -12,7 +12,7 @@ from refundcli.domain.currencies import Currency
 from refundcli.domain.money import InvalidAmount, parse_amount
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.files.cell_reader import LONGEST_NAME, LONGEST_TEXT, CellReader
-from refundcli.files.invoices.rows import dispute_in, products_in, status_in
+from refundcli.files.invoices.rows import card_last4_in, dispute_in, products_in, status_in
 from refundcli.services.ports.bulk_invoices import InvoiceBlock, PaymentColumns, products_text
 
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class InvoiceColumns:
         self._processing = _Words("processing", lambda cells: cells.flag("processing") or False)
         self._dispute = _Words("dispute", lambda cells: dispute_in(cells).value)
         self._products = _Words("products", lambda cells: products_text(products_in(cells)))
+        self._card_last4 = _Words("card_last4", card_last4_in)
         self._cells_by_column: Sequence[Sequence[str]] = ()
         self._row_count = 0
 
@@ -78,6 +79,7 @@ class InvoiceColumns:
             references=self._texts("invoice_reference"),
             products=self._words(self._products),
             subscriptions=self._texts("subscription"),
+            customer_emails=self._texts("customer_email"),
             payments=self._payments(units, totals, statuses),
         )
 
@@ -130,6 +132,8 @@ class InvoiceColumns:
             disputes,
             dispute_amounts,
             self._words(self._paid_on),
+            self._words(self._card_last4),
+            self._texts("card_brand"),
         )
         return PaymentColumns(*(list(compress(column, has_payment)) for column in payment_columns))  # type: ignore[arg-type]
 

@@ -38,6 +38,9 @@ COLUMNS = (
     "refunded_amount",
     "products",
     "subscription",
+    "customer_email",
+    "card_last4",
+    "card_brand",
 )
 # Allowed in each of several `payments`; except for the day, then not allowed in the invoice itself.
 PAYMENT_COLUMNS = (
@@ -51,6 +54,8 @@ PAYMENT_COLUMNS = (
     "dispute",
     "dispute_amount",
     "refunded_amount",
+    "card_last4",
+    "card_brand",
 )
 PAYMENTS = "payments"
 MOST_PAYMENTS = 100
@@ -60,6 +65,7 @@ _NUMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/#:+-]*")
 # The ids that the adapters can send: a payment with another id could be imported but never refunded.
 _STRIPE_REFERENCE = re.compile(r"(pi|ch|py)_[A-Za-z0-9_]{1,250}")
 _ADYEN_REFERENCE = re.compile(r"[A-Za-z0-9]{1,32}")
+_LAST4 = re.compile(r"[0-9]{4}", re.ASCII)
 # PostgreSQL rejects NUL, and every database rejects lone surrogates.
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _MOST_MINOR = 10**18
@@ -222,6 +228,7 @@ def _invoice(
         invoice_reference=cells.text("invoice_reference", LONGEST_NAME),
         products=products_in(cells),
         subscription=cells.text("subscription", LONGEST_NAME),
+        customer_email=cells.text("customer_email", LONGEST_NAME),
         payments=tuple(payment for payment in read_payments if payment),
         original=original,
     )
@@ -250,6 +257,16 @@ def status_in(cells: CellReader, column: str) -> InvoiceStatus | None:
 
 def products_in(cells: CellReader) -> tuple[str, ...]:
     return tuple(name for product_text in cells.text("products").split(";") if (name := product_text.strip()))
+
+
+def card_last4_in(cells: CellReader) -> str:
+    """The last four digits. More of a card's number is never stored (PCI DSS, requirement 3)."""
+    digits = cells["card_last4"]
+    if digits and not _LAST4.fullmatch(digits):
+        message = "These are not the last four digits of a card."
+        cells.refuse("card_last4", "invalid-last4", message, "Write four digits and nothing else, such as 4242.")
+        return ""
+    return digits
 
 
 def dispute_in(cells: CellReader) -> Dispute:
@@ -299,6 +316,8 @@ def _payment(
         dispute=dispute_in(cells),
         dispute_amount=cells.amount("dispute_amount", unit, allow_zero=False),
         paid_on=cells.day("paid_on"),
+        card_last4=card_last4_in(cells),
+        card_brand=cells.text("card_brand", LONGEST_NAME),
     )
     if cells["dispute_amount"] and not cells["dispute"]:
         cells.refuse("dispute_amount", "no-dispute", "There is an amount but no dispute.", "Fill in dispute too.")

@@ -161,6 +161,8 @@ def _heading(invoice: Invoice, screen: Screen, mode: str) -> None:
     style = _STATUS_STYLES.get(invoice.status, "")
     screen.say((invoice.number, STRONG), "   ", (status_words(invoice), style), (f"   {mode}", QUIET))
     customer_words = f"{invoice.customer_name} ({invoice.customer})" if invoice.customer_name else invoice.customer
+    if invoice.customer_email:
+        customer_words = f"{customer_words}, {invoice.customer_email}"
     date_words = [f"issued {invoice.issued_on}"]
     if invoice.due_on and not invoice.paid:
         date_words.append(f"due {invoice.due_on}")
@@ -179,11 +181,16 @@ def _paid_words(invoice: Invoice) -> str:
 
 
 def _way(payment: Payment) -> str:
-    method_words = f"by {payment.method} " if payment.method else ""
+    method_words = f"by {_method(payment)} " if payment.method or payment.card_last4 else ""
     if payment.provider is None:
         return f"{method_words}outside Stripe and Adyen".strip()
     reference_words = f" ({payment.reference})" if payment.reference else ""
     return f"{method_words}through {payment.provider.label}{reference_words}"
+
+
+def _method(payment: Payment) -> str:
+    """`visa ••4242` of a card whose last four digits are known."""
+    return f"{payment.card_brand or 'card'} ••{payment.card_last4}" if payment.card_last4 else payment.method
 
 
 def _sums(invoice: Invoice, screen: Screen) -> None:

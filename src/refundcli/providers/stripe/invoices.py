@@ -44,6 +44,7 @@ def new_invoice(
         invoice_reference=fields.id_of(invoice),
         products=product_names,
         subscription=_subscription(invoice),
+        customer_email=text_in(invoice.get("customer_email")),
         payments=tuple(_payments(invoice, invoice_payments, snapshot_of_reference, currency, zone)),
     )
 
@@ -153,6 +154,8 @@ def _through_stripe(snapshot: PaymentSnapshot, share: Money) -> NewPayment:
         charge=next((other_id for other_id in other_ids if not other_id.startswith("pi_")), ""),
         auto_refundable=True,
         processing=snapshot.processing,
+        card_last4=snapshot.card_last4,
+        card_brand=snapshot.card_brand,
     )
 
 

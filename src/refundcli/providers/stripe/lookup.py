@@ -111,6 +111,7 @@ class StripeRecords(StripeReader):
         doubts = self._doubts(listed_refunds, disputes, payment_references, currency)
         if text_in(charge.get("status")) not in CHARGE_STATUSES:
             doubts = (*doubts, self._doubt("charge", charge, payment_references))
+        card_last4, card_brand = objects.card_of(charge)
         released_amount = sum((fields.amount_of(refund, "amount", currency) for refund in releases), zero(currency))
         return PaymentSnapshot(
             provider=self.name,
@@ -126,6 +127,8 @@ class StripeRecords(StripeReader):
             why_not_refundable=objects.why_not_refundable(disputes),
             unsupported=objects.why_unsupported(charge),
             doubts=doubts,
+            card_last4=card_last4,
+            card_brand=card_brand,
         )
 
     def _snapshot_without_charge(self, intent: Fields, asked_at: datetime) -> PaymentSnapshot:

@@ -67,6 +67,14 @@ def why_unsupported(charge: Fields) -> str:
     return why_not_this_way(Provider.STRIPE, payment_method, is_partial=False)
 
 
+def card_of(charge: Fields) -> tuple[str, str]:
+    """The card's last four digits and brand; empty for another method (docs.stripe.com/api/charges/object)."""
+    card = fields_in(fields_in(charge.get("payment_method_details")).get("card"))
+    last4 = text_in(card.get("last4"))
+    is_known = len(last4) == 4 and last4.isascii() and last4.isdecimal()
+    return (last4, text_in(card.get("brand"))) if is_known else ("", "")
+
+
 def why_not_refundable(disputes: Iterable[Fields]) -> str:
     """Why Stripe would refuse a refund because of a closed dispute; empty if there is no such dispute."""
     blocking_disputes = [

@@ -16,8 +16,19 @@ from refundcli.sandbox.stripe.patch import invoice_of
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
 KINDS: tuple[PaymentKind, ...] = ("payment_intent", "charge", "payment_record")
 GIVEN = frozenset(
-    {"id", "number", "currency", "total", "status", "customer", "customer_name", "payments", "products"}
-    | {"subscription", "collection_method", "created", "due_date", "starting_balance", "fields"}
+    {
+        "id",
+        "number",
+        "currency",
+        "total",
+        "status",
+        "customer",
+        "customer_email",
+        "customer_name",
+        "payments",
+        "products",
+    }
+    | {"customer_email", "subscription", "collection_method", "created", "due_date", "starting_balance", "fields"}
 )
 NOTE_GIVEN = frozenset(
     {"id", "number", "invoice", "amount", "refund_amount", "refunds", "credit_amount", "out_of_band_amount"}
@@ -81,6 +92,7 @@ def _invoice(state: SandboxState, body: Mapping[str, Any]) -> Invoice:
         total=body["total"],
         status=status,
         customer=body.get("customer") or new_id("cus", 14),
+        customer_email=body.get("customer_email"),
         customer_name=body.get("customer_name"),
         created=created,
         subscription=body.get("subscription"),

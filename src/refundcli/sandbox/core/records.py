@@ -147,6 +147,7 @@ class Invoice(Record):
     total: int
     status: str
     customer: str
+    customer_email: str | None = None
     customer_name: str | None = None
     subscription: str | None = None
     collection_method: str = "charge_automatically"

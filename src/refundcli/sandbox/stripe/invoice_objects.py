@@ -83,7 +83,7 @@ def _customer(invoice: Invoice) -> Json:
         "customer": invoice.customer,
         "customer_account": None,
         "customer_address": None,
-        "customer_email": None,
+        "customer_email": invoice.customer_email,
         "customer_name": invoice.customer_name,
         "customer_phone": None,
         "customer_shipping": None,

@@ -44,6 +44,8 @@ class PaymentColumns(NamedTuple):
     disputes: Sequence[str] = ()
     dispute_amounts: Sequence[int | None] = ()
     paid_on: Sequence[str | None] = ()
+    card_last4: Sequence[str] = ()
+    card_brands: Sequence[str] = ()
 
 
 class StagedRows(NamedTuple):
@@ -70,6 +72,7 @@ class InvoiceBlock(NamedTuple):
     references: Sequence[str] = ()
     products: Sequence[str] = ()
     subscriptions: Sequence[str] = ()
+    customer_emails: Sequence[str] = ()
     payments: PaymentColumns = PaymentColumns()
     staged: StagedRows | None = None
 
@@ -105,6 +108,7 @@ class InvoiceBlock(NamedTuple):
                 invoice_reference,
                 products,
                 subscription,
+                customer_email,
             ) = row
             yield NewInvoice(
                 line=line,
@@ -120,6 +124,7 @@ class InvoiceBlock(NamedTuple):
                 invoice_reference=invoice_reference,
                 products=tuple(json.loads(products)) if products else (),
                 subscription=subscription,
+                customer_email=customer_email,
                 payments=tuple(payments_by_position.get(position, ())),
             )
 
@@ -149,7 +154,7 @@ class InvoiceBlock(NamedTuple):
                 auto_is_explicit,
                 *other_cells,
             ) = row
-            processing, dispute, dispute_amount, paid_on = other_cells
+            processing, dispute, dispute_amount, paid_on, card_last4, card_brand = other_cells
             payment = NewPayment(
                 captured=captured,
                 provider=Provider(provider) if provider else None,
@@ -163,6 +168,8 @@ class InvoiceBlock(NamedTuple):
                 dispute=Dispute(dispute),
                 dispute_amount=dispute_amount,
                 paid_on=date.fromisoformat(paid_on) if paid_on else None,
+                card_last4=card_last4,
+                card_brand=card_brand,
             )
             payments_by_position.setdefault(position, []).append(payment)
         return payments_by_position
@@ -193,6 +200,7 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             invoice.invoice_reference,
             products_text(invoice.products),
             invoice.subscription,
+            invoice.customer_email,
         )
         for invoice in invoices
     ]
@@ -211,6 +219,8 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             payment.dispute.value,
             payment.dispute_amount,
             payment.paid_on.isoformat() if payment.paid_on else None,
+            payment.card_last4,
+            payment.card_brand,
         )
         for position, invoice in enumerate(invoices)
         for payment in invoice.payments

@@ -139,6 +139,8 @@ class PaymentSnapshot:
     unsupported: str = ""
     credited: Money | None = None
     doubts: tuple[Doubt, ...] = ()
+    card_last4: str = ""
+    card_brand: str = ""
 
 
 @dataclass(frozen=True, slots=True)

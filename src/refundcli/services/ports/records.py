@@ -23,6 +23,8 @@ class NewPayment:
     method: str = ""
     reference: str = ""
     charge: str = ""
+    card_last4: str = ""
+    card_brand: str = ""
     returned_elsewhere: int = 0
     auto_refundable: bool = False
     auto_refundable_is_explicit: bool = False
@@ -49,6 +51,7 @@ class NewInvoice:
     invoice_reference: str = ""
     products: tuple[str, ...] = ()
     subscription: str = ""
+    customer_email: str = ""
     payments: tuple[NewPayment, ...] = ()
     original: tuple[str, ...] | str = ()
 

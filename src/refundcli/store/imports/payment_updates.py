@@ -54,6 +54,8 @@ def payment_values(payment: NewPayment) -> dict[str, Any]:
         "processing": payment.processing,
         "dispute": payment.dispute.value,
         "paid_on": payment.paid_on,
+        "card_last4": payment.card_last4,
+        "card_brand": payment.card_brand,
     }
 
 
@@ -142,8 +144,7 @@ def _changes(pair: PaymentPair) -> Changes:
     yield from _auto_refundable(payment, payment_row)
     yield from _identity(payment, payment_row, corrects=pair.corrects)
     yield "processing", payment.processing
-    yield "method", payment.method or payment_row.method
-    yield "paid_on", payment.paid_on or payment_row.paid_on
+    yield from _described(payment, payment_row)
 
 
 def _changes_of_share(payment: NewPayment, payment_row: PaymentRow) -> Changes:
@@ -163,8 +164,13 @@ def _changes_of_share(payment: NewPayment, payment_row: PaymentRow) -> Changes:
         yield from (
             (column, payment_id) for column, payment_id in file_ids.items() if getattr(payment_row, column) is None
         )
-    yield "method", payment.method or payment_row.method
-    yield "paid_on", payment.paid_on or payment_row.paid_on
+    yield from _described(payment, payment_row)
+
+
+def _described(payment: NewPayment, payment_row: PaymentRow) -> Changes:
+    """What only describes the payment. A file without a value removes none."""
+    for column in ("method", "paid_on", "card_last4", "card_brand"):
+        yield column, getattr(payment, column) or getattr(payment_row, column)
 
 
 def _captured(payment: NewPayment, payment_row: PaymentRow) -> Changes:

@@ -20,26 +20,27 @@ from refundcli.store.imports.payment_updates import lost_at_first
 _SCHEMA = """
     CREATE TABLE staged_invoice (
         n INTEGER PRIMARY KEY, line, number, customer, customer_name, currency, total, file_status, issued_on, due_on,
-        paid_on, invoice_reference, products, subscription, paid, returned, status
+        paid_on, invoice_reference, products, subscription, customer_email, paid, returned, status
     );
     CREATE TABLE staged_payment (
         n, position, allocated, provider, payment_intent, charge, psp_reference, method, reference, lost,
-        returned_elsewhere, auto_refundable, is_explicit, processing, dispute, dispute_amount, paid_on,
-        PRIMARY KEY (n, position)
+        returned_elsewhere, auto_refundable, is_explicit, processing, dispute, dispute_amount, paid_on, card_last4,
+        card_brand, PRIMARY KEY (n, position)
     ) WITHOUT ROWID;
 """
-_INSERT = "INSERT INTO {} VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT_INVOICE = "INSERT INTO staged_invoice VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT_PAYMENT = "INSERT INTO staged_payment VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 # In the order of the fields of InvoiceBlock and PaymentColumns.
 _INVOICES = """
     SELECT line, number, customer, customer_name, currency, total, file_status, issued_on, nullif(due_on, ''),
-        nullif(paid_on, ''), invoice_reference, products, subscription
+        nullif(paid_on, ''), invoice_reference, products, subscription, customer_email
     FROM staged_invoice WHERE n BETWEEN ? AND ? ORDER BY n
 """
 _PAYMENTS = """
     SELECT n - ?1, allocated, provider, method,
         coalesce(nullif(payment_intent, ''), nullif(psp_reference, ''), nullif(charge, ''), reference),
         CASE WHEN payment_intent = '' THEN '' ELSE charge END, returned_elsewhere, auto_refundable, is_explicit,
-        processing, dispute, dispute_amount, nullif(paid_on, '')
+        processing, dispute, dispute_amount, nullif(paid_on, ''), card_last4, card_brand
     FROM staged_payment WHERE n BETWEEN ?1 AND ?2 ORDER BY n, position
 """
 _FIRST_LINE = "SELECT line FROM staged_invoice WHERE n = ?"
@@ -84,11 +85,13 @@ class InvoiceSpool(ScratchDatabase):
             payments.disputes,
             payments.dispute_amounts,
             [day or "" for day in payments.paid_on],
+            payments.card_last4,
+            payments.card_brands,
             strict=True,
         )
         try:
-            self.connection.executemany(_INSERT.format("staged_invoice"), rows)
-            self.connection.executemany(_INSERT.format("staged_payment"), payment_rows)
+            self.connection.executemany(_INSERT_INVOICE, rows)
+            self.connection.executemany(_INSERT_PAYMENT, payment_rows)
         except sqlite3.OperationalError as error:
             raise NoRoomForRows(error) from error
         self._row_count += block.size

@@ -50,12 +50,13 @@ _NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "invoice": (
         (
             "id", "number", "customer", "customer_name", "currency", "total", "paid", "returned", "status", "issued_on",
-            "due_on", "paid_on", "invoice_reference", "products", "subscription", "source", "created_at", "updated_at",
+            "due_on", "paid_on", "invoice_reference", "products", "subscription", "customer_email", "source",
+            "created_at", "updated_at",
         ),
         """
         SELECT n + :id_offset, number, customer, customer_name, currency, total, paid, returned, status, issued_on,
-            nullif(due_on, ''), nullif(paid_on, ''), nullif(invoice_reference, ''), products, subscription, :source,
-            :at, :at
+            nullif(due_on, ''), nullif(paid_on, ''), nullif(invoice_reference, ''), products, subscription,
+            customer_email, :source, :at, :at
         FROM staged_invoice WHERE n BETWEEN :first AND :last ORDER BY n
         """,
     ),
@@ -63,12 +64,12 @@ _NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
         (
             "invoice_id", "position", "provider", "payment_intent", "charge", "psp_reference", "method", "reference",
             "allocated", "lost", "returned_elsewhere", "opening_returned", "opening_at", "auto_refundable",
-            "processing", "dispute", "paid_on",
+            "processing", "dispute", "paid_on", "card_last4", "card_brand",
         ),
         """
         SELECT n + :id_offset, position, provider, nullif(payment_intent, ''), nullif(charge, ''),
             nullif(psp_reference, ''), method, reference, allocated, lost, returned_elsewhere, returned_elsewhere, :at,
-            auto_refundable, processing, dispute, nullif(paid_on, '')
+            auto_refundable, processing, dispute, nullif(paid_on, ''), card_last4, card_brand
         FROM staged_payment WHERE n BETWEEN :first AND :last ORDER BY n, position
         """,
     ),
@@ -189,6 +190,9 @@ class Importer:
         if not invoice.invoice_reference:
             # A file without a reference must not detach an invoice from the provider's: it would be closed here alone.
             del file_columns["invoice_reference"]
+        if not invoice.customer_email:
+            # A file without the address does not forget one that the provider gave.
+            del file_columns["customer_email"]
         column_changes = _differences(invoice_row, file_columns)
         status_change = self._status_change(invoice, invoice_row)
         paid_before = invoice_row.paid
@@ -364,6 +368,7 @@ def _described(invoice: NewInvoice) -> dict[str, Any]:
         "invoice_reference": invoice.invoice_reference or None,
         "products": products_text(invoice.products),
         "subscription": invoice.subscription,
+        "customer_email": invoice.customer_email,
     }
 
 

@@ -21,14 +21,14 @@ INVOICE_COLUMNS = columns_of(
     "invoice",
     (
         "id", "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
-        "invoice_reference", "products", "subscription",
+        "invoice_reference", "products", "subscription", "customer_email",
     ),
 )  # fmt: skip
 PAYMENT_NAMES = (
     "invoice_id", "id", "provider", "method", "payment_intent", "charge", "psp_reference", "reference", "allocated",
     "captured", "reserved", "refunded", "returned_elsewhere", "auto_refundable", "processing", "dispute", "lost",
     "dispute_recorded", "credited", "unsupported", "loss_acknowledged", "paid_on", "opening_returned", "opening_at",
-    "share_of",
+    "share_of", "card_last4", "card_brand",
 )  # fmt: skip
 PAYMENT_COLUMNS = columns_of("payment", PAYMENT_NAMES)
 DISPUTE_COLUMNS = columns_of(
@@ -52,6 +52,7 @@ def payment_of(
         _, payment_id, provider, method, payment_intent, charge, psp_reference, reference, allocated, captured,
         reserved, refunded, returned_elsewhere, auto_refundable, processing, dispute, lost, dispute_recorded, credited,
         unsupported, loss_acknowledged, paid_on, opening_returned, opening_at, share_of,
+        card_last4, card_brand,
     ) = payment_row  # fmt: skip
     references = (payment_intent, charge, psp_reference, reference)
     nothing = zero(unit)
@@ -83,6 +84,8 @@ def payment_of(
         opening_returned=amount(opening_returned),
         opening_at=moment_or_none(opening_at),
         share_of=share_of,
+        card_last4=card_last4,
+        card_brand=card_brand,
         other_shares=tuple(other_shares),
     )
 
@@ -99,7 +102,7 @@ def invoice_of(
     """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment; the rest by the payment's id."""
     (
         invoice_id, number, customer, customer_name, currency_code, total, status, issued_on, due_on, paid_on,
-        reference, products, subscription,
+        reference, products, subscription, customer_email,
     ) = invoice_row  # fmt: skip
     unit = currency(currency_code)
     by_payment: Any = (disputes or {}, unreviewed or {}, other_shares or {})
@@ -117,6 +120,7 @@ def invoice_of(
         managed_by=provider_of_invoice(reference or ""),
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
+        customer_email=customer_email,
         payments=tuple([payment_of(row, unit, *(of.get(row[1], ()) for of in by_payment)) for row in payment_rows]),
         refunds=tuple(refunds),
         closings=tuple(closings),

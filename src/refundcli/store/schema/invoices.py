@@ -45,6 +45,7 @@ class InvoiceRow(Row, table=True):
     invoice_reference: str | None = text_column(nullable=True)
     products: str = text_column()
     subscription: str = text_column()
+    customer_email: str = text_column()
     source: str = text_column()
     created_at: datetime = timestamp()
     updated_at: datetime = timestamp()
@@ -78,6 +79,8 @@ class PaymentRow(Row, table=True):
     position: int = 0
     provider: str = text_column()
     method: str = text_column()
+    card_last4: str = text_column()
+    card_brand: str = text_column()
     payment_intent: str | None = text_column(nullable=True)
     charge: str | None = text_column(nullable=True)
     psp_reference: str | None = text_column(nullable=True)
