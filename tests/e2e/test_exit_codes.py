@@ -240,10 +240,23 @@ def settings_file_here(desk: Desk) -> str:
     return "config trust"
 
 
+def file_of_closings(command: str) -> Prepare:
+    return lambda desk: f"{command} --from {written(desk, 'close.csv', 'invoice', 'INV-9')} --yes"
+
+
+def processing(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card(processing=True)
+        return command
+
+    return prepare
+
+
 # --- the pairs --------------------------------------------------------------------------------------------------
 
 E = ExitCode
 FULL, MARK = "refund INV-1 --full --reason other --yes", "mark-refunded INV-2 --full --reason other --yes"
+PLAN = "plan make --provider stripe --full --reason other --dry-run"
 # The first DONE of a command is also used where any command is tried.
 PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("init", E.USAGE, plain("init --nonsense")),
@@ -292,6 +305,10 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("uncollectible", E.DECLINED, open_at_stripe("uncollectible INV-3 --yes", "400")),
     ("uncollectible", E.NOT_SENT, open_at_stripe("uncollectible INV-3 --yes", "429")),
     ("uncollectible", E.OUTCOME_UNKNOWN, open_at_stripe("uncollectible INV-3 --yes", "drop_before")),
+    ("void", E.PARTLY, file_of_closings("void")),
+    ("uncollectible", E.PARTLY, file_of_closings("uncollectible")),
+    ("plan make", E.DONE, paid(PLAN)),
+    ("plan make", E.PARTLY, processing(PLAN)),
     ("status", E.DONE, paid("status")),
     ("status", E.OUTCOME_UNKNOWN, left_unknown("status")),
     ("resume", E.DONE, left_unknown("resume")),

@@ -149,7 +149,14 @@ def old_postgres(new_postgres: NewStore, sandbox: RunningSandbox, tmp_path: Path
 
 def make_older(desk: Desk) -> None:
     with desk.books.engine.connect() as connection:
-        connection.execute(text("ALTER TABLE store_info DROP COLUMN timezone"))
+        for later in (
+            "TABLE store_info DROP COLUMN timezone",
+            "TABLE invoice DROP COLUMN customer_email",
+            "TABLE payment DROP COLUMN card_last4",
+            "TABLE payment DROP COLUMN card_brand",
+        ):
+            connection.execute(text(f"ALTER {later}"))
+        connection.execute(text("DROP INDEX ix_refund_external"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
         connection.commit()
 

@@ -50,7 +50,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "mark-refunded": (_REFUSED, _NOT_FOUND, _UNKNOWN, ExitCode.PARTLY),
         "void": _AT_A_PROVIDER | {ExitCode.PARTLY},
         "uncollectible": _AT_A_PROVIDER | {ExitCode.PARTLY},
-        "plan make": (_REFUSED, _UNKNOWN, ExitCode.PARTLY),
+        "plan make": (ExitCode.PARTLY,),
         "status": (_UNKNOWN,),
         "resume": _AT_A_PROVIDER | {ExitCode.PARTLY},
         "resolve": (_REFUSED, _NOT_FOUND, ExitCode.DECLINED, _UNKNOWN),
