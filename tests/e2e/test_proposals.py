@@ -100,3 +100,21 @@ def test_a_namespace_prefix_changes_nothing(bank_desk: Desk) -> None:
 
 def test_a_proposal_needs_a_target(bank_desk: Desk) -> None:
     assert "[propose-to]" in bank_desk("mark-refunded --propose statement").err
+
+
+def test_a_reviewed_file_may_come_back_from_a_spreadsheet(bank_desk: Desk) -> None:
+    proposing(bank_desk, SPARKASSE)
+    text = (bank_desk.folder / "out.csv").read_text().replace(",,bank", ",other,bank").replace(",", ";")
+    edited = text.replace("1450.00", "1.450,00").replace("40.00", "40,00").replace("2026-10-20", "20.10.2026")
+    reviewed = bank_desk.folder / "reviewed.csv"
+    reviewed.write_bytes(edited.encode("cp1252"))
+    answer = bank_desk(f"mark-refunded --from {reviewed} --yes")
+    assert answer.exit_code == 0, answer
+    assert str(bank_desk.invoice("INV-1011").refunds[0].amount) == "1450.00 EUR"
+
+
+def test_an_amount_with_two_readings_is_a_bad_row_of_a_reviewed_file(bank_desk: Desk) -> None:
+    reviewed = bank_desk.folder / "reviewed.csv"
+    reviewed.write_text("invoice;amount;reason\nINV-1009;1.200;other\n")
+    answer = bank_desk(f"mark-refunded --from {reviewed} --yes")
+    assert (answer.exit_code, "can be read as 1200 or as 1.200" in answer.err) == (9, True)

@@ -18,7 +18,8 @@ from refundcli.services.bulk.rows import CheckedRow
 class FilesOnDisk:
     @contextmanager
     def opened(self, request: BulkRequest, *, secret: bytes, today: date) -> Iterator[OpenedFile]:
-        with open_source(request.from_ or request.apply, sys.stdin.buffer) as source:
+        # A person may have saved the file from a spreadsheet; a plan is only ever ours.
+        with open_source(request.from_ or request.apply, sys.stdin.buffer, any_encoding=not request.apply) as source:
             plan = PlanFile(source, request.kind, secret) if request.apply else None
             file = plan or BulkFile(source, request.kind, default_reason=request.reason, today=today)
             yield OpenedFile(

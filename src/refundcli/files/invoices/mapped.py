@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -99,13 +99,15 @@ class MappedInvoiceFile:
         return replace(read, problems=tuple(problems))
 
 
-def open_invoices(source: Source, formats: Formats, choice: ReadingChoice) -> InvoiceFile | MappedInvoiceFile:
+def open_invoices(
+    source: Source, formats: Callable[[], Formats], choice: ReadingChoice
+) -> InvoiceFile | MappedInvoiceFile:
     """Our own layout is read as fast as it can be; anything else by its format. Raises a FileProblem."""
     may_be_own = choice.is_left_open and source.encoding == UTF_8 and not source.is_spreadsheet
     if may_be_own and _is_own(source):
         return InvoiceFile(source)
     try:
-        opened = open_table(source, formats.candidates(choice.format, INVOICES), choice.options, sheet=choice.sheet)
+        opened = open_table(source, formats().candidates(choice.format, INVOICES), choice.options, sheet=choice.sheet)
     except (NoFormatFits, MixedMarks):
         if may_be_own:
             # A heading that cannot be read at all is reported as such.

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -83,7 +84,7 @@ def import_file(app: App, file: str, wishes: ReadingWishes, *, skip_invalid: boo
 def _opened(app: App, source: Source, wishes: ReadingWishes) -> InvoiceFile | MappedInvoiceFile:
     """The file in its format; a note says how it is read, unless it is our own layout."""
     options = ReadingOptions(wishes.decimal, wishes.date, app.services.books.zone)
-    invoices = open_invoices(source, formats_of(app), ReadingChoice(wishes.format, wishes.sheet, options))
+    invoices = open_invoices(source, partial(formats_of, app), ReadingChoice(wishes.format, wishes.sheet, options))
     if isinstance(invoices, MappedInvoiceFile):
         app.note(f"Read as {invoices.read_as}.")
     return invoices
