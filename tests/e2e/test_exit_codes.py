@@ -244,14 +244,6 @@ def file_of_closings(command: str) -> Prepare:
     return lambda desk: f"{command} --from {written(desk, 'close.csv', 'invoice', 'INV-9')} --yes"
 
 
-def processing(command: str) -> Prepare:
-    def prepare(desk: Desk) -> str:
-        desk.paid_by_card(processing=True)
-        return command
-
-    return prepare
-
-
 # --- the pairs --------------------------------------------------------------------------------------------------
 
 E = ExitCode
@@ -308,7 +300,7 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("void", E.PARTLY, file_of_closings("void")),
     ("uncollectible", E.PARTLY, file_of_closings("uncollectible")),
     ("plan make", E.DONE, paid(PLAN)),
-    ("plan make", E.PARTLY, processing(PLAN)),
+    ("plan make", E.PARTLY, unreviewed(PLAN.replace("stripe", "adyen"))),
     ("status", E.DONE, paid("status")),
     ("status", E.OUTCOME_UNKNOWN, left_unknown("status")),
     ("resume", E.DONE, left_unknown("resume")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
@@ -489,6 +489,8 @@ def test_without_rejected_rows_there_is_no_file(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12), min_size=2, max_size=2))
+@example(["", "'@"])
+@example(["'=1", " =1"])
 def test_a_rejected_row_says_what_the_original_said(cells: list[str]) -> None:
     row = BadRow(2, (Problem(2, "total", "x", "c", "Wrong."),), tuple(cells))
     with RejectedFile(Path("stdin.rejected.csv"), ("customer", "customer_name")) as rejected:
@@ -499,7 +501,4 @@ def test_a_rejected_row_says_what_the_original_said(cells: list[str]) -> None:
     body = b"INV-1,EUR,x,open,2026-01-01," + path.read_bytes().partition(b"\r\n")[2]
     [again] = _rows(header + b"\r\n" + body)
     assert isinstance(again, BadRow)
-    expected = [
-        cell[1:] if cell[:1] == "'" and cell[1:2] in "=+-@\t\r\n＝＋－＠" and cell[1:] else cell for cell in cells
-    ]
-    assert list(again.original[-2:]) == expected
+    assert list(again.original[-2:]) == cells
