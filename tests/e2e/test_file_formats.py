@@ -92,6 +92,13 @@ def test_an_authorised_payment_is_still_being_processed(sqlite_desk: Desk) -> No
     assert (invoice["status"], invoice["processing"], invoice["paid"]["amount"]) == ("open", True, "0.00")
 
 
+def test_the_customers_address_and_card_come_along(sqlite_desk: Desk) -> None:
+    importing(sqlite_desk, (EXPORTS / "adyen_received_payments.csv").read_bytes().replace(b",0000,", b",XXXX 4242,"))
+    invoice = sqlite_desk.invoice("INV-2001")
+    assert invoice.customer_email == "a@example.org"
+    assert [(payment.card_last4, payment.card_brand) for payment in invoice.payments] == [("4242", "visa")]
+
+
 def test_a_payment_finds_its_invoice_by_the_providers_id(desk: Desk) -> None:
     """Stripe's two exports name one invoice differently."""
     desk(f"invoice import {EXPORTS / 'stripe_invoices.csv'}")

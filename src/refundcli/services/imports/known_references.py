@@ -59,6 +59,7 @@ def same_number(matched_rows: Sequence[MatchedRow], lines_by_number: Mapping[str
 
 _DESCRIPTION = (
     "numbers", "customers", "customer_names", "totals", "statuses", "issued_on", "due_on", "products", "subscriptions",
+    "customer_emails",
 )  # fmt: skip
 
 
@@ -71,6 +72,7 @@ def _keep_description(columns: dict[str, list[object]], place: int, stored: Invo
     columns["due_on"][place] = stored.due_on.isoformat() if stored.due_on else None
     columns["products"][place] = products_text(tuple(stored.products))
     columns["subscriptions"][place] = stored.subscription
+    columns["customer_emails"][place] = stored.customer_email or columns["customer_emails"][place]
     if paid_minor < stored.total.minor and stored.status in (InvoiceStatus.OPEN, InvoiceStatus.UNCOLLECTIBLE):
         columns["statuses"][place] = stored.status.value
 
