@@ -90,6 +90,15 @@ def void_at_stripe(desk: Desk) -> str:
     return "void INV-1"
 
 
+def voids_in_a_file(desk: Desk) -> str:
+    desk.unpaid("INV-3")
+    return f"void --from {written(desk, 'voids.csv', 'invoice', 'INV-3')}"
+
+
+def write_offs_in_a_file(desk: Desk) -> str:
+    return voids_in_a_file(desk).replace("void --from", "uncollectible --from")
+
+
 def write_off_here(desk: Desk) -> str:
     return void_here(desk).replace("void", "uncollectible")
 
@@ -101,8 +110,8 @@ def write_off_at_stripe(desk: Desk) -> str:
 CASES: dict[str, list[Callable[[Desk], str]]] = {
     "refund": [one_refund, refund_at_adyen, refunds_in_a_file, refunds_of_a_plan],
     "mark-refunded": [one_mark, marks_in_a_file, marks_of_a_plan, undo_of_one_mark, undo_of_a_run],
-    "void": [void_here, void_at_stripe],
-    "uncollectible": [write_off_here, write_off_at_stripe],
+    "void": [void_here, void_at_stripe, voids_in_a_file],
+    "uncollectible": [write_off_here, write_off_at_stripe, write_offs_in_a_file],
 }
 
 
@@ -133,7 +142,18 @@ def test_a_dry_run_changes_nothing(sqlite_desk: Desk, case: Callable[[Desk], str
 
 
 def test_every_command_that_takes_dry_run_is_tried_here() -> None:
-    assert {name for name, command in leaves() if takes_dry_run(command)} == set(CASES)
+    # `plan make` never changes the store: it has a test of its own.
+    assert {name for name, command in leaves() if takes_dry_run(command)} == {*CASES, "plan make"}
+
+
+def test_a_dry_run_of_a_plan_writes_no_file(sqlite_desk: Desk) -> None:
+    sqlite_desk.paid_by_card()
+    command = f"plan make --provider stripe --full --reason other --out {sqlite_desk.folder / 'plan.json'}"
+    before = state_of(sqlite_desk)
+    assert sqlite_desk.json(f"{command} --dry-run")["dry_run"] is True
+    assert (state_of(sqlite_desk), (sqlite_desk.folder / "plan.json").exists()) == (before, False)
+    sqlite_desk.json(command)
+    assert (state_of(sqlite_desk), (sqlite_desk.folder / "plan.json").exists()) == (before, True)
 
 
 def test_a_write_in_a_dry_run_is_refused_by_the_books(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,10 +118,18 @@ def test_a_row_whose_own_number_is_another_invoice_is_refused(sqlite_desk: Desk)
     assert answer.error["context"]["problems"][0]["code"] == "duplicate-reference"
 
 
+def test_a_row_with_another_number_of_its_own_is_refused(sqlite_desk: Desk) -> None:
+    heading = OWN.replace("\n", ",invoice_reference\n")
+    importing(sqlite_desk, f"{heading}A,c,EUR,1.00,open,2026-09-01,in_1\n")
+    answer = importing(sqlite_desk, f"{heading}B,c,EUR,1.00,open,2026-09-01,in_1\n", "-o json")
+    assert answer.error["context"]["problems"][0]["code"] == "duplicate-reference"
+    assert "It belongs to A in the store." in answer.err
+
+
 def test_two_lines_about_one_known_invoice_are_refused(sqlite_desk: Desk) -> None:
     heading = OWN.replace("\n", ",invoice_reference\n")
     importing(sqlite_desk, f"{heading}A,c,EUR,1.00,open,2026-09-01,in_1\n")
-    rows = "B,c,EUR,1.00,open,2026-09-01,in_1\nA,c,EUR,2.00,open,2026-09-01,\n"
+    rows = "in_1,c,EUR,1.00,open,2026-09-01,in_1\nA,c,EUR,2.00,open,2026-09-01,\n"
     answer = importing(sqlite_desk, heading + rows, "--skip-invalid -o json")
     assert answer.exit_code == 3
     assert "A in the store, which is also on line 3" in answer.error["context"]["problems"][0]["message"]
@@ -183,14 +191,15 @@ def test_another_date_of_the_file_shows_the_order(sqlite_desk: Desk) -> None:
     assert sqlite_desk.json("invoice show A")["issued_on"] == "2026-08-03"
 
 
-def test_rejected_rows_come_back_in_their_own_layout_and_keep_their_name(sqlite_desk: Desk) -> None:
+def test_rejected_rows_come_back_in_their_own_layout(sqlite_desk: Desk) -> None:
     importing(sqlite_desk, EXCEL.replace(";paid;", ";gone;").encode("cp1252"), "--skip-invalid")
     rejected = sqlite_desk.folder / "export.csv.rejected.csv"
     text = rejected.read_bytes().decode("utf-8-sig")
     assert text.startswith("number;customer;customer_name;currency;total;status;")
     assert "INV-3001;k1;Jörg Müller;EUR;1.200,50;gone;03.08.2026;04.08.2026" in text
     assert sqlite_desk(f"invoice import {rejected} --skip-invalid").exit_code == 9
-    assert [path.name for path in sqlite_desk.folder.glob("*.rejected.csv")] == ["export.csv.rejected.csv"]
+    # A file that was read is never overwritten.
+    assert rejected.read_bytes().decode("utf-8-sig") == text
     rejected.write_text(text.replace("gone", "paid", 1), encoding="utf-8-sig")
     assert sqlite_desk(f"invoice import {rejected}").exit_code == 0
     assert totals(sqlite_desk) == {"INV-3001": "1200.50"}

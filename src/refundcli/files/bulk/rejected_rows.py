@@ -126,12 +126,10 @@ class RejectedFile:
 
 
 def path_for_rejected(source: Source, columns: tuple[str, ...]) -> Path:
-    """`FILE.rejected.csv` beside FILE, which keeps its name if it is one; for a stream, in the working folder."""
+    """`FILE.rejected.csv` beside FILE, never FILE itself; for a stream, in the working folder."""
     ending = "csv" if columns else "jsonl"
     if not source.is_file:
         return Path(f"stdin.rejected.{ending}")
-    if source.path.name.endswith(f".rejected.{ending}"):
-        return source.path
     return source.path.with_name(f"{source.path.name}.rejected.{ending}")
 
 

@@ -29,7 +29,8 @@ def with_known_numbers(
 ) -> tuple[InvoiceBlock, list[MatchedRow]]:
     """The block with the books' number in each row that is about a known invoice, and those rows.
 
-    `problems`: the block's. A row whose own number is in the books too stays as it is: it is another invoice.
+    `problems`: the block's. A row stays as it is where its own number is in the books too, because it is another
+    invoice, and where two numbers disagree that people gave: only the provider's id may stand for a number.
     """
     lines = {problem.line for problem in problems if problem.code == DUPLICATE_REFERENCE}
     places = [place for place, line in enumerate(block.lines) if line in lines]
@@ -40,6 +41,8 @@ def with_known_numbers(
     for place in places:
         number, stored = block.numbers[place], stored_invoices.get(block.references[place])
         if stored is None or number in known_numbers or stored.currency.code != block.currencies[place]:
+            continue
+        if block.references[place] not in (number, stored.number):
             continue
         matched_rows.append(MatchedRow(block.lines[place], number, stored.number))
         columns["numbers"][place] = stored.number
