@@ -122,6 +122,7 @@ class Services:
             upgrades=self.upgrades,
             tell_upgraded=self.tell_upgraded,
             read_only=self.dry_run,
+            seller=cache(lambda: self.settings.seller.text),
         )
 
     @cached_property

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from desk import Desk
 from json_page import Checker
+from refundcli.domain.tax.billing import BilledLine, Billing, TaxCategory
 from webhooks import adyen, item, settle_secrets, signed
 
 # Adyen reports a failed capture in a settlement report only; the tests of such reports show it.
@@ -67,7 +68,9 @@ def _settings(answers: Answers) -> None:
 
 
 def _invoices_and_refunds(answers: Answers) -> None:
-    answers.desk.paid_by_card("INV-1", products=("Training kit",), subscription="sub_1")
+    lines = (BilledLine(10000, 1597, "19", TaxCategory.STANDARD),)
+    billing = Billing("Hauptstrasse 1", "DE", lines=lines).text
+    answers.desk.paid_by_card("INV-1", products=("Training kit",), subscription="sub_1", billing=billing)
     answers.desk.paid_outside("INV-2")
     answers("refund INV-1 --amount 30 --reason overcharged --memo kit --dry-run", "*dry_run_answer*")
     answers("refund INV-1 --amount 30 --reason overcharged --memo kit --yes", "*refund_answer*")

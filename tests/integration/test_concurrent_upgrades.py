@@ -154,9 +154,13 @@ def make_older(desk: Desk) -> None:
             "TABLE invoice DROP COLUMN customer_email",
             "TABLE payment DROP COLUMN card_last4",
             "TABLE payment DROP COLUMN card_brand",
+            "TABLE invoice DROP COLUMN billing",
+            "TABLE credit_note DROP COLUMN content",
+            "TABLE credit_note DROP COLUMN seller_id",
         ):
             connection.execute(text(f"ALTER {later}"))
         connection.execute(text("DROP INDEX ix_refund_external"))
+        connection.execute(text("DROP TABLE seller"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
         connection.commit()
 

@@ -185,7 +185,10 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """`managed_by`: the provider that also has this invoice, as `invoice_reference`, and must close it."""
+    """`managed_by`: the provider that also has this invoice, as `invoice_reference`, and must close it.
+
+    `billing`: what documents need, as in `Billing.text`.
+    """
 
     id: int
     number: str
@@ -201,6 +204,7 @@ class Invoice:
     products: tuple[str, ...] = ()
     subscription: str = ""
     customer_email: str = ""
+    billing: str = ""
     payments: tuple[Payment, ...] = ()
     refunds: tuple[Refund, ...] = ()
     closings: tuple[Closing, ...] = ()

@@ -16,6 +16,8 @@ MOST_IN_FLIGHT = 64
 LONGEST_PENDING_DAYS = 365
 LONGEST_NAME = 200
 LONGEST_NUMBER = 60
+# Of documents.
+LANGUAGES = ("en", "de", "sv")
 
 _SAMPLE_YEAR = 2026
 _SAMPLE_SEQ = 1
@@ -45,7 +47,7 @@ class Literal(Exception):
     """A secret itself where a reference is required."""
 
 
-def _text(value: object) -> str:
+def storable_text(value: object) -> str:
     if not isinstance(value, str):
         raise Unfit("must be text in quotation marks")
     if _CONTROL.search(value):
@@ -59,7 +61,7 @@ def optional(check: Callable[[object], str]) -> Callable[[object], str | None]:
 
 
 def store_url(value: object) -> str:
-    url = _text(value)
+    url = storable_text(value)
     if _POSTGRES_URL.fullmatch(url):
         if url.count("@") > 1:
             # The rest of a password after a plain @ would be read as the host.
@@ -79,14 +81,14 @@ def store_url(value: object) -> str:
 
 
 def operator_name(value: object) -> str:
-    name = _text(value).strip()
+    name = storable_text(value).strip()
     if not 0 < len(name) <= LONGEST_NAME:
         raise Unfit(f"must be a name of 1 to {LONGEST_NAME} characters")
     return name
 
 
 def timezone(value: object) -> str:
-    zone_name = _text(value)
+    zone_name = storable_text(value)
     if not is_zone(zone_name):
         suggestion = did_you_mean(zone_name, available_timezones())
         raise Unfit(
@@ -103,7 +105,7 @@ def reference(value: object) -> str:
 
 def loopback_url(value: object) -> str:
     """Only this machine: otherwise a settings file could send the key to any address."""
-    url = _text(value)
+    url = storable_text(value)
     match = _LOOPBACK_URL.fullmatch(url)
     if not match or int(match["port"] or 1) not in range(1, 65536) or {".", ".."} & set(match["path"].split("/")):
         raise Unfit("must be an address on this machine", hint="Use http://127.0.0.1:4242, or remove it.")
@@ -111,21 +113,21 @@ def loopback_url(value: object) -> str:
 
 
 def webhook_username(value: object) -> str:
-    username = _text(value)
+    username = storable_text(value)
     if ":" in username:
         raise Unfit("must not contain a colon", hint="In basic auth the name ends at the first colon.")
     return username
 
 
 def merchant_account(value: object) -> str:
-    account_name = _text(value)
+    account_name = storable_text(value)
     if " " in account_name:
         raise Unfit("must be one word", hint="Copy it from the Adyen Customer Area.")
     return account_name
 
 
 def environment(value: object) -> str:
-    environment_name = _text(value)
+    environment_name = storable_text(value)
     if environment_name not in {"test", "live"}:
         raise Unfit("must be test or live", hint=did_you_mean(environment_name, ["test", "live"]))
     return environment_name
@@ -133,7 +135,7 @@ def environment(value: object) -> str:
 
 def live_endpoint_prefix(value: object) -> str:
     """It becomes part of a host name, so a dot or a slash would send the key to another host."""
-    prefix = _text(value)
+    prefix = storable_text(value)
     if not _HOST_LABEL.fullmatch(prefix):
         raise Unfit("may hold only letters, digits and -", hint="Write it like this: 1797a841fbb37ca7-AdyenDemo")
     return prefix
@@ -184,7 +186,7 @@ def command(value: object) -> tuple[str, ...] | None:
     """A program and its arguments; no shell reads them. Nothing means that there is none."""
     if not isinstance(value, list | tuple):
         raise Unfit("must be a list of texts", hint='Write it like this: ["/usr/local/bin/notify-finance", "--urgent"]')
-    words = tuple(map(_text, value))
+    words = tuple(map(storable_text, value))
     if words and not words[0]:
         raise Unfit("must begin with the program", hint='Write it like this: ["/usr/local/bin/notify-finance"]')
     return words or None
@@ -195,9 +197,16 @@ def command_from_text(text: str) -> list[str]:
     return shlex.split(text)
 
 
+def language(value: object) -> str:
+    word = storable_text(value).lower()
+    if word not in LANGUAGES:
+        raise Unfit(f"must be one of {', '.join(LANGUAGES)}", hint=did_you_mean(word, LANGUAGES))
+    return word
+
+
 def number_format(value: object) -> str:
     """Every credit note needs its own number, so the sequence is required; numbers are also file names."""
-    pattern = _text(value)
+    pattern = storable_text(value)
     try:
         format_parts = list(string.Formatter().parse(pattern))
     except ValueError:

@@ -24,6 +24,7 @@ from refundcli.settings.errors import (
     UnknownSetting,
 )
 from refundcli.settings.model import FORMATS, RULES, SECTIONS, VARIABLES, Loaded, Settings, shown
+from refundcli.settings.seller import why_logo_unfit
 from refundcli.settings.system import system_user, system_zone
 from refundcli.settings.trust import Trust, remember_trust, trust_in
 from refundcli.settings.variables import ENVIRONMENT_APART, ENVIRONMENT_PREFIX
@@ -35,6 +36,8 @@ _OTHERS_MAY_WRITE = 0o022
 
 # The operator's name is harmless; everything else decides where money and keys go.
 _NEEDS_NO_TRUST = frozenset({"operator"})
+
+_PATHS = frozenset({("seller", "logo"), ("credit_notes", "fonts")})
 
 _Found = dict[tuple[str, str], tuple[object, str]]  # (section, key) → value and place
 
@@ -68,7 +71,7 @@ def load(
     trusted_settings |= environment_settings
     if store_url is not None:
         found_settings["store", "url"] = (
-            _anchored("store", _checked("store", "url", store_url, "--store"), cwd),
+            _anchored("store", "url", _checked("store", "url", store_url, "--store"), cwd),
             "--store",
         )
     settings = _built(found_settings)
@@ -196,7 +199,7 @@ def read_tables(tables: Mapping[str, object], origin: str, folder: Path) -> _Fou
             settings |= {(FORMATS, name): (_format(name, value, origin), origin) for name, value in table.items()}
             continue
         for key, value in table.items():
-            settings[section, key] = (_anchored(section, _checked(section, key, value, origin), folder), origin)
+            settings[section, key] = (_anchored(section, key, _checked(section, key, value, origin), folder), origin)
     return settings
 
 
@@ -219,7 +222,7 @@ def _from_environment(environ: Mapping[str, str], cwd: Path) -> _Found:
             origin = f"environment {variable_name}"
             section, key = VARIABLES[variable_name]
             value = _checked(section, key, _typed(section, key, environ[variable_name]), origin)
-            settings[section, key] = (_anchored(section, value, cwd), origin)
+            settings[section, key] = (_anchored(section, key, value, cwd), origin)
     return settings
 
 
@@ -243,8 +246,10 @@ def _checked(section: str, key: str, value: object, origin: str) -> object:
         raise LiteralSecret(f"{section}.{key}", origin) from None
 
 
-def _anchored(section: str, value: object, folder: Path) -> object:
+def _anchored(section: str, key: str, value: object, folder: Path) -> object:
     """Make a path absolute: a relative one would mean another store in every working folder."""
+    if (section, key) in _PATHS and value:
+        return os.path.join(folder.absolute(), os.path.expanduser(str(value)))
     prefix = "sqlite:///" if section == "store" else "file:"
     if not isinstance(value, str) or not value.startswith(prefix):
         return value
@@ -266,6 +271,8 @@ def _built(found_settings: _Found) -> Settings:
         raise StoreNotNamed
     if settings.adyen.environment == "live" and settings.adyen.api_base:
         raise ApiBaseWhenLive(found_settings["adyen", "api_base"][1])
+    if settings.seller.logo and (why := why_logo_unfit(settings.seller.logo)):
+        raise InvalidSetting("seller.logo", found_settings["seller", "logo"][1], why)
     return settings
 
 

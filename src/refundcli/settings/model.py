@@ -1,7 +1,7 @@
 """The settings: sections, keys, defaults and rules."""
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -9,42 +9,30 @@ from zoneinfo import ZoneInfo
 
 from refundcli.secrets import redact, shown_address
 from refundcli.settings import checks
+from refundcli.settings.rules import Rule, worded
+from refundcli.settings.seller import SellerSettings
 from refundcli.settings.variables import variable
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a value is converted from the environment's text, and its check."""
-
-    from_text: Callable[[str], object]
-    check: Callable[[Any], object]
-
 
 _RATE = Rule(float, checks.rate)
 _TIMEOUT = Rule(float, checks.up_to(checks.LONGEST_TIMEOUT))
 
-
-def _worded(check: Callable[[object], object]) -> dict[str, Rule]:
-    return {"rule": Rule(str, check)}
-
-
-_SECRET = _worded(checks.optional(checks.reference))
-_API_BASE = _worded(checks.optional(checks.loopback_url))
+_SECRET = worded(checks.optional(checks.reference))
+_API_BASE = worded(checks.optional(checks.loopback_url))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
     """Where the books are."""
 
-    url: str = field(metadata=_worded(checks.store_url))
+    url: str = field(metadata=worded(checks.store_url))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorSettings:
     """Who works here, and in which time zone."""
 
-    name: str = field(metadata=_worded(checks.operator_name))
-    timezone: str = field(metadata=_worded(checks.timezone))
+    name: str = field(metadata=worded(checks.operator_name))
+    timezone: str = field(metadata=worded(checks.timezone))
 
     @property
     def zone(self) -> ZoneInfo:
@@ -67,13 +55,13 @@ class AdyenSettings:
     """The keys and the account of Adyen, and where it is."""
 
     api_key: str | None = field(default=None, metadata=_SECRET)
-    merchant_account: str | None = field(default=None, metadata=_worded(checks.optional(checks.merchant_account)))
-    environment: str = field(default="test", metadata=_worded(checks.environment))
+    merchant_account: str | None = field(default=None, metadata=worded(checks.optional(checks.merchant_account)))
+    environment: str = field(default="test", metadata=worded(checks.environment))
     live_endpoint_prefix: str | None = field(
-        default=None, metadata=_worded(checks.optional(checks.live_endpoint_prefix))
+        default=None, metadata=worded(checks.optional(checks.live_endpoint_prefix))
     )
     hmac_key: str | None = field(default=None, metadata=_SECRET)
-    webhook_username: str | None = field(default=None, metadata=_worded(checks.optional(checks.webhook_username)))
+    webhook_username: str | None = field(default=None, metadata=worded(checks.optional(checks.webhook_username)))
     webhook_password: str | None = field(default=None, metadata=_SECRET)
     api_base: str | None = field(default=None, metadata=_API_BASE)
 
@@ -93,9 +81,11 @@ class RefundSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditNoteSettings:
-    """How credit notes are numbered."""
+    """How credit notes are numbered, and the language and further fonts of their documents."""
 
-    number_format: str = field(default="CN-{year}-{seq:06}", metadata=_worded(checks.number_format))
+    number_format: str = field(default="CN-{year}-{seq:06}", metadata=worded(checks.number_format))
+    language: str = field(default="en", metadata=worded(checks.language))
+    fonts: str | None = field(default=None, metadata=worded(checks.optional(checks.storable_text)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +108,7 @@ class Settings:
     adyen: AdyenSettings = AdyenSettings()
     refunds: RefundSettings = RefundSettings()
     credit_notes: CreditNoteSettings = CreditNoteSettings()
+    seller: SellerSettings = field(default_factory=SellerSettings)
     alert: AlertSettings = AlertSettings()
     # By name, each as it is written; `files.formats` checks it where it is used.
     formats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -141,6 +132,7 @@ SECTIONS: Mapping[str, Any] = {
     "adyen": AdyenSettings,
     "refunds": RefundSettings,
     "credit_notes": CreditNoteSettings,
+    "seller": SellerSettings,
     "alert": AlertSettings,
 }
 RULES: Mapping[str, Mapping[str, Rule]] = {

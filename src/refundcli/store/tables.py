@@ -25,7 +25,8 @@ ALL_TABLES: dict[str, TableClause] = {}
 
 INVOICE = _table(
     "invoice",
-    text="number customer customer_name currency status invoice_reference products subscription customer_email source",
+    text="number customer customer_name currency status invoice_reference products subscription customer_email billing"
+    " source",
     numbers="id total paid returned",
     days="issued_on due_on paid_on",
     times="created_at updated_at",
@@ -61,11 +62,12 @@ REFUND = _table(
 )
 CREDIT_NOTE = _table(
     "credit_note",
-    text="id refund_id number status currency reason memo",
-    numbers="invoice_id amount",
+    text="id refund_id number status currency reason memo content",
+    numbers="invoice_id amount seller_id",
     days="issued_on",
     times="issued_at voided_at",
 )
+SELLER = _table("seller", text="digest content", numbers="id")
 CLOSING = _table(
     "closing",
     text="id action state memo operator provider account idempotency_key endpoint api_version lease_owner failure",

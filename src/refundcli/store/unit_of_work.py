@@ -40,7 +40,7 @@ class SqlBooks:
 
     `timezone`: where the books' days begin and end, for a store that is created or upgraded now. `upgrades`: the
     command writes, so an older SQLite store is upgraded before it is read. `read_only`: for a dry run, where every
-    write is refused before it begins.
+    write is refused before it begins. `seller`: of the settings as JSON, copied into credit notes when they are issued.
     """
 
     engine: Engine
@@ -51,6 +51,7 @@ class SqlBooks:
     upgrades: bool = False
     tell_upgraded: Callable[[migrate.Upgraded], None] = field(default=lambda upgraded: None)
     read_only: bool = False
+    seller: Callable[[], str] = field(default=lambda: "")
     # These books created the store.
     is_new: bool = False
     _is_schema_checked: bool = False
@@ -124,7 +125,7 @@ class SqlBooks:
             self._read_store_info(connection)
             host = self.host or socket.gethostname()
             audit_trail = AuditTrail(connection, self.clock.now(), self.operator, host, zone=self.zone)
-            outcome = work(SqlWriting(connection, audit_trail))
+            outcome = work(SqlWriting(connection, audit_trail, self.seller))
             audit_trail.flush()
             self._commit(connection, audit_trail.head)
             return outcome

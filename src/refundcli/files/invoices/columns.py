@@ -12,6 +12,7 @@ from refundcli.domain.currencies import Currency
 from refundcli.domain.money import InvalidAmount, parse_amount
 from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.files.cell_reader import LONGEST_NAME, LONGEST_TEXT, CellReader
+from refundcli.files.invoices.billing import BILLING_COLUMNS
 from refundcli.files.invoices.rows import card_last4_in, dispute_in, products_in, status_in
 from refundcli.services.ports.bulk_invoices import InvoiceBlock, PaymentColumns, products_text
 
@@ -62,6 +63,9 @@ class InvoiceColumns:
     def read(self, lines: Sequence[int], rows: Sequence[Sequence[str]]) -> InvoiceBlock:
         """The invoices of rows that begin on these lines. Raises NotPlain."""
         self._cells_by_column, self._row_count = list(zip(*rows, strict=True)), len(rows)
+        if any(any(self._column(column)) for column in BILLING_COLUMNS if column in self._index_of_column):
+            # Their cells depend on each other.
+            raise NotPlain
         units = self._words(self._currency)
         totals = self._totals(units)
         statuses = self._words(self._status)
@@ -80,6 +84,7 @@ class InvoiceColumns:
             products=self._words(self._products),
             subscriptions=self._texts("subscription"),
             customer_emails=self._texts("customer_email"),
+            billing=[""] * self._row_count,
             payments=self._payments(units, totals, statuses),
         )
 

@@ -11,6 +11,7 @@ from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.files.cell_reader import LONGEST_NAME, CellReader
 from refundcli.files.csv_table import REJECTION_COLUMNS
 from refundcli.files.duplicate_index import DuplicateIndex
+from refundcli.files.invoices.billing import BILLING_COLUMNS, LINE_COLUMNS, LINES, MOST_LINES, billing_in
 from refundcli.files.json_lines import Record
 from refundcli.services.ports.bad_rows import ONE_INVOICE, BadRow, Problem
 from refundcli.services.ports.records import NewInvoice, NewPayment
@@ -41,6 +42,7 @@ COLUMNS = (
     "customer_email",
     "card_last4",
     "card_brand",
+    *BILLING_COLUMNS,
 )
 # Allowed in each of several `payments`; except for the day, then not allowed in the invoice itself.
 PAYMENT_COLUMNS = (
@@ -134,30 +136,36 @@ def invoice_of_cells(
     line: int, cells: Mapping[str, str], original: tuple[str, ...], first_lines: FirstLines
 ) -> NewInvoice | BadRow:
     """`cells`: in our columns; `original`: as they are in the file."""
-    return _invoice(CellReader(line, cells), None, original, first_lines)
+    return _invoice(CellReader(line, cells), None, [], original, first_lines)
 
 
 def invoice_in_record(line: int, record_text: str, record: Record, first_lines: FirstLines) -> NewInvoice | BadRow:
-    payment_list = record.pop(PAYMENTS, None)
+    payment_list, line_list = record.pop(PAYMENTS, None), record.pop(LINES, None)
     cells = _record_cells(line, record, COLUMNS)
-    payment_cells = None if payment_list is None else _payment_cells(line, payment_list, cells)
-    return _invoice(cells, payment_cells, record_text, first_lines)
+    payment_cells = None
+    if payment_list is not None:
+        payment_cells = _cells_of_list(line, PAYMENTS, payment_list, PAYMENT_COLUMNS, MOST_PAYMENTS, cells)
+        for column in PAYMENT_COLUMNS:
+            if column != "paid_on" and cells[column]:
+                message = "It is given alongside payments and could belong to any of them."
+                cells.refuse(column, "ambiguous", message, "Move it into the payment that it belongs to.")
+    line_cells = [] if line_list is None else _cells_of_list(line, LINES, line_list, LINE_COLUMNS, MOST_LINES, cells)
+    return _invoice(cells, payment_cells, line_cells, record_text, first_lines)
 
 
-def _payment_cells(line: int, payment_objects: Any, invoice_cells: CellReader) -> list[CellReader]:
-    if not isinstance(payment_objects, list) or not all(isinstance(payment, dict) for payment in payment_objects):
-        invoice_cells.refuse(PAYMENTS, "wrong-type", "It is not a list of objects.", 'Write "payments": [{…}, {…}].')
+def _cells_of_list(
+    line: int, name: str, objects: Any, columns: tuple[str, ...], most: int, invoice_cells: CellReader
+) -> list[CellReader]:
+    """The cells of each object of a list in an invoice."""
+    if not isinstance(objects, list) or not all(isinstance(single, dict) for single in objects):
+        invoice_cells.refuse(name, "wrong-type", "It is not a list of objects.", f'Write "{name}": [{{…}}, {{…}}].')
         return []
-    if len(payment_objects) > MOST_PAYMENTS:
-        invoice_cells.refuse(PAYMENTS, "too-many", f"There are more than {MOST_PAYMENTS} payments.")
+    if len(objects) > most:
+        invoice_cells.refuse(name, "too-many", f"There are more than {most} {name}.")
         return []
-    for column in PAYMENT_COLUMNS:
-        if column != "paid_on" and invoice_cells[column]:
-            message = "It is given alongside payments and could belong to any of them."
-            invoice_cells.refuse(column, "ambiguous", message, "Move it into the payment that it belongs to.")
     return [
-        _record_cells(line, payment, PAYMENT_COLUMNS, prefix=f"{PAYMENTS}[{payment_number}].")
-        for payment_number, payment in enumerate(payment_objects, start=1)
+        _record_cells(line, single, columns, prefix=f"{name}[{position}].")
+        for position, single in enumerate(objects, start=1)
     ]
 
 
@@ -199,7 +207,11 @@ def _as_text(key: str, json_value: Any) -> str | None:
 
 
 def _invoice(
-    cells: CellReader, payment_cells: list[CellReader] | None, original: tuple[str, ...] | str, first_lines: FirstLines
+    cells: CellReader,
+    payment_cells: list[CellReader] | None,
+    line_cells: list[CellReader],
+    original: tuple[str, ...] | str,
+    first_lines: FirstLines,
 ) -> NewInvoice | BadRow:
     """The invoice, or a bad row with every problem of its cells."""
     unit = cells.currency("currency")
@@ -229,13 +241,16 @@ def _invoice(
         products=products_in(cells),
         subscription=cells.text("subscription", LONGEST_NAME),
         customer_email=cells.text("customer_email", LONGEST_NAME),
+        billing=billing_in(cells, line_cells, total, unit),
         payments=tuple(payment for payment in read_payments if payment),
         original=original,
     )
     first_lines.check_number(cells)
     first_lines.check_invoice_reference(cells, cells["invoice_reference"])
     _check_whole(cells, invoice, has_payment_list=payment_cells is not None)
-    problems = [problem for cell_reader in (cells, *(payment_cells or ())) for problem in cell_reader.problems]
+    problems = [
+        problem for cell_reader in (cells, *(payment_cells or ()), *line_cells) for problem in cell_reader.problems
+    ]
     return BadRow(cells.line, tuple(problems), original) if problems else invoice
 
 

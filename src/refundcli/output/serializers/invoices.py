@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.closing import Closing
+from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.invoice import Invoice, Payment, Unreviewed
 from refundcli.domain.money import Money
 from refundcli.domain.refund import CreditNote, Refund
+from refundcli.domain.tax.billing import BilledLine, billing_of
 from refundcli.output.json import money_fields
 
 if TYPE_CHECKING:
@@ -41,6 +43,27 @@ def invoice_summary(invoice: Invoice) -> dict[str, Any]:
     }
 
 
+def billing(invoice: Invoice) -> dict[str, Any]:
+    known = billing_of(invoice.billing)
+    return {
+        "address": known.address or None,
+        "country": known.country or None,
+        "vat_id": known.vat_id or None,
+        "lines": [billed_line(line, invoice.currency) for line in known.lines],
+    }
+
+
+def billed_line(line: BilledLine, unit: Currency) -> dict[str, Any]:
+    return {
+        "name": line.name or None,
+        "amount": money(Money(line.amount, unit)),
+        "tax_amount": money(Money(line.tax, unit)),
+        "tax_rate": line.rate or None,
+        "tax_category": line.category,
+        "tax_exemption": line.exemption or None,
+    }
+
+
 def invoice_details(invoice: Invoice) -> dict[str, Any]:
     from refundcli.domain.eligibility import possible_actions
 
@@ -57,6 +80,7 @@ def invoice_details(invoice: Invoice) -> dict[str, Any]:
         "closings": [closing(stored_closing) for stored_closing in invoice.closings],
         "products": list(invoice.products),
         "subscription": invoice.subscription or None,
+        "billing": billing(invoice) if invoice.billing else None,
         "actions": [action(possible_action) for possible_action in possible_actions(invoice)],
     }
 

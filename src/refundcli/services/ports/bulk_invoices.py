@@ -73,6 +73,7 @@ class InvoiceBlock(NamedTuple):
     products: Sequence[str] = ()
     subscriptions: Sequence[str] = ()
     customer_emails: Sequence[str] = ()
+    billing: Sequence[str] = ()
     payments: PaymentColumns = PaymentColumns()
     staged: StagedRows | None = None
 
@@ -109,6 +110,7 @@ class InvoiceBlock(NamedTuple):
                 products,
                 subscription,
                 customer_email,
+                billing,
             ) = row
             yield NewInvoice(
                 line=line,
@@ -125,6 +127,7 @@ class InvoiceBlock(NamedTuple):
                 products=tuple(json.loads(products)) if products else (),
                 subscription=subscription,
                 customer_email=customer_email,
+                billing=billing,
                 payments=tuple(payments_by_position.get(position, ())),
             )
 
@@ -201,6 +204,7 @@ def block_of(invoices: Sequence[NewInvoice]) -> InvoiceBlock:
             products_text(invoice.products),
             invoice.subscription,
             invoice.customer_email,
+            invoice.billing,
         )
         for invoice in invoices
     ]

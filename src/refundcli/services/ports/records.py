@@ -36,7 +36,7 @@ class NewPayment:
 
 @dataclass(frozen=True, slots=True)
 class NewInvoice:
-    """An invoice of an import; `line` is its line in the file, `original` its text."""
+    """An invoice of an import; `line` is its line in the file, `original` its text, `billing` as in `Billing.text`."""
 
     line: int
     number: str
@@ -52,6 +52,7 @@ class NewInvoice:
     products: tuple[str, ...] = ()
     subscription: str = ""
     customer_email: str = ""
+    billing: str = ""
     payments: tuple[NewPayment, ...] = ()
     original: tuple[str, ...] | str = ()
 

@@ -20,7 +20,7 @@ from refundcli.store.imports.payment_updates import lost_at_first
 _SCHEMA = """
     CREATE TABLE staged_invoice (
         n INTEGER PRIMARY KEY, line, number, customer, customer_name, currency, total, file_status, issued_on, due_on,
-        paid_on, invoice_reference, products, subscription, customer_email, paid, returned, status
+        paid_on, invoice_reference, products, subscription, customer_email, billing, paid, returned, status
     );
     CREATE TABLE staged_payment (
         n, position, allocated, provider, payment_intent, charge, psp_reference, method, reference, lost,
@@ -28,12 +28,12 @@ _SCHEMA = """
         card_brand, PRIMARY KEY (n, position)
     ) WITHOUT ROWID;
 """
-_INSERT_INVOICE = "INSERT INTO staged_invoice VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+_INSERT_INVOICE = "INSERT INTO staged_invoice VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _INSERT_PAYMENT = "INSERT INTO staged_payment VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 # In the order of the fields of InvoiceBlock and PaymentColumns.
 _INVOICES = """
     SELECT line, number, customer, customer_name, currency, total, file_status, issued_on, nullif(due_on, ''),
-        nullif(paid_on, ''), invoice_reference, products, subscription, customer_email
+        nullif(paid_on, ''), invoice_reference, products, subscription, customer_email, billing
     FROM staged_invoice WHERE n BETWEEN ? AND ? ORDER BY n
 """
 _PAYMENTS = """

@@ -50,13 +50,13 @@ _NEW_ROWS: dict[str, tuple[tuple[str, ...], str]] = {
     "invoice": (
         (
             "id", "number", "customer", "customer_name", "currency", "total", "paid", "returned", "status", "issued_on",
-            "due_on", "paid_on", "invoice_reference", "products", "subscription", "customer_email", "source",
-            "created_at", "updated_at",
+            "due_on", "paid_on", "invoice_reference", "products", "subscription", "customer_email", "billing",
+            "source", "created_at", "updated_at",
         ),
         """
         SELECT n + :id_offset, number, customer, customer_name, currency, total, paid, returned, status, issued_on,
             nullif(due_on, ''), nullif(paid_on, ''), nullif(invoice_reference, ''), products, subscription,
-            customer_email, :source, :at, :at
+            customer_email, billing, :source, :at, :at
         FROM staged_invoice WHERE n BETWEEN :first AND :last ORDER BY n
         """,
     ),
@@ -190,9 +190,10 @@ class Importer:
         if not invoice.invoice_reference:
             # A file without a reference must not detach an invoice from the provider's: it would be closed here alone.
             del file_columns["invoice_reference"]
-        if not invoice.customer_email:
-            # A file without the address does not forget one that the provider gave.
-            del file_columns["customer_email"]
+        for name in ("customer_email", "billing"):
+            if not file_columns[name]:
+                # A file without it does not forget what the provider or another file gave.
+                del file_columns[name]
         column_changes = _differences(invoice_row, file_columns)
         status_change = self._status_change(invoice, invoice_row)
         paid_before = invoice_row.paid
@@ -369,6 +370,7 @@ def _described(invoice: NewInvoice) -> dict[str, Any]:
         "products": products_text(invoice.products),
         "subscription": invoice.subscription,
         "customer_email": invoice.customer_email,
+        "billing": invoice.billing,
     }
 
 

@@ -21,7 +21,7 @@ INVOICE_COLUMNS = columns_of(
     "invoice",
     (
         "id", "number", "customer", "customer_name", "currency", "total", "status", "issued_on", "due_on", "paid_on",
-        "invoice_reference", "products", "subscription", "customer_email",
+        "invoice_reference", "products", "subscription", "customer_email", "billing",
     ),
 )  # fmt: skip
 PAYMENT_NAMES = (
@@ -102,7 +102,7 @@ def invoice_of(
     """From INVOICE_COLUMNS, and PAYMENT_COLUMNS of each payment; the rest by the payment's id."""
     (
         invoice_id, number, customer, customer_name, currency_code, total, status, issued_on, due_on, paid_on,
-        reference, products, subscription, customer_email,
+        reference, products, subscription, customer_email, billing,
     ) = invoice_row  # fmt: skip
     unit = currency(currency_code)
     by_payment: Any = (disputes or {}, unreviewed or {}, other_shares or {})
@@ -121,6 +121,7 @@ def invoice_of(
         products=tuple(json.loads(products)) if products else (),
         subscription=subscription,
         customer_email=customer_email,
+        billing=billing,
         payments=tuple([payment_of(row, unit, *(of.get(row[1], ()) for of in by_payment)) for row in payment_rows]),
         refunds=tuple(refunds),
         closings=tuple(closings),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import date
+from itertools import repeat
 from typing import Any
 
 from sqlalchemy import Connection, select, update
@@ -21,6 +22,7 @@ from refundcli.store.databases.bulk_sql import NotMatched, insert_many, stored, 
 from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.driver_errors import reason
 from refundcli.store.repositories.credit_note_numbers import next_numbers
+from refundcli.store.repositories.note_contents import Copied, NoteContents, SellerText, issue_facts
 from refundcli.store.repositories.rows import facts_of, refund_values
 from refundcli.store.repositories.sums import SummingWrites, sums_of_invoices
 from refundcli.store.tables import REFUND
@@ -66,8 +68,9 @@ _NOTE = (
 class Recording:
     """Writes records in the given transaction, whose lock keeps every other writer out."""
 
-    def __init__(self, connection: Connection, audit: AuditTrail) -> None:
+    def __init__(self, connection: Connection, audit: AuditTrail, seller: SellerText = lambda: "") -> None:
         self._connection, self._audit = connection, audit
+        self._contents = NoteContents(connection, seller)
         self._rows = ConnectionRows(self._connection)
         self._stored_at = stored(self._connection, audit.at)
 
@@ -79,11 +82,12 @@ class Recording:
         update_many(self._connection, _TAKE, list(map(_taken, records)))
         self._insert_refunds(records)
         note_numbers = next_numbers(self._connection, issue_date, credit_note_format, len(records))
-        self._issue(records, note_numbers, issue_date)
-        for record, note_number in zip(records, note_numbers, strict=True):
+        copied = self._contents.copied([record.refund for record in records])
+        self._issue(records, note_numbers, issue_date, copied)
+        for record, note_number, copy in zip(records, note_numbers, copied or repeat(("", None)), strict=False):
             refund = record.refund
             self._audit.write(_RECORDED, refund.id, {}, facts_of(refund) | _of_dispute(record))
-            self._audit.write("credit note issued", refund.id, {}, {"number": note_number})
+            self._audit.write("credit note issued", refund.id, {}, issue_facts(note_number, *copy))
         self._update_invoices([record.refund.invoice_id for record in records])
 
     def undo(self, records: Sequence[Record], *, memo: str) -> None:
@@ -131,7 +135,13 @@ class Recording:
             rows.append(row)
         insert_many(self._connection, "refund", tuple(rows[0]), [tuple(row.values()) for row in rows])
 
-    def _issue(self, records: Sequence[Record], note_numbers: Sequence[str], issue_date: date) -> None:
+    def _issue(
+        self,
+        records: Sequence[Record],
+        note_numbers: Sequence[str],
+        issue_date: date,
+        copied: Sequence[Copied] | None,
+    ) -> None:
         stored_issue_date, issued_status = stored(self._connection, issue_date), CreditNoteStatus.ISSUED.value
         note_rows = []
         for record, note_number in zip(records, note_numbers, strict=True):
@@ -150,7 +160,11 @@ class Recording:
                     self._stored_at,
                 )
             )
-        insert_many(self._connection, "credit_note", _NOTE, note_rows)
+        if copied is None:
+            insert_many(self._connection, "credit_note", _NOTE, note_rows)
+            return
+        rows_with_content = [(*row, *copy) for row, copy in zip(note_rows, copied, strict=True)]
+        insert_many(self._connection, "credit_note", (*_NOTE, "content", "seller_id"), rows_with_content)
 
     def _update_invoices(self, invoice_ids: Sequence[int]) -> None:
         sums = sums_of_invoices(self._rows, self._audit, dict.fromkeys(invoice_ids))
@@ -175,12 +189,16 @@ def _given_back(refund: Refund, was_taken_by_dispute: bool) -> tuple[int, ...]:
 
 
 class SqlRecords(SummingWrites):
-    """Records in a transaction that changes the books."""
+    """Records in a transaction that changes the books. `seller`: of the settings, for the notes issued here."""
+
+    def __init__(self, connection: Connection, audit: AuditTrail, seller: SellerText = lambda: "") -> None:
+        super().__init__(connection, audit)
+        self._seller = seller
 
     def add(self, records: Sequence[Record], *, on: date, credit_note_format: str) -> None:
         """`on`: the day of their credit notes; `credit_note_format` applies if the store has no numbers yet."""
         try:
-            Recording(self._connection, self._audit).record(
+            Recording(self._connection, self._audit, self._seller).record(
                 records, issue_date=on, credit_note_format=credit_note_format
             )
         except NotMatched as error:

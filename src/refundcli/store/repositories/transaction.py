@@ -13,6 +13,7 @@ from refundcli.store.repositories.dispute_writing import SqlDisputes
 from refundcli.store.repositories.event_writing import SqlDeliveries, SqlEvents, SqlWords
 from refundcli.store.repositories.external_refund_writing import SqlExternalRefunds
 from refundcli.store.repositories.invoice_writing import SqlImports, SqlInvoices
+from refundcli.store.repositories.note_contents import SellerText
 from refundcli.store.repositories.payment_writing import SqlPayments
 from refundcli.store.repositories.record_writing import SqlRecords
 from refundcli.store.repositories.refund_writing import SqlRefunds
@@ -22,10 +23,13 @@ from refundcli.store.repositories.store_writing import SqlAccounts, SqlAudit, Sq
 
 
 class SqlWriting:
-    """A transaction that changes the books. Its repositories share one connection and one audit trail."""
+    """A transaction that changes the books. Its repositories share one connection and one audit trail.
 
-    def __init__(self, connection: Connection, audit_trail: AuditTrail) -> None:
-        self.connection, self.audit_trail = connection, audit_trail
+    `seller`: of the settings, for the credit notes that are issued.
+    """
+
+    def __init__(self, connection: Connection, audit_trail: AuditTrail, seller: SellerText) -> None:
+        self.connection, self.audit_trail, self._seller = connection, audit_trail, seller
 
     @cached_property
     def invoices(self) -> SqlInvoices:
@@ -53,11 +57,11 @@ class SqlWriting:
 
     @cached_property
     def records(self) -> SqlRecords:
-        return SqlRecords(self.connection, self.audit_trail)
+        return SqlRecords(self.connection, self.audit_trail, self._seller)
 
     @cached_property
     def credit_notes(self) -> SqlCreditNotes:
-        return SqlCreditNotes(self.connection, self.audit_trail)
+        return SqlCreditNotes(self.connection, self.audit_trail, self._seller)
 
     @cached_property
     def closings(self) -> SqlClosings:

@@ -46,6 +46,8 @@ class InvoiceRow(Row, table=True):
     products: str = text_column()
     subscription: str = text_column()
     customer_email: str = text_column()
+    # What documents need: the customer's address and VAT id, and the lines with their tax, in JSON; mostly empty.
+    billing: str = text_column()
     source: str = text_column()
     created_at: datetime = timestamp()
     updated_at: datetime = timestamp()

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, text
 from sqlmodel import Field
 
 from refundcli.store.conditions import EXTERNAL, NEEDS_ACKNOWLEDGEMENT
-from refundcli.store.schema.columns import Row, minor, parent, text_column, timestamp
+from refundcli.store.schema.columns import Row, key, minor, parent, text_column, timestamp
 
 
 class RefundRow(Row, table=True):
@@ -121,6 +121,20 @@ class CreditNoteRow(Row, table=True):
     issued_on: date | None = None
     issued_at: datetime | None = timestamp(nullable=True)
     voided_at: datetime | None = timestamp(nullable=True)
+    # The invoice as its document shows it, and the seller, as both were when the number was given; empty if neither the
+    # settings nor the import have anything for a document. Later changes of either do not change an issued note.
+    content: str = text_column()
+    seller_id: int | None = parent("seller.id", nullable=True, index=False)
+
+
+class SellerRow(Row, table=True):
+    """The seller of the settings, once for each time that it was changed."""
+
+    __tablename__ = "seller"
+
+    id: int | None = key()
+    digest: str = text_column(unique=True)
+    content: str = text_column()
 
 
 class ClosingRow(Row, table=True):
