@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import (
     bulk_records,
     checking,
+    find,
     importing,
     lists,
     provider_runs,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "startup": startup.figures,
     "single_refund": single_refund.figures,
     "lists": lists.figures,
+    "find": find.figures,
     "importing": importing.figures,
     "bulk_records": bulk_records.figures,
     "second_terminal": second_terminal.figures,

@@ -96,6 +96,7 @@ def test_a_command_that_writes_upgrades_first_and_says_so(old_desk: Desk, comman
 
 
 LOOKING = (
+    "find cash",
     "invoice list",
     "invoice show CASH",
     "invoice history CASH",

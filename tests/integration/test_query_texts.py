@@ -19,7 +19,7 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import ClosingState, Dispute, Provider, RefundState
 from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.provider_updates import EventState
-from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter
+from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter, InvoiceSearch
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.rows import Row, Rows
@@ -99,6 +99,7 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
             "by_provider_references": calls(Provider.STRIPE, references),
             "succeeded": calls(*period, after="", limit=5),
         },
+        "search": {"find": calls(InvoiceSearch(NOW.date(), (ODD, "120", "aug", "pi_1")), limit=5)},
         "external_refunds": {"listed": calls(adopted=True) + calls(adopted=False)},
         "credit_notes": {
             "matching": each([CreditNoteFilter(), notes, replace(notes, after=note)]),

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from sqlalchemy import Boolean, ColumnElement, Date, Integer, Text
+from sqlalchemy import Boolean, ColumnElement, Date, Integer, LargeBinary, Text
 from sqlmodel import SQLModel
 
 import refundcli.store.schema  # noqa: F401 - importing it fills the metadata
 from refundcli.store.databases.utc_datetime import UtcDateTime
 from refundcli.store.tables import ALL_TABLES
 
-_KINDS = (Integer, Text, Boolean, Date, UtcDateTime)
+_KINDS = (Integer, Text, Boolean, Date, UtcDateTime, LargeBinary)
 
 
 def _kinds(columns: Iterable[ColumnElement[Any]]) -> dict[str, type]:

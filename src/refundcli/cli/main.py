@@ -24,6 +24,7 @@ from refundcli.domain.errors import RefundcliError, UsageProblem
 COMMANDS = {
     "init": ("setup.init", "Write refundcli.toml and create the store."),
     "invoice": ("books.invoice", "Import, pull, list and inspect invoices."),
+    "find": ("books.find", "Find an invoice by name, e-mail, card, amount, date, product or ID."),
     "refund": ("refunds.refund", "Refund through the provider: money moves."),
     "mark-refunded": (
         "refunds.mark_refunded",
@@ -53,6 +54,7 @@ COMMANDS = {
 # Commands that only read: they never change the store, not even to upgrade it.
 READ_ONLY = frozenset(
     (
+        "find",
         "invoice list",
         "invoice show",
         "invoice history",
@@ -72,7 +74,7 @@ READ_ONLY = frozenset(
 )
 
 # Commands whose answer may be longer than the screen, and that ask nothing.
-PAGED = READ_ONLY - {"status", "store check", "store backup", "completion", "config", "sandbox"}
+PAGED = READ_ONLY - {"status", "store check", "store backup", "completion", "config", "sandbox", "find"}
 
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:

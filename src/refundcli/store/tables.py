@@ -5,16 +5,19 @@ A refund runs statements and never needs the models: SQLModel, its mappers and p
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Date, Text, case, column, table
+from sqlalchemy import BigInteger, Boolean, Date, LargeBinary, Text, case, column, table
 from sqlalchemy.sql.expression import TableClause
 from sqlalchemy.types import TypeEngine
 
 from refundcli.store.databases.utc_datetime import UtcDateTime
 
 
-def _table(name: str, *, text: str = "", numbers: str = "", flags: str = "", days: str = "", times: str = "") -> Any:
+def _table(
+    name: str, *, text: str = "", numbers: str = "", flags: str = "", days: str = "", times: str = "", blobs: str = ""
+) -> Any:
     typed_names: tuple[tuple[TypeEngine[Any], str], ...] = (
         (Text(), text), (BigInteger(), numbers), (Boolean(), flags), (Date(), days), (UtcDateTime(), times),
+        (LargeBinary(), blobs),
     )  # fmt: skip
     columns = (column(column_name, of_type) for of_type, names in typed_names for column_name in names.split())
     ALL_TABLES[name] = table(name, *columns)
@@ -105,6 +108,7 @@ PROVIDER_ACCOUNT = _table("provider_account", text="provider key_fingerprint acc
 AUDIT_ENTRY = _table(
     "audit_entry", text="operator host action subject before after previous_hash hash", numbers="seq", times="at"
 )
+SEARCH_WORD = _table("search_word", text="word", numbers="bucket", blobs="ids")
 COUNTER = _table("counter", text="name", numbers="value")
 
 # `conditions.CAPTURED` as an expression, for sums.

@@ -91,6 +91,24 @@ def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
     screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
 
 
+def show_choice(invoices: Sequence[Invoice], screen: Screen) -> None:
+    """Numbered, so that one can be chosen."""
+    columns = ("", "Number", "Customer", "E-mail", "Total", "Currency", "Issued")
+    rows = (
+        (
+            str(place),
+            invoice.number,
+            invoice.customer_name or invoice.customer,
+            invoice.customer_email,
+            invoice.total.number,
+            invoice.currency.code,
+            str(invoice.issued_on),
+        )
+        for place, invoice in enumerate(invoices, 1)
+    )
+    screen.table(columns, rows, right=("", "Total"), whole=("Number", "Currency", "Issued"))
+
+
 def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:
     """`mode`: `live mode` or `test mode`, empty while the store is in neither."""
     from refundcli.domain.eligibility import possible_actions

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         InvoiceLookup,
         InvoiceReads,
         Invoices,
+        InvoiceSearches,
         PaymentNames,
         PaymentReads,
         Payments,
@@ -70,6 +71,8 @@ class Reading(Protocol):
 
     @property
     def invoices(self) -> InvoiceReads: ...
+    @property
+    def search(self) -> InvoiceSearches: ...
     @property
     def payments(self) -> PaymentReads: ...
     @property

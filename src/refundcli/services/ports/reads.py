@@ -96,3 +96,32 @@ class PendingRefunds:
     attention: int
     recent: int = 0
     overdue: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceSearch:
+    """What an invoice is found by: all of it must fit. `words` may mean anything; `today` is the day of the books."""
+
+    today: date
+    words: tuple[str, ...] = ()
+    name: str = ""
+    email: str = ""
+    last4: str = ""
+    amount: str = ""
+    product: str = ""
+    since: date | None = None
+    until: date | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        fields = (self.words, self.name, self.email, self.last4, self.amount, self.product, self.since, self.until)
+        return not any(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInvoices:
+    """The best ids first, of `count` in all. `corrected`: typed words that nothing fits, and what was searched."""
+
+    ids: Sequence[int]
+    count: int
+    corrected: dict[str, Sequence[str]]

@@ -29,6 +29,7 @@ from refundcli.store.imports.payment_updates import (
     payment_changes,
     payment_values,
 )
+from refundcli.store.imports.search_index import INVOICE_FIELDS, PAYMENT_FIELDS, SearchIndex, words_of_invoices
 from refundcli.store.imports.staging import InvoiceSpool
 from refundcli.store.queries.payments import disputes_by_payment
 from refundcli.store.tables import CAPTURED_SHARE, DISPUTE, INVOICE, PAYMENT
@@ -78,6 +79,7 @@ _NEW_DISPUTES = """
     SELECT n + :id_offset, position, provider, dispute, dispute_amount
     FROM staged_payment WHERE n BETWEEN :first AND :last AND dispute <> '' ORDER BY n, position
 """
+_INDEXED = "SELECT n + :id_offset, {} FROM {} WHERE n BETWEEN :first AND :last ORDER BY n"
 _NEW_DISPUTE = ("payment_id", "provider", "account", "stage", "state", "status", "amount")
 _PLACES = """
     SELECT invoice_id, position, id FROM payment
@@ -104,6 +106,7 @@ class Importer:
         # The audit entry of an invoice's import is found by its file and this time.
         self._imported_at = audit.at
         self._counts = ImportCounts()
+        self._index = SearchIndex(connection)
 
     def import_blocks(self, blocks: Iterable[InvoiceBlock], *, all_new: bool) -> ImportCounts:
         """`all_new`: the store has none of these invoices, so they are not looked up."""
@@ -118,6 +121,7 @@ class Importer:
             self._insert(block.only([number not in stored_invoices for number in block.numbers]))
             for invoice in block.only([number in stored_invoices for number in block.numbers]).invoices():
                 self._update(invoice, *stored_invoices[invoice.number])
+        self._index.write()
         if self._counts.new or self._counts.changed:
             audit_facts = {"new": self._counts.new, "changed": self._counts.changed, "first_line": first_line}
             self._audit.write("invoices imported", self._source, {}, audit_facts)
@@ -156,6 +160,10 @@ class Importer:
                 )
         read = staging.execute if staging else connection.exec_driver_sql
         self._insert_disputes(read(_NEW_DISPUTES, parameters))
+        self._index.add(
+            read(_INDEXED.format(INVOICE_FIELDS, "staged_invoice"), parameters),
+            read(_INDEXED.format(PAYMENT_FIELDS, "staged_payment"), parameters),
+        )
 
     def _insert_disputes(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Insert a placeholder for each dispute in the file; the provider's first report completes it."""
@@ -197,6 +205,7 @@ class Importer:
         column_changes = _differences(invoice_row, file_columns)
         status_change = self._status_change(invoice, invoice_row)
         paid_before = invoice_row.paid
+        words_before = _words_of(invoice_row, payment_rows)
         payment_changes_by_name = self._update_payments(invoice, invoice_row, payment_rows)
         if not (column_changes or status_change or payment_changes_by_name):
             self._counts.same += 1
@@ -205,6 +214,7 @@ class Importer:
             {"status": invoice_row.status} if status_change else {}
         )
         self._write(invoice_row, column_changes | status_change)
+        self._index.replace(invoice_row.id or 0, words_before)
         columns_after = column_changes | status_change | payment_changes_by_name
         self._audit.write(
             "invoice imported again", invoice_row.number, columns_before | {"paid": paid_before}, columns_after
@@ -376,3 +386,14 @@ def _described(invoice: NewInvoice) -> dict[str, Any]:
 
 def _differences(row: InvoiceRow, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if getattr(row, name) != value}
+
+
+def _words_of(invoice_row: InvoiceRow, payment_rows: Sequence[PaymentRow]) -> set[str]:
+    """The words that the index has of a stored invoice."""
+    invoice = (invoice_row.id, *(getattr(invoice_row, name) for name in INVOICE_FIELDS.split(", ")))
+    payments = [
+        (invoice_row.id, *(getattr(payment_row, name) for name in PAYMENT_FIELDS.split(", ")))
+        for payment_row in payment_rows
+    ]
+    ((_, words),) = words_of_invoices([invoice], payments)
+    return words

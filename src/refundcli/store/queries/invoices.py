@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from refundcli.services.ports.reads import InvoiceFilter
 
 _NUMBERED = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE number IN (SELECT key FROM json_each(:numbers))"
+_WITH_IDS = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE id IN (SELECT CAST(key AS BIGINT) FROM json_each(:ids))"
 _PAYMENTS = f"""
     SELECT {PAYMENT_COLUMNS} FROM payment
     WHERE invoice_id IN (SELECT CAST(key AS BIGINT) FROM json_each(:invoices)) ORDER BY invoice_id, position
@@ -101,6 +102,11 @@ class SqlInvoiceReads(Reads):
         invoice_rows = lists.invoice_rows(self._rows, filters)
         payments = self._payments([invoice_row[0] for invoice_row in invoice_rows])
         return [invoice_of(invoice_row, payments.get(invoice_row[0], ())) for invoice_row in invoice_rows]
+
+    def by_id(self, ids: Sequence[int]) -> list[Invoice]:
+        payments = self._payments(ids)
+        invoice_rows = {row[0]: row for row in self._rows.all(_WITH_IDS, ids=ids)}
+        return [invoice_of(invoice_rows[invoice_id], payments.get(invoice_id, ())) for invoice_id in ids]
 
     def count(self, filters: "InvoiceFilter") -> int:
         from refundcli.store.queries import lists

@@ -13,6 +13,7 @@ from refundcli.store.queries.store_facts import SqlAccountReads, SqlAuditReads, 
 if TYPE_CHECKING:
     from refundcli.store.imports.conflicts import SqlImportReads
     from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlWordReads
+    from refundcli.store.queries.find import SqlInvoiceSearch
     from refundcli.store.queries.runs import SqlRunReads
 
 
@@ -31,6 +32,12 @@ class SqlReading:
         self.audit = SqlAuditReads(rows)
         self.store = SqlStoreReads(rows)
         self.accounts = SqlAccountReads(rows)
+
+    @cached_property
+    def search(self) -> "SqlInvoiceSearch":
+        from refundcli.store.queries.find import SqlInvoiceSearch
+
+        return SqlInvoiceSearch(self._rows)
 
     @cached_property
     def events(self) -> "SqlEventReads":

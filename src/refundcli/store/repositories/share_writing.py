@@ -14,6 +14,7 @@ from refundcli.domain.money import Money
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.imports.payment_matching import ID_COLUMNS, identity_of, match_payments
 from refundcli.store.imports.payment_updates import payment_values
+from refundcli.store.imports.search_index import reindexed
 from refundcli.store.imports.upsert import stored_invoices_by_number
 from refundcli.store.repositories.sums import SummingWrites, number_of_payment
 from refundcli.store.share_counting import share_rows
@@ -24,6 +25,18 @@ class SqlShares(SummingWrites):
     """Shares in a transaction that changes the books."""
 
     def add(
+        self,
+        invoice: Invoice,
+        first_share: Payment,
+        new_share: NewPayment,
+        *,
+        reported: Sequence[NewPayment],
+        update_source: str,
+    ) -> None:
+        with reindexed(self._connection, invoice.id):
+            self._add(invoice, first_share, new_share, reported=reported, update_source=update_source)
+
+    def _add(
         self,
         invoice: Invoice,
         first_share: Payment,
@@ -105,7 +118,8 @@ class SqlShares(SummingWrites):
             self._sums.update_invoice(share.invoice_id)
 
     def note(self, invoice: Invoice, payment: Payment, allocated: Money) -> None:
-        self._hits(update(PAYMENT).where(PAYMENT.c.id == payment.id).values(allocated=allocated.minor))
+        with reindexed(self._connection, invoice.id):
+            self._hits(update(PAYMENT).where(PAYMENT.c.id == payment.id).values(allocated=allocated.minor))
         facts_before = {"allocated": str(payment.allocated)}
         facts_after = {"allocated": str(allocated), "payment": payment.reference}
         self._audit.write("payment corrected", invoice.number, facts_before, facts_after)

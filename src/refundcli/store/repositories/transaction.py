@@ -7,6 +7,8 @@ from functools import cached_property
 from sqlalchemy import Connection
 
 from refundcli.store.audit import AuditTrail
+from refundcli.store.databases.connection_rows import ConnectionRows
+from refundcli.store.queries.find import SqlInvoiceSearch
 from refundcli.store.repositories.closing_writing import SqlClosings
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
 from refundcli.store.repositories.dispute_writing import SqlDisputes
@@ -34,6 +36,10 @@ class SqlWriting:
     @cached_property
     def invoices(self) -> SqlInvoices:
         return SqlInvoices(self.connection, self.audit_trail)
+
+    @cached_property
+    def search(self) -> SqlInvoiceSearch:
+        return SqlInvoiceSearch(ConnectionRows(self.connection))
 
     @cached_property
     def payments(self) -> SqlPayments:

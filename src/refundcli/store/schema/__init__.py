@@ -5,6 +5,6 @@ tables; statements name them by `store/tables.py`. A partial index is declared h
 PostgreSQL has the same index.
 """
 
-from refundcli.store.schema import books, events, invoices, refunds, runs
+from refundcli.store.schema import books, events, invoices, refunds, runs, search
 
-__all__ = ["books", "events", "invoices", "refunds", "runs"]
+__all__ = ["books", "events", "invoices", "refunds", "runs", "search"]

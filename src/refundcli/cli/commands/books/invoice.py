@@ -156,17 +156,21 @@ def show(
     output_format: Output = None,
 ) -> None:
     """Show one invoice: its details, what is left to refund, what has happened, and what can be done now."""
-    from refundcli.cli.context import App
-    from refundcli.domain.invoice import without_lapsed_holds
-    from refundcli.output.serializers.invoices import invoice_details
-    from refundcli.output.views.invoice import show_invoice
-    from refundcli.services.invoices.lookup import invoice_behind
-
     app: App = ctx.obj
     if refresh:
         from refundcli.cli.commands.books.invoice_pull import refresh_invoice
 
         refresh_invoice(app, name)
+    show_one(app, name)
+
+
+def show_one(app: "App", name: str) -> None:
+    """Show the invoice that has this number or id."""
+    from refundcli.domain.invoice import without_lapsed_holds
+    from refundcli.output.serializers.invoices import invoice_details
+    from refundcli.output.views.invoice import show_invoice
+    from refundcli.services.invoices.lookup import invoice_behind
+
     invoice, livemode = app.services.reader.read(lambda tx: (invoice_behind(tx, name), tx.store.livemode()))
     invoice = without_lapsed_holds(invoice, app.services.clock.now())
     app.remember_numbers([invoice.number])

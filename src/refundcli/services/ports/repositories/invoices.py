@@ -11,7 +11,7 @@ from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.services.ports.provider_updates import (
     CaptureUpdate,
 )
-from refundcli.services.ports.reads import FailedCapture, InvoiceFilter
+from refundcli.services.ports.reads import FailedCapture, FoundInvoices, InvoiceFilter, InvoiceSearch
 from refundcli.services.ports.records import Capture, NewPayment, PaymentLine
 
 
@@ -25,6 +25,10 @@ class InvoiceLookup(Protocol):
 class InvoiceReads(InvoiceLookup, Protocol):
     def matching(self, filters: InvoiceFilter) -> list[Invoice]:
         """By number; without their refunds and closings."""
+        ...
+
+    def by_id(self, ids: Sequence[int]) -> list[Invoice]:
+        """In the order of the ids; without their refunds and closings."""
         ...
 
     def by_number(self, numbers: Sequence[str]) -> dict[str, Invoice]: ...
@@ -58,6 +62,12 @@ class InvoiceReads(InvoiceLookup, Protocol):
 
     def by_reference(self, references: Sequence[str]) -> dict[str, Invoice]:
         """Invoices in the books, by the provider's id."""
+        ...
+
+
+class InvoiceSearches(Protocol):
+    def find(self, search: InvoiceSearch, limit: int) -> FoundInvoices:
+        """The best invoices first, at most `limit`."""
         ...
 
 
