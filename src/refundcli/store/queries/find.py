@@ -48,7 +48,7 @@ _BEHIND = """
     UNION SELECT invoice_id FROM credit_note WHERE number = :typed
 """
 # Of so many equally good ones the newest are looked up.
-_MOST_SORTED = 50_000
+_MOST_SORTED = 5_000
 
 
 class SqlInvoiceSearch(Reads):
@@ -110,10 +110,13 @@ class SqlInvoiceSearch(Reads):
         fields = "e" if "@" in typed else TEXT_FIELDS
         # A word that has a meaning of its own is no typing error.
         quiet: dict[str, Sequence[str]] = {}
-        texts = [
-            self._text(word, fields, quiet if any(found.values()) else corrected, widens=widens)
-            for word in words_in(typed)
-        ]
+        texts: list[tuple[Ids, Ids]] = []
+        # An address's domain may have most invoices of the store: it is read last, within what the rest found.
+        for word in sorted(words_in(typed), key=len, reverse=True):
+            within = texts[-1][1] if texts else None
+            texts.append(
+                self._text(word, fields, quiet if any(found.values()) else corrected, widens=widens, within=within)
+            )
         if not texts:
             return found, found
         exact, fitting = _in_all([text[0] for text in texts]), _in_all([text[1] for text in texts])
@@ -145,16 +148,29 @@ class SqlInvoiceSearch(Reads):
                 yield invoice_id
         yield from (row[0] for row in self._rows.all(_BEHIND, typed=typed))
 
-    def _text(self, word: str, fields: str, corrected: dict[str, Sequence[str]], *, widens: bool) -> tuple[Ids, Ids]:
+    def _text(
+        self,
+        word: str,
+        fields: str,
+        corrected: dict[str, Sequence[str]],
+        *,
+        widens: bool,
+        within: Ids | None = None,
+    ) -> tuple[Ids, Ids]:
         """The invoices with exactly this word in one of the fields, and those with a word that begins with it.
 
         `widens`: also those with a word that differs by one letter; without it, only if there is no other.
+        `within`: only these invoices, and no other words.
         """
-        exact = _ids_of(row[1:] for row in self._rows.all(_EXACT, words=[field + word for field in fields]))
-        if len(word) == 1:
-            fitting = exact
-        else:
-            fitting = _in_any([self._range(field + word, field + word + AFTER_ALL) for field in fields])
+        exact_words = [field + word for field in fields]
+        rows = self._rows.all(_EXACT, words=exact_words)
+        exact = _ids_of((row[1:] for row in rows), within)
+        fitting = exact
+        if len(word) > 1:
+            longer = [self._rows.all(_RANGE, low=word + "!", high=word + AFTER_ALL) for word in exact_words]
+            fitting = _in_any([exact, *(_ids_of(found, within) for found in longer)])
+        if within:
+            return exact, fitting
         if may_be_mistyped(word) and (widens or not any(fitting.values())):
             near, near_words = self._near(word, fields)
             if near_words:
@@ -174,16 +190,17 @@ class SqlInvoiceSearch(Reads):
         return _ids_of(self._rows.all(_RANGE, low=low, high=high))
 
 
-def _ids_of(rows: Iterable[Row]) -> Ids:
+def _ids_of(rows: Iterable[Row], within: Ids | None = None) -> Ids:
     found: Ids = {}
     for bucket, packed in rows:
         lows = array("H", bytes(packed))
         if sys.byteorder == "big":
             lows.byteswap()
+        ids = set(lows) if within is None else within.get(bucket, set()).intersection(lows)
         if bucket in found:
-            found[bucket].update(lows)
+            found[bucket] |= ids
         else:
-            found[bucket] = set(lows)
+            found[bucket] = ids
     return found
 
 
