@@ -5,8 +5,8 @@ from alembic import op
 
 from refundcli.store.imports.search_index import index_all
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:
