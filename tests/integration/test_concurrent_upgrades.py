@@ -161,7 +161,9 @@ def make_older(desk: Desk) -> None:
         ):
             connection.execute(text(f"ALTER {later}"))
         connection.execute(text("DROP INDEX ix_refund_external"))
+        connection.execute(text("DROP INDEX ix_invoice_number_in_any_case"))
         connection.execute(text("DROP TABLE seller"))
+        connection.execute(text("DROP TABLE search_word"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
         connection.commit()
 

@@ -65,6 +65,7 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
         "invoices": {
             "get": each(names),
             "by_number": calls(names),
+            "by_id": calls([invoice.id]),
             "with_facts": calls(names),
             "facts": calls(names),
             "matching": each([InvoiceFilter(), InvoiceFilter(customer="cus_'%", refundable=True)])

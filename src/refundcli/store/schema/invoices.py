@@ -21,6 +21,7 @@ class InvoiceRow(Row, table=True):
         ),
         Index("ix_invoice_status_number", "status", "number"),
         Index("ix_invoice_customer_number", "customer", "number"),
+        Index("ix_invoice_number_in_any_case", text("lower(number)")),
         # A provider's invoice belongs to one invoice.
         Index(
             "ux_invoice_reference",

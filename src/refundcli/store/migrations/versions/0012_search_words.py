@@ -1,4 +1,4 @@
-"""The words that invoices are found by, of all invoices that the store has."""
+"""The words that invoices are found by, of all invoices that the store has; and their numbers in any case."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,4 +18,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("word", "bucket"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ix_invoice_number_in_any_case", "invoice", [sa.text("lower(number)")], unique=False)
     index_all(op.get_bind())
