@@ -60,6 +60,8 @@ def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: 
             "invoice history INV-2",
             "status",
             "status -o json",
+            "refunds list",
+            "refunds show {note}",
             "credit-notes list",
             "credit-notes show {note}",
         ),
@@ -172,7 +174,9 @@ def test_a_script_never_meets_a_prompt(desk: Desk) -> None:
         json.loads(answer.out)
 
 
-@pytest.mark.parametrize("command", ["invoice list", "credit-notes list", "resume", "invoice list --status void"])
+@pytest.mark.parametrize(
+    "command", ["invoice list", "refunds list", "credit-notes list", "resume", "invoice list --status void"]
+)
 def test_an_empty_list_is_an_empty_list(desk: Desk, command: str) -> None:
     assert desk.json(command) == []
     assert desk(f"{command} -o ndjson").out == ""

@@ -80,6 +80,8 @@ def _invoices_and_refunds(answers: Answers) -> None:
     answers("invoice show INV-1", "*invoice_details*")
     answers("invoice show INV-2", "*invoice_details*")
     answers("invoice history INV-1", "[*history_entry*]")
+    answers("refunds list", "[*refund*]")
+    answers(f"refunds show {record['id']}", "*refund_details*")
     answers("credit-notes list", "[*credit_note*]")
     answers(f"credit-notes show {record['credit_note']['number']}", "*credit_note_details*")
     answers(f"mark-refunded --undo {record['id']} --memo wrong --dry-run", "*undo*")

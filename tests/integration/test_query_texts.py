@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import ClosingState, Dispute, Provider, RefundState
 from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.provider_updates import EventState
-from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter, InvoiceSearch
+from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter, InvoiceSearch, RefundFilter
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.rows import Row, Rows
@@ -53,6 +54,8 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
     names, refund_ids, references = [ODD, "INV-1", "INV-2", "none"], [invoice.refunds[0].id, ODD], ["PSP1", "pi_1", ODD]
     page: dict[str, Any] = {"after": 0, "limit": 50}
     notes = CreditNoteFilter(since=date(2020, 1, 1), until=date(2099, 1, 1), invoice="INV-1", reason=note.reason)
+    refunds = RefundFilter(RefundState.RECORDED, ODD, note.reason, Provider.STRIPE, ODD, "INV-1", after=refund_ids[0])
+    amounts = RefundFilter(amounts=(Decimal(1), Decimal("40.005")), since=LONG_AGO, until=NOW)
     period = (Provider.STRIPE, LONG_AGO, NOW)
 
     def calls(*arguments: Any, **named: Any) -> list[Callable[[Any], Any]]:
@@ -88,6 +91,11 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
             "lines_after": calls(Provider.STRIPE, 0, limit=10),
         },
         "disputes": {"payment_of": calls(Provider.ADYEN, "account", "reference")},
+        "refund_search": {
+            "matching": each([RefundFilter(), refunds, amounts]),
+            "totals": each([RefundFilter(), refunds, amounts]),
+            "named": each([*refund_ids, note.number]),
+        },
         "refunds": {
             "get": each(refund_ids),
             "by_id": calls(refund_ids),
@@ -141,6 +149,7 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
         "audit": {
             "changed_since": calls(1, apart_from=ODD),
             "history": calls(invoice),
+            "about": calls(refund_ids),
             "import_of": calls(invoice),
             "newest_entry": calls(),
             "newest_at": calls(),

@@ -39,6 +39,7 @@ COMMANDS = {
     "reconcile": ("providers.reconcile", "Compare with a provider; adopt external refunds."),
     "events": ("providers.events", "Receive and inspect provider webhooks."),
     "acknowledge": ("refunds.acknowledge", "Acknowledge a refund that failed after it was accepted, or a loss."),
+    "refunds": ("books.refunds", "List refunds, and show what became of one."),
     "credit-notes": ("books.credit_notes", "List and show credit notes."),
     "store": (
         "setup.store",
@@ -61,6 +62,8 @@ READ_ONLY = frozenset(
         "status",
         "events list",
         "events show",
+        "refunds list",
+        "refunds show",
         "credit-notes list",
         "credit-notes show",
         "formats list",

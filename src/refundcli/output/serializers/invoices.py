@@ -12,6 +12,9 @@ from refundcli.domain.tax.billing import BilledLine, billing_of
 from refundcli.output.json import money_fields
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from refundcli.domain.eligibility import PossibleAction
     from refundcli.services.ports.reads import AuditEntry
 
@@ -230,4 +233,18 @@ def history_entry(entry: "AuditEntry") -> dict[str, Any]:
         "subject": entry.subject,
         "before": entry.before,
         "after": entry.after,
+    }
+
+
+def refund_details(
+    stored_refund: Refund, entries: "Sequence[AuditEntry]", arrival: "tuple[date, date] | None", next_command: str
+) -> dict[str, Any]:
+    """A refund, when it is expected to arrive, its history and the next step."""
+    first_day, last_day = arrival or (None, None)
+    return refund(stored_refund) | {
+        "run": stored_refund.run_id or None,
+        "expected_from": first_day,
+        "expected_until": last_day,
+        "history": [history_entry(entry) for entry in entries],
+        "command": next_command or None,
     }

@@ -52,10 +52,20 @@ class SeveralInvoices(Refused):
 class RefundNotFound(NotFound):
     code = "refund-not-found"
 
-    def __init__(self, refund_id: str) -> None:
+    def __init__(
+        self, refund_id: str, *, hint: str = "refundcli status   lists the refunds that need attention"
+    ) -> None:
+        super().__init__(f"There is no refund {ascii(refund_id[:80])[1:-1]}.", hint=hint)
+
+
+class SeveralRefunds(Refused):
+    code = "several-refunds"
+
+    def __init__(self, name: str, refund_ids: list[str]) -> None:
         super().__init__(
-            f"There is no refund {ascii(refund_id[:80])[1:-1]}.",
-            hint="refundcli status   lists the refunds that need attention",
+            f"{ascii(name[:80])[1:-1]} belongs to several refunds: {', '.join(refund_ids)}.",
+            hint=f"Name one of them: refundcli refunds show {refund_ids[0]}",
+            context={"refunds": refund_ids},
         )
 
 
@@ -108,3 +118,14 @@ def credit_note_named(reading: "Reading", number: str) -> tuple[CreditNote, Refu
     if credit_note is None or refund is None:
         raise CreditNoteNotFound(number, nearest_number(number, reading.credit_notes.numbers_near(number)))
     return credit_note, refund
+
+
+def refund_named(reading: "Reading", typed: str) -> Refund:
+    """The refund with this id, provider's id or credit note number. Raises RefundNotFound, SeveralRefunds."""
+    name = typed.strip()
+    refunds = reading.refund_search.named(name) or reading.refund_search.named(name.upper())
+    if not refunds:
+        raise RefundNotFound(name, hint="refundcli refunds list   shows the refunds of this store")
+    if len(refunds) > 1:
+        raise SeveralRefunds(name, [refund.id for refund in refunds])
+    return refunds[0]

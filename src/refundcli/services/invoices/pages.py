@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from refundcli.domain.invoice import Invoice
-from refundcli.domain.refund import CreditNote
+from refundcli.domain.refund import CreditNote, Refund
 from refundcli.services.chunks import paged
-from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter
+from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter, RefundFilter
 
 if TYPE_CHECKING:
     from refundcli.services.ports.books import BooksToRead
@@ -21,6 +21,16 @@ def invoice_pages(books: "BooksToRead", criteria: InvoiceFilter) -> Iterator[lis
         lambda after: books.read(lambda tx: tx.invoices.matching(replace(criteria, after=after, limit=PAGE))),
         criteria.after,
         lambda invoice: invoice.number,
+        size=PAGE,
+    )
+
+
+def refund_pages(books: "BooksToRead", criteria: RefundFilter) -> Iterator[list[Refund]]:
+    """As `invoice_pages`, newest first."""
+    return paged(
+        lambda after: books.read(lambda tx: tx.refund_search.matching(replace(criteria, after=after, limit=PAGE))),
+        criteria.after,
+        lambda refund: refund.id,
         size=PAGE,
     )
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         RefundLookup,
         RefundReads,
         Refunds,
+        RefundSearches,
     )
     from refundcli.services.ports.repositories.runs import RunReads, Runs
     from refundcli.services.ports.repositories.store import (
@@ -79,6 +80,8 @@ class Reading(Protocol):
     def disputes(self) -> DisputeReads: ...
     @property
     def refunds(self) -> RefundReads: ...
+    @property
+    def refund_search(self) -> RefundSearches: ...
     @property
     def external_refunds(self) -> ExternalRefundReads: ...
     @property

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund
-from refundcli.domain.statuses import InvoiceStatus, Provider
+from refundcli.domain.statuses import InvoiceStatus, Provider, RefundState
 
 if TYPE_CHECKING:
     from refundcli.services.ports.provider_updates import EventState
@@ -38,6 +40,41 @@ class CreditNoteFilter:
     until: date | None = None
     after: CreditNote | None = None
     limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFilter:
+    """A page of the refunds and records, newest first: at most `limit`, after the refund with the id `after`.
+
+    `amounts`: the lowest and the highest amount, in major units.
+    """
+
+    state: RefundState | None = None
+    operator: str = ""
+    reason: RefundReason | None = None
+    provider: Provider | None = None
+    run: str = ""
+    invoice: str = ""
+    currency: Currency | None = None
+    amounts: tuple[Decimal, Decimal] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    after: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RefundTotal:
+    """Refunds of one currency: their sum, and separately of those that failed or were reversed.
+
+    `older`: how many come after the last one of the page.
+    """
+
+    count: int
+    amount: Money
+    failed_count: int
+    failed: Money
+    older: int
 
 
 @dataclass(frozen=True, slots=True)

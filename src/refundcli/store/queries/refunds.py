@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _REFUNDS = f"""
     SELECT {REFUND_COLUMNS} FROM refund JOIN invoice ON invoice.id = refund.invoice_id
     LEFT JOIN credit_note ON credit_note.refund_id = refund.id
-    WHERE {{}} ORDER BY refund.created_at, refund.id
+    WHERE {{}}
 """
 _CLOSINGS = f"""
     SELECT {CLOSING_COLUMNS} FROM closing JOIN invoice ON invoice.id = closing.invoice_id
@@ -185,7 +185,9 @@ def refunds_of_payments(rows: Rows, payment_ids: Sequence[int | None]) -> list[R
 
 
 def refunds_where(rows: Rows, condition: str, **parameters: object) -> list[Refund]:
-    return [refund_of(row) for row in rows.all(_REFUNDS.format(condition), **parameters)]
+    """In the order of creation. Sorted here: for an ORDER BY, SQLite would walk along the index of all refunds."""
+    refunds = [refund_of(row) for row in rows.all(_REFUNDS.format(condition), **parameters)]
+    return sorted(refunds, key=lambda refund: (refund.created_at, refund.id))
 
 
 def closings_where(rows: Rows, condition: str, **parameters: object) -> list[Closing]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from refundcli.store.imports.conflicts import SqlImportReads
     from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlWordReads
     from refundcli.store.queries.find import SqlInvoiceSearch
+    from refundcli.store.queries.refund_lists import SqlRefundSearch
     from refundcli.store.queries.runs import SqlRunReads
 
 
@@ -38,6 +39,12 @@ class SqlReading:
         from refundcli.store.queries.find import SqlInvoiceSearch
 
         return SqlInvoiceSearch(self._rows)
+
+    @cached_property
+    def refund_search(self) -> "SqlRefundSearch":
+        from refundcli.store.queries.refund_lists import SqlRefundSearch
+
+        return SqlRefundSearch(self._rows)
 
     @cached_property
     def events(self) -> "SqlEventReads":

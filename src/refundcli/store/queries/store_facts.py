@@ -1,6 +1,7 @@
 """Read the audit trail, and what the store knows about itself: settings, accounts."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -31,6 +32,9 @@ class SqlAuditReads(Reads):
             *(refund.id for refund in invoice.refunds),
             *(closing.id for closing in invoice.closings),
         ]
+        return self.about(subjects)
+
+    def about(self, subjects: Sequence[str]) -> "list[AuditEntry]":
         text = f"{_ENTRIES} WHERE subject IN (SELECT key FROM json_each(:subjects)) ORDER BY seq"
         return [_entry_of(row) for row in self._rows.all(text, subjects=subjects)]
 

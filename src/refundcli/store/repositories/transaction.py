@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from refundcli.store.audit import AuditTrail
 from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.queries.find import SqlInvoiceSearch
+from refundcli.store.queries.refund_lists import SqlRefundSearch
 from refundcli.store.repositories.closing_writing import SqlClosings
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
 from refundcli.store.repositories.dispute_writing import SqlDisputes
@@ -40,6 +41,10 @@ class SqlWriting:
     @cached_property
     def search(self) -> SqlInvoiceSearch:
         return SqlInvoiceSearch(ConnectionRows(self.connection))
+
+    @cached_property
+    def refund_search(self) -> SqlRefundSearch:
+        return SqlRefundSearch(ConnectionRows(self.connection))
 
     @cached_property
     def payments(self) -> SqlPayments:

@@ -29,6 +29,7 @@ class RefundRow(Row, table=True):
         ),
         Index("ux_refund_provider_reference", "provider", "account", "provider_reference", unique=True),
         Index("ix_refund_state", "state"),
+        Index("ix_refund_created", "created_at", "id"),
         Index("ix_refund_external", "reason", "id", sqlite_where=text(EXTERNAL)),
         Index("ix_refund_attention", "id", sqlite_where=text(NEEDS_ACKNOWLEDGEMENT)),
         Index(

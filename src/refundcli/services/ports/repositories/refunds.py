@@ -13,7 +13,7 @@ from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.services.ports.provider_updates import (
     RefundUpdate,
 )
-from refundcli.services.ports.reads import CreditNoteFilter, PendingRefunds
+from refundcli.services.ports.reads import CreditNoteFilter, PendingRefunds, RefundFilter, RefundTotal
 from refundcli.services.ports.records import Record, Settlement, SucceededRefund
 
 
@@ -48,6 +48,22 @@ class RefundReads(RefundLookup, Protocol):
         self, provider: Provider, since: datetime, until: datetime, *, after: str, limit: int
     ) -> list[SucceededRefund]:
         """A page of the refunds that the provider reported as succeeded in this period, ordered by id."""
+        ...
+
+
+class RefundSearches(Protocol):
+    """What `refunds list` and `refunds show` read."""
+
+    def matching(self, filters: RefundFilter) -> list[Refund]:
+        """A page, newest first."""
+        ...
+
+    def totals(self, filters: RefundFilter) -> list[RefundTotal]:
+        """By currency, of all that match, on any page."""
+        ...
+
+    def named(self, name: str) -> list[Refund]:
+        """Those with this id, this provider's id or this credit note number."""
         ...
 
 
