@@ -22,7 +22,7 @@ from refundcli.domain.statuses import InvoiceStatus, Provider
 from refundcli.providers.stripe.keys import fingerprint
 from refundcli.sandbox.core.faults import Fault
 from refundcli.sandbox.core.state import SandboxState
-from refundcli.sandbox.server import serve
+from refundcli.sandbox.server import bind, serve
 from refundcli.services.clock import SystemClock
 from refundcli.services.ports.books import Writing
 from refundcli.services.ports.records import NewInvoice, NewPayment
@@ -69,7 +69,7 @@ def _sandbox(told: Connection, rows: int, delay: int) -> None:
         state.add_stripe_payment(CAPTURED, "EUR", payment_intent=_reference(n))
     calls = ("refund", "lookup") if delay else ()
     state.faults.add([Fault("stripe", "delay_ms", call=call, times=10**9, delay_ms=delay) for call in calls])
-    serve(0, announce=told.send, state=state)
+    serve(bind(0), announce=told.send, state=state)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from faults.points import Fault, Saboteur, install
 from refundcli import bootstrap
 from refundcli.cli.main import run
 from refundcli.sandbox.core.state import SandboxState
-from refundcli.sandbox.server import serve
+from refundcli.sandbox.server import bind, serve
 
 # A command that takes longer is hanging.
 LONGEST_SECONDS = 45
@@ -212,7 +212,7 @@ class Sandbox:
             os.write(writing, url.encode())
 
         def work() -> int:
-            serve(0, announce=announce, state=SandboxState(merchant_account=MERCHANT))
+            serve(bind(0), announce=announce, state=SandboxState(merchant_account=MERCHANT))
             return 0
 
         self.pid = forked(work)

@@ -762,7 +762,9 @@ class TestSeeding:
 class TestServer:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_it_announces_its_url_and_ends_cleanly(self, number: int) -> None:
-        script = "from refundcli.sandbox.server import serve; serve(0, announce=lambda u: print(u, flush=True))"
+        script = (
+            "from refundcli.sandbox.server import bind, serve; serve(bind(0), announce=lambda u: print(u, flush=True))"
+        )
         source = Path(__file__).parents[2] / "src"
         process = subprocess.Popen(
             [sys.executable, "-c", script],

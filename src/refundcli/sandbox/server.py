@@ -87,7 +87,7 @@ def make_server(state: SandboxState) -> SandboxServer:
 
 
 def serve(
-    port: int = 0,
+    listener: socket.socket,
     *,
     seed_rows: Iterable[Mapping[str, Any]] = (),
     announce: Callable[[str], None] = print,
@@ -96,12 +96,10 @@ def serve(
     """Serves until SIGINT or SIGTERM. Calls `announce` with the URL once connections are accepted.
 
     `seed_rows` are rows of an invoices file, whose payments are created first.
-
-    OSError where the port is not free.
     """
     sandbox_state = state or SandboxState()
     seed_payments(sandbox_state, seed_rows)
-    with bind(port) as listener:
+    with listener:
         server = make_server(sandbox_state)
         # A full garbage collection over the loaded data would delay calls by a tenth of a second.
         gc.freeze()

@@ -37,6 +37,10 @@ class RecordTable(dict[str, T], Generic[T]):
                 self._ids_naming.setdefault(named_id, []).append(record_id)
         super().__setitem__(record_id, record)
 
+    def __reduce__(self) -> tuple[type[RecordTable[T]], tuple[()], None, None, Iterator[tuple[str, T]]]:
+        # A pickle adds the records again, which builds the indexes.
+        return RecordTable, (), None, None, iter(self.items())
+
     def add(self, record_id: str, record: T) -> T:
         """ValueError where there is one with this id."""
         if record_id in self:
