@@ -235,6 +235,24 @@ def unreachable(command: str) -> Prepare:
     return prepare
 
 
+def refund_unreachable(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        refund_id = desk.json("refund INV-1 --amount 1 --reason other --yes")["refunds"][0]["id"]
+        return unreachable(command.replace("REFUND", refund_id))(desk)
+
+    return prepare
+
+
+def two_refunds_with_trace_number_7(desk: Desk) -> str:
+    desk.paid_by_card()
+    for amount in (1, 2):
+        refund = desk.json(f"refund INV-1 --amount {amount} --reason other --yes")["refunds"][0]
+        desk.sandbox.settle(refund["provider_reference"], destination_details={"card": {"reference": "7"}})
+    desk.json("invoice show INV-1 --refresh")
+    return "refunds show 7"
+
+
 def settings_file_here(desk: Desk) -> str:
     Path("refundcli.toml").write_text("[refunds]\nin_flight = 4\n")
     return "config trust"
@@ -342,6 +360,8 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("refunds list", E.REFUSED, plain("refunds list --reason nonsense")),
     ("refunds list", E.NOT_FOUND, plain("refunds list --invoice INV-1")),
     ("refunds show", E.DONE, recorded("refunds show NOTE")),
+    ("refunds show", E.REFUSED, two_refunds_with_trace_number_7),
+    ("refunds show", E.NOT_SENT, refund_unreachable("refunds show REFUND --refresh")),
     ("refunds show", E.NOT_FOUND, plain("refunds show rf_none")),
     ("credit-notes list", E.DONE, plain("credit-notes list")),
     ("credit-notes list", E.REFUSED, plain("credit-notes list --reason nonsense")),
@@ -405,6 +425,7 @@ def test_a_commit_that_is_not_confirmed_is_not_known(
 # An unconfirmed commit, of commands that write only if needed.
 NOT_TRIED = {
     ("invoice show", E.OUTCOME_UNKNOWN),
+    ("refunds show", E.OUTCOME_UNKNOWN),
     # Where the store's file cannot be copied: tests/integration/test_store_check.py.
     ("store check", E.OUTCOME_UNKNOWN),
     # For an unfinished run without a worker: tests/e2e/test_status_summary.py.

@@ -64,7 +64,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "events acknowledge": (_REFUSED, _NOT_FOUND, _UNKNOWN),
         "acknowledge": (_REFUSED, _NOT_FOUND, _UNKNOWN),
         "refunds list": (_REFUSED, _NOT_FOUND),
-        "refunds show": (_NOT_FOUND,),
+        "refunds show": (_REFUSED, _NOT_FOUND, ExitCode.NOT_SENT, _UNKNOWN),
         "credit-notes list": (_REFUSED, _NOT_FOUND),
         "credit-notes show": (_NOT_FOUND,),
         "store number-format": (_UNKNOWN,),

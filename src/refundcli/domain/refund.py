@@ -7,6 +7,9 @@ from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.statuses import CreditNoteStatus, Provider, RefundKind, RefundState
 
+# Stripe's word for a trace number that will be known later.
+PENDING = "pending"
+
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
@@ -52,6 +55,23 @@ class CreditNote:
     issued_on: date | None = None
     issued_at: datetime | None = None
     voided_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceNumber:
+    """The number by which the customer's bank finds a refund, in the provider's words.
+
+    `destination`: where the money goes, as `card`. `type`: which number it is. `status`: is it available yet?
+    """
+
+    destination: str
+    type: str = ""
+    number: str = ""
+    status: str = ""
+
+    def outdates(self, report: "TraceNumber") -> bool:
+        """Does it say more than the report? Reports arrive in any order (I7); a number, once known, stays known."""
+        return bool(self.number and not report.number) or (report.status == PENDING != self.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +136,11 @@ class Refund:
     holding: bool = False
     hold_until: datetime | None = None
     undecided: bool = False
+    trace: TraceNumber | None = None
+
+    def trace_after(self, report: TraceNumber | None) -> TraceNumber | None:
+        """The trace number once the report is applied."""
+        return self.trace if report is None or (self.trace and self.trace.outdates(report)) else report
 
     @property
     def provider(self) -> Provider | None:

@@ -56,6 +56,7 @@ REFUND = _table(
     "refund",
     text="id kind currency reason memo state request_key content operator provider account idempotency_key endpoint"
     " api_version request lease_owner provider_reference provider_status failure failure_code pending_reason"
+    " trace_destination trace_type trace_number trace_status"
     " dispute_decision method reference after_failed evidence acknowledged_by run_id",
     numbers="invoice_id payment_id amount try_number fence reversed_amount",
     flags="livemode holding undecided",

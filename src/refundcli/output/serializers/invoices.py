@@ -7,7 +7,7 @@ from refundcli.domain.currencies import Currency
 from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.invoice import Invoice, Payment, Unreviewed
 from refundcli.domain.money import Money
-from refundcli.domain.refund import CreditNote, Refund
+from refundcli.domain.refund import CreditNote, Refund, TraceNumber
 from refundcli.domain.tax.billing import BilledLine, billing_of
 from refundcli.output.json import money_fields
 
@@ -164,6 +164,7 @@ def refund(stored_refund: Refund) -> dict[str, Any]:
         "provider": stored_refund.provider,
         "provider_reference": stored_refund.provider_reference or None,
         "provider_status": stored_refund.provider_status or None,
+        "trace": trace_number(stored_refund.trace) if stored_refund.trace else None,
         "failure": stored_refund.failure or None,
         "failure_code": stored_refund.failure_code or None,
         "pending_reason": stored_refund.pending_reason or None,
@@ -181,6 +182,15 @@ def refund(stored_refund: Refund) -> dict[str, Any]:
         "refunded_on": out_of_band.refunded_on if out_of_band else None,
         "dispute_decision": stored_refund.dispute_decision or None,
         "credit_note": credit_note_reference(stored_refund.credit_note) if stored_refund.credit_note else None,
+    }
+
+
+def trace_number(trace: TraceNumber) -> dict[str, Any]:
+    return {
+        "number": trace.number or None,
+        "status": trace.status or None,
+        "type": trace.type or None,
+        "destination": trace.destination,
     }
 
 

@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "id", "status", "kind", "created_at", "invoice", "amount", "currency", "reason", "operator", "provider",
-    "provider_reference", "provider_status", "credit_note", "run",
+    "provider_reference", "provider_status", "trace_number", "trace_status", "credit_note", "run",
 )  # fmt: skip
 TEXT_COLUMNS = tuple(column for column in COLUMNS if column not in ("created_at", "amount"))
+# Other types and statuses are shown as reported.
+_TRACE_TYPES = {
+    "acquirer_reference_number": "ARN, acquirer reference number",
+    "retrieval_reference_number": "RRN, retrieval reference number",
+    "system_trace_audit_number": "STAN, system trace audit number",
+}
+_TRACE_STATUSES = {"pending": "not available yet"}
 _WIDE, _NARROW = (
     ("Created", "Refund", "Invoice", "Amount", "State", "Reason", "Operator"),
     ("Created", "Refund", "Invoice", "Amount", "State"),
@@ -41,6 +48,8 @@ def list_row(refund: Refund) -> tuple[object, ...]:
         refund.provider or "",
         refund.provider_reference,
         refund.provider_status,
+        refund.trace.number if refund.trace else "",
+        refund.trace.status if refund.trace else "",
         (refund.credit_note.number if refund.credit_note else None) or "",
         refund.run_id,
     )
@@ -120,6 +129,19 @@ def show_refund(refund: Refund, entries: Sequence["AuditEntry"], screen: Screen,
         screen.command(f"Next: {command}")
 
 
+def trace_words(refund: Refund) -> str:
+    """The number for the customer's bank, and whether it is available; empty if no provider has paid."""
+    trace = refund.trace
+    if refund.provider is None or not (trace or refund.state.is_accepted):
+        return ""
+    if trace is None:
+        return f"not reported by {refund.provider.label}"
+    type_words = _TRACE_TYPES.get(trace.type, trace.type)
+    status_words = _TRACE_STATUSES.get(trace.status, trace.status)
+    words = ", ".join(filter(None, (type_words, status_words, f"paid to: {trace.destination}")))
+    return f"{trace.number} ({words})" if trace.number else f"none ({words})"
+
+
 def _facts(refund: Refund) -> list[tuple[str, str]]:
     note, arrival = refund.credit_note, arrival_of(refund)
     issued_words = f", issued {note.issued_on}" if note and note.status is CreditNoteStatus.ISSUED else ""
@@ -127,6 +149,7 @@ def _facts(refund: Refund) -> list[tuple[str, str]]:
         ("Reason", refund.reason.label if refund.reason else "external refund, no reason yet"),
         ("Memo", refund.memo),
         ("Provider", f"{refund.provider.label}: {refund.provider_status or refund.state}" if refund.provider else ""),
+        ("Trace number", trace_words(refund)),
         ("Returned", refund.out_of_band.words if refund.out_of_band else ""),
         ("Failure", refund.failure),
         ("Credit note", f"{note_words(refund)}{issued_words}" if note_words(refund) else ""),

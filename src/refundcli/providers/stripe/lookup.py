@@ -191,6 +191,7 @@ class StripeRecords(StripeReader):
             reported_at=datetime.now(UTC),
             pending_reason=objects.pending_reason(refund),
             expires_at=objects.expires_at(refund),
+            trace=objects.trace_number(refund),
         )
 
     # --- disputes ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.money import Money
 from refundcli.domain.payment_methods import why_not_this_way
 from refundcli.domain.provider_units import UnreadableAmount, from_provider_minor
+from refundcli.domain.refund import TraceNumber
 from refundcli.domain.statuses import Provider
 from refundcli.providers.answers import Fields, fields_in, safe_text, text_in
 from refundcli.providers.stripe import fields
@@ -147,6 +148,22 @@ def pending_reason(refund: Fields) -> str:
     if refund.get("status") == "requires_action":
         return "requires_action"
     return text_in(refund.get("pending_reason")) if refund.get("status") == "pending" else ""
+
+
+def trace_number(refund: Fields) -> TraceNumber | None:
+    """The number for the customer's bank; None until Stripe says where the money goes.
+
+    Any destination, type and status is stored as reported, also one that Stripe's schema does not list yet.
+    """
+    details = fields_in(refund.get("destination_details"))
+    destination = text_in(details.get("type"))
+    if not destination:
+        return None
+    trace_fields = fields_in(details.get(destination))
+    number_type, number, status = (
+        text_in(trace_fields.get(name)) for name in ("reference_type", "reference", "reference_status")
+    )
+    return TraceNumber(destination, number_type, number, status)
 
 
 def expires_at(refund: Fields) -> datetime | None:

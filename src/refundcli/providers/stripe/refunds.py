@@ -11,7 +11,7 @@ from refundcli.domain.statuses import Provider, RefundState
 from refundcli.providers import ProviderUnreachable, UnusableReference
 from refundcli.providers.answers import Fields, difference, fields_in, prepared_elsewhere, safe_text, text_in
 from refundcli.providers.stripe.fields import id_in
-from refundcli.providers.stripe.payments import expires_at, pending_reason
+from refundcli.providers.stripe.payments import expires_at, pending_reason, trace_number
 from refundcli.providers.stripe.sdk import (
     APPROVAL,
     StripeAccount,
@@ -147,6 +147,7 @@ def _read(response: object, request_params: Mapping[str, object], *, is_replay: 
         replayed=is_replay,
         pending_reason=pending_reason(refund_fields),
         expires_at=expires_at(refund_fields),
+        trace=trace_number(refund_fields),
     )
 
 

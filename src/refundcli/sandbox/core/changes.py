@@ -181,6 +181,7 @@ def advance(state: SandboxState, seconds: float) -> float:
         for ending, refund in sorted(planned_endings, key=lambda planned_refund: planned_refund[0].at):
             if ending.at <= state.now():
                 _end(state, refund, ending)
+        stripe_events.report_trace_numbers(state)
         return state.now()
 
 

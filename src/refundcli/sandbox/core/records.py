@@ -116,6 +116,7 @@ class StripeRefund(OfCharge):
     instructions_email: str | None = None
     method: str = "card"
     ending: Ending | None = None
+    is_traceable: bool = False
     provider: Provider = "stripe"
 
     @property

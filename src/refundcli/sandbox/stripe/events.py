@@ -11,6 +11,7 @@ from refundcli.sandbox.core.records import CreditNote, Dispute, Event, Invoice, 
 from refundcli.sandbox.core.state import LOST_DISPUTES, OPEN_DISPUTES, UNDONE, SandboxState
 from refundcli.sandbox.stripe.form import Check, Params, boolean, refuse, text, texts
 from refundcli.sandbox.stripe.invoice_objects import credit_note_json, invoice_json
+from refundcli.sandbox.stripe.methods import REFERENCE_DAYS
 from refundcli.sandbox.stripe.objects import API_VERSION, charge_json, dispute_json, new_request_id, refund_json
 from refundcli.sandbox.stripe.reads import PAGING, find, listing, showing
 
@@ -72,6 +73,16 @@ def refund_changed(state: SandboxState, refund: StripeRefund, refund_before: Jso
         ["refund.failed"] if refund.status == "failed" and "status" in previous_attributes else []
     ):
         emit(state, event_type, refund_now, previous_attributes=previous_attributes)
+
+
+def report_trace_numbers(state: SandboxState) -> None:
+    """The numbers for the customers' banks, of refunds that succeeded days ago."""
+    for refund in state.refunds.values():
+        is_due = refund.created + REFERENCE_DAYS * 86400 <= state.now()
+        if isinstance(refund, StripeRefund) and is_due and refund.status == "succeeded" and not refund.is_traceable:
+            refund_before = refund_json(refund)
+            refund.is_traceable = True
+            refund_changed(state, refund, refund_before)
 
 
 def differences(object_before: Json, object_now: Json) -> Json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from refundcli.sandbox.core.records import Charge, Json, StripeRefund
 
 # docs.stripe.com/payments/boleto: a payment cannot be refunded.
@@ -26,7 +28,9 @@ SAME_NAME = frozenset(
         "alma",
         "amazon_pay",
         "blik",
+        "card",
         "cashapp",
+        "crypto",
         "eps",
         "giropay",
         "grabpay",
@@ -38,6 +42,7 @@ SAME_NAME = frozenset(
         "paypal",
         "pix",
         "revolut",
+        "scalapay",
         "sofort",
         "swish",
         "twint",
@@ -45,6 +50,26 @@ SAME_NAME = frozenset(
         "zip",
     ]
 )
+# The destinations whose refunds get a number for the customer's bank, by Stripe's schema.
+WITH_REFERENCE = frozenset(
+    [
+        "blik",
+        "br_bank_transfer",
+        "card",
+        "eu_bank_transfer",
+        "gb_bank_transfer",
+        "jp_bank_transfer",
+        "mb_way",
+        "multibanco",
+        "mx_bank_transfer",
+        "p24",
+        "swish",
+        "th_bank_transfer",
+        "us_bank_transfer",
+    ]
+)
+# It is known days after the refund.
+REFERENCE_DAYS = 3
 EMAIL_DAYS = 45
 
 
@@ -69,19 +94,21 @@ def _card() -> Json:
 
 def destination_details(refund: StripeRefund) -> Json:
     """Empty for a method outside Stripe's list of destinations."""
-    if refund.method == "card":
-        # An ARN (or STAN, system_trace_audit_number) is known to the cardholder's bank days later.
-        card = {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}
-        return {"destination_details": {"card": card, "type": "card"}}
     destination_type = DESTINATIONS.get(refund.method, refund.method if refund.method in SAME_NAME else None)
     if destination_type is None:
         return {}
-    details = (
-        {"reference_status": "pending"}
-        if destination_type.endswith("_transfer") and destination_type != "au_bank_transfer"
-        else {}
-    )
+    details = _reference(refund) if destination_type in WITH_REFERENCE else {}
+    if destination_type == "card":
+        details |= {"reference_type": "acquirer_reference_number", "type": "refund"}
     return {"destination_details": {destination_type: details, "type": destination_type}}
+
+
+def _reference(refund: StripeRefund) -> Json:
+    """An ARN has 23 digits; the same ones for the same refund."""
+    if not refund.is_traceable:
+        return {"reference_status": "pending"}
+    number = int.from_bytes(hashlib.sha256(refund.id.encode()).digest()) % 10**22
+    return {"reference": f"7{number:022}", "reference_status": "available"}
 
 
 def next_action(refund: StripeRefund) -> Json:

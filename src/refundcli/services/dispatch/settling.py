@@ -34,6 +34,7 @@ def settle_refund(
         failure_code=answer.signal if state is RefundState.FAILED else "",
         pending_reason=answer.pending_reason,
         expires_at=answer.expires_at,
+        trace=answer.trace,
     )
     _end(tx, refund, settlement, clock=clock, credit_note_format=credit_note_format)
 

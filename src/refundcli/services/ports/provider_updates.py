@@ -11,6 +11,7 @@ from typing import TypeAlias
 from refundcli.domain.dispute import DisputeStage, DisputeState
 from refundcli.domain.errors import Refused
 from refundcli.domain.money import Money
+from refundcli.domain.refund import TraceNumber
 from refundcli.domain.statuses import Provider, RefundState
 from refundcli.services.ports.key_windows import CAN_LOOK_UP
 from refundcli.services.ports.rejection_reasons import RejectionReason
@@ -56,6 +57,7 @@ class RefundUpdate:
     reported_at: datetime | None = None
     pending_reason: str = ""
     expires_at: datetime | None = None
+    trace: TraceNumber | None = None
 
     @property
     def may_outweigh_failure(self) -> bool:

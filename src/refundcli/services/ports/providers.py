@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.refund import WireRequest
+from refundcli.domain.refund import TraceNumber, WireRequest
 from refundcli.domain.statuses import ClosingState, InvoiceStatus, Provider, RefundState
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class RefundAnswer:
     replayed: bool = False
     pending_reason: str = ""
     expires_at: datetime | None = None
+    trace: TraceNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)

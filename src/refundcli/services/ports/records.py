@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from refundcli.domain.money import Money
-from refundcli.domain.refund import Refund
+from refundcli.domain.refund import Refund, TraceNumber
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider, RefundState
 from refundcli.services.ports.bad_rows import Problem
 from refundcli.services.ports.vocabulary import CaptureChange
@@ -103,6 +103,7 @@ class Settlement:
     failure_code: str = ""
     pending_reason: str = ""
     expires_at: datetime | None = None
+    trace: TraceNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)

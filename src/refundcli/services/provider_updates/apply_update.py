@@ -98,6 +98,7 @@ class ApplyUpdates:
             hold_until=update.hold_until,
             pending_reason=update.pending_reason,
             expires_at=update.expires_at,
+            trace=update.trace,
         )
         accepted_refund = self._as_accepted(tx, refund, settlement)
         settled_refund = self._write(tx, accepted_refund, settlement)
@@ -178,11 +179,11 @@ def _apply_to_record(tx: Writing, record: Refund, update: RefundUpdate, *, updat
         if update.state.is_accepted:
             return unreviewed(f"{note}; it has the status {update.state} at the provider", record)
         return UpdateOutcome(EventState.APPLIED, note, refund=record)
-    changed = False
+    changed = tx.records.note_trace(record, update, update_source=update_source)
     if not update.state.is_accepted:
-        changed = tx.records.note_failed(record, update, update_source=update_source)
+        changed |= tx.records.note_failed(record, update, update_source=update_source)
     elif update.may_outweigh_failure or (record.failed_at and update.state is RefundState.SUCCEEDED):
-        changed = tx.refunds.note_success(record, at=update.reported_at, update_source=update_source)
+        changed |= tx.refunds.note_success(record, at=update.reported_at, update_source=update_source)
     current_record = tx.refunds.get(record.id) or record
     if current_record.is_made_at_provider:
         return UpdateOutcome(EventState.APPLIED, f"is recorded as {record.id}", changed, current_record)

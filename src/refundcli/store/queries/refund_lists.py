@@ -21,6 +21,7 @@ _HAS_FAILED = "state IN ('failed', 'reversed')"
 
 _NAMED = """refund.id IN (
     SELECT id FROM refund WHERE id = :name OR provider_reference = :name
+    UNION ALL SELECT id FROM refund WHERE trace_number = :name AND trace_number <> ''
     UNION ALL SELECT refund_id FROM credit_note WHERE number = :name
 )"""
 

@@ -8,7 +8,7 @@ from refundcli.domain.closing import Closing
 from refundcli.domain.currencies import currency
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
-from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, WireRequest
+from refundcli.domain.refund import CreditNote, OutOfBand, Refund, Sending, TraceNumber, WireRequest
 from refundcli.domain.statuses import (
     ClosingState,
     CreditNoteStatus,
@@ -26,6 +26,7 @@ _REFUND = (
     "failure", "failure_code", "pending_reason", "expires_at", "succeeded_at", "failed_at", "reversed_amount",
     "holding", "hold_until", "undecided", "dispute_decision", "method", "reference", "refunded_on", "after_failed",
     "evidence", "came_back_at", "acknowledged_at", "acknowledged_by", "run_id", "created_at",
+    "trace_destination", "trace_type", "trace_number", "trace_status",
 )  # fmt: skip
 _NOTE = (
     "id", "refund_id", "number", "status", "amount", "currency", "reason", "memo", "issued_on", "issued_at",
@@ -91,6 +92,7 @@ def refund_of(refund_row: Row) -> Refund:
         holding=bool(cells["holding"]),
         hold_until=moment_or_none(cells["hold_until"]),
         undecided=bool(cells["undecided"]),
+        trace=_trace(cells),
     )
 
 
@@ -126,6 +128,12 @@ def _credit_note(cells: Mapping[str, Any]) -> CreditNote:
         issued_at=moment_or_none(cells["note_issued_at"]),
         voided_at=moment_or_none(cells["note_voided_at"]),
     )
+
+
+def _trace(cells: Mapping[str, Any]) -> TraceNumber | None:
+    if not cells["trace_destination"]:
+        return None
+    return TraceNumber(cells["trace_destination"], cells["trace_type"], cells["trace_number"], cells["trace_status"])
 
 
 def _money(cells: Mapping[str, Any], amount: str, unit: str = "currency") -> Money:

@@ -51,6 +51,7 @@ class SqlExternalRefunds(SummingWrites, SqlExternalRefundReads):
             seen_at=report.provider,
             pending_reason=report.pending_reason,
             expires_at=report.expires_at,
+            trace=report.trace,
             undecided=undecided,
             # Reported only when it had failed: the provider may send it again.
             needs_acknowledgement_since=self._audit.at if needs_acknowledgement else None,

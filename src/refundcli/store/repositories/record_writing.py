@@ -23,7 +23,7 @@ from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.driver_errors import reason
 from refundcli.store.repositories.credit_note_numbers import next_numbers
 from refundcli.store.repositories.note_contents import Copied, NoteContents, SellerText, issue_facts
-from refundcli.store.repositories.rows import facts_of, refund_values
+from refundcli.store.repositories.rows import facts_of, refund_values, trace_values
 from refundcli.store.repositories.sums import SummingWrites, sums_of_invoices
 from refundcli.store.tables import REFUND
 
@@ -231,6 +231,17 @@ class SqlRecords(SummingWrites):
         if self._hits(statement):
             facts_after = {"provider_reference": report.reference, "evidence": update_source}
             self._audit.write("record matched at the provider", record.id, {}, facts_after)
+
+    def note_trace(self, record: Refund, report: RefundUpdate, *, update_source: str) -> bool:
+        trace = record.trace_after(report.trace)
+        if trace is None or trace == record.trace:
+            return False
+        self._hits(update(REFUND).where(REFUND.c.id == record.id).values(**trace_values(trace)))
+        facts_after = {"trace_number": trace.number, "trace_status": trace.status, "evidence": update_source}
+        self._audit.write(
+            "trace number reported", record.id, {}, {name: fact for name, fact in facts_after.items() if fact}
+        )
+        return True
 
     def note_failed(self, record: Refund, report: RefundUpdate, *, update_source: str) -> bool:
         failed_at = report.reported_at or self._audit.at

@@ -13,7 +13,7 @@ from refundcli.domain.statuses import RefundState, may_become
 from refundcli.services.ports.records import Settlement
 from refundcli.store.queries.refunds import SqlRefundReads
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
-from refundcli.store.repositories.rows import facts_of, refund_values
+from refundcli.store.repositories.rows import facts_of, refund_values, trace_values
 from refundcli.store.repositories.sums import SummingWrites
 from refundcli.store.tables import REFUND
 
@@ -70,6 +70,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
         needs_acknowledgement = refund.needs_acknowledgement_as(settlement.state)
         holding, hold_until = _hold_after(refund, settlement)
         reference_and_evidence = {"provider_reference": settlement.reference, "evidence": settlement.evidence}
+        trace = refund.trace_after(settlement.trace)
         columns: dict[str, Any] = {
             "state": settlement.state.value,
             "provider_status": settlement.status,
@@ -77,6 +78,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
             "failure_code": settlement.failure_code,
             "pending_reason": settlement.pending_reason,
             "expires_at": settlement.expires_at,
+            **trace_values(trace),
             "holding": holding,
             "hold_until": hold_until,
             "lease_owner": "",
@@ -112,6 +114,7 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
             failure_code=settlement.failure_code,
             pending_reason=settlement.pending_reason,
             expires_at=settlement.expires_at,
+            trace=trace,
             holding=holding,
             hold_until=hold_until,
             succeeded_at=columns.get("succeeded_at", refund.succeeded_at),
@@ -124,11 +127,18 @@ class SqlRefunds(SummingWrites, SqlRefundReads):
     def note_report(self, refund: Refund, report: Settlement) -> bool:
         if report.state is not refund.state:
             return False
-        if (report.pending_reason, report.expires_at) == (refund.pending_reason, refund.expires_at):
+        trace = refund.trace_after(report.trace)
+        if (report.pending_reason, report.expires_at, trace) == (
+            refund.pending_reason,
+            refund.expires_at,
+            refund.trace,
+        ):
             return False
-        columns = {"pending_reason": report.pending_reason, "expires_at": report.expires_at}
+        columns = {"pending_reason": report.pending_reason, "expires_at": report.expires_at, **trace_values(trace)}
         self._hits(update(REFUND).where(REFUND.c.id == refund.id).values(**columns))
         facts_after = {"pending_reason": report.pending_reason, "expires_at": str(report.expires_at or "")}
+        if trace and trace != refund.trace:
+            facts_after |= {"trace_number": trace.number, "trace_status": trace.status}
         self._audit.write(
             "refund reported again", refund.id, {}, {name: fact for name, fact in facts_after.items() if fact}
         )

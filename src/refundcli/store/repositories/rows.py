@@ -4,7 +4,17 @@ import json
 from typing import Any
 
 from refundcli.domain.closing import Closing
-from refundcli.domain.refund import Refund
+from refundcli.domain.refund import Refund, TraceNumber
+
+
+def trace_values(trace: TraceNumber | None) -> dict[str, str]:
+    trace = trace or TraceNumber("")
+    return {
+        "trace_destination": trace.destination,
+        "trace_type": trace.type,
+        "trace_number": trace.number,
+        "trace_status": trace.status,
+    }
 
 
 def refund_values(refund: Refund) -> dict[str, Any]:
@@ -35,6 +45,7 @@ def refund_values(refund: Refund) -> dict[str, Any]:
         "failure_code": refund.failure_code,
         "pending_reason": refund.pending_reason,
         "expires_at": refund.expires_at,
+        **trace_values(refund.trace),
         "reversed_amount": 0,
         "holding": refund.holding,
         "undecided": refund.undecided,

@@ -30,6 +30,7 @@ class RefundRow(Row, table=True):
         Index("ux_refund_provider_reference", "provider", "account", "provider_reference", unique=True),
         Index("ix_refund_state", "state"),
         Index("ix_refund_created", "created_at", "id"),
+        Index("ix_refund_trace", "trace_number", sqlite_where=text("trace_number <> ''")),
         Index("ix_refund_external", "reason", "id", sqlite_where=text(EXTERNAL)),
         Index("ix_refund_attention", "id", sqlite_where=text(NEEDS_ACKNOWLEDGEMENT)),
         Index(
@@ -74,6 +75,12 @@ class RefundRow(Row, table=True):
     # Why the provider has not finished it, and until when the customer may act.
     pending_reason: str = text_column()
     expires_at: datetime | None = timestamp(nullable=True)
+    # The number by which the customer's bank finds it, as the provider reports it: where it is paid to (`card`), what
+    # kind of number it is, the number, and whether it is available yet.
+    trace_destination: str = text_column()
+    trace_type: str = text_column()
+    trace_number: str = text_column()
+    trace_status: str = text_column()
     # When it succeeded and when it failed, by the provider's date. A success after the failure means that the provider
     # sent it again by itself, which a person must review (R14).
     succeeded_at: datetime | None = timestamp(nullable=True)

@@ -127,9 +127,12 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="REFUND", help="The refund's id (rf_…), the provider's id, or its credit note's number."
+            metavar="REFUND", help="The ID (rf_…), the provider's ID, the trace number, or the credit note's number."
         ),
     ],
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the provider first, and apply what it reports.")
+    ] = False,
     output_format: Output = None,
 ) -> None:
     """Show one refund: its state at the provider, when the money arrives, what happened, and the next step."""
@@ -138,6 +141,11 @@ def show(
     from refundcli.services.invoices.history import history_of_refund
 
     app: App = ctx.obj
+    if refresh:
+        from refundcli.cli.commands.books.invoice_pull import refresh_invoice
+        from refundcli.services.invoices.lookup import refund_named
+
+        refresh_invoice(app, app.services.reader.read(lambda tx: refund_named(tx, name)).invoice_number)
     refund, entries = app.services.reader.read(lambda tx: history_of_refund(tx, name))
     app.show(
         refund_details(refund, entries, arrival_of(refund), next_command_of(refund)),

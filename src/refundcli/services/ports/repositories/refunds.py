@@ -82,7 +82,7 @@ class Refunds(RefundReads, Protocol):
         ...
 
     def note_report(self, refund: Refund, report: Settlement) -> bool:
-        """Store why the refund is pending, and until when the customer may act. False if that is stored already."""
+        """Store why it is pending, until when the customer may act, and its trace number. False if that is stored."""
         ...
 
     def note_success(self, refund: Refund, *, at: datetime | None, update_source: str) -> bool:
@@ -137,6 +137,10 @@ class Records(Protocol):
 
     def undo(self, records: Sequence[Record], *, memo: str) -> None:
         """Undo records made in error: free their amounts and void their credit notes, which keep their numbers."""
+        ...
+
+    def note_trace(self, record: Refund, report: RefundUpdate, *, update_source: str) -> bool:
+        """Store the trace number of a matched refund. False if that is stored already."""
         ...
 
     def note_failed(self, record: Refund, update: RefundUpdate, *, update_source: str) -> bool:
