@@ -240,6 +240,37 @@ def test_init_writes_settings_that_load_and_makes_the_store(new_desk: Desk) -> N
     assert new_desk("--store sqlite:///books.db init --force").exit_code == 0
 
 
+def test_init_force_keeps_the_store_and_every_setting_and_backs_the_file_up(new_desk: Desk) -> None:
+    new_desk("--store sqlite:///books.db --config refundcli.toml init --sandbox http://127.0.0.1:4242")
+    path = new_desk.folder / "refundcli.toml"
+    old_text = (
+        path.read_text() + '\n[refunds]\npending_days = 9\n[seller]\nname = "Club"\n[alert]\ncommand = ["true"]\n'
+    )
+    path.write_text(old_text)
+    answer = new_desk("--config refundcli.toml init --force --merchant-account Club")
+    settings = tomllib.loads(path.read_text())
+    expected = tomllib.loads(old_text)
+    expected["adyen"]["merchant_account"] = "Club"
+    assert settings == expected
+    (copy,) = new_desk.folder.glob("refundcli.toml.bak-????-??-??")
+    assert (copy.read_text(), copy.stat().st_mode & 0o777) == (old_text, 0o600)
+    new_desk("--config refundcli.toml init --force")
+    assert len(list(new_desk.folder.glob("refundcli.toml.bak-*"))) == 2
+    assert answer.exit_code == 0
+
+
+@pytest.mark.parametrize("text", ['[alert]\ncommand = ["touch", "run"]\n', "not TOML", "[store]\nurl = 5\n"])
+def test_init_force_uses_no_setting_of_a_file_that_is_untrusted_or_invalid(new_desk: Desk, text: str) -> None:
+    path = new_desk.folder / "refundcli.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    answer = new_desk("--store sqlite:///books.db init --force")
+    assert answer.exit_code == 0, answer.err
+    assert tomllib.loads(path.read_text()).keys() == {"store", "operator", "stripe", "adyen"}
+    (copy,) = new_desk.folder.glob("refundcli.toml.bak-*")
+    assert copy.read_text() == text
+
+
 def test_config_shows_the_source_of_each_setting_and_no_secret(new_desk: Desk) -> None:
     new_desk("--store sqlite:///books.db init")
     new_desk.environ |= {"STRIPE_API_KEY": "sk_test_hidden", "REFUNDCLI_REFUNDS_READ_TIMEOUT": "7"}

@@ -37,7 +37,7 @@ from refundcli.settings.model import (
 )
 from refundcli.settings.trust import remember_trust
 from refundcli.settings.variables import variable
-from refundcli.settings.writing import write
+from refundcli.settings.writing import Tables, back_up, usable_tables, write
 
 __all__ = [
     "LARGEST_FILE",
@@ -61,15 +61,18 @@ __all__ = [
     "StoreNotNamed",
     "StoreSettings",
     "StripeSettings",
+    "Tables",
     "TrustNotRemembered",
     "UnknownEnvironmentVariable",
     "UnknownSection",
     "UnknownSetting",
+    "back_up",
     "default_state_folder",
     "default_user_config",
     "load",
     "remember_trust",
     "trust",
+    "usable_tables",
     "variable",
     "write",
 ]

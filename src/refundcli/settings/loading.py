@@ -88,8 +88,8 @@ def trust(cwd: Path, user_config: Path | None) -> tuple[Path, dict[str, object]]
     path = cwd / FILE_NAME
     if not os.path.lexists(path):
         raise NoSettingsHere(path)
-    content = _content(path)
-    settings = read_tables(_parsed(path, content), str(path), path.parent)
+    content = content_of(path)
+    settings = read_tables(parsed(path, content), str(path), path.parent)
     remember_trust(path, content, user_config)
     return path, {f"{section}.{key}": shown(section, key, value) for (section, key), (value, _) in settings.items()}
 
@@ -164,19 +164,19 @@ def _from_file(path: Path, user_config: Path | None, *, needs_trust: bool) -> tu
 
     Read once, so that what was trusted is what is used.
     """
-    content = _content(path)
-    tables = _parsed(path, content)
+    content = content_of(path)
+    tables = parsed(path, content)
     trust_state = trust_in(path, content, user_config) if needs_trust else Trust.GIVEN
     if trust_state is not Trust.GIVEN and not tables.keys() <= _NEEDS_NO_TRUST:
         raise SettingsNotTrusted(path, is_changed=trust_state is Trust.CHANGED)
     return read_tables(tables, str(path), path.parent), trust_state is Trust.GIVEN
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     return read_own_file(path, forbidden=_OTHERS_MAY_WRITE, limit=LARGEST_FILE)
 
 
-def _parsed(path: Path, content: bytes) -> dict[str, object]:
+def parsed(path: Path, content: bytes) -> dict[str, object]:
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

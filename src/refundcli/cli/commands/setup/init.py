@@ -1,6 +1,7 @@
 """init: write the settings file and create the store."""
 
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ from refundcli.cli.options import Output, checked
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
-    from refundcli.settings import Settings
+    from refundcli.settings import Settings, Tables
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -37,7 +38,13 @@ def init(
             help="Time zone that decides the date of each entry in the books. Default: yours.",
         ),
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing settings file.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Write an existing settings file anew: it is backed up, and keeps what is not given.",
+        ),
+    ] = False,
     output_format: Output = None,
 ) -> None:
     """Write refundcli.toml here, or where --config says, and create the store."""
@@ -50,7 +57,7 @@ def init(
         timezone = checked("--timezone", checks.timezone, timezone)
     folder = current_folder()
     path = app.config or Path("refundcli.toml")
-    # The existing file is not read: it is about to be refused or replaced.
+    # The existing file is not loaded: it is about to be refused or replaced.
     current_settings = load(
         config=None,
         store_url=app.store,
@@ -62,10 +69,15 @@ def init(
     merchant_name = merchant_account or (
         _MERCHANT_AT_SANDBOX if sandbox else current_settings.adyen.merchant_account or ""
     )
-    replaces_file = os.path.lexists(folder / path)
-    content = write(path, _values(current_settings, sandbox_url=sandbox, merchant_name=merchant_name), force=force)
-    _trust(app, folder / path, content)
     is_of_folder = app.config is None and folder != default_user_config()
+    replaces_file = os.path.lexists(folder / path)
+    old_tables = (
+        _backed_up(app, folder / path, current_settings, needs_trust=is_of_folder) if replaces_file and force else {}
+    )
+    defaults = _values(current_settings, sandbox_url=sandbox, merchant_name=merchant_name)
+    given = _given(app.store and current_settings.store.url, sandbox, merchant_account)
+    content = write(path, _merged(defaults, old_tables, given), force=force)
+    _trust(app, folder / path, content)
     app.config = path
     if timezone:
         app.services.timezone = timezone
@@ -79,6 +91,18 @@ def init(
         app.show_object(new_store(str(path), shown_address(app.settings.store.url), zone))
     if is_of_folder:
         app.note(f"  {path} is trusted as it is now. After you edit it: refundcli config trust")
+
+
+def _backed_up(app: "App", path: Path, current_settings: "Settings", *, needs_trust: bool) -> "Tables":
+    """Copy the existing file, and return what it says, as far as it may be used."""
+    from refundcli.settings import back_up, default_user_config, usable_tables
+
+    tables = usable_tables(path, default_user_config(), needs_trust=needs_trust)
+    copy = back_up(path, datetime.now(current_settings.operator.zone).date())
+    app.note(f"  The old {path.name} is kept as {copy.name}.")
+    if not tables:
+        app.note(f"  None of its settings was used: it was not trusted, or not valid. Compare with {copy.name}.")
+    return tables
 
 
 def _trust(app: "App", path: Path, content: bytes) -> None:
@@ -105,6 +129,27 @@ def _values(current_settings: "Settings", *, sandbox_url: str, merchant_name: st
             **account_setting,
             **sandbox_setting,
         },
+    }
+
+
+def _given(store_url: str | None, sandbox_url: str, merchant_account: str) -> "Tables":
+    """What the options name; it replaces what a settings file says."""
+    given_by_section: Tables = {
+        "store": {"url": store_url},
+        "stripe": {"api_base": sandbox_url},
+        "adyen": {"api_base": sandbox_url, "merchant_account": merchant_account},
+    }
+    return {
+        section: {key: value for key, value in table.items() if value} for section, table in given_by_section.items()
+    }
+
+
+def _merged(*tables_in_order: "Tables") -> "Tables":
+    """Key by key, the last table that has it."""
+    sections = dict.fromkeys(section for tables in tables_in_order for section in tables)
+    return {
+        section: {key: value for tables in tables_in_order for key, value in tables.get(section, {}).items()}
+        for section in sections
     }
 
 
