@@ -141,3 +141,16 @@ def test_every_row_has_its_own_audit_entry_and_credit_note(desk: Desk, transfers
     history = json.dumps(desk.json("invoice history T-1"))
     assert "SEPA 1" in history
     assert "SEPA 2" in history
+
+
+@pytest.mark.parametrize("accessible", ["", "--accessible "])
+def test_the_first_and_last_rows_are_listed_with_customers_before_the_question(desk: Desk, accessible: str) -> None:
+    path = desk.folder / "seven.csv"
+    numbers = [f"B-{n}" for n in range(1, 8)]
+    for number in numbers:
+        desk.paid_outside(number, "10.00 EUR")
+    path.write_text("\n".join([HEADER, *(f"{number},,other,,,,," for number in numbers)]) + "\n")
+    shown = desk(f"{accessible}mark-refunded --from {path} --yes").err
+    assert [word for word in shown.split() if word.startswith("B-")] == ["B-1", "B-2", "B-3", "B-6", "B-7"]
+    assert "2 rows more" in shown
+    assert shown.count(desk.invoice("B-1").customer_name) == 5

@@ -35,6 +35,20 @@ class DiskSpool(ScratchDatabase):
             # From a private file of this process, written just before.
             yield pickle.loads(pickled_rows)  # noqa: S301
 
+    def ends(self, first: int, last: int) -> list[CheckedRow]:
+        # A chunk may have a single row.
+        query = "SELECT rows FROM (SELECT n, rows FROM chunk ORDER BY n {} LIMIT ?) AS some ORDER BY n"
+        head, tail = (
+            [
+                row
+                for (pickled_rows,) in self.connection.execute(query.format(order), (count,))
+                for row in pickle.loads(pickled_rows)  # noqa: S301 - as in `chunks`
+            ]
+            for order, count in (("ASC", first), ("DESC", last))
+        )
+        shown_rows = {row.row.line: row for row in [*head[:first], *tail[-last:]]}
+        return list(shown_rows.values())
+
     def occurrences(self, texts: Sequence[str]) -> list[int]:
         hashes = list(map(_short, texts))
         query = f"SELECT text, times FROM seen WHERE text IN ({','.join('?' * len(hashes))})"  # noqa: S608 - marks only

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind
+from refundcli.domain.currencies import currency
 from refundcli.domain.money import Money, add_to
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
     from refundcli.services.bulk.check_report import BulkReport, RecordedFile
     from refundcli.services.bulk.report import RefundedFile, RowCounts, RunReport
+    from refundcli.services.bulk.rows import CheckedRow
     from refundcli.services.bulk.undo_records import Undone
     from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
 
 _LINES_SHOWN = 10
+_FIRST_SHOWN = 3
 _WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "mark as refunded (no money moves)"}
 _VERBS = {RunKind.REFUND: ("refund", "refunded"), RunKind.MARK_REFUNDED: ("record", "recorded")}
 
@@ -59,6 +62,19 @@ def show_summary(file_name: str, kind: RunKind, report: BulkReport, screen: Scre
         refusal_words = " · ".join(f"{count} {refusal_code}" for refusal_code, count in report.codes.most_common())
         screen.say(f"{refusal_words}   (lines {_lines(report)})", indent=3)
         show_problems([problem for row in report.refused for problem in row.problems], screen)
+
+
+def show_first_and_last(rows: Sequence[tuple[CheckedRow, str]], row_count: int, screen: Screen) -> None:
+    """Each with its line, invoice, customer and amount, and how many rows between them are not shown."""
+    lines = [
+        f"line {checked.row.line:,}   {checked.row.invoice}   {customer}   "
+        f"{Money(checked.takes, currency(checked.currency))}"
+        for checked, customer in rows
+    ]
+    if (hidden_count := row_count - len(lines)) > 0:
+        lines.insert(_FIRST_SHOWN, f"… {_rows(hidden_count)} more …")
+    for line in lines:
+        screen.say(line, indent=3)
 
 
 def show_recorded(recorded: RecordedFile, screen: Screen) -> None:

@@ -19,6 +19,7 @@ from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 
 T = TypeVar("T")
+_FIRST_SHOWN, _LAST_SHOWN = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,14 @@ class CheckFile:
         with presenter.progress("Checking") as advance:
             report = check.check(file.rows, on_rows_done=advance, on_row_rejected=rejected.add)
         presenter.show_check(file.name, request.kind, report)
+        self._show_ends(report, spool, presenter)
         return report
+
+    def _show_ends(self, report: BulkReport, spool: RowSpool, presenter: Presenter) -> None:
+        rows = spool.ends(_FIRST_SHOWN, _LAST_SHOWN)
+        invoices = self.books.read(lambda tx: tx.invoices.by_id([row.invoice_id for row in rows]))
+        customers = {invoice.id: invoice.customer_name or invoice.customer for invoice in invoices}
+        presenter.show_rows([(row, customers.get(row.invoice_id, "")) for row in rows], report.requested)
 
     def _new_run(self, request: BulkRequest, file: OpenedFile) -> BulkRun:
         row_options = request.row_options | {"plan": bool(file.seal), "columns": file.columns}

@@ -64,6 +64,10 @@ class RowSpool(Protocol):
         """All rows in order, in the chunks in which they were added."""
         ...
 
+    def ends(self, first: int, last: int) -> list[CheckedRow]:
+        """At most so many of the first and the last rows, in order, none twice."""
+        ...
+
     def occurrences(self, texts: Sequence[str]) -> list[int]:
         """For each text in turn, how often it has occurred so far, including this time."""
         ...

@@ -15,10 +15,11 @@ from refundcli.cli.prompts import ConfirmationRequired, ask_to_type, check_confi
 from refundcli.domain.bulk_run import BulkRun, RunKind
 from refundcli.output.progress import progress
 from refundcli.output.serializers.bulk import checked_file, recorded_file
-from refundcli.output.views.bulk import lease_words, show_recorded, show_summary
+from refundcli.output.views.bulk import lease_words, show_first_and_last, show_recorded, show_summary
 from refundcli.services.bulk.check_report import BulkReport, FileChecked, RecordedFile
 from refundcli.services.bulk.ports import Advance, BulkRequest
 from refundcli.services.bulk.record_run import how_to_resume
+from refundcli.services.bulk.rows import CheckedRow
 from refundcli.services.bulk.unfinished_runs import RunHolder
 from refundcli.services.ports.providers import PaymentProvider
 from refundcli.services.ports.reads import Account
@@ -47,6 +48,10 @@ class TerminalPresenter:
     def show_check(self, file_name: str, kind: RunKind, report: BulkReport) -> None:
         if not self.app.wants_json:
             show_summary(file_name, kind, report, self.app.err)
+
+    def show_rows(self, rows: Sequence[tuple[CheckedRow, str]], row_count: int) -> None:
+        if rows and not self.app.wants_json:
+            show_first_and_last(rows, row_count, self.app.err)
 
     def note_plan(self, request: BulkRequest, row_count: int) -> None:
         if not row_count:
