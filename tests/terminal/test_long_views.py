@@ -57,3 +57,24 @@ def test_an_accessible_list_names_each_value(desk: Desk) -> None:
     screen = Terminal(["invoice", "list", "--accessible"], desk.environ)
     assert screen.ends() == 0
     assert {"Number: INV-2", "Total: 100.00", "Currency: EUR"} <= set(screen.text.split("\n"))
+
+
+def accessible_lines(desk: Desk, *words: str, exit_code: int) -> set[str]:
+    screen = Terminal(list(words), desk.environ | {"ACCESSIBLE": "1"})
+    assert screen.ends() == exit_code, screen.text
+    assert "\x1b" not in screen.raw
+    return set(screen.text.split("\n"))
+
+
+def test_an_accessible_file_check_names_each_value(desk: Desk) -> None:
+    desk.paid_by_card("INV-1")
+    path = desk.folder / "refunds.csv"
+    path.write_text("invoice,amount,reason\nINV-1,10.00,other\nINV-1,abc,other\n")
+    lines = accessible_lines(desk, "refund", "--from", str(path), "--dry-run", exit_code=9)
+    assert {"Will refund", "10.00 EUR", "Stripe", "Refused", "Line: 3", "Column: amount", "Value: abc"} <= lines
+
+
+def test_an_accessible_comparison_names_each_value(desk: Desk) -> None:
+    refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
+    lines = accessible_lines(desk, "reconcile", exit_code=3)
+    assert {"What: refund missing-here", "Invoice: INV-1", f"At the provider: {refund_id}", "applied"} <= lines

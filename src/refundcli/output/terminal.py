@@ -148,25 +148,30 @@ class Screen:
             if fits_beside:
                 line.append(safe(detail))
             line.rstrip()
-            self.console.print(Padding(line, (0, 0, 0, _INDENT)))
+            self.console.print(Padding(line, (0, 0, 0, _INDENT), expand=False))
             if detail and not fits_beside:
-                self.console.print(Padding(Text(safe(detail), QUIET), (0, 0, 0, 2 * _INDENT)))
+                self.console.print(Padding(Text(safe(detail), QUIET), (0, 0, 0, 2 * _INDENT), expand=False))
 
     def table(
         self,
         columns: Sequence[str],
-        rows: Iterable[Sequence[str]],
+        rows: Iterable[Sequence[tuple[str, str] | str]],
         *,
         right: Sequence[str] = (),
         whole: Sequence[str] = (),
+        lines: Sequence[str] = (),
     ) -> None:
         """Columns under quiet headings. What is too long for the terminal folds, and `whole` columns never do.
 
-        `right` and `whole` name columns: those aligned to the right, and those that are never folded.
+        `right`, `whole` and `lines` name columns: those aligned to the right, those that are never folded, and those
+        of our own text with several lines.
         """
         if self.accessible:
             for row in rows:
-                self.say(_GAP_OF_FACTS.join(f"{name}: {value}" for name, value in zip(columns, row, strict=True)))
+                named_words = zip(columns, (" ".join(_styled(value)[0].splitlines()) for value in row), strict=True)
+                self.say(
+                    _GAP_OF_FACTS.join(f"{name}: {words}" if name else words for name, words in named_words if words)
+                )
                 self.blank()
             return
         table = grid(header=True)
@@ -178,7 +183,12 @@ class Screen:
                 overflow="fold",
             )
         for row in rows:
-            table.add_row(*(cell(value) for value in row))
+            table.add_row(
+                *(
+                    _lines(*_styled(value)) if column in lines else cell(*_styled(value))
+                    for column, value in zip(columns, row, strict=True)
+                )
+            )
         self.console.print(table)
 
 
@@ -194,6 +204,13 @@ def cell(value: str, style: str = "") -> "Text":
     from rich.text import Text
 
     return Text(safe(value), style=style)
+
+
+def _lines(text: str, style: str) -> "Text":
+    """Each line of the text on its own line of the cell."""
+    from rich.text import Text
+
+    return Text("\n").join(cell(line, style) for line in text.splitlines())
 
 
 def local_time(moment: datetime, zone: ZoneInfo) -> str:

@@ -8,7 +8,7 @@ from refundcli.domain.bulk_run import PARTLY_REFUNDED, ItemState, RunKind
 from refundcli.domain.currencies import currency
 from refundcli.domain.money import Money, add_to
 from refundcli.domain.statuses import Provider
-from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Entry, Screen
 from refundcli.output.views.imports import show_problems
 
 if TYPE_CHECKING:
@@ -31,32 +31,8 @@ def show_summary(file_name: str, kind: RunKind, report: BulkReport, screen: Scre
     if not report.rows:
         screen.say((file_name, STRONG), "   has no rows: nothing to do.")
         return
-    verb = _VERBS[kind][0]
     screen.say((file_name, STRONG), f"   {_rows(report.rows)}   {_WHAT[kind]}")
-    table = grid()
-    table.add_column()
-    for _ in range(2):
-        table.add_column(justify="right")
-    action_words = f"  Will {verb}"
-    for (currency_code, provider), total in sorted(report.sums.items()):
-        row_words = _rows(report.rows_of[currency_code, provider])
-        provider_label = Provider(provider).label if provider and kind is RunKind.REFUND else ""
-        table.add_row(
-            cell(action_words),
-            cell(row_words),
-            cell(f"{total.number:>12}", STRONG),
-            cell(f"{currency_code}  {provider_label}".rstrip()),
-        )
-        action_words = ""
-    if not report.requested:
-        table.add_row(cell(action_words), cell("0 rows"), cell(""), cell(""))
-    if report.done_before:
-        table.add_row(cell("  Already done", QUIET), cell(_rows(report.done_before)), cell(""), cell(""))
-    if report.partly_count:
-        table.add_row(cell("  Refunded in part", DOUBT), cell(_rows(report.partly_count)), cell(""), cell(""))
-    if report.refused_count:
-        table.add_row(cell("  Refused", BAD), cell(_rows(report.refused_count)), cell(""), cell(""))
-    screen.console.print(table)
+    screen.entries(_summary_lines(kind, report, screen), right=(1, 2))
     show_problems([problem for row in report.partly for problem in row.problems], screen)
     if report.refused_count:
         refusal_words = " · ".join(f"{count} {refusal_code}" for refusal_code, count in report.codes.most_common())
@@ -75,6 +51,30 @@ def show_first_and_last(rows: Sequence[tuple[CheckedRow, str]], row_count: int, 
         lines.insert(_FIRST_SHOWN, f"… {_rows(hidden_count)} more …")
     for line in lines:
         screen.say(line, indent=3)
+
+
+def _summary_lines(kind: RunKind, report: BulkReport, screen: Screen) -> list[Entry]:
+    """What is to be done, how many rows, the amount, and the provider."""
+    will_words = f"Will {_VERBS[kind][0]}"
+    amounts = [
+        (
+            _rows(report.rows_of[currency_code, provider]),
+            f"{total!s:>16}",
+            Provider(provider).label if provider and kind is RunKind.REFUND else "",
+        )
+        for (currency_code, provider), total in sorted(report.sums.items())
+    ]
+    lines: list[Entry] = []
+    for row_words, amount_words, provider_label in amounts if report.requested else [*amounts, ("0 rows", "", "")]:
+        action_words = "" if lines and not screen.accessible else will_words
+        lines.append((((action_words, ""), (row_words, ""), (amount_words, STRONG), (provider_label, "")), ""))
+    others = (
+        ("Already done", QUIET, report.done_before),
+        ("Refunded in part", DOUBT, report.partly_count),
+        ("Refused", BAD, report.refused_count),
+    )
+    lines += [(((words, style), (_rows(count), ""), ("", ""), ("", "")), "") for words, style, count in others if count]
+    return lines
 
 
 def show_recorded(recorded: RecordedFile, screen: Screen) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.text import Text
 
     from refundcli.services.imports.from_file import CheckedInvoices, ImportSummary
     from refundcli.services.imports.known_references import MatchedRow
@@ -60,27 +58,17 @@ def show_problems(problems: Sequence[Problem], screen: Screen) -> None:
             hint_words = " ".join(problem.hint.splitlines())
             screen.say(f"{position_words}:{value_words} {problem.message} {hint_words}".rstrip())
         return
-    table = grid(header=True)
-    for column, width_ratio in (("Line", 0), ("Column", 0), ("Value", 2), ("Problem", 3), ("Hint", 3)):
-        table.add_column(
-            column, justify="right" if column == "Line" else "left", ratio=width_ratio or None, overflow="fold"
+    rows = (
+        (
+            (str(problem.line), STRONG),
+            problem.column,
+            (_short(problem.value), DOUBT),
+            (problem.message, BAD),
+            problem.hint,
         )
-    for problem in problems:
-        table.add_row(
-            cell(str(problem.line), STRONG),
-            cell(problem.column),
-            cell(_short(problem.value), DOUBT),
-            cell(problem.message, BAD),
-            _lines(problem.hint),
-        )
-    screen.console.print(table)
-
-
-def _lines(hint: str) -> Text:
-    """Each line of the hint on its own line of the cell."""
-    from rich.text import Text
-
-    return Text("\n").join(cell(line) for line in hint.splitlines())
+        for problem in problems
+    )
+    screen.table(("Line", "Column", "Value", "Problem", "Hint"), rows, right=("Line",), lines=("Hint",))
 
 
 def _short(value: str) -> str:

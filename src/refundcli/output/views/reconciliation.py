@@ -7,7 +7,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any, Self
 
 from refundcli.output.serializers.reconciliation import difference as difference_shape
-from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen, cell, grid
+from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Screen
 from refundcli.private_files import temporary_folder
 from refundcli.services.preflight.difference import Difference
 from refundcli.services.reconciliation.against_provider import ComparisonSummary
@@ -27,6 +27,7 @@ DIFFERENCE_COLUMNS = (
     "next",
 )
 TEXT_COLUMNS = ("invoice", "reference", "in_books", "at_provider")
+_HEADINGS = ("What", "Invoice", "At the provider", "Here", "There", "")
 _SHOWN = 100
 _IN_MEMORY = 1024 * 1024
 
@@ -74,28 +75,25 @@ def show_differences(differences: DifferenceSpool, count: int, screen: Screen) -
     """The first hundred, and the next command of each; applied differences are dimmed."""
     if not count:
         return
-    table = grid(header=True)
-    for heading in ("What", "Invoice", "At the provider", "Here", "There", ""):
-        table.add_column(heading, overflow="fold")
-    commands: dict[str, None] = {}
-    for difference in islice(differences, _SHOWN):
-        if difference["next"]:
-            commands[difference["next"]] = None
-        # `refund missing-here`, and `dispute` alone.
-        object_and_kind = " ".join(dict.fromkeys((difference["object"], difference["kind"])))
-        table.add_row(
-            cell(object_and_kind, QUIET if difference["applied"] else BAD),
-            cell(difference["invoice"] or "not in the books", "" if difference["invoice"] else DOUBT),
-            cell(difference["reference"]),
-            cell(difference["in_books"] or "—"),
-            cell(difference["at_provider"] or "—"),
-            cell("applied" if difference["applied"] else "", GOOD),
-        )
-    screen.console.print(table)
+    shown = list(islice(differences, _SHOWN))
+    screen.table(_HEADINGS, map(_cells, shown))
     if count > _SHOWN:
         screen.say(f"… and {count - _SHOWN} more: add -o csv to see all", indent=3)
-    for command in commands:
+    for command in dict.fromkeys(difference["next"] for difference in shown if difference["next"]):
         screen.command(f"Next: {command}")
+
+
+def _cells(difference: Mapping[str, Any]) -> tuple[tuple[str, str] | str, ...]:
+    # `refund missing-here`, and `dispute` alone.
+    object_and_kind = " ".join(dict.fromkeys((difference["object"], difference["kind"])))
+    return (
+        (object_and_kind, QUIET if difference["applied"] else BAD),
+        (difference["invoice"] or "not in the books", "" if difference["invoice"] else DOUBT),
+        difference["reference"],
+        difference["in_books"] or "—",
+        difference["at_provider"] or "—",
+        ("applied" if difference["applied"] else "", GOOD),
+    )
 
 
 def show_settled(summary: ComparisonSummary, screen: Screen) -> None:
