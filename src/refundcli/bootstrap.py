@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
     from refundcli.services.refunds.issue import IssueRefunds
     from refundcli.services.refunds.record import RecordRefunds
+    from refundcli.store.checks.integrity import StoreReport
     from refundcli.store.databases.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
     from refundcli.store.read_only.books import ReadOnlyBooks
@@ -189,11 +190,11 @@ class Services:
         with translated_errors(migrate.shown_url(self.books.engine)):
             return migrate.back_up(self.books.engine, target, at=self.clock.now())
 
-    def check_store(self) -> list[str]:
-        """The problems of the books, one sentence each."""
-        from refundcli.store.checks.integrity import findings
+    def check_store(self) -> "StoreReport":
+        """The problems of the books."""
+        from refundcli.store.checks.integrity import check
 
-        return findings(self.books)
+        return check(self.books)
 
     @cached_property
     def providers(self) -> "ConnectedProviders":

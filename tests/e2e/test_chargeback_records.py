@@ -12,6 +12,7 @@ from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import Dispute, InvoiceStatus, Provider
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.checks.integrity import findings
+from tampering import tamper
 
 FULL = "mark-refunded Y-1 --full --reason chargeback --yes"
 
@@ -124,8 +125,7 @@ def test_a_chargeback_of_an_undisputed_payment_is_recorded_as_it_was(desk: Desk)
 
 def forget_what_records_took(desk: Desk) -> None:
     """As an earlier release wrote them."""
-    with desk.books.engine.begin() as line:
-        line.execute(text("UPDATE audit_entry SET after = '{}' WHERE action = 'refund recorded'"))
+    tamper(desk.books.engine, "UPDATE audit_entry SET after = '{}' WHERE action = 'refund recorded'")
 
 
 def test_what_an_earlier_release_recorded_too_much_is_found_and_corrected(desk: Desk) -> None:

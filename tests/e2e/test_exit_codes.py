@@ -13,6 +13,7 @@ from refundcli.cli.exit_codes import ENDINGS, ExitCode
 from refundcli.store.errors import CommitUnknown
 from refundcli.store.read_only.books import ReadOnlyBooks
 from refundcli.store.unit_of_work import SqlBooks
+from tampering import tamper
 from webhooks import adyen, item, settle_secrets, signed
 
 Prepare = Callable[[Desk], str]
@@ -244,6 +245,15 @@ def refund_unreachable(command: str) -> Prepare:
     return prepare
 
 
+def tampered(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        tamper(desk.books.engine, "UPDATE invoice SET customer = 'Mallory'")
+        return command
+
+    return prepare
+
+
 def two_refunds_with_trace_number_7(desk: Desk) -> str:
     desk.paid_by_card()
     for amount in (1, 2):
@@ -373,6 +383,7 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("store clock", E.DONE, plain("store clock --accept")),
     ("store backup", E.DONE, lambda desk: f"store backup {desk.folder / 'copy.db'}"),
     ("store check", E.DONE, plain("store check")),
+    ("store check", E.REFUSED, tampered("store check")),
     ("formats list", E.DONE, plain("formats list")),
     ("formats show", E.DONE, plain("formats show stripe-payments")),
     ("config", E.DONE, plain("config")),

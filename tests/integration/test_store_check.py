@@ -14,12 +14,13 @@ from sqlalchemy import Connection, event, text
 from conftest import NewStore
 from desk import Desk
 from refundcli.store import copying
-from refundcli.store.checks import integrity, page_size, sqlite_pages
+from refundcli.store.checks import audited_rows, integrity, page_size, sqlite_pages
 from refundcli.store.checks.integrity import findings
 from refundcli.store.checks.page_size import PageSize
 from refundcli.store.copying import CopyTookTooLong
 from refundcli.store.databases.engine import sqlite_path
 from refundcli.store.errors import StructureNotChecked
+from tampering import tamper
 
 
 @pytest.fixture
@@ -27,13 +28,8 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows per page, whatever the machine's speed."""
     monkeypatch.setattr(page_size, "_MOST", 2)
     monkeypatch.setattr(page_size, "_FEWEST", 2)
-    monkeypatch.setattr(integrity, "PageSize", lambda: PageSize(rows=2))
-
-
-def run_sql(desk: Desk, statement: str) -> None:
-    with desk.books.engine.connect() as connection:
-        connection.execution_options(writes=True).execute(text(statement))
-        connection.commit()
+    for module in (integrity, audited_rows):
+        monkeypatch.setattr(module, "PageSize", lambda: PageSize(rows=2))
 
 
 def test_what_is_wrong_is_found_on_whatever_page_it_is(desk: Desk, small_pages: None) -> None:
@@ -42,11 +38,14 @@ def test_what_is_wrong_is_found_on_whatever_page_it_is(desk: Desk, small_pages: 
         desk.json(f"mark-refunded INV-{n} --amount 10 --reason other --yes")
     assert findings(desk.books) == []
     assert desk.json("store check")["sound"]
-    run_sql(desk, "UPDATE payment SET refunded = refunded + 1 WHERE id = 5")
-    run_sql(desk, "UPDATE invoice SET paid = paid + 1 WHERE number = 'INV-7'")
-    run_sql(desk, "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 9")
-    run_sql(desk, "DELETE FROM credit_note WHERE number LIKE '%000003'")
-    problems = desk.refused("store check", "store-unsound", exit_code=4)["context"]["problems"]
+    tamper(
+        desk.books.engine,
+        "UPDATE payment SET refunded = refunded + 1 WHERE id = 5",
+        "UPDATE invoice SET paid = paid + 1 WHERE number = 'INV-7'",
+        "UPDATE audit_entry SET operator = 'Mallory' WHERE seq = 9",
+        "DELETE FROM credit_note WHERE number LIKE '%000003'",
+    )
+    problems = desk.refused("store check", "audit-mismatch", exit_code=3)["context"]["problems"]
     assert "payment 5: the refunded amount does not match its refunds" in problems
     assert "invoice INV-7: the sums do not match its payments" in problems
     assert "audit entry 9 was changed, or one before it is missing" in problems

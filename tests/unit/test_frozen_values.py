@@ -117,7 +117,7 @@ def test_hashes_of_audit_entries(new_sqlite: NewStore) -> None:
     engine = store_engine(new_sqlite())
     with engine.connect() as connection:
         connection.execute(text("DELETE FROM audit_entry"))
-        trail = AuditTrail(connection, AT, "Ada Lovelace", "desk-2")
+        trail = AuditTrail(connection, AT, "Ada Lovelace", "desk-2", login="ada")
         trail.write("refund succeeded", "rf_1", {"state": "submitted"}, {"state": "succeeded", "memo": 'a "b" ü'})
         trail.write("clock accepted", "store", {}, {"clock": AT.isoformat()})
         trail.flush()
@@ -132,14 +132,14 @@ def test_hashes_of_audit_entries(new_sqlite: NewStore) -> None:
             '{"state":"submitted"}',
             '{"memo":"a \\"b\\" ü","state":"succeeded"}',
             "",
-            "03f0f9494407f91b077fbf0ee3e1329167c94db26e8a41d22179145ebdfbbda5",
+            "b2136aaf26284430230f3552e75c92f227363a8916ab60055287c56898c0d93e",
         ),
         (
             2,
             "{}",
             '{"clock":"2026-10-02T12:03:04.567890+00:00"}',
-            "03f0f9494407f91b077fbf0ee3e1329167c94db26e8a41d22179145ebdfbbda5",
-            "688b459d87b08cd9e4ac114a5d48b93cfa75e92d50411892060c6af69f9fb550",
+            "b2136aaf26284430230f3552e75c92f227363a8916ab60055287c56898c0d93e",
+            "0221ef9c379fe6cd65b86eaab264b2f66ee245b4b612a0419c8c227b8a2a5e5d",
         ),
     ]
 

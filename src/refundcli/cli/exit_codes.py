@@ -71,7 +71,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "store upgrade": (_UNKNOWN,),
         "store clock": (_UNKNOWN,),
         "store backup": (),
-        "store check": (_UNKNOWN,),
+        "store check": (_REFUSED, _UNKNOWN),
         "formats list": (),
         "formats show": (),
         "config": (),

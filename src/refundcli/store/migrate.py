@@ -26,6 +26,8 @@ from refundcli.store.errors import (
     NotAStore,
     StoreInUse,
 )
+from refundcli.store.guarded.columns import GUARDED_SINCE
+from refundcli.store.guarded.triggers import create_triggers, drop_triggers
 from refundcli.store.schema_check import HEAD, refuse_other_schema, schema_in, tables_in
 from refundcli.store.tables import COUNTER, STORE_INFO
 from refundcli.system.processes import is_gone
@@ -88,7 +90,9 @@ def upgrade(
                 _refuse_users(connection, at)
             path = sqlite_path(engine)
             backup_path = _copy_of_older(path, schema, at) if path and schema else None
+            drop_triggers(connection)
             _run_alembic(connection)
+            create_triggers(connection)
             _initialize_store(connection, at)
             pinned_timezone = _pin_timezone(connection, timezone)
             if schema:
@@ -229,6 +233,10 @@ def _audit_upgrade(connection: Connection, schema_before: str, timezone: str, at
 
     from refundcli.store.audit import AuditTrail  # noqa: PLC0415
 
-    audit_trail = AuditTrail(connection, at, operator, socket.gethostname())
+    is_postgres = connection.dialect.name == "postgresql"
+    login = str(connection.execute(text("SELECT session_user")).scalar()) if is_postgres else ""
+    audit_trail = AuditTrail(connection, at, operator, socket.gethostname(), login=login)
     audit_trail.write("store upgraded", "store", {"schema": schema_before}, {"schema": HEAD, "timezone": timezone})
     audit_trail.flush()
+    if schema_before < GUARDED_SINCE:
+        audit_trail.write_baseline()

@@ -107,7 +107,10 @@ STORE_INFO = _table(
 )
 PROVIDER_ACCOUNT = _table("provider_account", text="provider key_fingerprint account", flags="livemode")
 AUDIT_ENTRY = _table(
-    "audit_entry", text="operator host action subject before after previous_hash hash", numbers="seq", times="at"
+    "audit_entry",
+    text="operator host login action subject before after previous_hash rows hash",
+    numbers="seq",
+    times="at",
 )
 SEARCH_WORD = _table("search_word", text="word", numbers="bucket", blobs="ids")
 COUNTER = _table("counter", text="name", numbers="value")

@@ -121,19 +121,24 @@ class SqlBooks:
         self.clock.now()
         with in_transaction(), self.engine.connect() as connection:
             connection = connection.execution_options(writes=True)
-            self._queue_up(connection)
+            login = self._queue_up(connection)
             self._read_store_info(connection)
             host = self.host or socket.gethostname()
-            audit_trail = AuditTrail(connection, self.clock.now(), self.operator, host, zone=self.zone)
+            audit_trail = AuditTrail(connection, self.clock.now(), self.operator, host, login=login, zone=self.zone)
             outcome = work(SqlWriting(connection, audit_trail, self.seller))
             audit_trail.flush()
             self._commit(connection, audit_trail.head)
             return outcome
 
-    def _queue_up(self, connection: Connection) -> None:
-        """One writer at a time, in the same order everywhere: BEGIN IMMEDIATE does it on SQLite."""
-        if self.engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT value FROM counter WHERE name = 'audit' FOR UPDATE"))
+    def _queue_up(self, connection: Connection) -> str:
+        """One writer at a time, in the same order everywhere: BEGIN IMMEDIATE does it on SQLite.
+
+        Returns who PostgreSQL says is connected.
+        """
+        if self.engine.dialect.name != "postgresql":
+            return ""
+        head_query = text("SELECT session_user FROM counter WHERE name = 'audit' FOR UPDATE")
+        return str(connection.execute(head_query).scalar() or "")
 
     def _commit(self, connection: Connection, newest_entry: tuple[int, str] | None) -> None:
         may_have_written_before, self._may_have_written = self._may_have_written, True

@@ -39,5 +39,6 @@ def store_backup(path: str) -> dict[str, Any]:
     return {"backup": path}
 
 
-def sound_store() -> dict[str, Any]:
-    return {"sound": True}
+def sound_store(entries: int, compared_from: int) -> dict[str, Any]:
+    """`compared_from`: the first entry of the upgrade that began to compare rows; 0 if all are compared."""
+    return {"sound": True, "entries": entries, "compared_from": compared_from or 1}

@@ -6,13 +6,14 @@ does not grow with the store. A problem is checked a second time before it is re
 
 # ruff: noqa: S608 - the parts of each query are constants of this program
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 from sqlalchemy import Connection, text
 
-from refundcli.store.audit import Chain
+from refundcli.store.checks.audited_rows import AuditFindings, Look, audit_findings
 from refundcli.store.checks.page_size import PageSize
 from refundcli.store.checks.sqlite_pages import structure_errors
 from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
@@ -156,38 +157,48 @@ _SERIES = """
     SELECT name, value, (SELECT count(*) FROM credit_note WHERE number IS NOT NULL)
     FROM counter WHERE name LIKE 'credit_note%'"""
 
-T = TypeVar("T")
-# Runs a read: in a transaction of its own, or all of them in one.
-Look: TypeAlias = Callable[[Callable[[Connection], T]], T]
+
+@dataclass(slots=True)
+class StoreReport:
+    """`problems`: what contradicts itself or cannot be read, one sentence each; `audit`: what the audit trail says."""
+
+    problems: list[str] = field(default_factory=list)
+    audit: AuditFindings = field(default_factory=AuditFindings)
 
 
 def findings(books: SqlBooks) -> list[str]:
-    """What is wrong with a store, one sentence per problem, including parts that cannot be read.
+    """What is wrong with a store, one sentence per problem. Raises StructureNotChecked as `check` does."""
+    report = check(books)
+    return report.audit.sentences + report.problems
+
+
+def check(books: SqlBooks) -> StoreReport:
+    """Check every part of a store, as far as it can be read.
 
     Raises StructureNotChecked if the file could not be copied for SQLite's own check.
     """
-    problems: list[str] = []
+    report = StoreReport()
     copy_failure: StructureNotChecked | None = None
     try:
         # One at a time: what was found so far counts even if the next part is unreadable.
         try:
             for sentence in structure_errors(books):
-                problems.append(sentence)
+                report.problems.append(sentence)
         except StructureNotChecked as error:
             copy_failure = error
+        report.audit = audit_findings(books.inspect)
         for sentence in _unsound(books.inspect):
-            problems.append(sentence)
+            report.problems.append(sentence)
     except StoreCorrupt as error:
-        problems.append(f"the database cannot be read: {error.what}")
+        report.problems.append(f"the database cannot be read: {error.what}")
     except (ValueError, TypeError) as error:
-        problems.append(f"a value in it cannot be read: {error}")
-    if copy_failure and not problems:
+        report.problems.append(f"a value in it cannot be read: {error}")
+    if copy_failure and not report.problems and not report.audit.sentences:
         raise copy_failure
-    return problems
+    return report
 
 
 def _unsound(run_read: Look[Any]) -> Iterator[str]:
-    yield from _seals(run_read)
     for table in _CHECKS:
         yield from _rows(run_read, table)
     yield from _shares(run_read)
@@ -231,23 +242,6 @@ def _wrong_rows(
         for problem_format, query in _CHECKS[table].items()
         for (id_or_number,) in connection.execute(text(query), id_range)
     ]
-
-
-def _seals(run_read: Look[Any]) -> Iterator[str]:
-    """Check the chain up to the entry that was the newest at the start; later entries build on it."""
-    chain, page_size = Chain(), PageSize()
-    newest_seq = run_read(lambda connection: connection.execute(text("SELECT max(seq) FROM audit_entry")).scalar()) or 0
-    while chain.verified_to < newest_seq:
-        verified_before = chain.verified_to
-        for seq in run_read(partial(_broken_seals, chain=chain, newest_seq=newest_seq, page_size=page_size)):
-            yield f"audit entry {seq} was changed, or one before it is missing"
-        if chain.verified_to == verified_before:
-            return
-
-
-def _broken_seals(connection: Connection, *, chain: Chain, newest_seq: int, page_size: "PageSize") -> list[int]:
-    with page_size.timed() as row_count:
-        return chain.broken_seals(connection, newest_seq=newest_seq, row_count=row_count)
 
 
 def _shares(run_read: Look[Any]) -> Iterator[str]:

@@ -143,6 +143,8 @@ class Importer:
     def _insert_rows(self, rows: StagedRows, staging: sqlite3.Connection | None) -> None:
         """`staging`: a connection to the staged rows; None if the store's own can read them."""
         connection = self._connection
+        for table in (*_NEW_ROWS, "dispute"):
+            self._audit.rows.touch_new(table)
         parameters = {
             "id_offset": first_new_id(connection, "invoice", rows.last - rows.first + 1) - rows.first,
             "first": rows.first,

@@ -89,6 +89,15 @@ class Recording:
             self._audit.write(_RECORDED, refund.id, {}, facts_of(refund) | _of_dispute(record))
             self._audit.write("credit note issued", refund.id, {}, issue_facts(note_number, *copy))
         self._update_invoices([record.refund.invoice_id for record in records])
+        self._touch([record.refund for record in records])
+
+    def _touch(self, refunds: Sequence[Refund]) -> None:
+        """For the audit entry: these rows were written past SQLAlchemy."""
+        rows, refund_ids = self._audit.rows, [refund.id for refund in refunds]
+        rows.touch("refund", refund_ids)
+        rows.touch("credit_note", refund_ids, column="refund_id")
+        rows.touch("payment", [refund.payment_id for refund in refunds])
+        rows.touch("invoice", [refund.invoice_id for refund in refunds])
 
     def undo(self, records: Sequence[Record], *, memo: str) -> None:
         """Undo records: `recorded` becomes `reversed`, the amounts are free, and the void notes keep their numbers."""
@@ -120,6 +129,7 @@ class Recording:
                 "credit note void", refund.id, {"status": CreditNoteStatus.ISSUED}, {"number": note_number}
             )
         self._update_invoices([refund.invoice_id for refund in refunds])
+        self._touch(refunds)
 
     def _taken_by_disputes(self, refund_ids: Sequence[str]) -> set[str]:
         """Those of the records that were written as taken by a dispute; records of earlier releases do not say."""

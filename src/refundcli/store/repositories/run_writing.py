@@ -19,7 +19,7 @@ class SqlRuns(Writes, SqlRunReads):
 
     def begin(self, run: BulkRun) -> None:
         columns = {field: getattr(run, field) for field in BulkRun.__dataclass_fields__}
-        self._connection.execute(insert(BULK_RUN).values(**columns, updated_at=run.created_at))
+        self._connection.execute(insert(BULK_RUN), columns | {"updated_at": run.created_at})
         facts = {"kind": run.kind, "source": run.source, "rows": run.rows, "fingerprint": run.fingerprint}
         facts |= {"planned_by": run.planned_by, "plan_hash": run.plan_hash}
         self._audit.write("run begun", run.id, {}, {field: fact for field, fact in facts.items() if fact})

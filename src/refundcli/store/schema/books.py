@@ -45,11 +45,15 @@ class AuditEntryRow(Row, table=True):
     at: datetime = timestamp()
     operator: str = text_column()
     host: str = text_column()
+    # Who the database or the system says it was (`session_user`, or the user of the process).
+    login: str = text_column()
     action: str = text_column()
     subject: str = text_column()
     before: str = text_column()
     after: str = text_column()
     previous_hash: str = text_column()
+    # What was stored in the guarded rows that its transaction wrote (store/guarded).
+    rows: str = text_column()
     hash: str = text_column()
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from refundcli.cli.audit_answers import AuditMismatch, compared_words, listing
 from refundcli.cli.options import Output, checked
 from refundcli.domain.errors import SettingsProblem
 from refundcli.output.serializers import setup as shapes
@@ -20,18 +21,17 @@ group = typer.Typer(
 )
 
 
+_STOP = "Stop refunding from it, copy it, and compare the copy with the last backup."
+
+
 class StoreUnsound(SettingsProblem):
-    """The store does not agree with itself or its audit chain."""
+    """The store does not agree with itself."""
 
     code = "store-unsound"
 
     def __init__(self, problems: list[str]) -> None:
-        listing = "\n".join(f"· {sentence}" for sentence in problems[:20])
-        more = f"\n· and {len(problems) - 20} more" if len(problems) > 20 else ""
         super().__init__(
-            "The store is inconsistent.",
-            hint=f"{listing}{more}\nStop refunding from it, copy it, and compare the copy with the last backup.",
-            context={"problems": problems},
+            "The store is inconsistent.", hint=f"{listing(problems)}\n{_STOP}", context={"problems": problems}
         )
 
 
@@ -138,9 +138,13 @@ def backup(
 
 @group.command(epilog="Example:  refundcli store check")
 def check(ctx: typer.Context, output_format: Output = None) -> None:
-    """Recalculate every sum and verify the audit chain from its first entry."""
+    """Recalculate every sum, verify the audit chain from its first entry, and compare the rows with it."""
     app: App = ctx.obj
-    problems = app.services.check_store()
-    if problems:
-        raise StoreUnsound(problems)
-    app.show_done("The store is consistent: sums, credit-note numbers and audit chain agree.", shapes.sound_store())
+    report = app.services.check_store()
+    if report.audit.sentences:
+        raise AuditMismatch(report.audit, report.problems)
+    if report.problems:
+        raise StoreUnsound(report.problems)
+    words = "The store is consistent: sums, credit-note numbers and audit chain agree."
+    shape = shapes.sound_store(report.audit.entries, report.audit.baseline)
+    app.show_done(words + compared_words(report.audit), shape)
