@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from refundcli.anchoring import Anchoring
     from refundcli.connections import ConnectedProviders
     from refundcli.domain.closing import Closing
     from refundcli.services.bulk.check_file import CheckFile
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from refundcli.services.refunds.credit_note_number_format import CreditNoteNumberFormat
     from refundcli.services.refunds.issue import IssueRefunds
     from refundcli.services.refunds.record import RecordRefunds
+    from refundcli.store.checks.audited_rows import AuditFindings
     from refundcli.store.checks.integrity import StoreReport
     from refundcli.store.databases.database_time import DatabaseTime
     from refundcli.store.migrate import Upgraded
@@ -189,6 +191,24 @@ class Services:
 
         with translated_errors(migrate.shown_url(self.books.engine)):
             return migrate.back_up(self.books.engine, target, at=self.clock.now())
+
+    def verify_audit(self) -> "AuditFindings":
+        """Whether the audit chain is sound, and the rows are as it says."""
+        from refundcli.store.checks.audited_rows import audit_findings
+
+        return audit_findings(self.books.inspect)
+
+    @cached_property
+    def anchoring(self) -> "Anchoring":
+        from refundcli.anchoring import Anchoring
+
+        return Anchoring(self.settings.audit, self.environ, self.reader, self.clock)
+
+    def anchor_after_change(self) -> None:
+        """Anchor the audit trail where the settings say, if this command may have changed the books."""
+        books = self.__dict__.get("books")
+        if self.settings.audit.anchor and books and books.may_have_written:
+            self.anchoring.anchor()
 
     def check_store(self) -> "StoreReport":
         """The problems of the books."""

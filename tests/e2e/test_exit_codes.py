@@ -245,6 +245,15 @@ def refund_unreachable(command: str) -> Prepare:
     return prepare
 
 
+def anchored(command: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        desk.paid_by_card()
+        desk.environ |= {"REFUNDCLI_AUDIT_KEY": "env:AUDIT_KEY", "AUDIT_KEY": "5f" * 32}
+        return command
+
+    return prepare
+
+
 def tampered(command: str) -> Prepare:
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
@@ -382,6 +391,12 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("store upgrade", E.DONE, plain("store upgrade --timezone Europe/Paris --force")),
     ("store clock", E.DONE, plain("store clock --accept")),
     ("store backup", E.DONE, lambda desk: f"store backup {desk.folder / 'copy.db'}"),
+    ("audit list", E.DONE, plain("audit list")),
+    ("audit list", E.NOT_FOUND, plain("audit list --invoice INV-99")),
+    ("audit verify", E.DONE, plain("audit verify")),
+    ("audit verify", E.REFUSED, tampered("audit verify")),
+    ("audit export", E.DONE, plain("audit export audit.jsonl")),
+    ("audit anchor", E.DONE, anchored("audit anchor --to outside.anchors")),
     ("store check", E.DONE, plain("store check")),
     ("store check", E.REFUSED, tampered("store check")),
     ("formats list", E.DONE, plain("formats list")),

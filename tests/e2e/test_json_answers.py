@@ -82,6 +82,11 @@ def _invoices_and_refunds(answers: Answers) -> None:
     answers("invoice history INV-1", "[*history_entry*]")
     answers("refunds list", "[*refund*]")
     answers(f"refunds show {record['id']}", "*refund_details*")
+    answers("audit list", "[*audit_entry*]")
+    answers("audit verify", "*verified_audit*")
+    answers(f"audit export {answers.desk.folder / 'audit.jsonl'}", "*exported_audit*")
+    answers.desk.environ |= {"REFUNDCLI_AUDIT_KEY": "env:AUDIT_KEY", "AUDIT_KEY": "5f" * 32}
+    answers(f"audit anchor --to {answers.desk.folder / 'outside.anchors'}", "*anchored_audit*")
     answers("credit-notes list", "[*credit_note*]")
     answers(f"credit-notes show {record['credit_note']['number']}", "*credit_note_details*")
     answers(f"mark-refunded --undo {record['id']} --memo wrong --dry-run", "*undo*")

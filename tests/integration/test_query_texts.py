@@ -20,7 +20,14 @@ from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import ClosingState, Dispute, Provider, RefundState
 from refundcli.services.ports.bulk_invoices import block_of
 from refundcli.services.ports.provider_updates import EventState
-from refundcli.services.ports.reads import CreditNoteFilter, EventFilter, InvoiceFilter, InvoiceSearch, RefundFilter
+from refundcli.services.ports.reads import (
+    AuditFilter,
+    CreditNoteFilter,
+    EventFilter,
+    InvoiceFilter,
+    InvoiceSearch,
+    RefundFilter,
+)
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.databases.rows import Row, Rows
@@ -153,6 +160,15 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
             "import_of": calls(invoice),
             "newest_entry": calls(),
             "newest_at": calls(),
+        },
+        "audit_lists": {
+            "matching": [
+                *calls(AuditFilter(limit=5)),
+                *calls(AuditFilter(operator=ODD, action=ODD, subjects=[ODD], import_entry=1, after=1, limit=5)),
+            ],
+            "exported": calls(after=0, limit=5),
+            "hashes": calls([1, 2]),
+            "head": calls(),
         },
         "store": {"secret": calls(), "livemode": calls(), "sync_state": each(["reconcile:stripe", ODD])},
         "accounts": {"known": calls(), "of_key": calls(Provider.STRIPE, ODD)},

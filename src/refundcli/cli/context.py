@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from refundcli.cli.options import CsvDialect, Format
 from refundcli.cli.streams import is_read
-from refundcli.domain.errors import SettingsProblem, StoreProblem, UsageProblem
+from refundcli.domain.errors import RefundcliError, SettingsProblem, StoreProblem, UsageProblem
 
 if TYPE_CHECKING:
     from refundcli.bootstrap import Services
@@ -147,7 +147,14 @@ class App:
 
     def close(self) -> None:
         """Close the store's connections when the command ends."""
-        if "services" in self.__dict__:
+        if "services" not in self.__dict__:
+            return
+        try:
+            self.services.anchor_after_change()
+        except RefundcliError as error:
+            # The books are changed and durable: only the proof outside of them is missing.
+            self.err.say(f"The audit trail was not anchored: {error.message} {error.hint}")
+        finally:
             self.services.close()
 
     @cached_property

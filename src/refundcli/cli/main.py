@@ -41,6 +41,7 @@ COMMANDS = {
     "acknowledge": ("refunds.acknowledge", "Acknowledge a refund that failed after it was accepted, or a loss."),
     "refunds": ("books.refunds", "List refunds, and show what became of one."),
     "credit-notes": ("books.credit_notes", "List and show credit notes."),
+    "audit": ("books.audit", "List, verify, export and anchor the audit trail."),
     "store": (
         "setup.store",
         "Upgrade, back up and check the store; manage its clock and number format.",
@@ -66,6 +67,10 @@ READ_ONLY = frozenset(
         "refunds show",
         "credit-notes list",
         "credit-notes show",
+        "audit list",
+        "audit verify",
+        "audit export",
+        "audit anchor",
         "formats list",
         "formats show",
         "store check",
@@ -77,7 +82,18 @@ READ_ONLY = frozenset(
 )
 
 # Commands whose answer may be longer than the screen, and that ask nothing.
-PAGED = READ_ONLY - {"status", "store check", "store backup", "completion", "config", "sandbox", "find"}
+PAGED = READ_ONLY - {
+    "audit verify",
+    "audit export",
+    "audit anchor",
+    "status",
+    "store check",
+    "store backup",
+    "completion",
+    "config",
+    "sandbox",
+    "find",
+}
 
 
 def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:

@@ -179,6 +179,9 @@ def _health(health: StoreHealth) -> Iterator[Finding]:
             f"the clock cannot be right: the newest entry of the books is from {health.newest_entry:%Y-%m-%d %H:%M} UTC"
         )
         yield Finding("clock", "books", words, _ACCEPT_CLOCK)
+    if health.not_in_store:
+        words = f"the store does not have audit entry {health.not_in_store} as it was anchored: a backup was restored"
+        yield Finding("anchor", "books", words, "refundcli audit verify --anchor FILE")
     if health.skew:
         seconds = round(health.skew.total_seconds())
         direction = "ahead of" if seconds > 0 else "behind"

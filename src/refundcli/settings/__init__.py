@@ -27,6 +27,7 @@ from refundcli.settings.loading import LARGEST_FILE, default_state_folder, defau
 from refundcli.settings.model import (
     AdyenSettings,
     AlertSettings,
+    AuditSettings,
     CreditNoteSettings,
     Loaded,
     OperatorSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "AdyenSettings",
     "AlertSettings",
     "ApiBaseWhenLive",
+    "AuditSettings",
     "CreditNoteSettings",
     "InvalidSetting",
     "Loaded",

@@ -99,6 +99,14 @@ class AlertSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Where each command that changes the books anchors the audit trail, and the key that signs the anchors."""
+
+    anchor: str | None = field(default=None, metadata=worded(checks.optional(checks.storable_text)))
+    key: str | None = field(default=None, metadata=_SECRET)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings in force."""
 
@@ -110,13 +118,14 @@ class Settings:
     credit_notes: CreditNoteSettings = CreditNoteSettings()
     seller: SellerSettings = field(default_factory=SellerSettings)
     alert: AlertSettings = AlertSettings()
+    audit: AuditSettings = AuditSettings()
     # By name, each as it is written; `files.formats` checks it where it is used.
     formats: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def secret_variables(self) -> frozenset[str]:
         """The variables of the environment that hold keys and passwords."""
-        sections = (self.stripe, self.adyen)
+        sections = (self.stripe, self.adyen, self.audit)
         values = (getattr(section, name.name) for section in sections for name in fields(section))
         return frozenset(
             value.removeprefix("env:") for value in values if isinstance(value, str) and value.startswith("env:")
@@ -134,6 +143,7 @@ SECTIONS: Mapping[str, Any] = {
     "credit_notes": CreditNoteSettings,
     "seller": SellerSettings,
     "alert": AlertSettings,
+    "audit": AuditSettings,
 }
 RULES: Mapping[str, Mapping[str, Rule]] = {
     section: {rule.name: rule.metadata["rule"] for rule in fields(kind)} for section, kind in SECTIONS.items()

@@ -56,7 +56,7 @@ class SqlBooks:
     is_new: bool = False
     _is_schema_checked: bool = False
     # A change was, or may have been, committed through these books.
-    _may_have_written: bool = False
+    may_have_written: bool = False
     _zone: str = ""
 
     @property
@@ -110,7 +110,7 @@ class SqlBooks:
     def _problem(self, error: DBAPIError) -> Exception:
         """The error to show. It says "Nothing was changed" only if no change was committed before."""
         problem = store_error(error)
-        return problem if self._may_have_written else unchanged(problem)
+        return problem if self.may_have_written else unchanged(problem)
 
     def _write_once(self, work: "Callable[[Writing], T]") -> T:
         # Imported late: commands that only read do not need it.
@@ -141,7 +141,7 @@ class SqlBooks:
         return str(connection.execute(head_query).scalar() or "")
 
     def _commit(self, connection: Connection, newest_entry: tuple[int, str] | None) -> None:
-        may_have_written_before, self._may_have_written = self._may_have_written, True
+        may_have_written_before, self.may_have_written = self.may_have_written, True
         try:
             connection.commit()
         except DBAPIError as error:
@@ -152,7 +152,7 @@ class SqlBooks:
                 raise
             if self._was_committed(*newest_entry, error):
                 return
-            self._may_have_written = may_have_written_before
+            self.may_have_written = may_have_written_before
             raise
 
     def _was_committed(self, seq: int, seal: str, commit_error: DBAPIError) -> bool:

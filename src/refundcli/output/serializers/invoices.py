@@ -238,12 +238,17 @@ def history_entry(entry: "AuditEntry") -> dict[str, Any]:
     return {
         "at": entry.at,
         "operator": entry.operator,
+        "login": entry.login or None,
         "host": entry.host,
         "action": entry.action,
         "subject": entry.subject,
         "before": entry.before,
         "after": entry.after,
     }
+
+
+def audit_entry(entry: "AuditEntry") -> dict[str, Any]:
+    return {"seq": entry.seq} | history_entry(entry)
 
 
 def refund_details(

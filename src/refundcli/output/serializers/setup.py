@@ -42,3 +42,16 @@ def store_backup(path: str) -> dict[str, Any]:
 def sound_store(entries: int, compared_from: int) -> dict[str, Any]:
     """`compared_from`: the first entry of the upgrade that began to compare rows; 0 if all are compared."""
     return {"sound": True, "entries": entries, "compared_from": compared_from or 1}
+
+
+def verified_audit(entries: int, compared_from: int, anchors: int) -> dict[str, Any]:
+    return {"verified": True, "entries": entries, "compared_from": compared_from or 1, "anchors": anchors}
+
+
+def exported_audit(file: str, entries: int) -> dict[str, Any]:
+    return {"file": file, "entries": entries}
+
+
+def anchored_audit(file: str, seq: int, entry_hash: str, key: str) -> dict[str, Any]:
+    """`key`: the public one."""
+    return {"file": file, "seq": seq, "hash": entry_hash, "key": key}

@@ -137,8 +137,19 @@ def show_history(
 def _history_line(entry: "AuditEntry", invoice: Invoice, zone: ZoneInfo, *, inner: bool) -> tuple[Line, str]:
     action = _ACTIONS.get(entry.action, entry.action)
     subject = entry.subject if entry.subject != invoice.number else ""
-    cells = ((local_time(entry.at, zone), QUIET), (entry.operator, ""), (action, STRONG))
+    cells = ((local_time(entry.at, zone), QUIET), (who(entry), ""), (action, STRONG))
     return cells, "   ".join(filter(None, (changes(entry, inner=inner), subject)))
+
+
+def who(entry: "AuditEntry") -> str:
+    """The operator, and the login where it is another name."""
+    return f"{entry.operator} ({entry.login})" if entry.login not in ("", entry.operator) else entry.operator
+
+
+def audit_line(entry: "AuditEntry", zone: ZoneInfo) -> tuple[str | tuple[str, str], ...]:
+    """One entry among those of all invoices."""
+    when = (f"{entry.seq:>6}   {local_time(entry.at, zone)}   ", QUIET)
+    return when, f"{who(entry)}   ", (entry.action, STRONG), f"   {entry.subject}   {changes(entry, inner=False)}"
 
 
 # What the screen calls actions that the audit trail stores under older names.

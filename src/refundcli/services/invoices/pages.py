@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.services.chunks import paged
-from refundcli.services.ports.reads import CreditNoteFilter, InvoiceFilter, RefundFilter
+from refundcli.services.ports.reads import AuditEntry, AuditFilter, CreditNoteFilter, InvoiceFilter, RefundFilter
 
 if TYPE_CHECKING:
     from refundcli.services.ports.books import BooksToRead
@@ -41,5 +41,25 @@ def credit_note_pages(books: "BooksToRead", criteria: CreditNoteFilter) -> Itera
         lambda after: books.read(lambda tx: tx.credit_notes.matching(replace(criteria, after=after, limit=PAGE))),
         criteria.after,
         lambda credit_note: credit_note,
+        size=PAGE,
+    )
+
+
+def audit_pages(books: "BooksToRead", criteria: AuditFilter) -> Iterator[list[AuditEntry]]:
+    """As `invoice_pages`, oldest first."""
+    return paged(
+        lambda after: books.read(lambda tx: tx.audit_lists.matching(replace(criteria, after=after, limit=PAGE))),
+        criteria.after,
+        lambda entry: entry.seq,
+        size=PAGE,
+    )
+
+
+def exported_audit_pages(books: "BooksToRead") -> Iterator[list[dict[str, object]]]:
+    """All entries of the audit trail, whole."""
+    return paged(
+        lambda after: books.read(lambda tx: tx.audit_lists.exported(after=after, limit=PAGE)),
+        0,
+        lambda entry: int(str(entry["seq"])),
         size=PAGE,
     )

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         AccountReads,
         Accounts,
         Audit,
+        AuditLists,
         AuditReads,
         ImportReads,
         Imports,
@@ -72,6 +73,8 @@ class Reading(Protocol):
 
     @property
     def invoices(self) -> InvoiceReads: ...
+    @property
+    def audit_lists(self) -> AuditLists: ...
     @property
     def search(self) -> InvoiceSearches: ...
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from refundcli.domain.statuses import InvoiceStatus, Provider, RefundState
 
 if TYPE_CHECKING:
     from refundcli.services.ports.provider_updates import EventState
+
+_EVER, _NEVER = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,23 @@ class AuditEntry:
     subject: str
     before: dict[str, object]
     after: dict[str, object]
+    # Who the database or the system says it was; empty in entries of older releases.
+    login: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """`operator`: also a login; `action`: the beginning of it; `subjects`: None for all. Times: from, and before."""
+
+    operator: str = ""
+    action: str = ""
+    subjects: Sequence[str] | None = None
+    # The entry of an invoice's import, whose subject is the file.
+    import_entry: int = 0
+    since: datetime = _EVER
+    until: datetime = _NEVER
+    after: int = 0
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)

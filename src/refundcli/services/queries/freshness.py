@@ -71,16 +71,18 @@ class DiskSpace:
 class StoreHealth:
     """`disk`: if its space is too low. `skew`: how far this machine's clock is ahead of the database's, if too far.
 
-    `newest_entry`: the time of the books' newest entry, if the clock cannot be right.
+    `newest_entry`: the time of the books' newest entry, if the clock cannot be right. `not_in_store`: the number of the
+    audit entry that was anchored last, if the store does not have it.
     """
 
     disk: DiskSpace | None = None
     newest_entry: datetime | None = None
     skew: timedelta | None = None
+    not_in_store: int | None = None
 
     @property
     def problem_count(self) -> int:
-        return sum(problem is not None for problem in (self.disk, self.newest_entry, self.skew))
+        return sum(problem is not None for problem in (self.disk, self.newest_entry, self.skew, self.not_in_store))
 
 
 def freshness_of(reading: Reading, provider: Provider) -> Freshness:
@@ -112,7 +114,12 @@ def _last_times(freshness: Mapping[Provider, Freshness]) -> Iterable[tuple[Provi
 
 
 def health_of(
-    reading: Reading, now: datetime, *, disk: DiskSpace | None = None, skew: timedelta | None = None
+    reading: Reading,
+    now: datetime,
+    *,
+    disk: DiskSpace | None = None,
+    skew: timedelta | None = None,
+    not_in_store: int | None = None,
 ) -> StoreHealth:
     """`now`: by the store's clock; `skew`: how far this machine's is ahead of it."""
     newest_at = reading.audit.newest_at()
@@ -120,4 +127,5 @@ def health_of(
         disk if disk and disk.free < disk.needed else None,
         newest_at if newest_at and not is_plausible(now, newest_at) else None,
         skew if skew and abs(skew) > _MOST_SKEW else None,
+        not_in_store,
     )

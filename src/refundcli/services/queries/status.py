@@ -199,11 +199,13 @@ def current_status(
     max_age: MaxAge | None = None,
     disk: DiskSpace | None = None,
     skew: timedelta | None = None,
+    not_in_store: int | None = None,
 ) -> Status:
     """`pending_days`: a refund accepted longer ago than this should have a final state.
 
     `unread_providers`: providers whose stored events must be read again. `max_age`: also report what is too old, and
     what only a person can judge. `skew`: how far this machine's clock is ahead of the database's.
+    `not_in_store`: the audit entry that was anchored last, if the store does not have it.
     """
     event_counts, watches = reading.events.counts(), max_age is not None
     pending_limit = (max_age or {}).get(Limit.PENDING, timedelta(days=pending_days))
@@ -232,7 +234,7 @@ def current_status(
         freshness=freshness,
         pending_ages=pending_ages,
         exceeded=exceeded_limits(reading, freshness, max_age or {}, now),
-        health=health_of(reading, now, disk=disk, skew=skew if watches else None),
+        health=health_of(reading, now, disk=disk, skew=skew if watches else None, not_in_store=not_in_store),
     )
 
 

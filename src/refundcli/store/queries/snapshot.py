@@ -12,6 +12,7 @@ from refundcli.store.queries.store_facts import SqlAccountReads, SqlAuditReads, 
 
 if TYPE_CHECKING:
     from refundcli.store.imports.conflicts import SqlImportReads
+    from refundcli.store.queries.audit_entries import SqlAuditLists
     from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlWordReads
     from refundcli.store.queries.find import SqlInvoiceSearch
     from refundcli.store.queries.refund_lists import SqlRefundSearch
@@ -33,6 +34,12 @@ class SqlReading:
         self.audit = SqlAuditReads(rows)
         self.store = SqlStoreReads(rows)
         self.accounts = SqlAccountReads(rows)
+
+    @cached_property
+    def audit_lists(self) -> "SqlAuditLists":
+        from refundcli.store.queries.audit_entries import SqlAuditLists
+
+        return SqlAuditLists(self._rows)
 
     @cached_property
     def search(self) -> "SqlInvoiceSearch":

@@ -14,7 +14,7 @@ from refundcli.store.databases.rows import Reads, Row, moment, moment_or_none
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import Account, AuditEntry
 
-_ENTRIES = 'SELECT seq, at, operator, host, action, subject, "before", "after" FROM audit_entry'
+_ENTRIES = 'SELECT seq, at, operator, host, login, action, subject, "before", "after" FROM audit_entry'
 _IMPORT = f"{_ENTRIES} WHERE subject = :source AND at = :at ORDER BY seq LIMIT 1"
 _CHANGED = "SELECT seq FROM audit_entry WHERE seq > :seq AND subject <> :apart_from LIMIT 1"
 
@@ -36,13 +36,13 @@ class SqlAuditReads(Reads):
 
     def about(self, subjects: Sequence[str]) -> "list[AuditEntry]":
         text = f"{_ENTRIES} WHERE subject IN (SELECT key FROM json_each(:subjects)) ORDER BY seq"
-        return [_entry_of(row) for row in self._rows.all(text, subjects=subjects)]
+        return [entry_of(row) for row in self._rows.all(text, subjects=subjects)]
 
     def import_of(self, invoice: Invoice) -> "AuditEntry":
         text = "SELECT source, created_at FROM invoice WHERE number = :number"
         ((source, created_at),) = self._rows.all(text, number=invoice.number)
         (entry_row,) = self._rows.all(_IMPORT, source=source, at=created_at)
-        return replace(_entry_of(entry_row), action="invoice imported", subject=invoice.number, after={"file": source})
+        return replace(entry_of(entry_row), action="invoice imported", subject=invoice.number, after={"file": source})
 
     def newest_entry(self) -> int:
         return int(self._rows.value("SELECT coalesce(max(seq), 0) FROM audit_entry"))
@@ -86,8 +86,9 @@ class SqlAccountReads(Reads):
         return account
 
 
-def _entry_of(row: Row) -> "AuditEntry":
+def entry_of(row: Row) -> "AuditEntry":
     from refundcli.services.ports.reads import AuditEntry
 
-    seq, at, operator, host, action, subject, before, after = row
-    return AuditEntry(seq, moment(at), operator, host, action, subject, json.loads(before), json.loads(after))
+    seq, at, operator, host, login, action, subject, before, after = row
+    facts = (json.loads(before), json.loads(after))
+    return AuditEntry(seq, moment(at), operator, host, action, subject, *facts, login=login)

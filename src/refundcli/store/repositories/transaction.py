@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from refundcli.store.audit import AuditTrail
 from refundcli.store.databases.connection_rows import ConnectionRows
+from refundcli.store.queries.audit_entries import SqlAuditLists
 from refundcli.store.queries.find import SqlInvoiceSearch
 from refundcli.store.queries.refund_lists import SqlRefundSearch
 from refundcli.store.repositories.closing_writing import SqlClosings
@@ -37,6 +38,10 @@ class SqlWriting:
     @cached_property
     def invoices(self) -> SqlInvoices:
         return SqlInvoices(self.connection, self.audit_trail)
+
+    @cached_property
+    def audit_lists(self) -> SqlAuditLists:
+        return SqlAuditLists(ConnectionRows(self.connection))
 
     @cached_property
     def search(self) -> SqlInvoiceSearch:

@@ -63,6 +63,7 @@ def status(
     alerts = alerts_of(app) if alert else None
     services, pending_days = app.services, app.settings.refunds.pending_days
     unread_providers, now = services.unread_events(), services.clock.now()
+    not_in_store = services.anchoring.entry_not_in_store() if app.settings.audit.anchor else None
     overview = services.reader.read(
         lambda tx: current_status(
             tx,
@@ -71,6 +72,7 @@ def status(
             unread_providers=unread_providers,
             max_age=limits,
             disk=services.disk_space(),
+            not_in_store=not_in_store,
             skew=services.database_time.skew() if services.database_time else None,
         )
     )

@@ -7,7 +7,7 @@ from typing import Protocol
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.statuses import Provider
 from refundcli.services.ports.bulk_invoices import InvoiceBlock
-from refundcli.services.ports.reads import Account, AuditEntry
+from refundcli.services.ports.reads import Account, AuditEntry, AuditFilter
 from refundcli.services.ports.records import ImportConflicts, ImportCounts, NewInvoice
 
 
@@ -44,6 +44,18 @@ class AuditReads(Protocol):
 
     def newest_at(self) -> datetime | None:
         """The time of the newest stored audit entry; None before the first."""
+        ...
+
+
+class AuditLists(Protocol):
+    def matching(self, criteria: AuditFilter) -> list[AuditEntry]: ...
+    def exported(self, *, after: int, limit: int) -> list[dict[str, object]]: ...
+    def hashes(self, seqs: Sequence[int]) -> dict[int, str]:
+        """The hashes of these entries, by number; those that are missing are left out."""
+        ...
+
+    def head(self) -> tuple[int, str, datetime] | None:
+        """Number, hash and time of the newest entry."""
         ...
 
 
