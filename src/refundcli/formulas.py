@@ -8,8 +8,9 @@ cell that begins with apostrophes and such a sign gets one more, so that reading
 import re
 
 _SIGNS = "=+\\-@\t\r\n\0＝＋－＠"
-GUARDED = re.compile(rf"'+\s*[{_SIGNS}]")
-_RUNS = re.compile(rf"'*\s*[{_SIGNS}]")
+GUARDED = re.compile(rf"'+\s*[\"{_SIGNS}]")
+# With what would be taken for a guarded cell.
+_RUNS = re.compile(rf"'*\s*[{_SIGNS}]|'+\s*\"")
 # In text that has no quotes of its own, a quotation mark at the start of a cell opens one: it swallows rows, or
 # uncovers the formula after it.
 _RUNS_OR_OPENS = re.compile(rf"'*\s*[\"{_SIGNS}]")

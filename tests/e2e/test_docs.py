@@ -169,7 +169,7 @@ def table_under(heading: str, text: str = README) -> list[list[str]]:
 
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
-    assert len(README.splitlines()) < 150
+    assert len(README.splitlines()) < 170
 
 
 def test_the_readme_lists_the_commands_as_help_does() -> None:

@@ -90,7 +90,16 @@ def headings(records: Iterable[Heading], candidates: Sequence[FileFormat]) -> di
 
 
 def only_one(file_name: str, found: dict[str, tuple[FileFormat, Heading]]) -> tuple[FileFormat, Heading] | None:
-    """The format that fits, None if none does. Raises AmbiguousFormat."""
+    """The format that fits, None if none does; one that needs all columns of another goes before it.
+
+    Raises AmbiguousFormat.
+    """
+    signatures = {name: set(fitting.signature) for name, (fitting, _) in found.items()}
+    found = {
+        name: fitting
+        for name, fitting in found.items()
+        if not any(signatures[name] < signatures[other] for other in found)
+    }
     if len(found) > 1:
         raise AmbiguousFormat(file_name, sorted(found))
     return next(iter(found.values()), None)

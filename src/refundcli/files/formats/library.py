@@ -7,6 +7,8 @@ from typing import Any
 
 from refundcli.domain.errors import UsageProblem, did_you_mean
 from refundcli.files.formats.mapping import BANK, INVOICES, FileFormat, format_of
+from refundcli.files.invoices.exported_list import NAME as LIST
+from refundcli.files.invoices.exported_list import TABLE
 from refundcli.files.invoices.rows import COLUMNS, REQUIRED
 
 AUTO = "auto"
@@ -35,7 +37,7 @@ class Formats:
             path.stem: (_table_in(path), "built in") for path in sorted(_FOLDER.glob("*.toml"))
         }
         tables |= {name: (table, origin) for name, table in own_tables.items()}
-        self._by_name = {OWN: _own()} | {
+        self._by_name = {OWN: _own(), LIST: format_of(LIST, TABLE, "built in")} | {
             name: format_of(name, table, origin_of_it) for name, (table, origin_of_it) in tables.items()
         }
 

@@ -22,7 +22,7 @@ from typing import Any
 from refundcli.domain.errors import SettingsProblem, did_you_mean
 from refundcli.files.formats.amounts import EACH, MARKS
 from refundcli.files.formats.days import ORDERS
-from refundcli.files.invoices.rows import COLUMNS, REQUIRED
+from refundcli.files.invoices.rows import REQUIRED, TABLE_COLUMNS
 from refundcli.files.time_zones import time_zone
 
 INVOICES, BANK = "invoices", "bank"
@@ -102,7 +102,7 @@ class FileFormat:
     @property
     def columns(self) -> tuple[str, ...]:
         """Our columns that it fills, in our order."""
-        known = COLUMNS if self.kind == INVOICES else BANK_COLUMNS
+        known = TABLE_COLUMNS if self.kind == INVOICES else BANK_COLUMNS
         return tuple(column for column in known if column in self.cells or column in self.constants)
 
     def used_columns(self) -> frozenset[str]:
@@ -115,7 +115,7 @@ def format_of(name: str, table: Mapping[str, Any], origin: str) -> FileFormat:
     """The format that a table of TOML describes. Raises InvalidFormat."""
     reader = _Reader(name, table)
     kind = reader.one_of("kind", (INVOICES, BANK), INVOICES)
-    ours = COLUMNS if kind == INVOICES else BANK_COLUMNS
+    ours = TABLE_COLUMNS if kind == INVOICES else BANK_COLUMNS
     for key in table:
         if key not in _OPTIONS and key not in ours:
             raise InvalidFormat(name, f"{key!r} is not a key of it", did_you_mean(key, [*ours, *_OPTIONS]))

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from refundcli.files.csv_table import TableFile
 from refundcli.files.invoices.codec import packed, unpacked
 from refundcli.files.invoices.columns import InvoiceColumns, NotPlain
+from refundcli.files.invoices.exported_list import from_listed, is_listed
 from refundcli.files.invoices.rows import (
     COLUMNS,
     REQUIRED,
@@ -20,7 +21,7 @@ from refundcli.files.invoices.rows import (
     invoice_in_record,
     invoice_in_table,
 )
-from refundcli.files.json_lines import JsonLinesFile
+from refundcli.files.json_lines import JsonLinesFile, Record
 from refundcli.files.reader_process import read_ahead, there_are_two_cores
 from refundcli.files.source import Source
 from refundcli.services.chunks import chunked
@@ -52,13 +53,17 @@ class InvoiceFile:
         first_lines = FirstLines()
         if self._table is None:
             records = JsonLinesFile(self.source).records()
-            rows = (row if isinstance(row, BadRow) else invoice_in_record(*row, first_lines) for row in records)
+            rows = (row if isinstance(row, BadRow) else _in_record(*row, first_lines) for row in records)
             yield from map(batch_of, chunked(rows, _RECORDS))
         elif self.source.size < _LONG_BYTES or not there_are_two_cores():
             yield from _Table(self.columns, first_lines).batches(_read(self.source))
         else:
             read_rows = read_ahead(_read, self.source.for_another_process())
             yield from _Table(self.columns, first_lines).batches(read_rows)
+
+
+def _in_record(line: int, text: str, record: Record, first_lines: FirstLines) -> NewInvoice | BadRow:
+    return invoice_in_record(line, text, from_listed(record) if is_listed(record) else record, first_lines)
 
 
 def _table_of(source: Source) -> TableFile:
@@ -182,12 +187,12 @@ def batch_of(rows: Iterable[NewInvoice | BadRow]) -> RowBatch:
 def is_json_lines(source: Source) -> bool:
     """By its name, else by its first character."""
     file_name = source.name.lower()
-    if file_name.endswith((".jsonl", ".ndjson")):
+    if file_name.endswith((".jsonl", ".ndjson", ".json")):
         return True
     if file_name.endswith(".csv"):
         return False
     with source.text() as text_file:
         while text_piece := text_file.read(4096):
             if text_piece.strip():
-                return text_piece.lstrip().startswith("{")
+                return text_piece.lstrip().startswith(("{", "["))
     return False

@@ -1,5 +1,6 @@
 """One row of an invoices file, cell by cell: an invoice, or a bad row with all its problems."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -60,6 +61,8 @@ PAYMENT_COLUMNS = (
     "card_brand",
 )
 PAYMENTS = "payments"
+# In a table several payments are one cell, as a JSON list; and so are lines.
+TABLE_COLUMNS = (*COLUMNS, PAYMENTS, LINES)
 MOST_PAYMENTS = 100
 
 # Numbers are typed in commands: no characters that a shell or a terminal interprets.
@@ -136,7 +139,13 @@ def invoice_of_cells(
     line: int, cells: Mapping[str, str], original: tuple[str, ...], first_lines: FirstLines
 ) -> NewInvoice | BadRow:
     """`cells`: in our columns; `original`: as they are in the file."""
-    return _invoice(CellReader(line, cells), None, [], original, first_lines)
+    reader = CellReader(line, cells)
+    payment_cells, line_cells = None, []
+    if payments_text := cells.get(PAYMENTS, "").strip():
+        payment_cells = _cells_of_list(line, PAYMENTS, _json(payments_text), PAYMENT_COLUMNS, MOST_PAYMENTS, reader)
+    if lines_text := cells.get(LINES, "").strip():
+        line_cells = _cells_of_list(line, LINES, _json(lines_text), LINE_COLUMNS, MOST_LINES, reader)
+    return _invoice(reader, payment_cells, line_cells, original, first_lines)
 
 
 def invoice_in_record(line: int, record_text: str, record: Record, first_lines: FirstLines) -> NewInvoice | BadRow:
@@ -151,6 +160,14 @@ def invoice_in_record(line: int, record_text: str, record: Record, first_lines: 
                 cells.refuse(column, "ambiguous", message, "Move it into the payment that it belongs to.")
     line_cells = [] if line_list is None else _cells_of_list(line, LINES, line_list, LINE_COLUMNS, MOST_LINES, cells)
     return _invoice(cells, payment_cells, line_cells, record_text, first_lines)
+
+
+def _json(text: str) -> Any:
+    """The list in a cell; None if it is not JSON, which is refused like any other wrong type."""
+    try:
+        return json.loads(text, parse_float=str, parse_int=str)
+    except ValueError:
+        return None
 
 
 def _cells_of_list(

@@ -9,6 +9,7 @@ from refundcli.domain.invoice import Invoice, Payment, Unreviewed
 from refundcli.domain.money import Money
 from refundcli.domain.refund import CreditNote, Refund, TraceNumber
 from refundcli.domain.tax.billing import BilledLine, billing_of
+from refundcli.output.exported_list import disputed_amount, given_back
 from refundcli.output.json import money_fields
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ def invoice_summary(invoice: Invoice) -> dict[str, Any]:
         "issued_on": invoice.issued_on,
         "due_on": invoice.due_on,
         "paid_on": invoice.paid_on,
+        "invoice_reference": invoice.invoice_reference or None,
+        "payments": [listed_payment(invoice_payment) for invoice_payment in invoice.payments],
+        "products": list(invoice.products),
+        "subscription": invoice.subscription or None,
+        "billing": billing(invoice) if invoice.billing else None,
     }
 
 
@@ -76,14 +82,10 @@ def invoice_details(invoice: Invoice) -> dict[str, Any]:
         if stored_refund.credit_note and stored_refund.credit_note.number
     ]
     return invoice_summary(invoice) | {
-        "invoice_reference": invoice.invoice_reference or None,
         "payments": [payment(invoice_payment) for invoice_payment in invoice.payments],
         "refunds": [refund(stored_refund) for stored_refund in invoice.refunds],
         "credit_notes": [credit_note(note) for note in numbered_notes],
         "closings": [closing(stored_closing) for stored_closing in invoice.closings],
-        "products": list(invoice.products),
-        "subscription": invoice.subscription or None,
-        "billing": billing(invoice) if invoice.billing else None,
         "actions": [action(possible_action) for possible_action in possible_actions(invoice)],
     }
 
@@ -98,6 +100,25 @@ def action(possible_action: "PossibleAction") -> dict[str, Any]:
         "code": blocker.code if blocker else None,
         "message": blocker.why if blocker else None,
         "command": possible_action.command if possible_action.allowed else None,
+    }
+
+
+def listed_payment(invoice_payment: Payment) -> dict[str, Any]:
+    disputed = disputed_amount(invoice_payment)
+    return {
+        "reference": invoice_payment.reference or None,
+        "provider": invoice_payment.provider,
+        "method": invoice_payment.method or None,
+        "card_last4": invoice_payment.card_last4 or None,
+        "card_brand": invoice_payment.card_brand or None,
+        "paid_on": invoice_payment.paid_on,
+        "allocated": money(invoice_payment.allocated),
+        "given_back": money(given_back(invoice_payment)),
+        "auto_refundable": invoice_payment.auto_refundable,
+        "processing": invoice_payment.processing,
+        "dispute": invoice_payment.dispute or None,
+        "disputed": money(disputed) if disputed else None,
+        "shared_with": [share.invoice_number for share in invoice_payment.other_shares],
     }
 
 

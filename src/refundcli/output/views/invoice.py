@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from refundcli.domain.eligibility import PossibleAction
     from refundcli.services.ports.reads import AuditEntry
 
-INVOICE_COLUMNS = (
-    "number", "status", "customer", "customer_name", "currency", "total", "paid", "refunded", "reserved", "refundable",
-    "issued_on",
-)  # fmt: skip
-TEXT_COLUMNS = ("number", "status", "customer", "customer_name")
 _LIST_COLUMNS = ("Number", "Status", "Customer", "Total", "Refunded", "Left", "Currency", "Issued")
 
 _STATE_WORDS = {
@@ -48,23 +43,6 @@ def status_words(invoice: Invoice) -> str:
     if invoice.dispute:
         words.append("in dispute" if invoice.dispute is Dispute.OPEN else f"dispute {invoice.dispute}")
     return " · ".join(words)
-
-
-def invoice_row(invoice: Invoice) -> tuple[str, ...]:
-    """For `-o csv` and pipes: codes and plain numbers, as in JSON."""
-    return (
-        invoice.number,
-        invoice.status,
-        invoice.customer,
-        invoice.customer_name,
-        invoice.currency.code,
-        invoice.total.number,
-        invoice.paid.number,
-        invoice.refunded.number,
-        invoice.reserved.number,
-        invoice.refundable.number,
-        str(invoice.issued_on),
-    )
 
 
 def list_row(invoice: Invoice) -> tuple[str, ...]:

@@ -67,8 +67,8 @@ def find(
     """Find invoices by what you know of them; all of it must fit. Case, accents and one wrong letter do not matter."""
     from refundcli.cli.context import App
     from refundcli.domain.search_words import amounts_between
+    from refundcli.output.exported_list import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row
     from refundcli.output.serializers.invoices import invoice_summary
-    from refundcli.output.views.invoice import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row
     from refundcli.services.ports.reads import InvoiceSearch
 
     app: App = ctx.obj

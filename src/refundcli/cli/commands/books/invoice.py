@@ -126,8 +126,9 @@ def list_(
 def _show_pages(app: "App", pages: "Iterable[list[Invoice]]", filter_words: str) -> None:
     """`filter_words`: what the list was limited to, for people; empty if it was not."""
     from refundcli.cli.context import while_read
+    from refundcli.output.exported_list import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row
     from refundcli.output.serializers.invoices import invoice_summary
-    from refundcli.output.views.invoice import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row, show_list
+    from refundcli.output.views.invoice import show_list
 
     invoices = chain.from_iterable(pages)
     if app.wants_json:
