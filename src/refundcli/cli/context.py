@@ -85,6 +85,8 @@ class App:
     debug: bool = False
     accessible: bool = False
     no_pager: bool = False
+    # --read-only: refuse commands that write, and load no provider's key.
+    only_reads: bool = False
     dry_run: bool = False
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     # Known once the command is.
@@ -113,7 +115,7 @@ class App:
         from refundcli.bootstrap import Services
 
         return Services(
-            self.settings,
+            self.settings.without_keys() if self.only_reads else self.settings,
             self.environ,
             on_interrupt=self._note_wait_for_answer,
             on_waiting=self._tell_waiting,
@@ -121,7 +123,7 @@ class App:
             tell_skew=self._note_clock_skew,
             tell_upgraded=self._note_upgrade,
             upgrades=not (self.read_only or self.dry_run),
-            dry_run=self.dry_run,
+            dry_run=self.dry_run or self.only_reads,
             command=self.command,
             timezone=self.loaded.own_timezone,
         )

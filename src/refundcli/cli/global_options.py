@@ -20,6 +20,7 @@ _ATTRIBUTES: dict[str, tuple[str, Any]] = {
     "debug": ("debug", bool),
     "accessible": ("accessible", bool),
     "no_pager": ("no_pager", bool),
+    "read_only": ("only_reads", bool),
 }
 
 

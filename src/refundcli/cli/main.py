@@ -100,10 +100,22 @@ def _begin(invoke: Callable[[Any], Any], ctx: Any) -> Any:
     """Run a command or a group; record in the app, before it starts, whether it may write to the store."""
     command_name = ctx.obj.command = ctx.command_path.partition(" ")[2]
     ctx.obj.read_only = command_name in READ_ONLY or any(map(ctx.params.get, ("dry_run", "propose")))
+    if ctx.obj.only_reads and not ctx.obj.read_only and not hasattr(ctx.command, "commands"):
+        raise OnlyReads(command_name)
     if hasattr(ctx.command, "commands"):
         return invoke(ctx)
     with ctx.obj.output_file(only_reads=command_name in READ_ONLY), ctx.obj.paged(command_name in PAGED):
         return invoke(ctx)
+
+
+class OnlyReads(UsageProblem):
+    code = "read-only"
+
+    def __init__(self, command: str) -> None:
+        super().__init__(
+            f"{command} changes the books, and --read-only was given. Nothing was changed.",
+            hint=f"To change them:   refundcli {command} …   without --read-only",
+        )
 
 
 class LazyGroup(TyperGroup):
@@ -187,6 +199,14 @@ def root(
             "--accessible", envvar="ACCESSIBLE", help="For screen readers: one fact a line, words instead of marks."
         ),
     ] = False,
+    read_only: Annotated[
+        bool,
+        typer.Option(
+            "--read-only",
+            envvar="REFUNDCLI_READ_ONLY",
+            help="Change nothing, and load no provider's key, so that no money can move.",
+        ),
+    ] = False,
     no_pager: Annotated[bool, typer.Option("--no-pager", help="Do not show long output in a pager.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -205,6 +225,7 @@ def root(
         debug=debug,
         accessible=accessible,
         no_pager=no_pager,
+        only_reads=read_only,
     )
     DAY_OF_BOOKS.set(ctx.obj.day_of_books)
     ctx.call_on_close(ctx.obj.close)

@@ -207,6 +207,16 @@ class StoreReadOnly(StoreUnusable):
         )
 
 
+class PermissionDenied(StoreUnusable):
+    code = "permission-denied"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.message = f"Your database role may not do this: {reason}."
+        self.args = (self.message,)
+        self.hint = "Connect with a role that may (docs/roles.sql), or ask someone who has one."
+
+
 class StoreFull(StoreUnusable):
     code = "store-full"
 

@@ -8,6 +8,7 @@ from refundcli.domain.errors import RefundcliError
 from refundcli.services.ports.store_problems import WouldContradict
 from refundcli.store.errors import (
     NotAStore,
+    PermissionDenied,
     StoreBusy,
     StoreCorrupt,
     StoreFull,
@@ -22,6 +23,7 @@ _KINDS: tuple[tuple[str, type[StoreUnusable]], ...] = (
     ("readonly", StoreReadOnly),
     ("25006", StoreReadOnly),
     ("disk is full", StoreFull),
+    ("42501", PermissionDenied),
     ("53100", StoreFull),
     ("unable to open database file", StoreOutOfReach),
     ("malformed", StoreCorrupt),

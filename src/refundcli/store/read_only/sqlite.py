@@ -61,6 +61,7 @@ class SqliteBooks(ReadOnlyBooks):
         with closing(connection):
             try:
                 prepare_sqlite(connection)
+                connection.execute("PRAGMA query_only = ON")
                 refuse_unusable(SqliteRows(connection), address)
             except sqlite3.Error as error:
                 raise opening_problem(error, address) from error
