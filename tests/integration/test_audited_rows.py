@@ -107,3 +107,24 @@ def test_a_row_written_past_the_trail_and_corrected_is_sound_again(desk: Desk) -
     assert len(findings(desk.books)) == 1
     tamper(desk.books.engine, "UPDATE invoice SET customer_name = substr(customer_name, 2)")
     assert findings(desk.books) == []
+
+
+def test_a_gap_in_a_series_is_named_also_after_the_format_changed(desk: Desk) -> None:
+    some_books(desk)
+    desk.json("store number-format X-{seq}")
+    desk.environ["REFUNDCLI_CREDIT_NOTES_NUMBER_FORMAT"] = "X-{seq}"
+    desk.json("mark-refunded INV-2 --amount 5 --reason other --yes")
+    assert findings(desk.books) == []
+    tamper(desk.books.engine, "UPDATE credit_note SET number = 'CN-2026-000009' WHERE number LIKE 'CN-%1'")
+    assert any(
+        "000001 is missing: its series credit_note:" in sentence or "X-1 is missing" in sentence
+        for sentence in findings(desk.books)
+    ), findings(desk.books)
+
+
+def test_a_number_that_was_counted_and_never_used_is_a_gap(desk: Desk) -> None:
+    some_books(desk)
+    tamper(desk.books.engine, "UPDATE counter SET value = value + 1 WHERE name <> 'audit'")
+    problems = findings(desk.books)
+    assert "3 credit-note numbers were counted, but 2 were issued" in problems
+    assert any("000003 is missing: its series credit_note:" in sentence for sentence in problems), problems

@@ -107,7 +107,7 @@ def test_bash_completes_commands_reasons_and_listed_invoices(tmp_path: Path) -> 
     for typed, completed in (
         ("refundcli mark-r\t", "mark-refunded "),
         ("refundcli refund INV-1001 --reason dupl\t", "duplicate "),
-        ("refundcli refund INV-1001 --rea\t", "--reason "),
+        ("refundcli refund INV-1001 --reas\t", "--reason "),
         ("refundcli invoice show INV-100\t\t", "INV-1003"),
     ):
         bash.send(typed)

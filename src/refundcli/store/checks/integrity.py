@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from refundcli.store.checks.audited_rows import AuditFindings, Look, audit_findings
+from refundcli.store.checks.number_series import number_problems
 from refundcli.store.checks.page_size import PageSize
 from refundcli.store.checks.sqlite_pages import structure_errors
 from refundcli.store.conditions import CAPTURED, TAKEN_BY_DISPUTES
@@ -153,10 +154,6 @@ _CHECKS: Mapping[str, Mapping[str, str]] = {
 # Before the first key of each table.
 _FIRST: Mapping[str, int | str] = {"payment": -1, "invoice": -1, "refund": "", "closing": ""}
 
-_SERIES = """
-    SELECT name, value, (SELECT count(*) FROM credit_note WHERE number IS NOT NULL)
-    FROM counter WHERE name LIKE 'credit_note%'"""
-
 
 @dataclass(slots=True)
 class StoreReport:
@@ -202,7 +199,7 @@ def _unsound(run_read: Look[Any]) -> Iterator[str]:
     for table in _CHECKS:
         yield from _rows(run_read, table)
     yield from _shares(run_read)
-    yield from run_read(_numbers)
+    yield from number_problems(run_read)
 
 
 def _rows(run_read: Look[Any], table: str) -> Iterator[str]:
@@ -286,15 +283,3 @@ def _wrong_shares(connection: Connection, *, first_share_id: int) -> list[str]:
         if (share.reserved, share.returned_elsewhere, share.lost)
         != (sums.reserved, sums.refunded_externally, sums.lost)
     ]
-
-
-def _numbers(connection: Connection) -> list[str]:
-    """As many numbers were issued as were counted. They are unique, so the series has no gap (I9)."""
-    counter_rows = connection.execute(text(_SERIES)).all()
-    counted_numbers = sum(int(counter_row[1]) for counter_row in counter_rows)
-    issued_numbers = int(counter_rows[0][2]) if counter_rows else 0
-    return (
-        []
-        if counted_numbers == issued_numbers
-        else [f"{counted_numbers} credit-note numbers were counted, but {issued_numbers} were issued"]
-    )
