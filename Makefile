@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Each test process would compile the program and pytest all tests anew.
 export PYTHONDONTWRITEBYTECODE :=
-.PHONY: help demo test test-thorough test-faults test-audit check bench lock clean
+.PHONY: help demo test test-thorough test-faults test-audit test-documents check bench lock clean
 
 help:  ## what can be made here
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ test-faults: $(VENV)/.dev  ## kill -9, Ctrl-C, disk and network errors everywher
 EDITS ?= 10000
 test-audit: $(VENV)/.dev  ## random edits of guarded fields on both databases, each of which must be found and named
 	AUDIT_EDITS=$(EDITS) AUDIT_SEED=$(SEED) $(BIN)/python -m pytest -n 2 tests/integration/test_random_edits.py
+
+DOCUMENTS ?= 1000
+test-documents: $(VENV)/.dev  ## a thousand generated credit notes against the schema and the rules of EN 16931
+	DOCUMENTS=$(DOCUMENTS) $(BIN)/python -m pytest tests/integration/test_electronic_documents.py --timeout 1800
 
 check: $(VENV)/.dev  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

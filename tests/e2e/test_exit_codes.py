@@ -227,6 +227,13 @@ def recorded(command: str) -> Prepare:
     return prepare
 
 
+def exported(options: str) -> Prepare:
+    def prepare(desk: Desk) -> str:
+        return recorded(f"credit-notes export {options} --to {desk.folder}")(desk)
+
+    return prepare
+
+
 def unreachable(command: str) -> Prepare:
     def prepare(desk: Desk) -> str:
         desk.paid_by_card()
@@ -387,6 +394,9 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("credit-notes list", E.NOT_FOUND, plain("credit-notes list --invoice INV-1")),
     ("credit-notes show", E.DONE, recorded("credit-notes show NOTE")),
     ("credit-notes show", E.NOT_FOUND, plain("credit-notes show CN-1")),
+    ("credit-notes export", E.DONE, exported("NOTE")),
+    ("credit-notes export", E.REFUSED, exported("NOTE --format xml")),
+    ("credit-notes export", E.NOT_FOUND, exported("CN-1")),
     ("store number-format", E.DONE, plain("store number-format R-{seq}")),
     ("store upgrade", E.DONE, plain("store upgrade --timezone Europe/Paris --force")),
     ("store clock", E.DONE, plain("store clock --accept")),

@@ -89,6 +89,7 @@ def _invoices_and_refunds(answers: Answers) -> None:
     answers(f"audit anchor --to {answers.desk.folder / 'outside.anchors'}", "*anchored_audit*")
     answers("credit-notes list", "[*credit_note*]")
     answers(f"credit-notes show {record['credit_note']['number']}", "*credit_note_details*")
+    answers(f"credit-notes export {record['credit_note']['number']} --to {answers.desk.folder}", "*exported_documents*")
     answers(f"mark-refunded --undo {record['id']} --memo wrong --dry-run", "*undo*")
     answers(f"mark-refunded --undo {record['id']} --memo wrong --yes", "*undo*")
     answers.error("refund INV-1 --amount 300 --reason other --yes", exit_code=3)

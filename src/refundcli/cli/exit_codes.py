@@ -67,6 +67,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "refunds show": (_REFUSED, _NOT_FOUND, ExitCode.NOT_SENT, _UNKNOWN),
         "credit-notes list": (_REFUSED, _NOT_FOUND),
         "credit-notes show": (_NOT_FOUND,),
+        "credit-notes export": (_REFUSED, _NOT_FOUND),
         "audit list": (_NOT_FOUND,),
         "audit verify": (_REFUSED,),
         "audit export": (),

@@ -40,7 +40,7 @@ COMMANDS = {
     "events": ("providers.events", "Receive and inspect provider webhooks."),
     "acknowledge": ("refunds.acknowledge", "Acknowledge a refund that failed after it was accepted, or a loss."),
     "refunds": ("books.refunds", "List refunds, and show what became of one."),
-    "credit-notes": ("books.credit_notes", "List and show credit notes."),
+    "credit-notes": ("books.credit_notes", "List, show and export credit notes."),
     "audit": ("books.audit", "List, verify, export and anchor the audit trail."),
     "store": (
         "setup.store",
@@ -67,6 +67,7 @@ READ_ONLY = frozenset(
         "refunds show",
         "credit-notes list",
         "credit-notes show",
+        "credit-notes export",
         "audit list",
         "audit verify",
         "audit export",

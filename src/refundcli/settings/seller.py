@@ -14,7 +14,8 @@ from refundcli.settings.rules import worded
 
 LONGEST_TEXT = 1_000
 LARGEST_LOGO = 200_000
-LOGO_TYPES = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpg"}
+# The first bytes of PNG and JPEG.
+LOGO_TYPES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
 def _lines(value: object) -> str:
@@ -108,6 +109,6 @@ def why_logo_unfit(logo: str) -> str:
             beginning = file.read(LARGEST_LOGO + 1)
     except OSError as error:
         return f"cannot be read: {(error.strerror or str(error)).lower()}"
-    if not beginning.startswith(tuple(LOGO_TYPES)):
+    if not beginning.startswith(LOGO_TYPES):
         return "is neither a PNG nor a JPEG image"
     return f"is larger than {LARGEST_LOGO:,} bytes" if len(beginning) > LARGEST_LOGO else ""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from refundcli.domain.eligibility import PossibleAction
+    from refundcli.services.documents.export import Exported
+    from refundcli.services.ports.documents import DocumentFormat
     from refundcli.services.ports.reads import AuditEntry
 
 
@@ -49,6 +51,15 @@ def invoice_summary(invoice: Invoice) -> dict[str, Any]:
         "products": list(invoice.products),
         "subscription": invoice.subscription or None,
         "billing": billing(invoice) if invoice.billing else None,
+    }
+
+
+def exported_documents(exported: "Exported", form: "DocumentFormat") -> dict[str, Any]:
+    return {
+        "documents": exported.documents,
+        "confirmations": exported.confirmations,
+        "format": form,
+        "path": str(exported.path),
     }
 
 

@@ -34,9 +34,14 @@ class InvoiceFilter:
 
 @dataclass(frozen=True, slots=True)
 class CreditNoteFilter:
-    """A page of the credit notes, in the order of issue: at most `limit`, after the note `after`."""
+    """A page of the credit notes, in the order of issue: at most `limit`, after the note `after`.
+
+    `run`: of this run's refunds; `numbers`: only these, if any are given.
+    """
 
     invoice: str = ""
+    run: str = ""
+    numbers: tuple[str, ...] = ()
     reason: RefundReason | None = None
     since: date | None = None
     until: date | None = None

@@ -8,7 +8,7 @@ from refundcli.domain.closing import Closing
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
 from refundcli.store.conditions import EXTERNAL, NEEDS_ACKNOWLEDGEMENT
-from refundcli.store.databases.rows import Reads, Rows
+from refundcli.store.databases.rows import Reads, Row, Rows
 from refundcli.store.queries.near_numbers import numbers_near
 from refundcli.store.queries.refund_rows import (
     CLOSING_COLUMNS,
@@ -20,6 +20,7 @@ from refundcli.store.queries.refund_rows import (
 )
 
 if TYPE_CHECKING:
+    from refundcli.services.ports.documents import IssuedNote
     from refundcli.services.ports.reads import CreditNoteFilter, PendingRefunds
     from refundcli.services.ports.records import SucceededRefund
 
@@ -142,6 +143,14 @@ class SqlCreditNoteReads(Reads):
 
     def matching(self, filters: "CreditNoteFilter") -> list[CreditNote]:
         """A page in the order of issue. It starts after the last note of the previous one: all are equally fast."""
+        return [credit_note_of(row) for row in self._page(_CREDIT_NOTES, filters)]
+
+    def with_content(self, filters: "CreditNoteFilter") -> "list[IssuedNote]":
+        from refundcli.store.queries.note_documents import DOCUMENTS, issued_notes
+
+        return issued_notes(self._rows, self._page(DOCUMENTS, filters))
+
+    def _page(self, query: str, filters: "CreditNoteFilter") -> Sequence[Row]:
         conditions, parameters = ["credit_note.number IS NOT NULL"], dict[str, Any](limit=filters.limit)
         if filters.after:
             conditions.append(
@@ -158,11 +167,16 @@ class SqlCreditNoteReads(Reads):
             conditions.append("invoice.number = :invoice")
         if filters.reason:
             conditions.append("credit_note.reason = :reason")
+        if filters.run:
+            conditions.append("credit_note.refund_id IN (SELECT id FROM refund WHERE run_id = :run)")
+        if filters.numbers:
+            conditions.append("credit_note.number IN (SELECT key FROM json_each(:numbers))")
+        parameters |= {"run": filters.run, "numbers": filters.numbers}
         parameters |= {"since": filters.since, "until": filters.until}
         parameters |= {"invoice": filters.invoice, "reason": filters.reason}
         order = "credit_note.issued_on, credit_note.issued_at, credit_note.number"
-        text = f"{_CREDIT_NOTES.format(' AND '.join(conditions))} ORDER BY {order} LIMIT :limit"
-        return [credit_note_of(row) for row in self._rows.all(text, **parameters)]
+        text = f"{query.format(' AND '.join(conditions))} ORDER BY {order} LIMIT :limit"
+        return self._rows.all(text, **parameters)
 
     def get(self, number: str) -> CreditNote | None:
         row = self._rows.first(_CREDIT_NOTES.format("credit_note.number = :number"), number=number)

@@ -1,20 +1,26 @@
-"""credit-notes: list and show them."""
+"""credit-notes: list, show and export them."""
 
+import shlex
 from collections.abc import Iterable
 from datetime import date
+from enum import StrEnum
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refundcli.cli.options import Output, day_of
+from refundcli.domain.errors import SettingsProblem, UsageProblem
+from refundcli.services.ports.documents import DocumentFormat
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.domain.refund import CreditNote
+    from refundcli.services.documents.export import ExportRequest
 
 group = typer.Typer(
-    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List and show credit notes."
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List, show and export credit notes."
 )
 
 
@@ -89,3 +95,91 @@ def show(
         show_note(note, refund, app.out, zone=app.settings.operator.zone)
     else:
         app.show_object(credit_note_details(note, refund))
+
+
+class DocumentsMissing(SettingsProblem):
+    code = "documents-missing"
+
+    def __init__(self) -> None:
+        super().__init__("Documents need libraries that are not installed.", hint="pip install 'refundcli[documents]'")
+
+
+class ExportOfWhat(UsageProblem):
+    code = "export-of-what"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Name credit notes, or days, or a run.", hint="refundcli credit-notes export --since 2026-10-01 --to FOLDER"
+        )
+
+
+class Language(StrEnum):
+    EN = "en"
+    DE = "de"
+    SV = "sv"
+
+
+@group.command(
+    epilog="Examples:  refundcli credit-notes export CN-2026-000017   ·   … --since 2026-10-01 --format xml --to out"
+)
+def export(
+    ctx: typer.Context,
+    numbers: Annotated[list[str] | None, typer.Argument(metavar="NUMBER…", help="Credit notes' numbers.")] = None,
+    since: Annotated[
+        date | None,
+        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued on this day or later."),
+    ] = None,
+    until: Annotated[
+        date | None,
+        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued on this day or before."),
+    ] = None,
+    run: Annotated[str, typer.Option("--run", metavar="RUN", help="Of this run's refunds.")] = "",
+    form: Annotated[
+        DocumentFormat, typer.Option("--format", help="A page to read, a page with its XML (EN 16931), or the XML.")
+    ] = DocumentFormat.PDF,
+    language: Annotated[Language | None, typer.Option("--language", help="By default that of the settings.")] = None,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="PATH", help="A folder; or the file, of a single credit note.")
+    ] = Path(),
+    output_format: Output = None,
+) -> None:
+    """Write the documents of credit notes: PDF/A-3, electronic invoices of type 381, or both in one file."""
+    from refundcli.services.documents.export import ExportRequest
+    from refundcli.services.ports.reads import CreditNoteFilter
+
+    if not (numbers or since or until or run):
+        raise ExportOfWhat
+    app: App = ctx.obj
+    options = {"--since": since, "--until": until, "--run": run or None}
+    chosen = [*(numbers or ()), *(f"{name} {value}" for name, value in options.items() if value)]
+    request = ExportRequest(
+        criteria=CreditNoteFilter(since=since, until=until, run=run),
+        numbers=tuple(numbers or ()),
+        format=form,
+        target=to,
+        command=shlex.join(["refundcli", "credit-notes", "export", *" ".join(chosen).split()]),
+        words=f"with {' '.join(chosen)}",
+    )
+    _export(app, request, language or app.settings.credit_notes.language)
+
+
+def _export(app: "App", request: "ExportRequest", language: str) -> None:
+    from refundcli.output.progress import progress
+    from refundcli.output.serializers.invoices import exported_documents
+    from refundcli.services.documents.export import ExportDocuments
+
+    try:
+        from refundcli.output.documents.pdf import Documents
+    except ImportError as missing:
+        raise DocumentsMissing from missing
+    with (
+        Documents(request.format, language, app.settings.credit_notes.fonts or "") as documents,
+        progress(app.err, "Writing documents", enabled=app.wants_progress) as advance,
+    ):
+        exported = ExportDocuments(app.services.reader, documents).export(request, lambda: advance(1))
+    words = "1 document" if exported.documents == 1 else f"{exported.documents:,} documents"
+    app.show_done(f"Wrote {words}: {exported.path}", exported_documents(exported, request.format))
+    if exported.confirmations:
+        app.note(
+            f"{exported.confirmations:,} of them: a refund confirmation, no credit note, for want of [seller] or tax."
+        )

@@ -10,6 +10,7 @@ from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
 from refundcli.domain.refund import CreditNote, Refund
 from refundcli.domain.statuses import ClosingState, Provider, RefundState
+from refundcli.services.ports.documents import IssuedNote
 from refundcli.services.ports.provider_updates import (
     RefundUpdate,
 )
@@ -155,6 +156,10 @@ class Records(Protocol):
 class CreditNoteReads(Protocol):
     def matching(self, filters: CreditNoteFilter) -> list[CreditNote]:
         """In the order of issue, without drafts."""
+        ...
+
+    def with_content(self, filters: CreditNoteFilter) -> list[IssuedNote]:
+        """The same with what each copied when it was issued."""
         ...
 
     def get(self, number: str) -> CreditNote | None: ...
