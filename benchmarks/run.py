@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    audit_chain,
     bulk_records,
     checking,
     find,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "bulk_records": bulk_records.figures,
     "second_terminal": second_terminal.figures,
     "checking": checking.figures,
+    "audit_chain": audit_chain.figures,
     "provider_runs": provider_runs.figures,
     "reconcile": reconcile.figures,
 }

@@ -19,6 +19,7 @@ from refundcli.store.databases.engine import store_engine
 from refundcli.store.schema_check import HEAD
 from stores.build import brief
 from stores.loading import PLACEHOLDER, SCHEMAS, Released, rows, sent_lately
+from tampering import tamper
 from webhooks import Json, adyen, item, settle_secrets, signed
 
 # Allowed changes of `invoice show` after an upgrade, with the reason.
@@ -101,6 +102,13 @@ def test_the_books_report_what_the_old_program_reported(desk: Desk, released: Re
         answer = brief(desk.json(f"invoice show {invoice['number']}"))
         assert _same(invoice, answer), invoice["number"]
     assert desk.json("store check")["sound"]
+
+
+def test_rows_are_compared_from_the_upgrade_on(desk: Desk) -> None:
+    assert desk.json("store check")["compared_from"] > 1
+    tamper(desk.books.engine, "UPDATE invoice SET customer = 'Mallory' WHERE id = 1")
+    (mismatch,) = desk.refused("audit verify", "audit-mismatch", exit_code=3)["context"]["mismatches"]
+    assert (mismatch["field"], mismatch["stored"]) == ("customer", "Mallory")
 
 
 def _same(old: Any, new: Any, at: str = "") -> bool:

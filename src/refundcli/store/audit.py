@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
-from functools import cached_property
+from functools import cached_property, lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -160,6 +160,7 @@ def system_user() -> str:
         return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "?")
 
 
+@lru_cache(maxsize=4)
 def _who(at: datetime, operator: str, host: str, login: str) -> str:
     """The sealed fields that all entries of one transaction share. Entries before schema 0015 have no login."""
     login_fields = (login,) if login else ()
