@@ -179,6 +179,11 @@ chapter "The books"
 step "R7 · Every refund, of either kind, has its credit note; the numbers have no gaps"
 run 0 "refundcli credit-notes list"
 
+if "$python" -c 'import typst, facturx, babel' 2>/dev/null; then
+  step "The document of one, for the customer: PDF/A-3, in English, German or Swedish"
+  run 0 "refundcli credit-notes export CN-$(date +%Y)-000001 --to note.pdf"
+fi
+
 step "Every change, by whom, when and why"
 run 0 "refundcli invoice history INV-1003"
 

@@ -101,6 +101,9 @@ def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str)
     _closings([closing for closing in invoice.closings if closing.state is not ClosingState.DONE], screen, zone)
     _goods(invoice, screen)
     _actions(possible_actions(invoice), screen)
+    if numbers := [note_words(refund) for refund in invoice.refunds if note_words(refund)]:
+        number = numbers[-1].removesuffix(" (void)")
+        screen.say(("✓ ", GOOD), f"{'document':<15}", f"refundcli credit-notes export {number}", indent=3)
 
 
 def show_history(

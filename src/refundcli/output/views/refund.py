@@ -108,6 +108,8 @@ def after_notes(refunds: Sequence[Refund], invoice: Invoice | None) -> list[str]
         notes.append(
             f"Subscription {invoice.subscription} is still active. Cancel it separately to stop further invoices."
         )
+    if numbers := [refund.credit_note.number for refund in refunds if refund.credit_note and refund.credit_note.number]:
+        notes.append(f"For the customer: refundcli credit-notes export {' '.join(numbers)}")
     return notes
 
 
