@@ -12,7 +12,6 @@ import pytest
 
 from desk import ZONE, Answer, Desk
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.cli.main import COMMANDS
 
 HEAVY = (
     *("sqlalchemy", "sqlalchemy.orm", "sqlmodel", "pydantic", "alembic", "psycopg"),
@@ -107,20 +106,6 @@ def test_the_exit_codes_are_a_promise() -> None:
         "PARTLY": 9,
         "INTERRUPTED": 130,
     }
-
-
-def test_every_command_has_help_with_an_example(new_desk: Desk) -> None:
-    assert all(name in new_desk("--help").out for name in COMMANDS)
-    for name in COMMANDS:
-        answer = new_desk(f"{name} --help")
-        assert answer.exit_code == 0
-        subcommands = [
-            line.split()[0]
-            for line in answer.out.partition("Commands:")[2].partition("\n\n")[0].splitlines()
-            if line.strip()
-        ]
-        for words in [f"{name} {sub}" for sub in subcommands] or [name]:
-            assert "Example" in new_desk(f"{words} --help").out, words
 
 
 @pytest.mark.parametrize(

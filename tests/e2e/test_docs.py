@@ -23,6 +23,7 @@ import typer
 
 import refundcli
 from desk import MERCHANT, Desk
+from leaves import LEAVES
 from refundcli.cli.exit_codes import ALWAYS, ENDINGS, OF_FAMILY, ExitCode
 from refundcli.cli.main import COMMANDS, cli
 from refundcli.domain.bulk_run import RunKind
@@ -110,23 +111,6 @@ def unknown_in(command: str) -> str:
             if at is None:
                 return f"{word} of {command!r}"
     return ""
-
-
-def leaves() -> Iterator[tuple[str, Any]]:
-    """The full name of every command that does something."""
-    root: Any = typer.main.get_command(cli)
-    for name in COMMANDS:
-        command = root.get_command(None, name)
-        if hasattr(command, "list_commands"):
-            if command.invoke_without_command:
-                yield name, command
-            for part in command.list_commands(None):
-                yield f"{name} {part}", command.get_command(None, part)
-        else:
-            yield name, command
-
-
-LEAVES = dict(leaves())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,27 +1,15 @@
 """A dry run changes nothing: not a byte of the store, no POST to a provider, for every command."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 
 from desk import Desk
-from refundcli.cli.main import COMMANDS, cli
+from leaves import leaves
 from refundcli.services.ports.records import NewPayment
-
-
-def leaves() -> Iterator[tuple[str, Any]]:
-    """The full name of every command that does something."""
-    root: Any = typer.main.get_command(cli)
-    for name in COMMANDS:
-        command = root.get_command(None, name)
-        if hasattr(command, "list_commands"):
-            yield from ((f"{name} {part}", command.get_command(None, part)) for part in command.list_commands(None))
-        else:
-            yield name, command
 
 
 def takes_dry_run(command: Any) -> bool:

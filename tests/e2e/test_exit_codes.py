@@ -416,6 +416,8 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("completion", E.DONE, plain("completion bash")),
     ("completion", E.USAGE, plain("completion tcsh")),
     ("sandbox", E.USAGE, plain("sandbox --port none")),
+    ("help", E.DONE, plain("help exit-codes")),
+    ("help", E.USAGE, plain("help refnd")),
     ("events listen", E.USAGE, plain("events listen --port none")),
 ]
 
@@ -486,6 +488,7 @@ WITHOUT_A_STORE = (
     "formats list",
     "formats show",
     "completion",
+    "help",
     "sandbox",
     "events listen",
 )

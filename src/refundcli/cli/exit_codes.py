@@ -20,6 +20,21 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+# In docs/errors.md at more length.
+MEANINGS: Mapping[ExitCode, str] = {
+    ExitCode.DONE: "Done.",
+    ExitCode.BUG: "A bug in refundcli.",
+    ExitCode.USAGE: "Invalid command line or file; or a question needs an answer and there is no terminal.",
+    ExitCode.REFUSED: "Refused by a rule; or a comparison found a difference.",
+    ExitCode.SETTINGS: "Settings, credentials or the store are not usable; or the output could not be written.",
+    ExitCode.NOT_FOUND: "Not found.",
+    ExitCode.DECLINED: "The provider declined.",
+    ExitCode.NOT_SENT: "Not sent: the provider is unreachable or rate limiting. Safe to repeat.",
+    ExitCode.OUTCOME_UNKNOWN: "The outcome is unknown, a refund awaits approval, or something needs attention.",
+    ExitCode.PARTLY: "Some rows of a file were refused or are unfinished; the others were done.",
+    ExitCode.INTERRUPTED: "Interrupted.",
+}
+
 OF_FAMILY = {
     Family.USAGE: ExitCode.USAGE,
     Family.REFUSED: ExitCode.REFUSED,
@@ -83,5 +98,6 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "config trust": (),
         "completion": (),
         "sandbox": (),
+        "help": (),
     }.items()
 }

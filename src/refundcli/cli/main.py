@@ -50,6 +50,7 @@ COMMANDS = {
     "config": ("setup.config", "Show the settings and where each comes from."),
     "completion": ("setup.completion", "Print a script for Tab completion in bash, zsh or fish."),
     "sandbox": ("setup.sandbox", "Run stand-ins for Stripe and Adyen for practice."),
+    "help": ("setup.help", "Explain a command, the exit codes, files or the environment."),
 }
 
 
@@ -79,6 +80,7 @@ READ_ONLY = frozenset(
         "completion",
         "config",
         "sandbox",
+        "help",
     )
 )
 
@@ -119,6 +121,12 @@ class OnlyReads(UsageProblem):
         )
 
 
+def _write_help(command: Any, is_group: bool, ctx: Any, formatter: Any) -> None:
+    from refundcli.cli import help_page
+
+    (help_page.write_group if is_group else help_page.write_command)(command, ctx, formatter)
+
+
 class LazyGroup(TyperGroup):
     """Commands by name; each is imported when it is used."""
 
@@ -137,7 +145,9 @@ class LazyGroup(TyperGroup):
         command.name = cmd_name
         for leaf_command in (command, *getattr(command, "commands", {}).values()):
             leaf_command.invoke = partial(_begin, leaf_command.invoke)
-            if not hasattr(leaf_command, "commands"):
+            is_group = hasattr(leaf_command, "commands")
+            leaf_command.format_help = partial(_write_help, leaf_command, is_group)
+            if not is_group:
                 accept_global_options(leaf_command, self.params)
         return command
 
@@ -147,8 +157,9 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        self._listing = True
-        super().format_help(ctx, formatter)
+        from refundcli.cli.help_page import write_root
+
+        write_root(self, ctx, formatter, {name: summary for name, (_, summary) in COMMANDS.items()})
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         self._listing = True
@@ -158,6 +169,7 @@ class LazyGroup(TyperGroup):
 cli = typer.Typer(
     cls=LazyGroup,
     rich_markup_mode=None,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -255,6 +267,10 @@ def _run(argv: Sequence[str]) -> int:
     except RefundcliError as problem:
         return _report(problem, argv)
     except TyperException as problem:
+        if type(problem).__name__ == "NoArgsIsHelpError":
+            # A group by itself is a question, not a mistake.
+            sys.stdout.write(problem.ctx.get_help() + "\n")  # type: ignore[attr-defined]
+            return ExitCode.DONE
         return _report(_usage(problem, argv), argv)
     except Exit as ending:
         return ending.exit_code
