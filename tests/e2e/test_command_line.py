@@ -61,6 +61,7 @@ def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: 
             "status -o json",
             "refunds list",
             "refunds show {note}",
+            "runs list",
             "credit-notes list",
             "credit-notes show {note}",
         ),

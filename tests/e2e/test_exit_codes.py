@@ -270,6 +270,12 @@ def tampered(command: str) -> Prepare:
     return prepare
 
 
+def shown_run(desk: Desk) -> str:
+    desk.paid_outside("INV-2")
+    desk(file_of_marks("INV-2,1.00,other")(desk))
+    return f"runs show {desk.json('runs list')[0]['id']}"
+
+
 def two_refunds_with_trace_number_7(desk: Desk) -> str:
     desk.paid_by_card()
     for amount in (1, 2):
@@ -389,6 +395,10 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("refunds show", E.REFUSED, two_refunds_with_trace_number_7),
     ("refunds show", E.NOT_SENT, refund_unreachable("refunds show REFUND --refresh")),
     ("refunds show", E.NOT_FOUND, plain("refunds show rf_none")),
+    ("runs list", E.DONE, plain("runs list")),
+    ("runs list", E.NOT_FOUND, plain("runs list --after run_none")),
+    ("runs show", E.DONE, shown_run),
+    ("runs show", E.NOT_FOUND, plain("runs show run_none")),
     ("credit-notes list", E.DONE, plain("credit-notes list")),
     ("credit-notes list", E.REFUSED, plain("credit-notes list --reason nonsense")),
     ("credit-notes list", E.NOT_FOUND, plain("credit-notes list --invoice INV-1")),

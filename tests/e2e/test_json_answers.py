@@ -133,6 +133,8 @@ def _files(answers: Answers) -> None:
     with answers.desk.books.engine.begin() as connection:
         connection.execute(text(LEASE))
     answers("status", "*status*", exit_code=8)
+    answers("runs list", "[*run*]")
+    answers(f"runs show {stopped['run']}", "*run_details*")
     with answers.desk.books.engine.begin() as connection:
         connection.execute(text(RELEASE))
     answers(f"refund --resume {stopped['run']} --dry-run", "*resumed_dry_run*")

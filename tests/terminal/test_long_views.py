@@ -78,3 +78,23 @@ def test_an_accessible_comparison_names_each_value(desk: Desk) -> None:
     refund_id = desk.sandbox.dashboard_refund(desk.paid_by_card(), 3000)
     lines = accessible_lines(desk, "reconcile", exit_code=3)
     assert {"What: refund missing-here", "Invoice: INV-1", f"At the provider: {refund_id}", "applied"} <= lines
+
+
+def test_runs_are_listed_with_totals_and_shown_with_the_next_step(desk: Desk, tmp_path: Path) -> None:
+    desk.paid_by_card("INV-1")
+    desk.paid_by_card("INV-2", provider="adyen")
+    for name, *rows in (("first.csv", "INV-1,1.00,other"), ("second.csv", "INV-1,10.00,other", "INV-2,5.00,other")):
+        (tmp_path / name).write_text("\n".join(("invoice,amount,reason", *rows, "")))
+        assert desk(f"refund --from {tmp_path / name} --yes").exit_code == 0
+    run = desk.json("runs list")[0]["id"]
+    environ = desk.environ | {"PAGER": "cat"}
+    listed = Terminal(["runs", "list", "--limit", "1", "--kind", "refund"], environ)
+    assert listed.ends() == 0
+    assert f"{run}  finished  15.00 EUR" in listed.text
+    assert "refund, 2 rows: 2 done   Ada Lovelace   second.csv" in listed.text
+    assert "Total 11.00 EUR final, 5.00 EUR accepted, not final   3 refunds" in listed.text
+    assert f"1 more: refundcli runs list --kind refund --after {run}" in listed.text
+    shown = Terminal(["runs", "show", run], environ)
+    assert shown.ends() == 0
+    assert "10.00 EUR final, 5.00 EUR accepted, not final   2 refunds" in shown.text
+    assert f"Next: refundcli refunds list --run {run} --state pending" in shown.text

@@ -80,6 +80,8 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "acknowledge": (_REFUSED, _NOT_FOUND, _UNKNOWN),
         "refunds list": (_REFUSED, _NOT_FOUND),
         "refunds show": (_REFUSED, _NOT_FOUND, ExitCode.NOT_SENT, _UNKNOWN),
+        "runs list": (_NOT_FOUND,),
+        "runs show": (_NOT_FOUND,),
         "credit-notes list": (_REFUSED, _NOT_FOUND),
         "credit-notes show": (_NOT_FOUND,),
         "credit-notes export": (_REFUSED, _NOT_FOUND),

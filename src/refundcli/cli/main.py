@@ -40,6 +40,7 @@ COMMANDS = {
     "events": ("providers.events", "Receive and inspect provider webhooks."),
     "acknowledge": ("refunds.acknowledge", "Acknowledge a refund that failed after it was accepted, or a loss."),
     "refunds": ("books.refunds", "List refunds, and show what became of one."),
+    "runs": ("books.runs", "List bulk runs, and show what became of one."),
     "credit-notes": ("books.credit_notes", "List, show and export credit notes."),
     "audit": ("books.audit", "List, verify, export and anchor the audit trail."),
     "store": (
@@ -66,6 +67,8 @@ READ_ONLY = frozenset(
         "events show",
         "refunds list",
         "refunds show",
+        "runs list",
+        "runs show",
         "credit-notes list",
         "credit-notes show",
         "credit-notes export",

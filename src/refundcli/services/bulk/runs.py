@@ -18,11 +18,12 @@ _FIRST = 100
 class RunNotFound(NotFound):
     code = "run-not-found"
 
-    def __init__(self, run_id: str, kind: RunKind, newest_ids: list[str], *, to_resume: bool) -> None:
+    def __init__(self, run_id: str, kind: RunKind | None, newest_ids: list[str], *, to_resume: bool = False) -> None:
         newest_runs = f"The newest: {', '.join(newest_ids)}." if newest_ids else "No file has been run yet."
+        started_words = f" started with refundcli {kind}" if kind else ""
         other_way = f" Running the same file again resumes its run too: refundcli {kind} --from FILE"
         super().__init__(
-            f"There is no run {ascii(run_id[:80])[1:-1]} started with refundcli {kind}.",
+            f"There is no run {ascii(run_id[:80])[1:-1]}{started_words}.",
             hint=newest_runs + (other_way if to_resume else ""),
         )
 
@@ -31,11 +32,8 @@ class RunFinished(Refused):
     code = "run-finished"
 
     def __init__(self, run: BulkRun, *, is_undone: bool = False) -> None:
-        rejected_paths = [f"{source_or_id}.rejected.csv" for source_or_id in (run.source, run.id)]
-        rejected_path = next(filter(os.path.exists, rejected_paths), None)
         hint = "Nothing is left to do. refundcli status   shows what needs attention"
-        if rejected_path:
-            repeat_command = f"refundcli {run.kind} --from {shlex.quote(rejected_path)}"
+        if repeat_command := rejected_rows_command(run):
             hint = f"Correct the rows that were refused, then: {repeat_command}"
         super().__init__(
             f"{run.id} was undone: a run that has been undone cannot be resumed."
@@ -71,11 +69,24 @@ def resume_command(run: BulkRun) -> str:
     return f"refundcli {run.kind} --resume {run.id}"
 
 
-def run_named(reading: Reading, run_id: str, kind: RunKind, *, to_resume: bool) -> BulkRun:
-    """The run. Raises RunNotFound, which lists the newest runs. `to_resume`: it is named to be resumed."""
+def rejected_file_of(run: BulkRun) -> str:
+    """The file with its rejected rows; empty if there is none on this machine."""
+    rejected_paths = [f"{source_or_id}.rejected.csv" for source_or_id in (run.source, run.id)]
+    return next(filter(os.path.exists, rejected_paths), "")
+
+
+def rejected_rows_command(run: BulkRun) -> str:
+    """The command that runs its rejected rows, once they are corrected; empty if there is no such file."""
+    rejected_path = rejected_file_of(run)
+    return f"refundcli {run.kind} --from {shlex.quote(rejected_path)}" if rejected_path else ""
+
+
+def run_named(reading: Reading, run_id: str, kind: RunKind | None = None, *, to_resume: bool = False) -> BulkRun:
+    """The run, of this kind. Raises RunNotFound, which lists the newest. `to_resume`: it is named to be resumed."""
     run = reading.runs.get(run_id)
-    if run is None or run.kind is not kind:
-        newest_ids = [candidate.id for candidate in reading.runs.newest(limit=4 * _SHOWN) if candidate.kind is kind]
+    if run is None or (kind and run.kind is not kind):
+        newest_runs = reading.runs.newest(limit=4 * _SHOWN)
+        newest_ids = [candidate.id for candidate in newest_runs if kind in (None, candidate.kind)]
         raise RunNotFound(run_id, kind, newest_ids[:_SHOWN], to_resume=to_resume)
     return run
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         Refunds,
         RefundSearches,
     )
-    from refundcli.services.ports.repositories.runs import RunReads, Runs
+    from refundcli.services.ports.repositories.runs import RunReads, Runs, RunSearches
     from refundcli.services.ports.repositories.store import (
         AccountReads,
         Accounts,
@@ -99,6 +99,8 @@ class Reading(Protocol):
     def words(self) -> WordReads: ...
     @property
     def runs(self) -> RunReads: ...
+    @property
+    def run_search(self) -> RunSearches: ...
     @property
     def imports(self) -> ImportReads: ...
     @property

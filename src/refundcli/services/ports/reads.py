@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from refundcli.domain.bulk_run import RunKind, RunState
 from refundcli.domain.currencies import Currency
 from refundcli.domain.money import Money
 from refundcli.domain.reasons import RefundReason
@@ -82,6 +83,34 @@ class RefundTotal:
     failed_count: int
     failed: Money
     older: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """A page of the bulk runs, newest first: at most `limit`, after the run with the id `after`."""
+
+    state: RunState | None = None
+    kind: RunKind | None = None
+    operator: str = ""
+    since: datetime = _EVER
+    until: datetime = _NEVER
+    after: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RunSums:
+    """Refunds and records of one currency, of one run or of several, by how far they are.
+
+    `final`: returned or recorded; `accepted`: by the provider, not final; `unfinished`: without an outcome; `failed`:
+    also reversed, or undone.
+    """
+
+    refunds: int
+    final: Money
+    accepted: Money
+    unfinished: Money
+    failed: Money
 
 
 @dataclass(frozen=True, slots=True)

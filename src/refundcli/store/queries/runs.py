@@ -15,8 +15,8 @@ _RUN = (
 )  # fmt: skip
 ITEM_NAMES = tuple(RunItem.__dataclass_fields__)
 ITEM_COLUMNS = ", ".join(ITEM_NAMES)
-_RUNS = f"""SELECT {", ".join(f'"{name}"' for name in _RUN)} FROM bulk_run"""
-_NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
+RUNS = f"""SELECT {", ".join(f'"{name}"' for name in _RUN)} FROM bulk_run"""
+NEWEST_FIRST = "ORDER BY created_at DESC, id DESC"
 _ITEMS = f"SELECT {ITEM_COLUMNS} FROM bulk_item WHERE run_id = :run AND"
 _ROW_LEASES = """
     SELECT worker, count(*), max(lease_until) FROM bulk_item WHERE run_id = :run AND state = :leased
@@ -31,10 +31,10 @@ class SqlRunReads(Reads):
         return next(iter(self._runs("WHERE id = :id", id=run_id)), None)
 
     def newest(self, *, limit: int) -> list[BulkRun]:
-        return self._runs(f"{_NEWEST_FIRST} LIMIT :limit", limit=limit)
+        return self._runs(f"{NEWEST_FIRST} LIMIT :limit", limit=limit)
 
     def unfinished(self) -> list[BulkRun]:
-        return self._runs(f"WHERE state <> 'finished' {_NEWEST_FIRST}")
+        return self._runs(f"WHERE state <> 'finished' {NEWEST_FIRST}")
 
     def unfinished_of(self, fingerprint: str) -> BulkRun | None:
         condition = "WHERE fingerprint = :fingerprint AND state <> 'finished'"
@@ -72,10 +72,10 @@ class SqlRunReads(Reads):
         return moment_or_none(self._rows.value("SELECT max(created_at) FROM refund WHERE run_id = :run", run=run_id))
 
     def _runs(self, condition: str, **parameters: object) -> list[BulkRun]:
-        return [_run_of(row) for row in self._rows.all(f"{_RUNS} {condition}", **parameters)]
+        return [run_of(row) for row in self._rows.all(f"{RUNS} {condition}", **parameters)]
 
 
-def _run_of(row: Row) -> BulkRun:
+def run_of(row: Row) -> BulkRun:
     cells = dict(zip(_RUN, row, strict=True))
     return BulkRun(
         **cells

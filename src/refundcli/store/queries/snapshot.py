@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from refundcli.store.queries.events import SqlDeliveryReads, SqlEventReads, SqlWordReads
     from refundcli.store.queries.find import SqlInvoiceSearch
     from refundcli.store.queries.refund_lists import SqlRefundSearch
+    from refundcli.store.queries.run_lists import SqlRunSearch
     from refundcli.store.queries.runs import SqlRunReads
 
 
@@ -76,6 +77,12 @@ class SqlReading:
         from refundcli.store.queries.runs import SqlRunReads
 
         return SqlRunReads(self._rows)
+
+    @cached_property
+    def run_search(self) -> "SqlRunSearch":
+        from refundcli.store.queries.run_lists import SqlRunSearch
+
+        return SqlRunSearch(self._rows)
 
     @cached_property
     def imports(self) -> "SqlImportReads":

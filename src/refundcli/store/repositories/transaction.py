@@ -11,6 +11,7 @@ from refundcli.store.databases.connection_rows import ConnectionRows
 from refundcli.store.queries.audit_entries import SqlAuditLists
 from refundcli.store.queries.find import SqlInvoiceSearch
 from refundcli.store.queries.refund_lists import SqlRefundSearch
+from refundcli.store.queries.run_lists import SqlRunSearch
 from refundcli.store.repositories.closing_writing import SqlClosings
 from refundcli.store.repositories.credit_note_writing import SqlCreditNotes
 from refundcli.store.repositories.dispute_writing import SqlDisputes
@@ -98,6 +99,10 @@ class SqlWriting:
     @cached_property
     def runs(self) -> SqlRuns:
         return SqlRuns(self.connection, self.audit_trail)
+
+    @cached_property
+    def run_search(self) -> SqlRunSearch:
+        return SqlRunSearch(ConnectionRows(self.connection))
 
     @cached_property
     def imports(self) -> SqlImports:

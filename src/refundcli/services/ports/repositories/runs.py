@@ -6,6 +6,7 @@ from typing import Protocol
 
 from refundcli.domain.bulk_run import BulkRun, ItemState, RowLease, RunItem, RunState
 from refundcli.domain.refund import Refund
+from refundcli.services.ports.reads import RunFilter, RunSums
 
 
 class RunReads(Protocol):
@@ -42,6 +43,31 @@ class RunReads(Protocol):
 
     def refunds(self, run_id: str, *, after: str, limit: int) -> list[Refund]:
         """Refunds and records of a run, in order, after the one with the id `after`."""
+        ...
+
+
+class RunSearches(Protocol):
+    """What `runs list` and `runs show` read."""
+
+    def matching(self, filters: RunFilter) -> list[BulkRun]:
+        """A page, newest first."""
+        ...
+
+    def older_count(self, filters: RunFilter) -> int:
+        """How many match after the run `after`."""
+        ...
+
+    def sums(self, filters: RunFilter) -> list[RunSums]:
+        """By currency, of all runs that match, on any page."""
+        ...
+
+    def sums_by_run(self, run_ids: Sequence[str]) -> dict[str, list[RunSums]]:
+        """Of these runs, by currency; a run without refunds is absent."""
+        ...
+
+    def item_counts_by_run(self, run_ids: Sequence[str]) -> dict[str, dict[ItemState, int]]: ...
+    def refused_codes(self, run_id: str) -> dict[str, int]:
+        """How many of its stored rows were refused, by code, the most frequent first."""
         ...
 
 
