@@ -23,6 +23,7 @@ from refundcli.store.checks.integrity import findings
 from refundcli.store.databases.engine import store_engine
 from refundcli.store.databases.postgres_settings import program_name
 from refundcli.store.errors import StoreNewer
+from refundcli.store.guarded.triggers import drop_triggers
 from refundcli.store.schema_check import HEAD
 from refundcli.store.unit_of_work import SqlBooks
 from runs import RequestedRow, stage
@@ -158,9 +159,17 @@ def make_older(desk: Desk) -> None:
             "TABLE invoice DROP COLUMN billing",
             "TABLE credit_note DROP COLUMN content",
             "TABLE credit_note DROP COLUMN seller_id",
+            "TABLE audit_entry DROP COLUMN login",
+            "TABLE audit_entry DROP COLUMN rows",
+            "TABLE refund DROP COLUMN trace_destination",
+            "TABLE refund DROP COLUMN trace_type",
+            "TABLE refund DROP COLUMN trace_number",
+            "TABLE refund DROP COLUMN trace_status",
         ):
             connection.execute(text(f"ALTER {later}"))
+        drop_triggers(connection)
         connection.execute(text("DROP INDEX ix_refund_external"))
+        connection.execute(text("DROP INDEX ix_refund_created"))
         connection.execute(text("DROP INDEX ix_invoice_number_in_any_case"))
         connection.execute(text("DROP TABLE seller"))
         connection.execute(text("DROP TABLE search_word"))
