@@ -270,6 +270,12 @@ def tampered(command: str) -> Prepare:
     return prepare
 
 
+def shown_plan(desk: Desk) -> str:
+    desk.paid_by_card()
+    desk(f"{PLAN.replace('--dry-run', '')} --out {desk.folder / 'shown.json'}")
+    return f"plan show {desk.folder / 'shown.json'}"
+
+
 def shown_run(desk: Desk) -> str:
     desk.paid_outside("INV-2")
     desk(file_of_marks("INV-2,1.00,other")(desk))
@@ -351,6 +357,8 @@ PAIRS: list[tuple[str, ExitCode, Prepare]] = [
     ("void", E.PARTLY, file_of_closings("void")),
     ("uncollectible", E.PARTLY, file_of_closings("uncollectible")),
     ("plan make", E.DONE, paid(PLAN)),
+    ("plan show", E.DONE, shown_plan),
+    ("plan show", E.REFUSED, lambda desk: f"plan show {written(desk, 'plan.json', 'edited')}"),
     ("plan make", E.PARTLY, unreviewed(PLAN.replace("stripe", "adyen"))),
     ("status", E.DONE, paid("status")),
     ("status", E.OUTCOME_UNKNOWN, left_unknown("status")),

@@ -128,6 +128,7 @@ def _files(answers: Answers) -> None:
     more = answers.file("more.csv", "invoice,amount,reason", "R-1,6.00,other", "R-2,6.00,other", "R-1,7.00,other")
     planned = answers.desk(f"refund --from {more} --plan {plan} -o json")
     assert planned.exit_code == 0, planned
+    answers(f"plan show {plan}", "*plan*")
     answers.desk.sandbox.faults("drop_after", call="refund")
     stopped = answers(f"refund --apply {plan} --yes", "*run_report*", exit_code=8)
     with answers.desk.books.engine.begin() as connection:

@@ -59,3 +59,23 @@ def test_a_dry_run_saves_nothing(desk: Desk, tmp_path: Path) -> None:
     desk.paid_by_card()
     assert desk(f"plan make --provider stripe --percent 50 --reason other --out {tmp_path}/p --dry-run").exit_code == 0
     assert list(tmp_path.glob("p*")) == []
+
+
+def test_a_plan_is_shown_with_its_rows_and_whether_it_may_be_applied(desk: Desk, tmp_path: Path) -> None:
+    for number in range(1, 8):
+        desk.paid_by_card(f"INV-{number}", "10.00 EUR")
+    plan = tmp_path / "plan.json"
+    assert desk(f"plan make --provider stripe --percent 50 --reason other --out {plan}").exit_code == 0
+    shown = desk.json(f"plan show {plan}")
+    assert [row["invoice"] for row in shown["first_and_last"]] == ["INV-1", "INV-2", "INV-3", "INV-6", "INV-7"]
+    assert (shown["rows"], shown["totals"][0]["amount"], shown["planned_by"]) == (7, "35.00", "Ada Lovelace")
+    assert shown["command"] == f"refundcli refund --apply {plan}"
+    assert desk("refund INV-1 --amount 1 --reason other --yes").exit_code == 0
+    shown = desk.json(f"plan show {plan}")
+    assert (shown["changed"], shown["may_be_applied"]) == (1, True)
+    assert desk(f"refund --apply {plan} --yes").exit_code == 9
+    shown = desk.json(f"plan show {plan}")
+    assert (shown["may_be_applied"], shown["command"]) == (False, f"refundcli runs show {shown['run']}")
+    assert shown["refusal"] == f"applied already, as {shown['run']}"
+    plan.write_text(plan.read_text().replace("INV-2", "INV-1"))
+    desk.refused(f"plan show {plan}", "plan-edited")

@@ -98,3 +98,16 @@ def test_runs_are_listed_with_totals_and_shown_with_the_next_step(desk: Desk, tm
     assert shown.ends() == 0
     assert "10.00 EUR final, 5.00 EUR accepted, not final   2 refunds" in shown.text
     assert f"Next: refundcli refunds list --run {run} --state pending" in shown.text
+
+
+def test_a_plan_is_shown_with_its_first_and_last_rows(desk: Desk, tmp_path: Path) -> None:
+    for number in range(1, 8):
+        desk.paid_by_card(f"INV-{number}", "10.00 EUR")
+    plan = tmp_path / "plan.json"
+    assert desk(f"plan make --provider stripe --percent 50 --reason other --out {plan}").exit_code == 0
+    screen = Terminal(["plan", "show", str(plan)], desk.environ, columns=200)
+    assert screen.ends() == 0
+    assert "plan for refund   7 rows   35.00 EUR" in screen.text
+    assert "from plan make --provider stripe --percent 50 --action refund --reason other" in screen.text
+    assert "line 3   INV-3   Grace Hopper   5.00 EUR\n   … 2 rows more …\n   line 6" in screen.text
+    assert f"✓ May be applied.\n   Next: refundcli refund --apply {plan}" in screen.text

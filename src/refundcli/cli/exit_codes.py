@@ -67,6 +67,7 @@ ENDINGS: Mapping[str, frozenset[ExitCode]] = {
         "void": _AT_A_PROVIDER | {ExitCode.PARTLY},
         "uncollectible": _AT_A_PROVIDER | {ExitCode.PARTLY},
         "plan make": (ExitCode.PARTLY,),
+        "plan show": (_REFUSED,),
         "status": (_UNKNOWN,),
         "resume": _AT_A_PROVIDER | {ExitCode.PARTLY},
         "resolve": (_REFUSED, _NOT_FOUND, ExitCode.DECLINED, _UNKNOWN),

@@ -67,6 +67,7 @@ READ_ONLY = frozenset(
         "events show",
         "refunds list",
         "refunds show",
+        "plan show",
         "runs list",
         "runs show",
         "credit-notes list",

@@ -79,14 +79,14 @@ def write_plan(path: Path, header: Mapping[str, object], chunks: Iterable[list[C
 
 
 class PlanFile:
-    """A plan with a verified seal. Raises PlanEdited, PlanForOther."""
+    """A plan with a verified seal, of this kind if one is given. Raises PlanEdited, PlanForOther."""
 
-    def __init__(self, source: Source, kind: RunKind, secret: bytes) -> None:
+    def __init__(self, source: Source, kind: RunKind | None, secret: bytes) -> None:
         self._source = source
         self.seal = self._checked_seal(secret)
         with source.text() as text_file:
             self.header: dict[str, Any] = json.loads(text_file.readline()[len(_BEGIN) : -len(_ROWS)])
-        if self.header["kind"] != kind:
+        if kind and self.header["kind"] != kind:
             raise PlanForOther(source.name, str(self.header["kind"]))
         self.columns = tuple(self.header["columns"])
 

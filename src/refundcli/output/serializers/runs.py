@@ -1,11 +1,13 @@
 """Bulk runs in a list, and one with its next step."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from refundcli.output.serializers.bulk import lease, run_counts
 from refundcli.output.serializers.invoices import money
 
 if TYPE_CHECKING:
+    from refundcli.services.bulk.plan_contents import PlanContents, PlanRow
     from refundcli.services.bulk.run_lists import ListedRun, RunDetails
     from refundcli.services.ports.reads import RunSums
 
@@ -35,6 +37,28 @@ def run_details(details: "RunDetails") -> dict[str, Any]:
         "last_record_at": standing.last_record_at,
         "command": details.command or None,
     }
+
+
+def plan(contents: "PlanContents") -> dict[str, Any]:
+    return {
+        "file": contents.file,
+        "kind": contents.kind,
+        "source": contents.source,
+        "planned_by": contents.planned_by,
+        "planned_at": datetime.fromisoformat(contents.planned_at),
+        "rows": contents.rows,
+        "totals": list(map(money, contents.totals)),
+        "first_and_last": list(map(plan_row, contents.ends)),
+        "changed": contents.changed,
+        "run": contents.run.id if contents.run else None,
+        "may_be_applied": not contents.refusal,
+        "refusal": contents.refusal or None,
+        "command": contents.command,
+    }
+
+
+def plan_row(row: "PlanRow") -> dict[str, Any]:
+    return {"line": row.line, "invoice": row.invoice, "customer_name": row.customer_name, "amount": money(row.amount)}
 
 
 def run_sums(total: "RunSums") -> dict[str, Any]:

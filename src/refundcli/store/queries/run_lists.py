@@ -43,6 +43,10 @@ class SqlRunSearch:
         text = f"{RUNS} WHERE {conditions}{after} {NEWEST_FIRST} LIMIT :limit"
         return [run_of(row) for row in self._rows.all(text, **parameters, limit=filters.limit)]
 
+    def with_plan(self, seal: str) -> BulkRun | None:
+        text = f"{RUNS} WHERE plan_hash = :seal {NEWEST_FIRST} LIMIT 1"
+        return next((run_of(row) for row in self._rows.all(text, seal=seal)), None)
+
     def older_count(self, filters: "RunFilter") -> int:
         conditions, parameters = _matching(filters)
         return int(self._rows.value(f"SELECT count(*) FROM bulk_run WHERE {conditions} AND {_IS_AFTER}", **parameters))

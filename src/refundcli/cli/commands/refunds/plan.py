@@ -1,5 +1,6 @@
 """plan: what a run of refunds would do, for a second person to read and to apply."""
 
+import shlex
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,6 +13,8 @@ from refundcli.domain.reasons import parse_reason
 from refundcli.domain.statuses import Provider
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from refundcli.cli.context import App
     from refundcli.services.bulk.check_file import CheckedFile
     from refundcli.services.bulk.row_rules import RowRequests
@@ -99,7 +102,12 @@ def make(
     invoice_filter = InvoiceFilter(provider=provider, customer=customer, refundable=True)
     selected = SelectedRows(selection, lambda: invoice_pages(app.services.reader, invoice_filter))
     request = BulkRequest(action, reason=parsed_reason, plan="" if dry_run else out, dry_run=dry_run)
-    checked = app.services.check_of(selected, f"selection of invoices: {selection}").then(
+    options = {
+        "product": product, "paid-since": paid_since, "paid-until": paid_until, "provider": provider,
+        "customer": customer, "full": full, "percent": percent, "keep": keep, "keep-amount": keep_amount,
+        "with-other-products": with_other_products, "action": action, "reason": parsed_reason,
+    }  # fmt: skip
+    checked = app.services.check_of(selected, _label(options)).then(
         request,
         _row_requests(app, action),
         TerminalPresenter(app, yes=False, confirm_text="", is_answered=True),
@@ -107,6 +115,39 @@ def make(
     )
     _note_selection(app, selected.report)
     show_checked(app, checked)
+
+
+@group.command(epilog="Examples:  refundcli plan show plan.json   ·   refundcli plan show plan.json -o json")
+def show(
+    ctx: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="PLAN", help="The plan's file.")],
+    output_format: Output = None,
+) -> None:
+    """Show what a plan holds, who made it and when, and whether it may still be applied. Nothing is sent."""
+    import sys
+
+    from refundcli.files.bulk.plan import PlanFile
+    from refundcli.files.source import open_source
+    from refundcli.output.serializers import runs as serializers
+    from refundcli.output.views.plan import show_plan
+    from refundcli.services.bulk.plan_contents import plan_contents
+
+    app: App = ctx.obj
+    reader = app.services.reader
+    with open_source(file, sys.stdin.buffer) as source:
+        plan = PlanFile(source, None, reader.read(lambda tx: tx.store.secret()))
+        contents = plan_contents(reader, source.name, plan.header, plan.rows(), plan.seal)
+    app.show(serializers.plan(contents), lambda screen: show_plan(contents, screen, zone=app.settings.operator.zone))
+
+
+def _label(options: "Mapping[str, object]") -> str:
+    """The command as it was typed, without the names of files and the memo."""
+    words = [
+        f"--{name}" if value is True else f"--{name} {shlex.quote(str(value))}"
+        for name, value in options.items()
+        if value
+    ]
+    return " ".join(("plan make", *words))
 
 
 def _row_requests(app: "App", action: RunKind) -> "RowRequests":

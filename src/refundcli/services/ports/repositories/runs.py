@@ -53,6 +53,10 @@ class RunSearches(Protocol):
         """A page, newest first."""
         ...
 
+    def with_plan(self, seal: str) -> BulkRun | None:
+        """The newest run of the plan with this seal."""
+        ...
+
     def older_count(self, filters: RunFilter) -> int:
         """How many match after the run `after`."""
         ...
