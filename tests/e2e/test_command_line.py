@@ -62,6 +62,8 @@ def test_help_version_and_config_load_neither_the_store_nor_a_provider(command: 
             "refunds list",
             "refunds show {note}",
             "runs list",
+            "runs show {run}",
+            "plan show {plan}",
             "credit-notes list",
             "credit-notes show {note}",
         ),
@@ -74,7 +76,11 @@ def test_a_reading_command_loads_the_bare_driver_and_neither_an_orm_nor_an_sdk(d
     refund = desk.invoice("INV-2").refunds[0]
     assert refund.credit_note
     driver = set() if desk.url.startswith("sqlite") else {"psycopg"}
-    words = command.format(note=refund.credit_note.number).split()
+    plan, file = desk.folder / "plan.json", desk.folder / "marks.csv"
+    file.write_text("invoice,amount,reason\nINV-2,2.00,other\n")
+    assert desk(f"mark-refunded --from {file} --plan {plan}").exit_code == 0
+    run = desk.json(f"mark-refunded --from {file} --yes")["run"]
+    words = command.format(note=refund.credit_note.number, run=run, plan=plan).split()
     assert modules_of(*words, environ=desk.environ, exit_code=0) <= driver
 
 
