@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 COMMAND_GROUPS: Mapping[str, Sequence[str]] = {
-    "Find and look": ("invoice", "find", "refunds", "credit-notes", "status"),
+    "Find and look": ("invoice", "find", "refunds", "runs", "credit-notes", "status"),
     "Give money back": ("refund", "mark-refunded", "void", "uncollectible", "plan"),
     "Finish and check": ("resume", "resolve", "acknowledge", "reconcile", "events", "audit"),
     "Set up": ("init", "config", "store", "formats", "completion", "sandbox", "help"),
