@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from conftest import NewStore
 from desk import Desk, new_invoice
-from refundcli.domain.bulk_run import ItemState
+from refundcli.domain.bulk_run import ItemState, RunKind, RunState
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.statuses import ClosingState, Dispute, Provider, RefundState
@@ -26,7 +26,9 @@ from refundcli.services.ports.reads import (
     EventFilter,
     InvoiceFilter,
     InvoiceSearch,
+    InvoiceSort,
     RefundFilter,
+    RunFilter,
 )
 from refundcli.services.ports.records import NewPayment
 from refundcli.store.databases.connection_rows import ConnectionRows
@@ -35,6 +37,7 @@ from refundcli.store.queries.snapshot import SqlReading
 from refundcli.store.read_only.postgres import PostgresBooks, plain_postgres_address
 from refundcli.store.read_only.sqlite import SqliteBooks, plain_sqlite_path
 
+SORTED_BY: tuple[InvoiceSort, ...] = ("number", "issued", "due", "total", "customer")
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=9999)
 # What JSON, LIKE and SQL each have a meaning for.
@@ -63,6 +66,7 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
     notes = CreditNoteFilter(since=date(2020, 1, 1), until=date(2099, 1, 1), invoice="INV-1", reason=note.reason)
     refunds = RefundFilter(RefundState.RECORDED, ODD, note.reason, Provider.STRIPE, ODD, "INV-1", after=refund_ids[0])
     amounts = RefundFilter(amounts=(Decimal(1), Decimal("40.005")), since=LONG_AGO, until=NOW)
+    runs = RunFilter(RunState.STOPPED, RunKind.REFUND, ODD, LONG_AGO, NOW)
     period = (Provider.STRIPE, LONG_AGO, NOW)
 
     def calls(*arguments: Any, **named: Any) -> list[Callable[[Any], Any]]:
@@ -78,7 +82,14 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
             "by_id": calls([invoice.id]),
             "with_facts": calls(names),
             "facts": calls(names),
-            "matching": each([InvoiceFilter(), InvoiceFilter(customer="cus_'%", refundable=True)])
+            "count_after": each([InvoiceFilter(after="INV-1"), InvoiceFilter(ids=(invoice.id,), disputed=True)]),
+            "matching": each(
+                [
+                    InvoiceFilter(overdue_on=NOW.date(), ids=(invoice.id, 7)),
+                    *(InvoiceFilter(sort=sort, descending=True, after="INV-1") for sort in SORTED_BY),
+                ]
+            )
+            + each([InvoiceFilter(), InvoiceFilter(customer="cus_'%", refundable=True)])
             + each([InvoiceFilter(provider=Provider.ADYEN, disputed=True), InvoiceFilter(processing=True, after=ODD)]),
             "count": each([InvoiceFilter(disputed=True), InvoiceFilter(processing=True)]),
             "losses": calls(),
@@ -115,9 +126,21 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
             "by_provider_references": calls(Provider.STRIPE, references),
             "succeeded": calls(*period, after="", limit=5),
         },
-        "search": {"find": calls(InvoiceSearch(NOW.date(), (ODD, "120", "aug", "pi_1")), limit=5)},
+        "search": {
+            "ids": each([InvoiceSearch(NOW.date(), name=ODD), InvoiceSearch(NOW.date(), amount="1..500")]),
+            "find": calls(InvoiceSearch(NOW.date(), (ODD, "120", "aug", "pi_1")), limit=5),
+        },
+        "run_search": {
+            "matching": each([RunFilter(), runs]),
+            "older_count": each([replace(runs, after=ODD)]),
+            "sums": each([RunFilter(), runs]),
+            "sums_by_run": each([[ODD]]),
+            "item_counts_by_run": each([[ODD]]),
+            "refused_codes": each([ODD]),
+        },
         "external_refunds": {"listed": calls(adopted=True) + calls(adopted=False)},
         "credit_notes": {
+            "with_content": each([CreditNoteFilter(), notes]),
             "matching": each([CreditNoteFilter(), notes, replace(notes, after=note)]),
             "get": each([note.number, ODD]),
             "numbers_near": each(["CN-2026-000009"]),
@@ -256,7 +279,9 @@ def test_no_text_looks_through_a_large_table(sqlite_desk: Desk) -> None:
         if step.startswith(tuple(f"SCAN {table}" for table in LARGE)) and "INDEX" not in step
     }
     # All payments of a provider are counted, and the index on request keys leaves out refunds that failed.
-    assert sorted(scans) == ["SCAN payment", "SCAN refund"], scans
+    # A list that is sorted by something else than the number reads all that match.
+    assert sorted(scans) == ["SCAN invoice", "SCAN payment", "SCAN refund"], scans
+    assert "number DESC LIMIT" in scans["SCAN invoice"]
     assert "count(*)" in scans["SCAN payment"]
     assert "refund.request_key IN" in scans["SCAN refund"]
 

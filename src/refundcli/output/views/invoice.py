@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from refundcli.domain.closing import Closing
 from refundcli.domain.dispute import DisputeRecord
 from refundcli.domain.invoice import Invoice, Payment
+from refundcli.domain.money import Money
 from refundcli.domain.refund import Refund
 from refundcli.domain.statuses import ClosingState, CreditNoteStatus, Dispute, InvoiceStatus, RefundKind, RefundState
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Line, Screen, local_time
@@ -67,6 +68,29 @@ def show_list(invoices: Sequence[Invoice], screen: Screen) -> None:
         for invoice in invoices
     )
     screen.table(columns, rows, right=("Total", "Refunded", "Left"), whole=("Number", "Currency", "Issued"))
+
+
+class InvoiceTotals:
+    """The sums of a list by currency, as it is shown page by page."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: dict[str, tuple[Money, Money, Money]] = {}
+
+    def add(self, page: Sequence[Invoice]) -> None:
+        self.count += len(page)
+        for invoice in page:
+            amounts = (invoice.total, invoice.refunded, invoice.refundable)
+            before = self._sums.get(invoice.currency.code)
+            self._sums[invoice.currency.code] = (
+                (before[0] + amounts[0], before[1] + amounts[1], before[2] + amounts[2]) if before else amounts
+            )
+
+    def show(self, screen: Screen) -> None:
+        screen.blank()
+        screen.say(f"{self.count:,} {'invoice' if self.count == 1 else 'invoices'}")
+        for total, refunded, refundable in self._sums.values():
+            screen.say("Total ", (str(total), STRONG), f", refunded {refunded}, left to refund {refundable}")
 
 
 def show_choice(invoices: Sequence[Invoice], screen: Screen) -> None:

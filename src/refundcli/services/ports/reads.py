@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from refundcli.domain.bulk_run import RunKind, RunState
 from refundcli.domain.currencies import Currency
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 _EVER, _NEVER = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
+InvoiceSort = Literal["number", "issued", "due", "total", "customer"]
+
+
 @dataclass(frozen=True, slots=True)
 class InvoiceFilter:
-    """A page of the invoices, by number: at most `limit`, after the one with the number `after`."""
+    """A page of the invoices: at most `limit`, in the order of `sort`, after the one with the number `after`.
+
+    `overdue_on`: open on this day although due before; `ids`: only these, None for any.
+    """
 
     status: InvoiceStatus | None = None
     provider: Provider | None = None
@@ -29,6 +35,10 @@ class InvoiceFilter:
     refundable: bool = False
     disputed: bool = False
     processing: bool = False
+    overdue_on: date | None = None
+    ids: tuple[int, ...] | None = None
+    sort: InvoiceSort = "number"
+    descending: bool = False
     after: str = ""
     limit: int = 50
 

@@ -67,6 +67,13 @@ class SqlInvoiceSearch(Reads):
         count = sum(map(len, common.values()))
         return FoundInvoices(self._best(common, [exact for exact, _ in parts], limit), count, corrected)
 
+    def ids(self, search: "InvoiceSearch") -> FoundInvoices:
+        """All that fit, in no order. For a list, so that no word is widened as long as something fits."""
+        corrected: dict[str, Sequence[str]] = {}
+        common = _in_all([found for _, found in self._parts(search, corrected, widens=False)])
+        ids = [(bucket << 16) + low for bucket, lows in common.items() for low in lows]
+        return FoundInvoices(ids, len(ids), corrected)
+
     def _best(self, common: Ids, exact: Sequence[Ids], limit: int) -> list[int]:
         ids_by_rank: dict[int, list[int]] = {}
         for bucket, lows in common.items():

@@ -113,6 +113,11 @@ class SqlInvoiceReads(Reads):
 
         return lists.count_invoices(self._rows, filters)
 
+    def count_after(self, filters: "InvoiceFilter") -> int:
+        from refundcli.store.queries import lists
+
+        return lists.count_matching(self._rows, filters)
+
     def losses(self) -> list[Invoice]:
         invoices = self.by_number([row[0] for row in self._rows.all(_WITH_LOSS)])
         return [

@@ -12,19 +12,47 @@ if TYPE_CHECKING:
 
 # Sorting so few payments by invoice number is faster than walking along all numbers to find them.
 _FEW = 50_000
+_MOST_COUNTED = 10_000
+# By what a list is sorted; the number decides among equals.
+_ORDERS = {
+    "number": "number",
+    "issued": "issued_on",
+    "due": "coalesce(due_on, issued_on)",
+    "total": "total",
+    "customer": "coalesce(nullif(customer_name, ''), customer)",
+}
 
 
 def invoice_rows(rows: Rows, filters: "InvoiceFilter") -> Sequence[Row]:
-    """Rows of INVOICE_COLUMNS, by number.
+    """Rows of INVOICE_COLUMNS, in the order of the filters.
 
     One condition uses its index and the others filter its rows: left to itself, SQLite would read all paid invoices
     to find those of one customer.
     """
+    conditions, parameters = _conditions(rows, filters)
+    direction = " DESC" if filters.descending else ""
+    order = _ORDERS[filters.sort]
+    by = f"number{direction}" if filters.sort == "number" else f"{order}{direction}, number{direction}"
+    text = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE {conditions} ORDER BY {by} LIMIT :limit"
+    return rows.all(text, **parameters, limit=filters.limit)
+
+
+def count_matching(rows: Rows, filters: "InvoiceFilter") -> int:
+    """How many there are after this page's start, at most _MOST_COUNTED."""
+    conditions, parameters = _conditions(rows, filters)
+    text = f"SELECT count(*) FROM (SELECT 1 FROM invoice WHERE {conditions} LIMIT {_MOST_COUNTED}) matching"
+    return int(rows.value(text, **parameters))
+
+
+def _conditions(rows: Rows, filters: "InvoiceFilter") -> tuple[str, dict[str, Any]]:
     parameters: dict[str, Any] = {
         "after": filters.after, "customer": filters.customer, "provider": filters.provider, "status": filters.status,
+        "ids": filters.ids, "overdue_on": filters.overdue_on,
     }  # fmt: skip
-    conditions = ["number > :after"]
-    has_leading_condition = bool(filters.customer)
+    conditions = [_after(filters)] if filters.after else ["number > :after"]
+    has_leading_condition = bool(filters.customer) or filters.ids is not None
+    if filters.ids is not None:
+        conditions.append("id IN (SELECT CAST(key AS BIGINT) FROM json_each(:ids))")
     if filters.customer:
         conditions.append("customer = :customer")
     for condition in _of_payments(filters):
@@ -35,10 +63,19 @@ def invoice_rows(rows: Rows, filters: "InvoiceFilter") -> Sequence[Row]:
             has_leading_condition = True
     if filters.status:
         conditions.append("coalesce(status, '') = :status" if has_leading_condition else "status = :status")
+    if filters.overdue_on:
+        conditions.append("status = 'open' AND due_on < :overdue_on")
     if filters.refundable:
         conditions.append("status <> 'void'")
-    text = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE {' AND '.join(conditions)} ORDER BY number LIMIT :limit"
-    return rows.all(text, **parameters, limit=filters.limit)
+    return " AND ".join(conditions), parameters
+
+
+def _after(filters: "InvoiceFilter") -> str:
+    sign = "<" if filters.descending else ">"
+    if filters.sort == "number":
+        return f"number {sign} :after"
+    order = _ORDERS[filters.sort]
+    return f"({order}, number) {sign} (SELECT {order}, number FROM invoice WHERE number = :after)"
 
 
 def count_invoices(rows: Rows, filters: "InvoiceFilter") -> int:

@@ -1,12 +1,22 @@
 """find: an invoice by what a person knows of it."""
 
 from collections.abc import Sequence
-from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output, day_of
+from refundcli.cli.options import Output
+from refundcli.cli.search_options import (
+    SearchAmount,
+    SearchEmail,
+    SearchLast4,
+    SearchName,
+    SearchProduct,
+    SearchSince,
+    SearchUntil,
+    search_of,
+    searched_words,
+)
 from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -25,13 +35,6 @@ class NothingToFind(UsageProblem):
         super().__init__("What should be found?", hint="refundcli find osei 120 aug")
 
 
-class InvalidSearchAmount(UsageProblem):
-    code = "invalid-search-amount"
-
-    def __init__(self, text: str) -> None:
-        super().__init__(f"--amount {text[:40]!a} is not an amount.", hint="--amount 120   or   --amount 100..150")
-
-
 class NotInList(UsageProblem):
     code = "not-in-list"
 
@@ -46,47 +49,29 @@ def find(
         list[str] | None,
         typer.Argument(metavar="WORDS…", help="Parts of a name or e-mail, an amount, a month, a product or an ID."),
     ] = None,
-    name: Annotated[str, typer.Option("--name", metavar="TEXT", help="Words of the customer's name.")] = "",
-    email: Annotated[str, typer.Option("--email", metavar="TEXT", help="Parts of the e-mail address.")] = "",
-    last4: Annotated[str, typer.Option("--last4", metavar="DIGITS", help="The last four digits of the card.")] = "",
-    amount: Annotated[
-        str, typer.Option("--amount", metavar="A[..B]", help="The total or a payment, or a range of it.")
-    ] = "",
-    since: Annotated[
-        date | None,
-        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued or paid on this day or later."),
-    ] = None,
-    until: Annotated[
-        date | None,
-        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued or paid by this day."),
-    ] = None,
-    product: Annotated[str, typer.Option("--product", metavar="TEXT", help="Words of a product.")] = "",
+    name: SearchName = "",
+    email: SearchEmail = "",
+    last4: SearchLast4 = "",
+    amount: SearchAmount = "",
+    since: SearchSince = None,
+    until: SearchUntil = None,
+    product: SearchProduct = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="Maximum number to show.")] = 20,
     output_format: Output = None,
 ) -> None:
     """Find invoices by what you know of them; all of it must fit. Case, accents and one wrong letter do not matter."""
     from refundcli.cli.context import App
-    from refundcli.domain.search_words import amounts_between
     from refundcli.output.exported_list import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row
     from refundcli.output.serializers.invoices import invoice_summary
-    from refundcli.services.ports.reads import InvoiceSearch
 
     app: App = ctx.obj
-    search = InvoiceSearch(
-        today=app.day_of_books(),
-        words=tuple(word for text in words or () for word in text.split()),
-        name=name,
-        email=email,
-        last4=last4.strip(),
-        amount=amount.strip(),
+    typed_words = tuple(word for text in words or () for word in text.split())
+    search = search_of(
+        app, words=typed_words, name=name, email=email, last4=last4, amount=amount, since=since, until=until,
         product=product,
-        since=since,
-        until=until,
-    )
+    )  # fmt: skip
     if search.is_empty:
         raise NothingToFind
-    if search.amount and not amounts_between(search.amount):
-        raise InvalidSearchAmount(search.amount)
 
     def read(tx: "Reading") -> "tuple[FoundInvoices, list[Invoice]]":
         found = tx.search.find(search, limit)
@@ -111,20 +96,6 @@ def _note(app: "App", search: "InvoiceSearch", found: "FoundInvoices") -> None:
         app.note(f"No invoice matches. Searched for: {searched_words(search)}.")
     elif found.count > len(found.ids):
         app.note(f"{found.count - len(found.ids):,} more: add another word, or --limit {min(1_000, found.count)}")
-
-
-def searched_words(search: "InvoiceSearch") -> str:
-    """What a search asked for, for people: `osei, amount 120`."""
-    options = {
-        "name": search.name,
-        "e-mail": search.email,
-        "card": search.last4,
-        "amount": search.amount,
-        "product": search.product,
-        "since": search.since,
-        "until": search.until,
-    }
-    return ", ".join([*search.words, *(f"{name} {value}" for name, value in options.items() if value)])
 
 
 def _choose(app: "App", invoices: "Sequence[Invoice]") -> None:

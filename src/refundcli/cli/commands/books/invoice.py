@@ -1,19 +1,27 @@
 """invoice: import, pull, list, show, history."""
 
-from collections.abc import Iterable
 from datetime import date
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refundcli.cli.file_options import DateOrder, DecimalMark, FileFormatName, ReadingWishes, SheetName
-from refundcli.cli.options import Format, Number, Output, day_of
+from refundcli.cli.options import Number, Output, day_of
+from refundcli.cli.search_options import (
+    SearchAmount,
+    SearchEmail,
+    SearchLast4,
+    SearchName,
+    SearchProduct,
+    SearchSince,
+    SearchUntil,
+    search_of,
+    searched_words,
+)
 from refundcli.domain.statuses import InvoiceStatus, Provider
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
-    from refundcli.domain.invoice import Invoice
 
 group = typer.Typer(
     rich_markup_mode=None,
@@ -81,7 +89,12 @@ def pull(
     pull_invoices(ctx.obj, provider, since=since, number=number)
 
 
-@group.command("list", epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list -o csv")
+@group.command(
+    "list",
+    epilog="Examples:  refundcli invoice list --refundable   ·   refundcli invoice list --name osei --since 2026-08-01"
+    "   ·   refundcli invoice list --overdue --sort -total   ·   "
+    "refundcli invoice list --columns number,total,refundable -o csv",
+)
 def list_(
     ctx: typer.Context,
     status: Annotated[InvoiceStatus | None, typer.Option("--status", help="Only invoices with this status.")] = None,
@@ -89,59 +102,51 @@ def list_(
         Provider | None, typer.Option("--provider", help="Only invoices paid through this provider.")
     ] = None,
     customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
+    name: SearchName = "",
+    email: SearchEmail = "",
+    last4: SearchLast4 = "",
+    amount: SearchAmount = "",
+    since: SearchSince = None,
+    until: SearchUntil = None,
+    product: SearchProduct = "",
     refundable: Annotated[
         bool, typer.Option("--refundable", help="Only invoices that can currently be refunded or recorded as refunded.")
     ] = False,
+    disputed: Annotated[bool, typer.Option("--disputed", help="Only invoices with a disputed payment.")] = False,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Only open invoices that were due before today.")] = False,
+    sort: Annotated[
+        str,
+        typer.Option("--sort", metavar="ORDER", help="number, issued, due, total or customer; -total: largest first."),
+    ] = "",
+    columns: Annotated[
+        str, typer.Option("--columns", metavar="NAMES", help="Only these columns, as number,total,refundable.")
+    ] = "",
     everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Start after this number.")] = "",
     output_format: Output = None,
 ) -> None:
-    """List invoices, by number."""
-    from refundcli.cli.context import App
+    """List invoices, by number unless --sort says otherwise."""
+    from refundcli.cli.commands.books.invoice_list import ListWishes, list_invoices
     from refundcli.services.invoices.lookup import place_in_list
-    from refundcli.services.invoices.pages import invoice_pages
     from refundcli.services.ports.reads import InvoiceFilter
 
     app: App = ctx.obj
     if after:
         after = app.services.reader.read(lambda tx: place_in_list(tx, after))
-    filters = InvoiceFilter(
-        status=status, provider=provider, customer=customer, refundable=refundable, after=after, limit=limit
+    search = search_of(
+        app, name=name, email=email, last4=last4, amount=amount, since=since, until=until, product=product
     )
+    filters = InvoiceFilter(
+        status=status, provider=provider, customer=customer, refundable=refundable, disputed=disputed, after=after,
+        limit=limit,
+    )  # fmt: skip
     filter_options = {"status": status, "provider": provider, "customer": customer, "after": after}
-    if refundable:
-        filter_options["refundable"] = "yes"
+    filter_options |= {word: "yes" for word in ("refundable", "disputed", "overdue") if ctx.params[word]}
     filter_words = ", ".join(f"{name} {value}" for name, value in filter_options.items() if value)
-    if everything:
-        _show_pages(app, invoice_pages(app.services.reader, filters), filter_words)
-        return
-    invoices = app.services.reader.read(lambda tx: tx.invoices.matching(filters))
-    app.remember_numbers(invoice.number for invoice in invoices)
-    _show_pages(app, [invoices] if invoices else [], filter_words)
-    if len(invoices) == limit and app.format is Format.TABLE:
-        app.note(f"More: add --after {invoices[-1].number}")
-
-
-def _show_pages(app: "App", pages: "Iterable[list[Invoice]]", filter_words: str) -> None:
-    """`filter_words`: what the list was limited to, for people; empty if it was not."""
-    from refundcli.cli.context import while_read
-    from refundcli.output.exported_list import INVOICE_COLUMNS, TEXT_COLUMNS, invoice_row
-    from refundcli.output.serializers.invoices import invoice_summary
-    from refundcli.output.views.invoice import show_list
-
-    invoices = chain.from_iterable(pages)
-    if app.wants_json:
-        app.show_long_list(map(invoice_summary, invoices))
-    elif not app.for_people:
-        app.show_rows(INVOICE_COLUMNS, while_read(map(invoice_row, invoices)), text_columns=TEXT_COLUMNS)
-    else:
-        page: list[Invoice] = []
-        for page in while_read(pages):
-            show_list(page, app.out)
-        if not page:
-            no_invoices_note = "No invoices. To import some: refundcli invoice import FILE"
-            app.note(f"No invoice matches. Filters: {filter_words}." if filter_words else no_invoices_note)
+    filter_words = ", ".join(filter(None, (filter_words, searched_words(search))))
+    wishes = ListWishes(search, overdue=overdue, sort=sort, columns=columns, everything=everything)
+    list_invoices(app, filters, wishes, filter_words=filter_words)
 
 
 @group.command(epilog="Examples:  refundcli invoice show INV-1042   ·   refundcli invoice show CN-2026-000017 -o json")

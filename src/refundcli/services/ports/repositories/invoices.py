@@ -24,7 +24,11 @@ class InvoiceLookup(Protocol):
 
 class InvoiceReads(InvoiceLookup, Protocol):
     def matching(self, filters: InvoiceFilter) -> list[Invoice]:
-        """By number; without their refunds and closings."""
+        """In the filters' order; without their refunds and closings."""
+        ...
+
+    def count_after(self, filters: InvoiceFilter) -> int:
+        """How many match after the filters' `after`, at most 10,000."""
         ...
 
     def by_id(self, ids: Sequence[int]) -> list[Invoice]:
@@ -68,6 +72,10 @@ class InvoiceReads(InvoiceLookup, Protocol):
 class InvoiceSearches(Protocol):
     def find(self, search: InvoiceSearch, limit: int) -> FoundInvoices:
         """The best invoices first, at most `limit`."""
+        ...
+
+    def ids(self, search: InvoiceSearch) -> FoundInvoices:
+        """All that fit, in no order."""
         ...
 
 
