@@ -132,6 +132,7 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
         },
         "run_search": {
             "matching": each([RunFilter(), runs]),
+            "with_plan": each([ODD]),
             "older_count": each([replace(runs, after=ODD)]),
             "sums": each([RunFilter(), runs]),
             "sums_by_run": each([[ODD]]),
