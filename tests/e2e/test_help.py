@@ -53,3 +53,17 @@ def test_a_topic_that_is_not_there_is_answered_with_the_likely_one(desk: Desk) -
     answer = desk("help refnd")
     assert (answer.exit_code, "Did you mean refund?" in answer.err) == (2, True)
     assert desk("help exit-code").exit_code == 2
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_each_help_names_the_output_format_where_there_is_one(desk: Desk, name: str) -> None:
+    assert ("-o, --output FORMAT" in desk(f"{name} --help").out or name == "config") == (
+        name not in ("completion", "sandbox", "help")
+    )
+
+
+@pytest.mark.parametrize("command", ["invoice list", "config", "credit-notes list", "formats list"])
+def test_the_output_format_stands_before_or_after_the_command(desk: Desk, command: str) -> None:
+    after = desk(f"{command} -o json")
+    assert (after.exit_code, after.err, after.json) == (0, "", desk(f"-o json {command}").json)
+    assert after.json == desk(f"-o csv {command} --output=json").json

@@ -22,16 +22,19 @@ _ATTRIBUTES: dict[str, tuple[str, Any]] = {
     "no_pager": ("no_pager", bool),
     "read_only": ("only_reads", bool),
 }
+# These print text for a person or a shell.
+_WITHOUT_FORMAT = ("completion", "sandbox", "help")
 
 
 def accept_global_options(command: Any, root_options: Iterable[Any]) -> None:
-    """Add the options of `refundcli` to a command, except those whose names it uses itself."""
+    """Add the options of `refundcli` to a command, except those whose names it uses itself; its help names `-o`."""
     own_names = {name for option in command.params for name in option.opts}
     for root_option in root_options:
         if root_option.name in _ATTRIBUTES and own_names.isdisjoint(root_option.opts):
             option = copy(root_option)
             option.callback, option.default, option.envvar = _remember, None, None
-            option.expose_value, option.hidden = False, True
+            option.expose_value = False
+            option.hidden = option.name != "output" or command.name in _WITHOUT_FORMAT
             command.params.append(option)
 
 

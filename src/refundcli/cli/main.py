@@ -151,7 +151,7 @@ class LazyGroup(TyperGroup):
             leaf_command.invoke = partial(_begin, leaf_command.invoke)
             is_group = hasattr(leaf_command, "commands")
             leaf_command.format_help = partial(_write_help, leaf_command, is_group)
-            if not is_group:
+            if not is_group or leaf_command.invoke_without_command:
                 accept_global_options(leaf_command, self.params)
         return command
 
@@ -197,7 +197,7 @@ def root(
         str | None, typer.Option("--store", metavar="URL", help="sqlite:///PATH or postgresql://…")
     ] = None,
     output: Annotated[
-        Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="Output format.")
+        Format, typer.Option("-o", "--output", envvar="REFUNDCLI_OUTPUT", help="table, json, ndjson, csv, tsv or xlsx.")
     ] = Format.TABLE,
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Write what is listed or shown to this file.")

@@ -30,13 +30,6 @@ class CsvDialect(StrEnum):
     EXCEL = "excel"
 
 
-def _remember_format(ctx: typer.Context, chosen: Format | None) -> Format | None:
-    """`-o` is accepted before and after the command; the later one wins."""
-    if chosen is not None and ctx.obj is not None:
-        ctx.obj.format = chosen
-    return chosen
-
-
 def _forbid_writing(ctx: typer.Context, dry_run: bool) -> bool:
     """With --dry-run, forbid writing before the command starts, so that no part of it can write."""
     if dry_run and ctx.obj is not None:
@@ -130,10 +123,6 @@ def checked(option: str, check: Callable[[object], str], value: str) -> str:
         raise InvalidOption(option, value, unfit.why, unfit.hint) from None
 
 
-Output = Annotated[
-    Format | None,
-    typer.Option("-o", "--output", help="table, json, ndjson, csv, tsv or xlsx.", callback=_remember_format),
-]
 NUMBER_HELP = "The invoice's number, a provider's ID, or a credit note's number."
 Number = Annotated[str, typer.Argument(metavar="NUMBER", help=NUMBER_HELP)]
 OptionalNumber = Annotated[str, typer.Argument(metavar="[NUMBER]", help=NUMBER_HELP)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output, day_of
+from refundcli.cli.options import day_of
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -41,7 +41,6 @@ def list_(
     until: Annotated[
         date | None, typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="On this day or before.")
     ] = None,
-    output_format: Output = None,
 ) -> None:
     """List who changed what, oldest first."""
     from refundcli.cli.context import while_read
@@ -99,7 +98,6 @@ def verify(
     key: Annotated[
         str, typer.Option("--key", metavar="HEX", help="The public key to trust. Default: that of the first anchor.")
     ] = "",
-    output_format: Output = None,
 ) -> None:
     """Verify the audit chain, and compare every guarded row with it.
 
@@ -123,7 +121,6 @@ def verify(
 def export(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, one JSON object a line.")],
-    output_format: Output = None,
 ) -> None:
     """Write the whole audit trail to a file that others can verify without refundcli: examples/verify_audit.py."""
     import json
@@ -147,9 +144,7 @@ def export(
 
 @group.command("anchor", epilog="Example:  refundcli audit anchor --to /mnt/worm/refundcli.anchors")
 def anchor_(
-    ctx: typer.Context,
-    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The file to append to.")],
-    output_format: Output = None,
+    ctx: typer.Context, to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The file to append to.")]
 ) -> None:
     """Append the newest entry's number and hash, signed, to a file outside the store."""
     from refundcli.output.serializers import setup as shapes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output, day_of
+from refundcli.cli.options import day_of
 from refundcli.domain.errors import SettingsProblem, UsageProblem
 from refundcli.services.ports.documents import DocumentFormat
 
@@ -39,7 +39,6 @@ def list_(
         date | None,
         typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued on this day or before."),
     ] = None,
-    output_format: Output = None,
 ) -> None:
     """List credit notes by date of issue. Voided credit notes keep their numbers."""
     from refundcli.domain.reasons import parse_reason
@@ -80,9 +79,7 @@ def _show_pages(app: "App", pages: "Iterable[list[CreditNote]]") -> None:
 
 @group.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")
 def show(
-    ctx: typer.Context,
-    number: Annotated[str, typer.Argument(metavar="NUMBER", help="The credit note's number.")],
-    output_format: Output = None,
+    ctx: typer.Context, number: Annotated[str, typer.Argument(metavar="NUMBER", help="The credit note's number.")]
 ) -> None:
     """Show one credit note with its refund."""
     from refundcli.output.serializers.invoices import credit_note_details
@@ -141,7 +138,6 @@ def export(
     to: Annotated[
         Path, typer.Option("--to", metavar="PATH", help="A folder; or the file, of a single credit note.")
     ] = Path(),
-    output_format: Output = None,
 ) -> None:
     """Write the documents of credit notes: PDF/A-3, electronic invoices of type 381, or both in one file."""
     from refundcli.services.documents.export import ExportRequest

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output
 from refundcli.cli.search_options import (
     SearchAmount,
     SearchEmail,
@@ -57,7 +56,6 @@ def find(
     until: SearchUntil = None,
     product: SearchProduct = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1_000, help="Maximum number to show.")] = 20,
-    output_format: Output = None,
 ) -> None:
     """Find invoices by what you know of them; all of it must fit. Case, accents and one wrong letter do not matter."""
     from refundcli.cli.context import App

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refundcli.cli.file_options import DateOrder, DecimalMark, FileFormatName, ReadingWishes, SheetName
-from refundcli.cli.options import Number, Output, day_of
+from refundcli.cli.options import Number, day_of
 from refundcli.cli.search_options import (
     SearchAmount,
     SearchEmail,
@@ -50,7 +50,6 @@ def import_(
         str,
         typer.Option("--to-csv", metavar="OUT", help="Import nothing; write the invoices in our columns, for review."),
     ] = "",
-    output_format: Output = None,
 ) -> None:
     """Import invoices. The whole file is checked first; if a row is invalid, nothing is written.
 
@@ -77,7 +76,6 @@ def pull(
     number: Annotated[
         str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… ID.")
     ] = None,
-    output_format: Output = None,
 ) -> None:
     """Import invoices from the provider, with their payments, refunds and disputes.
 
@@ -124,7 +122,6 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", help="List all invoices; ignores --limit.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="NUMBER", help="Start after this number.")] = "",
-    output_format: Output = None,
 ) -> None:
     """List invoices, by number unless --sort says otherwise."""
     from refundcli.cli.commands.books.invoice_list import ListWishes, list_invoices
@@ -159,7 +156,6 @@ def show(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the provider first, and apply what it reports.")
     ] = False,
-    output_format: Output = None,
 ) -> None:
     """Show one invoice: its details, what is left to refund, what has happened, and what can be done now."""
     app: App = ctx.obj
@@ -188,7 +184,7 @@ def show_one(app: "App", name: str) -> None:
 
 
 @group.command(epilog="Examples:  refundcli invoice history INV-1042   ·   refundcli invoice history INV-1042 -o json")
-def history(ctx: typer.Context, number: Number, output_format: Output = None) -> None:
+def history(ctx: typer.Context, number: Number) -> None:
     """Show every change to one invoice: what changed, when, by whom and why."""
     from refundcli.cli.context import App
     from refundcli.output.serializers.invoices import history_entry

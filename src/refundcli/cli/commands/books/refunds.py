@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output, day_of
+from refundcli.cli.options import day_of
 from refundcli.domain.statuses import Provider, RefundState
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def list_(
     everything: Annotated[bool, typer.Option("--all", help="List all refunds; ignores --limit.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="REFUND", help="Start after this refund.")] = "",
-    output_format: Output = None,
 ) -> None:
     """List refunds and records, newest first, with totals for each currency."""
     from refundcli.domain.currencies import currency as currency_of
@@ -133,7 +132,6 @@ def show(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask the provider first, and apply what it reports.")
     ] = False,
-    output_format: Output = None,
 ) -> None:
     """Show one refund: its state at the provider, when the money arrives, what happened, and the next step."""
     from refundcli.output.serializers.invoices import refund_details

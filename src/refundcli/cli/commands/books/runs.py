@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output, day_of
+from refundcli.cli.options import day_of
 from refundcli.domain.bulk_run import RunKind, RunState
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ def list_(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="RUN", help="Start after this run.")] = "",
-    output_format: Output = None,
 ) -> None:
     """List runs of files and plans, newest first, with totals for each currency."""
     from dataclasses import replace
@@ -85,9 +84,7 @@ def list_(
 
 @group.command(epilog="Examples:  refundcli runs show run_01K   ·   refundcli runs show run_01K -o json")
 def show(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's ID, from the list of runs.")],
-    output_format: Output = None,
+    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="RUN", help="The run's ID, from the list of runs.")]
 ) -> None:
     """Show one run: its progress, why rows were refused, its sums, and the next step."""
     from refundcli.output.serializers import runs as serializers

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output
-
 if TYPE_CHECKING:
     from refundcli.cli.context import App
 
@@ -35,13 +33,7 @@ Alert = Annotated[
     epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance   ·   "
     "refundcli -q status --max-age reconcile=26h,events=2h,pending=5d --alert --metrics /srv/metrics/refundcli.prom"
 )
-def status(
-    ctx: typer.Context,
-    max_age: MaxAge = "",
-    metrics: Metrics = None,
-    alert: Alert = False,
-    output_format: Output = None,
-) -> None:
+def status(ctx: typer.Context, max_age: MaxAge = "", metrics: Metrics = None, alert: Alert = False) -> None:
     """Show what needs attention and the next step for each, what is pending, and how current the providers' data
     is.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Memo, Output
+from refundcli.cli.options import Memo
 from refundcli.domain.statuses import Provider
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ def listen(
             "--host", metavar="ADDRESS", help="Address to listen on; by default only this machine can connect."
         ),
     ] = "127.0.0.1",
-    output_format: Output = None,
 ) -> None:
     """Receive webhooks at /stripe and /adyen until Ctrl-C. The address is the first line on stdout.
 
@@ -59,7 +58,6 @@ def ingest(
     provider: Annotated[
         Provider | None, typer.Option("--provider", help="The provider; by default each delivery's headers name it.")
     ] = None,
-    output_format: Output = None,
 ) -> None:
     """Import saved deliveries. Each is verified as if it had just arrived, except that its signature may be old.
 
@@ -72,7 +70,7 @@ def ingest(
 
 
 @group.command(epilog="Example:  refundcli events apply")
-def apply(ctx: typer.Context, output_format: Output = None) -> None:
+def apply(ctx: typer.Context) -> None:
     """Apply stored events that are waiting, and those whose payment was not in the books when they arrived.
 
     The exit code is 8 when one needs manual review.
@@ -100,7 +98,6 @@ def list_(
         ),
     ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
-    output_format: Output = None,
 ) -> None:
     """List events, newest first."""
     from refundcli.output.serializers.events import listed_event
@@ -129,11 +126,7 @@ def list_(
 
 
 @group.command(epilog="Example:  refundcli events show 17")
-def show(
-    ctx: typer.Context,
-    id_: EventId,
-    output_format: Output = None,
-) -> None:
+def show(ctx: typer.Context, id_: EventId) -> None:
     """Show one event: what was reported, when, and whether it was applied."""
     import json
 
@@ -175,7 +168,6 @@ def acknowledge(
         ),
     ] = "",
     memo: Memo = "",
-    output_format: Output = None,
 ) -> None:
     """Acknowledge an unreviewed provider update, so that it no longer blocks refunds of its payment.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.cli.options import Format, Memo, Output, Reason, day_of
+from refundcli.cli.options import Format, Memo, Reason, day_of
 from refundcli.domain.errors import RefundcliError, SettingsProblem, UsageProblem
 from refundcli.domain.statuses import Provider
 from refundcli.output.progress import progress
@@ -107,7 +107,6 @@ def reconcile(
     ] = "",
     reason: Reason = "",
     memo: Memo = "",
-    output_format: Output = None,
 ) -> None:
     """Compare the books with the provider: apply changes the provider confirms, and show every difference.
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Memo, Output, Yes
+from refundcli.cli.options import Memo, Yes
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -36,7 +36,6 @@ def acknowledge(
     ] = False,
     memo: Memo = "",
     yes: Yes = False,
-    output_format: Output = None,
 ) -> None:
     """Acknowledge a refund that failed or was reversed after it was accepted, or an invoice's loss.
 

@@ -20,7 +20,6 @@ from refundcli.cli.options import (
     MaxErrors,
     Memo,
     OptionalNumber,
-    Output,
     PaymentReference,
     Plan,
     Reason,
@@ -135,7 +134,6 @@ def mark_refunded(
     sheet: SheetName = "",
     dry_run: DryRun = False,
     yes: Yes = False,
-    output_format: Output = None,
 ) -> None:
     """Record refunds made by other means: bank transfer, cash, the provider's dashboard. No money moves.
 

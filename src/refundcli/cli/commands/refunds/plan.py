@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from refundcli.cli.options import DryRun, Memo, Output, Reason, day_of
+from refundcli.cli.options import DryRun, Memo, Reason, day_of
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.errors import UsageProblem
 from refundcli.domain.reasons import parse_reason
@@ -76,7 +76,6 @@ def make(
     memo: Memo = "",
     out: Annotated[str, typer.Option("--out", metavar="PLAN", help="The plan to write.")] = "",
     dry_run: DryRun = False,
-    output_format: Output = None,
 ) -> None:
     """Select invoices, compute how much of each is returned, and save that as a plan. Nothing is sent or recorded.
 
@@ -118,11 +117,7 @@ def make(
 
 
 @group.command(epilog="Examples:  refundcli plan show plan.json   ·   refundcli plan show plan.json -o json")
-def show(
-    ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="PLAN", help="The plan's file.")],
-    output_format: Output = None,
-) -> None:
+def show(ctx: typer.Context, file: Annotated[str, typer.Argument(metavar="PLAN", help="The plan's file.")]) -> None:
     """Show what a plan holds, who made it and when, and whether it may still be applied. Nothing is sent."""
     import sys
 

@@ -19,7 +19,6 @@ from refundcli.cli.options import (
     MaxErrors,
     Memo,
     OptionalNumber,
-    Output,
     PaymentReference,
     Plan,
     Reason,
@@ -64,7 +63,6 @@ def refund(
     dry_run: DryRun = False,
     yes: Yes = False,
     confirm: Confirm = "",
-    output_format: Output = None,
 ) -> None:
     """Refund an invoice through Stripe or Adyen, in full or in part. This cannot be undone.
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output, Yes
+from refundcli.cli.options import Yes
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import UsageProblem
 
@@ -57,7 +57,6 @@ def resolve(
         ),
     ] = "",
     yes: Yes = False,
-    output_format: Output = None,
 ) -> None:
     """Record, with your evidence, the outcome of a refund that resume can no longer settle. No money moves.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.cli.options import Output, Yes
+from refundcli.cli.options import Yes
 from refundcli.domain.closing import Closing
 from refundcli.domain.errors import RefundcliError
 from refundcli.domain.money import Money, add_to
@@ -46,7 +46,6 @@ def resume(
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="TEXT", help='Confirm the total of what was never sent: "12.50 EUR".')
     ] = "",
-    output_format: Output = None,
 ) -> None:
     """Ask the provider about requests without a known outcome; send again only what never arrived.
 

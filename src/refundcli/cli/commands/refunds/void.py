@@ -3,7 +3,7 @@
 import typer
 
 from refundcli.cli.commands.refunds.close import close
-from refundcli.cli.options import Confirm, DryRun, FromFile, Memo, OptionalNumber, Output, Yes
+from refundcli.cli.options import Confirm, DryRun, FromFile, Memo, OptionalNumber, Yes
 from refundcli.domain.statuses import InvoiceStatus
 
 group = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -21,7 +21,6 @@ def void(
     dry_run: DryRun = False,
     yes: Yes = False,
     confirm: Confirm = "",
-    output_format: Output = None,
 ) -> None:
     """Cancel an invoice that was issued and never paid. No money moves. This cannot be undone.
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from refundcli.cli.options import Output
 from refundcli.domain.errors import RefundcliError
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @group.callback(invoke_without_command=True, epilog="Examples:  refundcli config   ·   refundcli config -o json")
-def config(ctx: typer.Context, output_format: Output = None) -> None:
+def config(ctx: typer.Context) -> None:
     """Show each setting and where it comes from. Secrets appear as references."""
     if ctx.invoked_subcommand:
         return
@@ -37,7 +36,7 @@ def config(ctx: typer.Context, output_format: Output = None) -> None:
 
 
 @group.command(epilog="Example:  refundcli config trust")
-def trust(ctx: typer.Context, output_format: Output = None) -> None:
+def trust(ctx: typer.Context) -> None:
     """Trust the refundcli.toml of the folder you are in, as it is now. If it changes, it must be trusted again.
 
     A settings file decides which store, which key and which address are used. Read it first.

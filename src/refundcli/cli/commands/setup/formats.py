@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refundcli.cli.options import Output
 from refundcli.output.serializers.setup import file_format, file_format_details
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _READS = {"invoices": "invoices", "bank": "bank transfers"}
 
 
 @group.command("list", epilog="Examples:  refundcli formats list   ·   refundcli formats list -o json")
-def list_(ctx: typer.Context, output_format: Output = None) -> None:
+def list_(ctx: typer.Context) -> None:
     """List the formats: built in, and your own from [formats.NAME] in the settings."""
     from refundcli.cli.file_options import formats_of
 
@@ -39,11 +38,7 @@ def list_(ctx: typer.Context, output_format: Output = None) -> None:
 
 
 @group.command(epilog="Examples:  refundcli formats show stripe-payments   ·   refundcli formats show my-bank")
-def show(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A format's name.")],
-    output_format: Output = None,
-) -> None:
+def show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="A format's name.")]) -> None:
     """Show a format as TOML: a pattern for your own, to be written to refundcli.toml under [formats.NAME]."""
     import tomli_w
 

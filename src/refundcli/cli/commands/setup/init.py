@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import Output, checked
+from refundcli.cli.options import checked
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -45,7 +45,6 @@ def init(
             help="Write an existing settings file anew: it is backed up, and keeps what is not given.",
         ),
     ] = False,
-    output_format: Output = None,
 ) -> None:
     """Write refundcli.toml here, or where --config says, and create the store."""
     from refundcli.cli.context import current_folder

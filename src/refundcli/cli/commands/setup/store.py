@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refundcli.cli.audit_answers import AuditMismatch, compared_words, listing
-from refundcli.cli.options import Output, checked
+from refundcli.cli.options import checked
 from refundcli.domain.errors import SettingsProblem
 from refundcli.output.serializers import setup as shapes
 
@@ -41,7 +41,6 @@ def number_format(
     number_format: Annotated[
         str, typer.Argument(metavar="FORMAT", help="The number format: must contain {seq} and may contain {year}.")
     ],
-    output_format: Output = None,
 ) -> None:
     """Change how new credit notes are numbered. Existing numbers stay.
 
@@ -70,7 +69,6 @@ def upgrade(
             help="Upgrade even if older versions seem to be running, or a different time zone is already set.",
         ),
     ] = False,
-    output_format: Output = None,
 ) -> None:
     """Upgrade the store to this version's schema. A SQLite store is first backed up to the same folder.
 
@@ -104,7 +102,6 @@ def clock(
         bool,
         typer.Option("--accept", help="Accept the computer's clock even though the newest audit entry is dated later."),
     ] = False,
-    output_format: Output = None,
 ) -> None:
     """Show the date and time used in the books; with --accept, accept the computer's clock after refundcli refused
     it.
@@ -128,7 +125,6 @@ def backup(
         Path | None,
         typer.Argument(metavar="[FILE]", help="Backup file. Default: next to the store, with the time in its name."),
     ] = None,
-    output_format: Output = None,
 ) -> None:
     """Back up a SQLite store while it is in use. An existing file is not overwritten."""
     app: App = ctx.obj
@@ -137,7 +133,7 @@ def backup(
 
 
 @group.command(epilog="Example:  refundcli store check")
-def check(ctx: typer.Context, output_format: Output = None) -> None:
+def check(ctx: typer.Context) -> None:
     """Recalculate every sum, verify the audit chain from its first entry, and compare the rows with it."""
     app: App = ctx.obj
     report = app.services.check_store()
