@@ -18,4 +18,5 @@ def upgrade() -> None:
     )
     op.add_column("invoice", sa.Column("billing", sa.Text(), server_default="", nullable=False))
     op.add_column("credit_note", sa.Column("content", sa.Text(), server_default="", nullable=False))
-    op.execute("ALTER TABLE credit_note ADD COLUMN seller_id BIGINT REFERENCES seller (id)")
+    kind = "BIGINT" if op.get_bind().dialect.name == "postgresql" else "INTEGER"
+    op.execute(f"ALTER TABLE credit_note ADD COLUMN seller_id {kind} REFERENCES seller (id)")
