@@ -15,6 +15,7 @@ from benchmarks import (
     audit_chain,
     bulk_records,
     checking,
+    documents,
     find,
     importing,
     lists,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "second_terminal": second_terminal.figures,
     "checking": checking.figures,
     "audit_chain": audit_chain.figures,
+    "documents": documents.figures,
     "provider_runs": provider_runs.figures,
     "reconcile": reconcile.figures,
 }
