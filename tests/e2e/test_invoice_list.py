@@ -70,3 +70,21 @@ def test_columns_are_chosen_by_name(filled: Desk) -> None:
     assert (as_json.exit_code, as_json.error["code"]) == (2, "columns-are-for-tables")
     filled.refused("invoice list --sort size", "unknown-sort", exit_code=2)
     filled.refused("invoice list --amount ten", "invalid-search-amount", exit_code=2)
+
+
+@pytest.mark.parametrize("words", ["osei 120 euros in august", "Osei EUR 120", "osei aug"])
+def test_what_a_person_says_besides_does_not_hide_the_invoice(filled: Desk, words: str) -> None:
+    assert filled.json(f"find {words}")[0]["number"] == "A-1"
+
+
+@pytest.mark.parametrize(("ending", "begin"), [("csv", b"number,"), ("json", b"["), ("xlsx", b"PK"), ("txt", b"A-1\t")])
+def test_a_file_is_written_as_its_name_says(filled: Desk, ending: str, begin: bytes) -> None:
+    path = filled.folder / f"list.{ending}"
+    said = filled(f"invoice list --to {path}").err
+    assert said.strip() in ("", f"Written to {path}.")
+    assert path.read_bytes().startswith(begin)
+
+
+def test_a_name_where_a_number_is_needed_leads_to_find(filled: Desk) -> None:
+    assert "refundcli find Osei" in filled("refund Osei --full --reason other --yes").err
+    assert "refundcli refunds list --invoice A-1" in filled("refunds show a-1").err

@@ -72,6 +72,12 @@ def current_folder() -> Path:
         raise NoCurrentFolder((error.strerror or str(error)).lower()) from error
 
 
+_FORMAT_OF_ENDING = {
+    ".csv": Format.CSV, ".tsv": Format.TSV, ".json": Format.JSON, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON,
+    ".xlsx": Format.XLSX,
+}  # fmt: skip
+
+
 @dataclass
 class App:
     config: Path | None = None
@@ -178,6 +184,9 @@ class App:
 
         Raises FileNeeded, FileOnlyForReading and FileNotWritable.
         """
+        if self.to is not None and self.format is Format.TABLE:
+            # Nobody asked for a form: the file's name says it.
+            self.format = _FORMAT_OF_ENDING.get(self.to.suffix.lower(), self.format)
         is_workbook = self.format is Format.XLSX
         if self.to is None and not is_workbook:
             yield
@@ -205,6 +214,7 @@ class App:
                 text.detach()
         except OSError as error:
             raise FileNotWritable(self.to, error) from error
+        self.note(f"Written to {self.to}.")
         if ending:
             raise ending
 

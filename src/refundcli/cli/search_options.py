@@ -28,6 +28,10 @@ SearchUntil = Annotated[
 ]
 SearchProduct = Annotated[str, typer.Option("--product", metavar="TEXT", help="Words of a product.")]
 
+_SAID_BESIDES = frozenset(
+    ("in", "of", "from", "on", "the", "about", "eur", "euro", "euros", "usd", "dollar", "dollars")
+)
+
 
 class InvalidSearchAmount(UsageProblem):
     code = "invalid-search-amount"
@@ -44,7 +48,9 @@ def search_of(app: "App", *, words: tuple[str, ...] = (), **options: Any) -> "In
     texts: dict[str, Any] = {
         name: value.strip() if isinstance(value, str) else value for name, value in options.items()
     }
-    search = InvoiceSearch(today=app.day_of_books(), words=words, **texts)
+    # `120 euros in august`: what a person says besides, unless it is all that was said.
+    telling = tuple(word for word in words if word.lower() not in _SAID_BESIDES) or words
+    search = InvoiceSearch(today=app.day_of_books(), words=telling, **texts)
     if search.amount and not amounts_between(search.amount):
         raise InvalidSearchAmount(search.amount)
     return search

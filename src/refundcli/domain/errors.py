@@ -121,6 +121,9 @@ _SWAPPED = 0.9
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """`Did you mean duplicate?`, or "" when no candidate is near. The nearest comes first."""
     known_words = list(candidates)
+    begun_words = [known for known in known_words if known.startswith(word)] if len(word) > 1 else []
+    if 0 < len(begun_words) <= _MOST_SUGGESTED:
+        return f"Did you mean {' or '.join(begun_words)}?"
     near_words = get_close_matches(word, known_words, n=max(len(known_words), 1), cutoff=0.6)
     return _suggestion({candidate: _distance(word, candidate) for candidate in near_words})
 

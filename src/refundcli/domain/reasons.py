@@ -18,8 +18,8 @@ class RefundReason(StrEnum):
 
     @property
     def label(self) -> str:
-        """As people read it: `Returned Goods`."""
-        return self.value.replace("-", " ").title()
+        """As people read it: `Returned goods`."""
+        return self.value.replace("-", " ").capitalize()
 
 
 class UnknownReason(Refused):

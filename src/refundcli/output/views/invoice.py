@@ -95,20 +95,21 @@ class InvoiceTotals:
 
 def show_choice(invoices: Sequence[Invoice], screen: Screen) -> None:
     """Numbered, so that one can be chosen."""
-    columns = ("", "Number", "Customer", "E-mail", "Total", "Currency", "Issued")
+    columns = ("", "Number", "Customer", "Status", "Total", "Left", "Currency", "Issued")
     rows = (
         (
             str(place),
             invoice.number,
             invoice.customer_name or invoice.customer,
-            invoice.customer_email,
+            status_words(invoice),
             invoice.total.number,
+            invoice.refundable.number,
             invoice.currency.code,
             str(invoice.issued_on),
         )
         for place, invoice in enumerate(invoices, 1)
     )
-    screen.table(columns, rows, right=("", "Total"), whole=("Number", "Currency", "Issued"))
+    screen.table(columns, rows, right=("", "Total", "Left"), whole=("Number", "Currency", "Issued"))
 
 
 def show_invoice(invoice: Invoice, screen: Screen, *, zone: ZoneInfo, mode: str) -> None:

@@ -70,7 +70,7 @@ def show_list(refunds: Sequence[Refund], screen: Screen, *, zone: ZoneInfo) -> N
         )[: len(columns)]
         for refund in refunds
     )
-    screen.table(columns, rows, right=("Amount",), whole=("Created", "Refund", "State"))
+    screen.table(columns, rows, right=("Amount",), whole=("Created", "Refund", "State", "Reason"))
 
 
 def show_totals(totals: Sequence[RefundTotal], screen: Screen) -> None:
@@ -139,7 +139,10 @@ def trace_words(refund: Refund) -> str:
     type_words = _TRACE_TYPES.get(trace.type, trace.type)
     status_words = _TRACE_STATUSES.get(trace.status, trace.status)
     words = ", ".join(filter(None, (type_words, status_words, f"paid to: {trace.destination}")))
-    return f"{trace.number} ({words})" if trace.number else f"none ({words})"
+    if trace.number:
+        return f"{trace.number} ({words})"
+    ask_again = f"; to ask again: refundcli refunds show {refund.id} --refresh" if trace.status == "pending" else ""
+    return f"none ({words}){ask_again}"
 
 
 def _facts(refund: Refund) -> list[tuple[str, str]]:

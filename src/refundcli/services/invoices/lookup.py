@@ -14,13 +14,19 @@ if TYPE_CHECKING:
 _HOW_TO_FIND = "refundcli invoice list   shows the invoices of this store"
 
 
+def _how_to_find(typed: str) -> str:
+    """A word without digits may be a name."""
+    is_name = typed.replace(" ", "").isalpha()
+    return f"refundcli find {typed[:60]}   searches names, e-mails, amounts and days" if is_name else _HOW_TO_FIND
+
+
 class InvoiceNotFound(NotFound):
     code = "invoice-not-found"
 
     def __init__(self, number_or_id: str, suggestion: str) -> None:
         super().__init__(
             f"There is no invoice {ascii(number_or_id[:80])[1:-1]}.",
-            hint=f"Did you mean {suggestion}?" if suggestion else _HOW_TO_FIND,
+            hint=f"Did you mean {suggestion}?" if suggestion else _how_to_find(number_or_id),
             context={"invoice": number_or_id[:200]},
         )
         self.typed, self.suggestion = number_or_id, suggestion
@@ -125,7 +131,9 @@ def refund_named(reading: "Reading", typed: str) -> Refund:
     name = typed.strip()
     refunds = reading.refund_search.named(name) or reading.refund_search.named(name.upper())
     if not refunds:
-        raise RefundNotFound(name, hint="refundcli refunds list   shows the refunds of this store")
+        invoices = reading.invoices.by_number([name, name.upper()])
+        of_invoice = f" --invoice {next(iter(invoices))}   shows the refunds of this invoice" if invoices else ""
+        raise RefundNotFound(name, hint=f"refundcli refunds list{of_invoice or '   shows the refunds of this store'}")
     if len(refunds) > 1:
         raise SeveralRefunds(name, [refund.id for refund in refunds])
     return refunds[0]
