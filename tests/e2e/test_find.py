@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,9 @@ from desk import Desk, new_invoice
 from refundcli.domain.money import parse_money
 from refundcli.domain.search_words import amounts_between, one_letter_away, typed_month, words_in
 from refundcli.domain.statuses import Provider
+from refundcli.services.ports.reads import InvoiceSearch
 from refundcli.services.ports.records import NewInvoice, NewPayment
+from refundcli.store.imports.search_index import SearchIndex
 
 
 def invoice(number: str, name: str, amount: str, issued_on: date, *, last4: str = "", products: str = "") -> NewInvoice:
@@ -78,6 +81,18 @@ def test_an_invoice_imported_again_is_found_by_its_new_words_only(clerk: Desk) -
     clerk.bring_in(invoice("INV-1", "Kofi Boateng", "120.00 EUR", date(2026, 8, 3), last4="4242"))
     assert numbers(clerk, "boateng") == ["INV-1"]
     assert numbers(clerk, "osei") == ["INV-2"]
+
+
+def test_a_wide_range_of_amounts_leaves_none_out(desk: Desk) -> None:
+    count = 20_001
+
+    def found(tx: Any) -> int:
+        index = SearchIndex(tx.connection)
+        index.add([(n, "", "", "", "EUR", n, "2026-08-03", "") for n in range(1, count + 1)], [])
+        index.write()
+        return len(tx.search.ids(InvoiceSearch(date(2026, 8, 3), amount="0.01..300")).ids)
+
+    assert desk.books.write(found) == count
 
 
 def test_nothing_to_find_and_a_wrong_amount_are_refused(clerk: Desk) -> None:

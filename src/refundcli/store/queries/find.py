@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # The lower 16 bits of invoices' ids, by the rest of the ids.
 Ids: TypeAlias = dict[int, set[int]]
 
-_RANGE = "SELECT bucket, ids FROM search_word WHERE word >= :low AND word <= :high LIMIT 20000"
+_RANGE = "SELECT bucket, ids FROM search_word WHERE word >= :low AND word <= :high"
 _MONTH = "SELECT bucket, ids FROM search_word WHERE word >= 'd' AND word <= 'd9' AND substr(word, 6, 2) = :month"
 _EXACT = "SELECT word, bucket, ids FROM search_word WHERE word IN (SELECT key FROM json_each(:words))"
 _BEGINNING = """
