@@ -241,10 +241,18 @@ class World:
 
     def customer_disputes(self) -> None:
         """As an import would record it."""
-        with closing(sqlite3.connect(self.store)) as line, line:
+        engine = store_engine(f"sqlite:///{self.store}")
+
+        def record(tx: Any) -> None:
+            tx.audit_trail.rows.touch_new("dispute")
             columns = "payment_id, provider, account, stage, state, status"
-            line.execute(f"INSERT INTO dispute ({columns}) SELECT id, '', '', 'chargeback', 'open', '' FROM payment")
-            line.execute("UPDATE payment SET dispute = 'open'")
+            added = f"INSERT INTO dispute ({columns}) SELECT id, '', '', 'chargeback', 'open', '' FROM payment"
+            tx.connection.exec_driver_sql(added)
+            tx.connection.exec_driver_sql("UPDATE payment SET dispute = 'open'")
+            tx.audit_trail.write("dispute changed", "dispute", {}, {"state": "open"})
+
+        SqlBooks(engine, SystemClock(UTC), "Ada").write(record)
+        engine.dispose()
 
     # --- what is so ----------------------------------------------------------------------------------------
 

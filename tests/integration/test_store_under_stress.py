@@ -39,6 +39,7 @@ from refundcli.store.errors import (
     StoreUnusable,
 )
 from refundcli.store.migrate import ensure_schema
+from refundcli.store.read_only import sqlite as read_only
 from refundcli.store.repositories.refund_writing import SqlRefunds
 from refundcli.store.unit_of_work import SqlBooks
 
@@ -370,7 +371,8 @@ def test_an_unreachable_server_is_reported_without_its_password(
 
 
 def test_a_locked_store_is_reported_as_busy(sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_SECONDS", 0.1)
+    for module in (engines, read_only):
+        monkeypatch.setattr(module, "BUSY_TIMEOUT_SECONDS", 0.1)
     holder = sqlite3.connect(sqlite_desk.url.removeprefix("sqlite:///"), isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     for command in ("status", "store check", "invoice list"):

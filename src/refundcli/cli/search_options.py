@@ -50,7 +50,9 @@ def search_of(app: "App", *, words: tuple[str, ...] = (), **options: Any) -> "In
     }
     # `120 euros in august`: what a person says besides, unless it is all that was said.
     telling = tuple(word for word in words if word.lower() not in _SAID_BESIDES) or words
-    search = InvoiceSearch(today=app.day_of_books(), words=telling, **texts)
+    # Only a search needs the day: a list without one reads the store once.
+    today = app.day_of_books() if telling or any(texts.values()) else date.min
+    search = InvoiceSearch(today=today, words=telling, **texts)
     if search.amount and not amounts_between(search.amount):
         raise InvalidSearchAmount(search.amount)
     return search

@@ -14,7 +14,7 @@ _ON_SQLITE = """
     CREATE TRIGGER {name} BEFORE {event} ON {table} WHEN {condition} BEGIN SELECT RAISE(ABORT, '{reason}'); END
 """
 _FUNCTION = """
-    CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         IF {condition} THEN RAISE EXCEPTION '{reason}' USING ERRCODE = 'integrity_constraint_violation'; END IF;
         IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;

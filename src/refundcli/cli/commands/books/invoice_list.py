@@ -59,7 +59,7 @@ def list_invoices(app: "App", filters: "InvoiceFilter", wishes: ListWishes, *, f
     columns = _columns(app, wishes.columns)
     filters = _sorted(filters, wishes.sort)
     if wishes.overdue:
-        filters = replace(filters, overdue_on=wishes.search.today)
+        filters = replace(filters, overdue_on=app.day_of_books())
     reader = app.services.reader
     if not wishes.search.is_empty:
         found = reader.read(lambda tx: tx.search.ids(wishes.search))
