@@ -15,6 +15,7 @@ from benchmarks import (
     audit_chain,
     bulk_records,
     checking,
+    completion,
     documents,
     find,
     importing,
@@ -32,6 +33,7 @@ from refundcli import __version__
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
 BENCHMARKS: dict[str, Callable[[Scale], Iterator[Figure]]] = {
     "startup": startup.figures,
+    "completion": completion.figures,
     "single_refund": single_refund.figures,
     "lists": lists.figures,
     "find": find.figures,

@@ -1,5 +1,6 @@
 """Tab completion: what it offers, in a real bash, and what it never does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from refundcli.cli.completion import completions, remember_numbers
 from refundcli.cli.completion_table import command_table
+from refundcli.cli.main import run
 
 HEAVY = ("typer", "rich", "click", "sqlite3", "tomllib", "sqlalchemy", "pydantic")
 
@@ -32,6 +34,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("invoice list -o j", {"json"}),
         ("completion ", {"bash", "zsh", "fish"}),
         ("invoice pull s", {"stripe"}),
+        ("refunds list --state p", {"pending"}),
+        ("runs list --state s", {"stopped"}),
+        ("events list --state un", {"unmatched", "unreviewed"}),
+        ("plan ", {"make", "show"}),
+        ("help e", {"events", "exit-codes", "environment"}),
     ],
 )
 def test_commands_options_and_their_values_are_offered(line: str, words: set[str]) -> None:
@@ -49,15 +56,31 @@ def test_every_command_and_visible_option_is_in_the_table() -> None:
     assert "--reason" in table["refund"]["options"]
 
 
-def test_completing_loads_no_command_and_no_database() -> None:
-    completions([""])
+def _loaded_by_a_tab() -> str:
     code = (
         "import sys; sys.argv[1:] = ['__complete', 'refund', '']\n"
         "from refundcli.__main__ import main; main()\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout == "[]\n"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_completing_loads_no_command_and_no_database() -> None:
+    completions([""])
+    assert _loaded_by_a_tab() == "[]\n"
+
+
+def test_the_first_tab_after_the_script_loads_no_command(own_cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion", "bash"]) == 0
+    assert "__complete" in capsys.readouterr().out
+    (table,) = own_cache.glob("commands-*.json")
+    assert json.loads(table.read_bytes()) == command_table()
+    assert _loaded_by_a_tab() == "[]\n"
+
+
+def test_the_script_is_printed_where_nothing_can_be_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert run(["completion", "zsh"]) == 0
 
 
 def test_only_words_that_no_shell_can_run_are_stored_and_offered(own_cache: Path) -> None:

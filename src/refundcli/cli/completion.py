@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,12 @@ def remember_numbers(numbers: Iterable[str], *, config: str, store: str) -> None
             file.write("\n".join(merged).encode())
     except (OSError, RuntimeError):
         return
+
+
+def prepare() -> None:
+    """Write the table of commands, so that the first Tab need not."""
+    with suppress(OSError, RuntimeError):
+        _table()
 
 
 def _numbers(path: Path) -> list[str]:

@@ -4,11 +4,20 @@ from typing import Any
 
 import typer
 
+from refundcli.cli.commands.setup.help import TOPICS
 from refundcli.cli.completion import NUMBERS, Node
-from refundcli.cli.main import cli
+from refundcli.cli.main import COMMANDS, cli
 from refundcli.domain.reasons import RefundReason
+from refundcli.services.ports.provider_updates import EventState
 
-_WORDS_OF_METAVAR: dict[str, list[str]] = {"REASON": [*RefundReason], "NUMBER": [NUMBERS], "[NUMBER]": [NUMBERS]}
+_WORDS_OF_METAVAR: dict[str, list[str]] = {
+    "REASON": [*RefundReason],
+    "STATE": [*EventState],
+    "TOPIC": [*COMMANDS, *TOPICS],
+    "NUMBER": [NUMBERS],
+    "[NUMBER]": [NUMBERS],
+    "REFUND|INVOICE": [NUMBERS],
+}
 
 
 def command_table() -> dict[str, Node]:

@@ -79,7 +79,7 @@ def _show_pages(app: "App", pages: "Iterable[list[CreditNote]]") -> None:
 
 @group.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")
 def show(
-    ctx: typer.Context, number: Annotated[str, typer.Argument(metavar="NUMBER", help="The credit note's number.")]
+    ctx: typer.Context, number: Annotated[str, typer.Argument(metavar="NOTE", help="The credit note's number.")]
 ) -> None:
     """Show one credit note with its refund."""
     from refundcli.output.serializers.invoices import credit_note_details

@@ -50,4 +50,7 @@ def completion(
     In bash and zsh, add `eval "$(refundcli completion SHELL)"` to ~/.bashrc or ~/.zshrc; in fish,
     `refundcli completion fish | source` to ~/.config/fish/config.fish.
     """
+    from refundcli.cli.completion import prepare
+
     typer.echo(_SCRIPTS[shell], nl=False)
+    prepare()
