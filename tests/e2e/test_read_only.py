@@ -22,6 +22,14 @@ def test_what_only_reads_is_answered(desk: Desk, command: str) -> None:
     assert desk(f"--read-only {command}").exit_code == 0
 
 
+def test_the_environment_can_forbid_changes_too(desk: Desk) -> None:
+    reference = desk.paid_by_card()
+    desk.environ["REFUNDCLI_READ_ONLY"] = "1"
+    assert desk("invoice show INV-1").exit_code == 0
+    desk.refused("refund INV-1 --full --reason other --yes", "read-only", exit_code=2)
+    assert desk.refunded_at_provider(reference) == []
+
+
 def test_no_providers_key_is_loaded(desk: Desk) -> None:
     desk.paid_by_card()
     desk.environ["REFUNDCLI_STRIPE_API_KEY"] = "file:/nowhere/at/all"

@@ -2,7 +2,9 @@
 
 ENVIRONMENT_PREFIX = "REFUNDCLI_"
 # Read by other modules, or before the settings.
-ENVIRONMENT_APART = frozenset({"REFUNDCLI_CONFIG", "REFUNDCLI_FAULT", "REFUNDCLI_OUTPUT", "REFUNDCLI_PAGER"})
+ENVIRONMENT_APART = frozenset(
+    {"REFUNDCLI_CONFIG", "REFUNDCLI_FAULT", "REFUNDCLI_OUTPUT", "REFUNDCLI_PAGER", "REFUNDCLI_READ_ONLY"}
+)
 
 
 def variable(section: str, key: str) -> str:
@@ -15,6 +17,7 @@ ENVIRONMENT = {
     "REFUNDCLI_SECTION_KEY": "Any setting, such as REFUNDCLI_STORE_URL or REFUNDCLI_OPERATOR_NAME.",
     "REFUNDCLI_CONFIG": "The settings file, as --config.",
     "REFUNDCLI_OUTPUT": "The output format, as -o.",
+    "REFUNDCLI_READ_ONLY": "1: change nothing, as --read-only.",
     "REFUNDCLI_PAGER, PAGER": "Shows long output; REFUNDCLI_PAGER goes first, cat turns it off.",
     "ACCESSIBLE": "1: no boxes and no marks, one fact a line.",
     "NO_COLOR": "No colours.",
