@@ -177,5 +177,5 @@ def _export(app: "App", request: "ExportRequest", language: str) -> None:
     app.show_done(f"Wrote {words}: {exported.path}", exported_documents(exported, request.format))
     if exported.confirmations:
         app.note(
-            f"{exported.confirmations:,} of them: a refund confirmation, no credit note, for want of [seller] or tax."
+            f"{exported.confirmations:,} titled Refund confirmation: [seller] is not set, or the invoice has no tax."
         )
