@@ -24,7 +24,8 @@ COLUMNS = ("seq", "at", "operator", "login", "host", "action", "subject", "detai
 
 @group.command(
     "list",
-    epilog="Examples:  refundcli audit list --since 2026-10-01 --operator Ada   ·   … --action refund -o csv",
+    epilog="Examples:  refundcli audit list --since 2026-10-01 --operator Ada   ·   "
+    "refundcli audit list --action refund -o csv",
 )
 def list_(
     ctx: typer.Context,

@@ -25,7 +25,9 @@ group = typer.Typer(
 
 
 @group.command(
-    "list", epilog="Examples:  refundcli credit-notes list --since 2026-10-01 --until 2026-10-31   ·   … -o csv"
+    "list",
+    epilog="Examples:  refundcli credit-notes list --since 2026-10-01 --until 2026-10-31   ·   "
+    "refundcli credit-notes list -o csv",
 )
 def list_(
     ctx: typer.Context,
@@ -77,7 +79,10 @@ def _show_pages(app: "App", pages: "Iterable[list[CreditNote]]") -> None:
             app.note("No credit notes.")
 
 
-@group.command(epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   … -o json")
+@group.command(
+    epilog="Examples:  refundcli credit-notes show CN-2026-000017   ·   "
+    "refundcli credit-notes show CN-2026-000017 -o json"
+)
 def show(
     ctx: typer.Context, number: Annotated[str, typer.Argument(metavar="NOTE", help="The credit note's number.")]
 ) -> None:
@@ -117,7 +122,8 @@ class Language(StrEnum):
 
 
 @group.command(
-    epilog="Examples:  refundcli credit-notes export CN-2026-000017   ·   … --since 2026-10-01 --format xml --to out"
+    epilog="Examples:  refundcli credit-notes export CN-2026-000017   ·   "
+    "refundcli credit-notes export --since 2026-10-01 --format xml --to out"
 )
 def export(
     ctx: typer.Context,

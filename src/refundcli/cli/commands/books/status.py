@@ -31,7 +31,8 @@ Alert = Annotated[
 
 @group.command(
     epilog="Examples:  refundcli status   ·   refundcli status -o json || notify-finance   ·   "
-    "refundcli -q status --max-age reconcile=26h,events=2h,pending=5d --alert --metrics /srv/metrics/refundcli.prom"
+    "refundcli -q status --max-age reconcile=26h,events=2h,pending=5d --alert   ·   "
+    "refundcli status --metrics refundcli.prom"
 )
 def status(ctx: typer.Context, max_age: MaxAge = "", metrics: Metrics = None, alert: Alert = False) -> None:
     """Show what needs attention and the next step for each, what is pending, and how current the providers' data

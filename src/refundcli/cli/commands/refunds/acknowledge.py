@@ -14,8 +14,8 @@ group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @group.command(
-    epilog="Examples:  refundcli acknowledge rf_01K2… --memo 'account closed; customer asked for a transfer'   ·   "
-    "refundcli acknowledge INV-1042 --memo 'chargeback after our refund; claimed from the customer'"
+    epilog="Examples:  refundcli acknowledge rf_01K2… --memo 'account closed; transfer made'   ·   "
+    "refundcli acknowledge INV-1042 --memo 'claimed from the customer'"
 )
 def acknowledge(
     ctx: typer.Context,

@@ -54,7 +54,7 @@ class UndoAlone(UsageProblem):
 
 @group.command(
     "mark-refunded",
-    epilog="Examples:  refundcli mark-refunded INV-7 --full --reason returned-goods --method 'bank transfer'   ·   "
+    epilog="Examples:  refundcli mark-refunded INV-7 --full --reason duplicate --method cash   ·   "
     "refundcli mark-refunded --from transfers.csv   ·   "
     "refundcli mark-refunded --propose statement.xml --to transfers.csv",
 )

@@ -38,8 +38,8 @@ def _plan() -> None:
 
 
 @group.command(
-    epilog="Examples:  refundcli plan make --product 'Summer Cup*' --keep 10% --reason other --out plan.json   ·   "
-    "refundcli plan make --paid-since 2026-08-01 --percent 50 --reason billing-error --dry-run"
+    epilog="Examples:  refundcli plan make --product 'Cup*' --keep 10% --reason other --out plan.json   ·   "
+    "refundcli plan make --paid-since 2026-08-01 --full --reason other --dry-run"
 )
 def make(
     ctx: typer.Context,

@@ -41,7 +41,7 @@ group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @group.command(
     epilog="Examples:  refundcli refund INV-1042 --full --reason duplicate   ·   "
-    "refundcli refund INV-1042 --amount 12.50 --reason 'Returned Goods' --yes -o json   ·   "
+    "refundcli refund INV-1042 --amount 12.50 --reason 'Returned Goods' --yes   ·   "
     "refundcli refund --from refunds.csv --reason duplicate"
 )
 def refund(

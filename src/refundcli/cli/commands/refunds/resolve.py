@@ -26,8 +26,8 @@ class OutcomeNeeded(UsageProblem):
 
 
 @group.command(
-    epilog="Examples:  refundcli resolve rf_01K2… --not-executed --evidence 'Stripe dashboard, A. Osei'   ·   "
-    "refundcli resolve rf_01K2… --provider-reference re_1Q… --evidence 'Stripe support, case 4711'"
+    epilog="Examples:  refundcli resolve rf_01K2… --not-executed --evidence 'Stripe dashboard'   ·   "
+    "refundcli resolve rf_01K2… --provider-reference re_1Q… --evidence 'case 4711'"
 )
 def resolve(
     ctx: typer.Context,

@@ -10,8 +10,8 @@ group = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @group.command(
-    epilog="Examples:  refundcli void INV-7   ·   refundcli void INV-7 --dry-run   ·   "
-    "refundcli void --from invoices-to-close.csv   ·   refundcli void INV-7 --memo 'ordered twice' --yes -o json"
+    epilog="Examples:  refundcli void INV-8   ·   refundcli void INV-8 --dry-run   ·   "
+    "refundcli void --from invoices-to-close.csv   ·   refundcli void INV-8 --memo 'ordered twice' --yes -o json"
 )
 def void(
     ctx: typer.Context,

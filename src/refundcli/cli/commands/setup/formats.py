@@ -37,7 +37,9 @@ def list_(ctx: typer.Context) -> None:
         app.show_rows(_COLUMNS, rows, text_columns=_COLUMNS)
 
 
-@group.command(epilog="Examples:  refundcli formats show stripe-payments   ·   refundcli formats show my-bank")
+@group.command(
+    epilog="Examples:  refundcli formats show stripe-payments   ·   refundcli formats show stripe-payments -o json"
+)
 def show(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="A format's name.")]) -> None:
     """Show a format as TOML: a pattern for your own, to be written to refundcli.toml under [formats.NAME]."""
     import tomli_w

@@ -55,7 +55,7 @@ def _exit_codes() -> Iterator[str]:
     from refundcli.cli.exit_codes import ALWAYS, ENDINGS, MEANINGS
 
     yield "Exit codes\n"
-    yield from (f"{code.value:>5}  {meaning}" for code, meaning in MEANINGS.items())
+    yield from (_entry(f"{code.value:>5}  ", meaning) for code, meaning in MEANINGS.items())
     yield f"\nAny command may end with {', '.join(str(code.value) for code in sorted(ALWAYS))}. Besides:\n"
     yield from (
         f"  {name:<20} {', '.join(str(code.value) for code in sorted(codes))}"
@@ -73,13 +73,14 @@ def _files() -> Iterator[str]:
         *((f"{kind} --from FILE", columns, file.REQUIRED) for kind, columns in file.COLUMNS.items()),
         ("void --from FILE, uncollectible --from FILE", closings.COLUMNS, closings.COLUMNS[:1]),
     ]
-    yield "Files: CSV in UTF-8 with a heading, or as a spreadsheet saves it. Columns marked * are required.\n"
+    yield "Files: CSV in UTF-8 with a heading, or as a spreadsheet saves it."
+    yield "Columns marked * are required.\n"
     for command, columns, required in layouts:
         yield f"{command}"
-        yield _wrapped([f"{column}*" if column in required else column for column in columns])
+        yield _entry("  ", ", ".join(f"{column}*" if column in required else column for column in columns))
         yield ""
-    yield "Amounts are like 12.50, days like 2026-11-28. The whole file is checked first; rejected"
-    yield "rows go to FILE.rejected.csv, to be corrected and run again."
+    yield "Amounts are like 12.50, days like 2026-11-28. The whole file is checked first;"
+    yield "rejected rows go to FILE.rejected.csv, to be corrected and run again."
     yield "Other programs' files: refundcli formats list"
 
 
@@ -87,14 +88,17 @@ def _environment() -> Iterator[str]:
     from refundcli.settings.variables import ENVIRONMENT
 
     yield "Environment\n"
-    yield from (f"  {name:<31} {meaning}" for name, meaning in ENVIRONMENT.items())
-    yield "\nAny setting can name an environment variable as its secret: env:NAME. To see them all: refundcli config"
+    yield from (_entry(f"  {name:<31} ", meaning) for name, meaning in ENVIRONMENT.items())
+    yield "\nA secret in the settings can name an environment variable: env:NAME."
+    yield "To see all settings: refundcli config"
 
 
-def _wrapped(names: list[str]) -> str:
+def _entry(start: str, text: str) -> str:
+    """The text after its start, in 80 columns; further lines begin below the text."""
     import textwrap
 
-    return textwrap.fill(", ".join(names), 78, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+    below = " " * len(start)
+    return textwrap.fill(text, 80, initial_indent=start, subsequent_indent=below, break_on_hyphens=False)
 
 
 TOPICS = {"exit-codes": _exit_codes, "files": _files, "environment": _environment}
