@@ -1,12 +1,17 @@
 """What `invoice list --all` writes can be imported into an empty store, which then lists the same."""
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import NewStore
 from desk import Desk
+from refundcli.files.invoices.exported_list import SIGNATURE
+from refundcli.output.exported_list import INVOICE_COLUMNS
 
 INVOICES = (
     {"number": "OPEN-1", "status": "open", "due_on": "2026-10-01", "invoice_reference": "in_1", "products": "Kit;=1+1"},
@@ -63,3 +68,37 @@ def test_a_list_is_recognised_and_can_be_imported_again(desk: Desk, tmp_path: Pa
     answer = desk(f"invoice import {tmp_path}/list.csv")
     assert "refundcli-list" in answer.err
     assert answer.exit_code == 0, answer
+
+
+def test_what_does_not_say_what_was_given_back_is_not_taken_for_a_list(
+    desk: Desk, new_sqlite: NewStore, tmp_path: Path
+) -> None:
+    desk.paid_by_card()
+    desk.json("refund INV-1 --amount 40 --reason other --yes")
+    columns = [column for column in INVOICE_COLUMNS if column not in ("refunded_amount", "payments")]
+    (tmp_path / "part.csv").write_text(desk(f"invoice list --columns {','.join(columns)} -o csv").out)
+    (tmp_path / "part-for-excel.csv").write_bytes((tmp_path / "part.csv").read_bytes().replace(b",", b";"))
+    (tmp_path / "shown.ndjson").write_text(json.dumps(desk.json("invoice show INV-1")))
+    (whole,) = desk.json("invoice list")
+    parts: dict[str, Callable[[dict[str, Any]], object]] = {
+        "no-payments": lambda part: part.pop("payments"),
+        "null": lambda part: part.update(payments=None),
+        "text": lambda part: part.update(payments=["40.00"]),
+        "not-given-back": lambda part: part["payments"][0].pop("given_back"),
+        "null-given-back": lambda part: part["payments"][0].update(given_back=None),
+        "text-given-back": lambda part: part["payments"][0].update(given_back="none"),
+    }
+    for name, remove in parts.items():
+        remove(part := copy.deepcopy(whole))
+        (tmp_path / f"{name}.json").write_text(json.dumps([part]))
+    (tmp_path / "other").mkdir()
+    other = Desk(new_sqlite(), desk.sandbox, tmp_path / "other")
+    files = [*tmp_path.glob("*.csv"), *tmp_path.glob("*json")]
+    assert len(files) == 9
+    for file in files:
+        assert other(f"invoice import {file}").exit_code in (2, 3), file
+    assert other.json("invoice list") == []
+
+
+def test_a_list_has_every_column_that_makes_it_one() -> None:
+    assert set(SIGNATURE) == set(INVOICE_COLUMNS)

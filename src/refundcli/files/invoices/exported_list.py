@@ -1,6 +1,10 @@
-"""What `invoice list --all` writes, read again: derived values are left out, the others get the names of an import."""
+"""What `invoice list --all` writes, read again: derived values are left out, the others get the names of an import.
 
-from collections.abc import Mapping
+Only a whole list is one: a part of it, or another answer, may not say what was given back, and would make it
+refundable again (R2).
+"""
+
+from collections.abc import Mapping, Set
 from typing import Any
 
 from refundcli.files.invoices.billing import LINES
@@ -20,32 +24,52 @@ _OF_PAYMENT = ("payment_method", "provider", "payment_reference", "auto_refundab
 _STATUSES = {word: word for word in ("draft", "open", "paid", "void", "uncollectible")} | {"refunded": "paid"}
 _DISPUTES = {"open": "open", "won": "won", "lost": "lost", "unknown": "open"}
 
+_PLAIN = (
+    *_SAME, *_OF_PAYMENT, "total", "refunded_amount", "card_last4", "card_brand", *_OF_CUSTOMER, LINES, PAYMENTS,
+)  # fmt: skip
+# All columns of the table.
+SIGNATURE = (*_PLAIN, "status", "dispute", *_DERIVED)
 TABLE: Mapping[str, Any] = {
-    "signature": ["number", "customer", "currency", "total", "status", "issued_on", *_DERIVED],
-    **{column: column for column in (*_SAME, *_OF_PAYMENT, "total", "refunded_amount", "card_last4", "card_brand")},
-    **{column: column for column in (*_OF_CUSTOMER, LINES)},
+    "signature": list(SIGNATURE),
+    **{column: column for column in _PLAIN},
     "paid_amount": "paid",
     "status": {"column": "status", "values": _STATUSES},
     "dispute": {"column": "dispute", "values": _DISPUTES},
-    PAYMENTS: PAYMENTS,
 }
+_KEYS = {*_SAME, *_DERIVED, "total", "status", "billing", PAYMENTS}
+_KEYS_OF_PAYMENT = {
+    "reference", "provider", "method", "card_last4", "card_brand", "paid_on", "allocated", "given_back",
+    "auto_refundable", "processing", "dispute", "disputed", "shared_with",
+}  # fmt: skip
+
+
+def is_listed_table(columns: Set[str]) -> bool:
+    return columns >= set(SIGNATURE)
 
 
 def is_listed(record: Record) -> bool:
-    return record.keys() >= set(_DERIVED)
+    """Anything else that has such keys is read as it is, and refused for the keys that an import does not know."""
+    payments = record.get(PAYMENTS)
+    return record.keys() >= _KEYS and isinstance(payments, list) and all(map(_is_listed_payment, payments))
+
+
+def _is_listed_payment(payment: Any) -> bool:
+    return (
+        isinstance(payment, dict)
+        and payment.keys() == _KEYS_OF_PAYMENT
+        and all(isinstance(payment[key], dict) for key in ("allocated", "given_back"))
+    )
 
 
 def from_listed(record: Record) -> Record:
     """An object of `-o json` or `-o ndjson` as an import has it."""
-    payments, billing = record.get("payments"), record.get("billing") or {}
+    billing = record["billing"] or {}
     address = billing.get("address")
     return {
         **{key: record.get(key) for key in _SAME},
         "total": _amount(record.get("total")),
         "status": _STATUSES.get(str(record.get("status")), record.get("status")),
-        PAYMENTS: [_payment(payment) for payment in payments if isinstance(payment, dict)]
-        if isinstance(payments, list)
-        else [],
+        PAYMENTS: list(map(_payment, record[PAYMENTS])),
         "customer_address": str(address).replace("\n", "; ") if address else None,
         "customer_country": billing.get("country"),
         "customer_vat_id": billing.get("vat_id"),
@@ -78,5 +102,6 @@ def _payment(payment: Record) -> Record:
     }
 
 
-def _amount(money: Any) -> str:
-    return str(money.get("amount", "")) if isinstance(money, dict) else ""
+def _amount(money: Any) -> Any:
+    """Anything that is not written by a list stays as it is, and is refused by its type."""
+    return money["amount"] if isinstance(money, dict) and "amount" in money else money

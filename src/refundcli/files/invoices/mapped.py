@@ -13,7 +13,7 @@ from refundcli.files.formats.library import AUTO, OWN, Formats
 from refundcli.files.formats.mapped import MappedRow, MixedMarks, ReadingOptions
 from refundcli.files.formats.mapping import INVOICES
 from refundcli.files.formats.tables import NoFormatFits, OpenedTable, ReadAs, open_table
-from refundcli.files.invoices.exported_list import is_listed
+from refundcli.files.invoices.exported_list import is_listed_table
 from refundcli.files.invoices.file import InvoiceFile, batch_of, is_json_lines
 from refundcli.files.invoices.rows import REQUIRED, FirstLines, invoice_of_cells
 from refundcli.files.source import UTF_8, Source
@@ -126,4 +126,4 @@ def _is_own(source: Source) -> bool:
         beginning = text_file.read(_BEGINNING)
     heading = next(csv.reader(StringIO(beginning, newline="")), [])
     names = {name.strip().lower() for name in heading}
-    return names >= set(REQUIRED) and not is_listed(dict.fromkeys(names)) and not _OTHER_MARKS.search(beginning)
+    return names >= set(REQUIRED) and not is_listed_table(names) and not _OTHER_MARKS.search(beginning)
