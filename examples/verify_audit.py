@@ -64,8 +64,10 @@ def check_anchors(path: Path, hashes: dict[int, str], key: str) -> Iterator[str]
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - not needed without anchors
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
 
-    store = ""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    store, lines = "", path.read_text(encoding="utf-8").splitlines()
+    if not lines:
+        yield "there is no anchor to compare with"
+    for number, line in enumerate(lines, 1):
         anchor = json.loads(line)
         key, store = key or anchor["key"], store or anchor["store"]
         fields = {name: anchor[name] for name in ("seq", "hash", "at", "store", "key")}
@@ -92,6 +94,8 @@ def main() -> int:
     hashes: dict[int, str] = {}
     counts: dict[str, int] = {}
     problems = list(check_entries(options.export, hashes, counts))
+    if not hashes:
+        problems.append("there is no entry to verify")
     if options.anchors:
         problems += check_anchors(options.anchors, hashes, options.key)
     for problem in problems:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from desk import Desk
+from refundcli.files.anchors import newest_anchor, read_anchors
 from refundcli.store.audit import system_user
 from tampering import rebuild_chain, tamper
 
@@ -127,6 +128,34 @@ def test_a_forged_anchor_is_not_believed(desk: Desk, anchors: Path) -> None:
     lines[-1]["hash"] = "0" * 64
     anchors.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert any("is not signed with the key" in problem for problem in problems(desk, anchors))
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_nothing_agrees_with_anchors_that_are_not_there(
+    desk: Desk, anchors: Path, tmp_path: Path, content: str
+) -> None:
+    refunded(desk)
+    anchors.write_text(content)
+    desk.refused(f"audit verify --anchor {anchors}", "empty-file", exit_code=2)
+    anchors.write_text("")
+    code, said = verified(desk, tmp_path, "--anchors", str(anchors))
+    assert (code, "there is no anchor to compare with" in said) == (3, True)
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.write_text("")
+    verifier = subprocess.run(
+        [sys.executable, str(VERIFIER), str(nothing)], capture_output=True, text=True, check=False
+    )
+    assert (verifier.returncode, "there is no entry to verify" in verifier.stdout) == (3, True)
+
+
+def test_the_newest_anchor_of_a_long_file_is_its_last_line(desk: Desk, anchors: Path) -> None:
+    refunded(desk)
+    first, *_, last = anchors.read_text().splitlines(keepends=True)
+    anchors.write_text(first * 1_000 + last)
+    newest, in_first = newest_anchor(anchors), json.loads(first)
+    assert newest is not None
+    assert (newest.seq, newest.seq > in_first["seq"]) == (json.loads(last)["seq"], True)
+    assert len(read_anchors(anchors)) == 1_001
 
 
 def test_without_a_key_nothing_is_anchored_and_the_refund_is_made(desk: Desk, anchors: Path) -> None:

@@ -48,6 +48,7 @@ def filled(desk: Desk) -> Desk:
         ("--refundable", ["A-1"]),
         ("--name osei --status open", ["A-3"]),
         ("--name nobody", []),
+        ("--name '!!!' --amount 50..90", []),
         ("--sort -total", ["A-4", "A-1", "A-3", "A-2"]),
         ("--sort customer --all", ["A-1", "A-2", "A-3", "A-4"]),
         ("--sort -number --limit 2", ["A-4", "A-3"]),

@@ -7,16 +7,18 @@ that was written before, to a file that they cannot change, shows both. The line
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from refundcli.canonical import canonical
 from refundcli.domain.errors import SettingsProblem, UsageProblem
-from refundcli.files.source import FileNotThere, FileProblem
+from refundcli.files.source import EmptyFile, FileNotThere, FileProblem
 from refundcli.secrets import Secret
 
-_MOST_BYTES = 64_000_000
-_SEED_DIGITS = 64
+# A line has about 350 bytes.
+_TAIL_BYTES = 8_192
 
 
 class AnchorsNotInstalled(SettingsProblem):
@@ -96,27 +98,38 @@ def append_anchor(path: Path, anchor: Anchor) -> None:
 
 
 def read_anchors(path: Path) -> list[Anchor]:
-    """All lines, not verified. Raises FileNotThere and FileProblem."""
+    """All lines, not verified. Raises FileNotThere, EmptyFile if there is none, and FileProblem."""
+    with _opened(path) as file:
+        anchors = [_anchor_in(line, path, number) for number, line in enumerate(file, 1) if line.strip()]
+    if not anchors:
+        raise EmptyFile(str(path), expected="Nothing was compared. To begin: refundcli audit anchor --to FILE")
+    return anchors
+
+
+def newest_anchor(path: Path) -> Anchor | None:
+    """The last line, if the file is there and has one; the signature is not verified."""
+    try:
+        with _opened(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().splitlines()
+    except FileNotThere:
+        return None
+    last_line = next(filter(bytes.strip, reversed(lines)), b"")
+    return _anchor_in(last_line, path) if last_line else None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with open(path, "rb") as file:
-            lines = file.read(_MOST_BYTES).splitlines()
+            yield file
     except FileNotFoundError:
         raise FileNotThere(str(path), "there is no such file") from None
     except OSError as error:
         raise FileProblem(str(path), (error.strerror or str(error)).lower()) from error
-    return [_anchor_in(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
 
 
-def newest_anchor(path: Path) -> Anchor | None:
-    """The last line, if the file is there; the signature is not verified."""
-    try:
-        anchors = read_anchors(path)
-    except FileNotThere:
-        return None
-    return anchors[-1] if anchors else None
-
-
-def _anchor_in(line: bytes, path: Path, number: int) -> Anchor:
+def _anchor_in(line: bytes, path: Path, number: int = 0) -> Anchor:
     try:
         fields = json.loads(line)
         return Anchor(int(fields["seq"]), *(str(fields[name]) for name in ("hash", "at", "store", "key", "signature")))

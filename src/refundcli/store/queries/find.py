@@ -94,6 +94,9 @@ class SqlInvoiceSearch(Reads):
     ) -> Iterator[tuple[Ids, Ids]]:
         """For each thing that was asked, the invoices that have it exactly, and all that fit."""
         for field, text in zip(TEXT_FIELDS, (search.name, search.email, search.product), strict=True):
+            if text and not words_in(text):
+                # Signs alone, as `--name '!!!'`: nothing has them.
+                yield {}, {}
             for word in words_in(text):
                 yield self._text(word, field, corrected, widens=widens)
         if search.last4:

@@ -46,7 +46,7 @@ def list_(
     """List who changed what, oldest first."""
     from refundcli.cli.context import while_read
     from refundcli.output.serializers.invoices import audit_entry
-    from refundcli.output.views.invoice import changes
+    from refundcli.output.views.invoice import audit_line, changes
     from refundcli.services.invoices.pages import audit_pages
 
     app: App = ctx.obj
@@ -54,19 +54,18 @@ def list_(
     entries = chain.from_iterable(audit_pages(app.services.reader, criteria))
     if app.wants_json:
         app.show_long_list(map(audit_entry, entries))
-        return
-    rows = (
-        (entry.seq, entry.at, entry.operator, entry.login, entry.host, entry.action, entry.subject, changes(entry))
-        for entry in entries
-    )
-    if not app.for_people:
+    elif not app.for_people:
+        rows = (
+            (entry.seq, entry.at, entry.operator, entry.login, entry.host, entry.action, entry.subject, changes(entry))
+            for entry in entries
+        )
         app.show_rows(COLUMNS, while_read(rows), text_columns=COLUMNS[2:])
-        return
-    from refundcli.output.views.invoice import audit_line
-
-    entries = chain.from_iterable(audit_pages(app.services.reader, criteria))
-    for entry in while_read(entries):
-        app.out.say(*audit_line(entry, app.settings.operator.zone))
+    else:
+        entry = None
+        for entry in while_read(entries):
+            app.out.say(*audit_line(entry, app.settings.operator.zone))
+        if entry is None:
+            app.note("No entry matches.")
 
 
 def _criteria(
