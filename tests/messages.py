@@ -70,7 +70,7 @@ def _not_shown(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def _is_option(annotation: ast.expr) -> bool:
-    return bool(re.search(r"\b(Option|Argument)\b", ast.unparse(annotation)))
+    return bool(re.search(r"\b(Option|Argument|day_option)\b", ast.unparse(annotation)))
 
 
 def _is_command(node: ast.AST) -> bool:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from errno import EADDRINUSE
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -111,6 +111,11 @@ def day_of(option: str) -> Callable[[str], date]:
             raise InvalidDate(option, text) from None
 
     return read
+
+
+def day_option(name: str, *, help: str) -> Any:
+    """An option whose value is a day."""
+    return typer.Option(name, parser=day_of(name), metavar="DATE", help=help)
 
 
 def checked(option: str, check: Callable[[object], str], value: str) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from refundcli.cli.options import day_of
+from refundcli.cli.options import day_option
 from refundcli.domain.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -18,14 +18,8 @@ SearchLast4 = Annotated[str, typer.Option("--last4", metavar="DIGITS", help="The
 SearchAmount = Annotated[
     str, typer.Option("--amount", metavar="A[..B]", help="The total or a payment, or a range of it.")
 ]
-SearchSince = Annotated[
-    date | None,
-    typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued or paid on this day or later."),
-]
-SearchUntil = Annotated[
-    date | None,
-    typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued or paid by this day."),
-]
+SearchSince = Annotated[date | None, day_option("--since", help="Issued or paid on this day or later.")]
+SearchUntil = Annotated[date | None, day_option("--until", help="Issued or paid by this day.")]
 SearchProduct = Annotated[str, typer.Option("--product", metavar="TEXT", help="Words of a product.")]
 
 _SAID_BESIDES = frozenset(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,14 @@ from refundcli.domain.statuses import InvoiceStatus, Provider, RefundState
 if TYPE_CHECKING:
     from refundcli.services.ports.provider_updates import EventState
 
+# Both ends of a list's period are always stated, so that the index on the time is used.
 _EVER, _NEVER = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
+
+def period(since: date | None, until: date | None, zone: tzinfo) -> tuple[datetime, datetime]:
+    """From the beginning of the first day to the end of the last; without a day, without an end."""
+    first = datetime.combine(since, time(), zone) if since else _EVER
+    return first, datetime.combine(until + timedelta(days=1), time(), zone) if until else _NEVER
 
 
 InvoiceSort = Literal["number", "issued", "due", "total", "customer"]
@@ -75,8 +82,8 @@ class RefundFilter:
     invoice: str = ""
     currency: Currency | None = None
     amounts: tuple[Decimal, Decimal] | None = None
-    since: datetime | None = None
-    until: datetime | None = None
+    since: datetime = _EVER
+    until: datetime = _NEVER
     after: str = ""
     limit: int = 50
 

@@ -1,7 +1,6 @@
 """Lists of refunds, newest first, with totals of all that match."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from refundcli.domain.currencies import CODES, currency
@@ -13,8 +12,6 @@ from refundcli.store.queries.refunds import SqlRefundReads, refunds_where
 if TYPE_CHECKING:
     from refundcli.services.ports.reads import RefundFilter, RefundTotal
 
-# Both ends are always stated, so that the index on the time is used.
-_FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 _IS_AFTER = "(created_at, id) < (SELECT created_at, id FROM refund WHERE id = :after)"
 _HAS_FAILED = "state IN ('failed', 'reversed')"
 
@@ -66,7 +63,7 @@ class SqlRefundSearch:
 
 def _matching(filters: "RefundFilter") -> tuple[str, dict[str, Any]]:
     """Conditions and their parameters; no filter's text is part of the SQL."""
-    parameters: dict[str, Any] = {"since": filters.since or _FIRST, "until": filters.until or _LAST}
+    parameters: dict[str, Any] = {"since": filters.since, "until": filters.until}
     conditions = ["created_at >= :since", "created_at < :until"]
     if filters.invoice:
         conditions.append("invoice_id = (SELECT invoice.id FROM invoice WHERE number = :invoice)")

@@ -1,13 +1,13 @@
 """audit: list, export, anchor and verify the audit trail."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import day_of
+from refundcli.cli.options import day_option
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
@@ -36,12 +36,8 @@ def list_(
     invoice: Annotated[
         str, typer.Option("--invoice", metavar="NUMBER", help="Only of this invoice and its refunds.")
     ] = "",
-    since: Annotated[
-        date | None, typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="On this day or later.")
-    ] = None,
-    until: Annotated[
-        date | None, typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="On this day or before.")
-    ] = None,
+    since: Annotated[date | None, day_option("--since", help="On this day or later.")] = None,
+    until: Annotated[date | None, day_option("--until", help="On this day or before.")] = None,
 ) -> None:
     """List who changed what, oldest first."""
     from refundcli.cli.context import while_read
@@ -72,19 +68,26 @@ def _criteria(
     app: "App", *, operator: str, action: str, invoice: str, since: date | None, until: date | None
 ) -> "AuditFilter":
     from refundcli.services.invoices.history import history_of
-    from refundcli.services.ports.reads import AuditFilter
+    from refundcli.services.ports.reads import AuditFilter, period
 
-    filters: dict[str, object] = {"operator": operator, "action": action}
+    reader = app.services.reader
+    subjects: list[str] | None = None
+    import_entry = 0
     if invoice:
-        found, entries = app.services.reader.read(lambda tx: history_of(tx, invoice))
-        ids = [*(refund.id for refund in found.refunds), *(closing.id for closing in found.closings)]
-        filters |= {"subjects": [found.number, *ids], "import_entry": entries[0].seq}
-    zone = app.services.reader.zone
-    if since:
-        filters["since"] = datetime.combine(since, time(), zone).astimezone(UTC)
-    if until:
-        filters["until"] = datetime.combine(until + timedelta(days=1), time(), zone).astimezone(UTC)
-    return AuditFilter(**filters)  # type: ignore[arg-type]
+        found, entries = reader.read(lambda tx: history_of(tx, invoice))
+        subjects = [found.number]
+        subjects += [refund.id for refund in found.refunds]
+        subjects += [closing.id for closing in found.closings]
+        import_entry = entries[0].seq
+    first, last = period(since, until, reader.zone)
+    return AuditFilter(
+        operator=operator,
+        action=action,
+        subjects=subjects,
+        import_entry=import_entry,
+        since=first,
+        until=last,
+    )
 
 
 @group.command(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import day_of
+from refundcli.cli.options import day_option
 from refundcli.domain.errors import SettingsProblem, UsageProblem
 from refundcli.services.ports.documents import DocumentFormat
 
@@ -33,14 +33,8 @@ def list_(
     ctx: typer.Context,
     invoice: Annotated[str, typer.Option("--invoice", metavar="NUMBER", help="Only this invoice's.")] = "",
     reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only with this reason.")] = "",
-    since: Annotated[
-        date | None,
-        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued on this day or later."),
-    ] = None,
-    until: Annotated[
-        date | None,
-        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued on this day or before."),
-    ] = None,
+    since: Annotated[date | None, day_option("--since", help="Issued on this day or later.")] = None,
+    until: Annotated[date | None, day_option("--until", help="Issued on this day or before.")] = None,
 ) -> None:
     """List credit notes by date of issue. Voided credit notes keep their numbers."""
     from refundcli.domain.reasons import parse_reason
@@ -128,14 +122,8 @@ class Language(StrEnum):
 def export(
     ctx: typer.Context,
     numbers: Annotated[list[str] | None, typer.Argument(metavar="NUMBER…", help="Credit notes' numbers.")] = None,
-    since: Annotated[
-        date | None,
-        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Issued on this day or later."),
-    ] = None,
-    until: Annotated[
-        date | None,
-        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Issued on this day or before."),
-    ] = None,
+    since: Annotated[date | None, day_option("--since", help="Issued on this day or later.")] = None,
+    until: Annotated[date | None, day_option("--until", help="Issued on this day or before.")] = None,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="Of this run's refunds.")] = "",
     form: Annotated[
         DocumentFormat, typer.Option("--format", help="A page to read, a page with its XML (EN 16931), or the XML.")

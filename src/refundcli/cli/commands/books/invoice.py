@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refundcli.cli.file_options import DateOrder, DecimalMark, FileFormatName, ReadingWishes, SheetName
-from refundcli.cli.options import Number, day_of
+from refundcli.cli.options import Number, day_option
 from refundcli.cli.search_options import (
     SearchAmount,
     SearchEmail,
@@ -67,12 +67,7 @@ def pull(
     provider: Annotated[
         Provider, typer.Argument(metavar="PROVIDER", help="stripe only: Adyen does not keep invoices.")
     ],
-    since: Annotated[
-        date | None,
-        typer.Option(
-            "--since", parser=day_of("--since"), metavar="DATE", help="Only invoices created on or after this day."
-        ),
-    ] = None,
+    since: Annotated[date | None, day_option("--since", help="Only invoices created on or after this day.")] = None,
     number: Annotated[
         str | None, typer.Option("--number", metavar="NUMBER", help="Only this one, by its number or in_… ID.")
     ] = None,

@@ -1,18 +1,18 @@
 """refunds: list them, and show what became of one."""
 
-import shlex
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import day_of
+from refundcli.cli.options import day_option
 from refundcli.domain.statuses import Provider, RefundState
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
+    from refundcli.cli.list_notes import ListNotes
     from refundcli.services.ports.reads import RefundFilter
 
 group = typer.Typer(
@@ -30,14 +30,8 @@ def list_(
     state: Annotated[RefundState | None, typer.Option("--state", help="Only in this state.")] = None,
     operator: Annotated[str, typer.Option("--operator", metavar="NAME", help="Only this operator's.")] = "",
     reason: Annotated[str, typer.Option("--reason", metavar="REASON", help="Only with this reason.")] = "",
-    since: Annotated[
-        date | None,
-        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Created on this day or later."),
-    ] = None,
-    until: Annotated[
-        date | None,
-        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Created on this day or before."),
-    ] = None,
+    since: Annotated[date | None, day_option("--since", help="Created on this day or later.")] = None,
+    until: Annotated[date | None, day_option("--until", help="Created on this day or before.")] = None,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="Only those of this bulk run.")] = "",
     provider: Annotated[Provider | None, typer.Option("--provider", help="Only through this provider.")] = None,
     amount: Annotated[str, typer.Option("--amount", metavar="A[..B]", help="Only this amount, or from A to B.")] = "",
@@ -48,13 +42,15 @@ def list_(
     after: Annotated[str, typer.Option("--after", metavar="REFUND", help="Start after this refund.")] = "",
 ) -> None:
     """List refunds and records, newest first, with totals for each currency."""
+    from refundcli.cli.list_notes import ListNotes
     from refundcli.domain.currencies import currency as currency_of
     from refundcli.domain.reasons import parse_reason
     from refundcli.services.invoices.lookup import invoice_behind, refund_named
-    from refundcli.services.ports.reads import RefundFilter
+    from refundcli.services.ports.reads import RefundFilter, period
 
     app: App = ctx.obj
     reader = app.services.reader
+    first, last = period(since, until, reader.zone)
     filters = RefundFilter(
         state=state,
         operator=operator,
@@ -64,8 +60,8 @@ def list_(
         invoice=reader.read(lambda tx: invoice_behind(tx, invoice)).number if invoice else "",
         currency=currency_of(currency.strip().upper()) if currency else None,
         amounts=_amounts(amount) if amount else None,
-        since=datetime.combine(since, time(), reader.zone) if since else None,
-        until=datetime.combine(until + timedelta(days=1), time(), reader.zone) if until else None,
+        since=first,
+        until=last,
         after=reader.read(lambda tx: refund_named(tx, after)).id if after else "",
         limit=limit,
     )
@@ -73,8 +69,7 @@ def list_(
         "state": state, "operator": operator, "reason": reason, "since": since, "until": until, "run": run,
         "provider": provider, "amount": amount, "currency": currency, "invoice": invoice,
     }  # fmt: skip
-    chosen = {name: str(value) for name, value in options.items() if value}
-    _show(app, filters, chosen, everything=everything)
+    _show(app, filters, ListNotes(app, "refunds list", options), everything=everything)
 
 
 def _amounts(text: str) -> tuple[Decimal, Decimal]:
@@ -87,7 +82,7 @@ def _amounts(text: str) -> tuple[Decimal, Decimal]:
     return Decimal(low), Decimal(high if dots else low)
 
 
-def _show(app: "App", filters: "RefundFilter", chosen: dict[str, str], *, everything: bool) -> None:
+def _show(app: "App", filters: "RefundFilter", notes: "ListNotes", *, everything: bool) -> None:
     from dataclasses import replace
 
     from refundcli.cli.context import while_read
@@ -110,14 +105,11 @@ def _show(app: "App", filters: "RefundFilter", chosen: dict[str, str], *, everyt
             show_list(page, app.out, zone=app.settings.operator.zone)
             last_id = page[-1].id
     if not last_id:
-        words = ", ".join(f"{name} {value}" for name, value in chosen.items())
-        app.note(f"No refund matches. Filters: {words}." if words else "No refunds.")
+        notes.nothing("refund")
         return
     totals = reader.read(lambda tx: tx.refund_search.totals(replace(filters, after=last_id)))
     show_totals(totals, app.out)
-    if older := sum(total.older for total in totals):
-        filter_words = "".join(f" --{name} {shlex.quote(value)}" for name, value in chosen.items())
-        app.note(f"{older:,} more: refundcli refunds list{filter_words} --after {last_id}")
+    notes.older(sum(total.older for total in totals), last_id)
 
 
 @group.command(epilog="Examples:  refundcli refunds show CN-2026-000017   ·   refundcli refunds show re_1Q2w3e -o json")

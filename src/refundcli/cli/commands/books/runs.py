@@ -1,12 +1,11 @@
 """runs: list bulk runs, and show what became of one."""
 
-import shlex
-from datetime import date, datetime, time, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from refundcli.cli.options import day_of
+from refundcli.cli.options import day_option
 from refundcli.domain.bulk_run import RunKind, RunState
 
 if TYPE_CHECKING:
@@ -29,35 +28,25 @@ def list_(
     state: Annotated[RunState | None, typer.Option("--state", help="Only in this state.")] = None,
     kind: Annotated[RunKind | None, typer.Option("--kind", help="Only refunds, or only records.")] = None,
     operator: Annotated[str, typer.Option("--operator", metavar="NAME", help="Only this operator's.")] = "",
-    since: Annotated[
-        date | None,
-        typer.Option("--since", parser=day_of("--since"), metavar="DATE", help="Started on this day or later."),
-    ] = None,
-    until: Annotated[
-        date | None,
-        typer.Option("--until", parser=day_of("--until"), metavar="DATE", help="Started on this day or before."),
-    ] = None,
+    since: Annotated[date | None, day_option("--since", help="Started on this day or later.")] = None,
+    until: Annotated[date | None, day_option("--until", help="Started on this day or before.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number to show.")] = 50,
     after: Annotated[str, typer.Option("--after", metavar="RUN", help="Start after this run.")] = "",
 ) -> None:
     """List runs of files and plans, newest first, with totals for each currency."""
     from dataclasses import replace
 
+    from refundcli.cli.list_notes import ListNotes
     from refundcli.output.serializers.runs import run
     from refundcli.output.views.runs import COLUMNS, TEXT_COLUMNS, list_row, show_list, show_totals
     from refundcli.services.bulk.run_lists import listed_runs
     from refundcli.services.bulk.runs import run_named
-    from refundcli.services.ports.reads import RunFilter
+    from refundcli.services.ports.reads import RunFilter, period
 
     app: App = ctx.obj
     reader = app.services.reader
-    filters = RunFilter(state=state, kind=kind, operator=operator, limit=limit)
-    if since:
-        filters = replace(filters, since=datetime.combine(since, time(), reader.zone))
-    if until:
-        filters = replace(filters, until=datetime.combine(until + timedelta(days=1), time(), reader.zone))
-    if after:
-        filters = replace(filters, after=reader.read(lambda tx: run_named(tx, after)).id)
+    after_id = reader.read(lambda tx: run_named(tx, after)).id if after else ""
+    filters = RunFilter(state, kind, operator, *period(since, until, reader.zone), after_id, limit)
     runs = reader.read(lambda tx: listed_runs(tx, filters))
     if app.wants_json:
         app.show_long_list(map(run, runs))
@@ -66,10 +55,9 @@ def list_(
         app.show_rows(COLUMNS, map(list_row, runs), text_columns=TEXT_COLUMNS)
         return
     options = {"state": state, "kind": kind, "operator": operator, "since": since, "until": until}
-    chosen = {name: str(value) for name, value in options.items() if value}
+    notes = ListNotes(app, "runs list", options)
     if not runs:
-        words = ", ".join(f"{name} {value}" for name, value in chosen.items())
-        app.note(f"No run matches. Filters: {words}." if words else "No runs.")
+        notes.nothing("run")
         return
     last_id = runs[-1].standing.run.id
     show_list(runs, app.out, zone=app.settings.operator.zone)
@@ -77,9 +65,7 @@ def list_(
         lambda tx: (tx.run_search.sums(filters), tx.run_search.older_count(replace(filters, after=last_id)))
     )
     show_totals(sums, app.out)
-    if older:
-        filter_words = "".join(f" --{name} {shlex.quote(value)}" for name, value in chosen.items())
-        app.note(f"{older:,} more: refundcli runs list{filter_words} --after {last_id}")
+    notes.older(older, last_id)
 
 
 @group.command(epilog="Examples:  refundcli runs show run_01K   ·   refundcli runs show run_01K -o json")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from refundcli.cli.exit_codes import ExitCode
-from refundcli.cli.options import Format, Memo, Reason, day_of
+from refundcli.cli.options import Format, Memo, Reason, day_option
 from refundcli.domain.errors import RefundcliError, SettingsProblem, UsageProblem
 from refundcli.domain.statuses import Provider
 from refundcli.output.progress import progress
@@ -86,12 +86,7 @@ def reconcile(
         str | None,
         typer.Option("--invoice", metavar="NUMBER", help="Only this invoice; with --adopt, the invoice it belongs to."),
     ] = None,
-    since: Annotated[
-        date | None,
-        typer.Option(
-            "--since", parser=day_of("--since"), metavar="DATE", help="Only payments made on or after this day."
-        ),
-    ] = None,
+    since: Annotated[date | None, day_option("--since", help="Only payments made on or after this day.")] = None,
     adopt: Annotated[
         str | None,
         typer.Option("--adopt", metavar="REFUND", help="Give an external refund a reason and a credit note."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from refundcli.cli.options import DryRun, Memo, Reason, day_of
+from refundcli.cli.options import DryRun, Memo, Reason, day_option
 from refundcli.domain.bulk_run import RunKind
 from refundcli.domain.errors import UsageProblem
 from refundcli.domain.reasons import parse_reason
@@ -46,14 +46,8 @@ def make(
     product: Annotated[
         str, typer.Option("--product", metavar="PATTERN", help="Only invoices for this product; * fits any text.")
     ] = "",
-    paid_since: Annotated[
-        date | None,
-        typer.Option("--paid-since", parser=day_of("--paid-since"), metavar="DATE", help="Paid on this day or later."),
-    ] = None,
-    paid_until: Annotated[
-        date | None,
-        typer.Option("--paid-until", parser=day_of("--paid-until"), metavar="DATE", help="Paid on this day or before."),
-    ] = None,
+    paid_since: Annotated[date | None, day_option("--paid-since", help="Paid on this day or later.")] = None,
+    paid_until: Annotated[date | None, day_option("--paid-until", help="Paid on this day or before.")] = None,
     provider: Annotated[Provider | None, typer.Option("--provider", help="Only those paid through it.")] = None,
     customer: Annotated[str, typer.Option("--customer", metavar="ID", help="Only this customer's.")] = "",
     full: Annotated[bool, typer.Option("--full", help="Return everything that is left.")] = False,
