@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from desk import Desk
+from refundcli.services.invoices import pages
 
 INVOICES = (
     {"number": "A-1", "customer_name": "Amara Osei", "customer_email": "amara@example.org", "total": "120.00",
@@ -89,3 +90,12 @@ def test_a_file_is_written_as_its_name_says(filled: Desk, ending: str, begin: by
 def test_a_name_where_a_number_is_needed_leads_to_find(filled: Desk) -> None:
     assert "refundcli find Osei" in filled("refund Osei --full --reason other --yes").err
     assert "refundcli refunds list --invoice A-1" in filled("refunds show a-1").err
+
+
+@pytest.mark.parametrize("options", ["--amount 1..500", "--amount 1..500 --sort -total", "--sort customer", ""])
+def test_a_list_of_all_is_the_same_page_by_page(filled: Desk, monkeypatch: pytest.MonkeyPatch, options: str) -> None:
+    whole = listed(filled, options)
+    assert len(whole) == 4
+    for size in (1, 3, 4):
+        monkeypatch.setattr(pages, "PAGE", size)
+        assert listed(filled, f"{options} --all") == whole

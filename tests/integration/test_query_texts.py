@@ -79,6 +79,7 @@ def samples(invoice: Invoice) -> dict[str, dict[str, list[Callable[[Any], Any]]]
         "invoices": {
             "get": each(names),
             "by_number": calls(names),
+            "ids": each([InvoiceFilter(ids=(invoice.id, 7), sort="total", after="INV-1")]),
             "by_id": calls([invoice.id]),
             "with_facts": calls(names),
             "facts": calls(names),

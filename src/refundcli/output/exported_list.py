@@ -2,9 +2,10 @@
 
 import json
 
+from refundcli.domain.currencies import Currency
 from refundcli.domain.invoice import Invoice, Payment
 from refundcli.domain.money import Money
-from refundcli.domain.tax.billing import billing_of
+from refundcli.domain.tax.billing import BilledLine, billing_of
 
 _OF_ONE_PAYMENT = (
     "payment_method", "provider", "payment_reference", "auto_refundable", "processing", "dispute", "dispute_amount",
@@ -47,7 +48,7 @@ def invoice_row(invoice: Invoice) -> tuple[str, ...]:
         billing.address.replace("\n", "; "),
         billing.country,
         billing.vat_id,
-        _json([_line_cells(invoice, place) for place in range(len(billing.lines))]),
+        _json([_line_cells(line, invoice.currency) for line in billing.lines]),
     )
 
 
@@ -83,13 +84,12 @@ def _payment_cells(payment: Payment) -> dict[str, str]:
     return {column: cell for column, cell in cells.items() if cell}
 
 
-def _line_cells(invoice: Invoice, place: int) -> dict[str, str]:
-    line = billing_of(invoice.billing).lines[place]
+def _line_cells(line: BilledLine, unit: Currency) -> dict[str, str]:
     cells = {
         "name": line.name,
-        "amount": Money(line.amount, invoice.currency).number,
+        "amount": Money(line.amount, unit).number,
         "tax_rate": line.rate if line.category else "",
-        "tax_amount": Money(line.tax, invoice.currency).number if line.category else "",
+        "tax_amount": Money(line.tax, unit).number if line.category else "",
         "tax_category": line.category or "",
         "tax_exemption": line.exemption,
     }

@@ -2,27 +2,37 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from refundcli.domain.invoice import Invoice
 from refundcli.domain.refund import CreditNote, Refund
-from refundcli.services.chunks import paged
+from refundcli.services.chunks import chunked, paged
 from refundcli.services.ports.reads import AuditEntry, AuditFilter, CreditNoteFilter, InvoiceFilter, RefundFilter
 
 if TYPE_CHECKING:
-    from refundcli.services.ports.books import BooksToRead
+    from refundcli.services.ports.books import BooksToRead, Reading
 
 PAGE = 1_000
 
 
 def invoice_pages(books: "BooksToRead", criteria: InvoiceFilter) -> Iterator[list[Invoice]]:
     """All matching invoices, ignoring the limit; no page is empty."""
-    return paged(
+    if criteria.ids is not None:
+        # They are looked through once, not for each page.
+        for page_of_ids in chunked(books.read(lambda tx: tx.invoices.ids(criteria)), PAGE):
+            yield books.read(partial(_with_ids, ids=page_of_ids))
+        return
+    yield from paged(
         lambda after: books.read(lambda tx: tx.invoices.matching(replace(criteria, after=after, limit=PAGE))),
         criteria.after,
         lambda invoice: invoice.number,
         size=PAGE,
     )
+
+
+def _with_ids(reading: "Reading", *, ids: list[int]) -> list[Invoice]:
+    return reading.invoices.by_id(ids)
 
 
 def refund_pages(books: "BooksToRead", criteria: RefundFilter) -> Iterator[list[Refund]]:

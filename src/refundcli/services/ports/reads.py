@@ -26,6 +26,8 @@ def period(since: date | None, until: date | None, zone: tzinfo) -> tuple[dateti
     return first, datetime.combine(until + timedelta(days=1), time(), zone) if until else _NEVER
 
 
+# More invoices than this are not counted for the note under a list.
+MOST_COUNTED = 10_000
 InvoiceSort = Literal["number", "issued", "due", "total", "customer"]
 
 

@@ -103,6 +103,11 @@ class SqlInvoiceReads(Reads):
         payments = self._payments([invoice_row[0] for invoice_row in invoice_rows])
         return [invoice_of(invoice_row, payments.get(invoice_row[0], ())) for invoice_row in invoice_rows]
 
+    def ids(self, filters: "InvoiceFilter") -> list[int]:
+        from refundcli.store.queries import lists
+
+        return lists.invoice_ids(self._rows, filters)
+
     def by_id(self, ids: Sequence[int]) -> list[Invoice]:
         payments = self._payments(ids)
         invoice_rows = {row[0]: row for row in self._rows.all(_WITH_IDS, ids=ids)}

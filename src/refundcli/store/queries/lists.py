@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from refundcli.services.ports.reads import MOST_COUNTED
 from refundcli.store.conditions import DISPUTED, MONEY_LEFT, PROCESSING, THROUGH_PROVIDER
 from refundcli.store.databases.rows import Row, Rows
 from refundcli.store.queries.invoice_rows import INVOICE_COLUMNS
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 # Sorting so few payments by invoice number is faster than walking along all numbers to find them.
 _FEW = 50_000
-_MOST_COUNTED = 10_000
 # By what a list is sorted; the number decides among equals.
 _ORDERS = {
     "number": "number",
@@ -29,18 +29,27 @@ def invoice_rows(rows: Rows, filters: "InvoiceFilter") -> Sequence[Row]:
     One condition uses its index and the others filter its rows: left to itself, SQLite would read all paid invoices
     to find those of one customer.
     """
+    return _ordered(rows, filters, INVOICE_COLUMNS, "LIMIT :limit")
+
+
+def invoice_ids(rows: Rows, filters: "InvoiceFilter") -> list[int]:
+    """The ids of all that match, ignoring the limit."""
+    return [row[0] for row in _ordered(rows, filters, "id", "")]
+
+
+def _ordered(rows: Rows, filters: "InvoiceFilter", columns: str, limit: str) -> Sequence[Row]:
     conditions, parameters = _conditions(rows, filters)
     direction = " DESC" if filters.descending else ""
     order = _ORDERS[filters.sort]
     by = f"number{direction}" if filters.sort == "number" else f"{order}{direction}, number{direction}"
-    text = f"SELECT {INVOICE_COLUMNS} FROM invoice WHERE {conditions} ORDER BY {by} LIMIT :limit"
+    text = f"SELECT {columns} FROM invoice WHERE {conditions} ORDER BY {by} {limit}"
     return rows.all(text, **parameters, limit=filters.limit)
 
 
 def count_matching(rows: Rows, filters: "InvoiceFilter") -> int:
-    """How many there are after this page's start, at most _MOST_COUNTED."""
+    """How many there are after this page's start, at most MOST_COUNTED."""
     conditions, parameters = _conditions(rows, filters)
-    text = f"SELECT count(*) FROM (SELECT 1 FROM invoice WHERE {conditions} LIMIT {_MOST_COUNTED}) matching"
+    text = f"SELECT count(*) FROM (SELECT 1 FROM invoice WHERE {conditions} LIMIT {MOST_COUNTED}) matching"
     return int(rows.value(text, **parameters))
 
 

@@ -3,16 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast, get_args
 
 from refundcli.domain.errors import UsageProblem, did_you_mean
+from refundcli.services.ports.reads import MOST_COUNTED, InvoiceSort
 
 if TYPE_CHECKING:
     from refundcli.cli.context import App
     from refundcli.domain.invoice import Invoice
     from refundcli.services.ports.reads import InvoiceFilter, InvoiceSearch
-
-SORTS = ("number", "issued", "due", "total", "customer")
 
 
 class UnknownColumnName(UsageProblem):
@@ -29,7 +28,8 @@ class UnknownSort(UsageProblem):
     code = "unknown-sort"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"Invoices are not sorted by {name[:40]!a}.", hint=f"One of: {', '.join(SORTS)}; or -total.")
+        sorts = ", ".join(get_args(InvoiceSort))
+        super().__init__(f"Invoices are not sorted by {name[:40]!a}.", hint=f"One of: {sorts}; or -total.")
 
 
 class ColumnsAreForTables(UsageProblem):
@@ -76,7 +76,7 @@ def list_invoices(app: "App", filters: "InvoiceFilter", wishes: ListWishes, *, f
         last = invoices[-1].number
         more = reader.read(lambda tx: tx.invoices.count_after(replace(filters, after=last)))
         if more:
-            app.note(f"{more:,}{' or more' if more >= 10_000 else ''} more: add --after {last}")
+            app.note(f"{'At least ' if more >= MOST_COUNTED else ''}{more:,} more: add --after {last}")
 
 
 def _columns(app: "App", wanted: str) -> tuple[str, ...]:
@@ -92,11 +92,10 @@ def _columns(app: "App", wanted: str) -> tuple[str, ...]:
 
 
 def _sorted(filters: "InvoiceFilter", wanted: str) -> "InvoiceFilter":
-    name = wanted.removeprefix("-").lower()
-    for sort in ("number", "issued", "due", "total", "customer"):
-        if sort == (name or "number"):
-            return replace(filters, sort=sort, descending=wanted.startswith("-"))
-    raise UnknownSort(wanted)
+    name = wanted.removeprefix("-").lower() or "number"
+    if name not in get_args(InvoiceSort):
+        raise UnknownSort(wanted)
+    return replace(filters, sort=cast("InvoiceSort", name), descending=wanted.startswith("-"))
 
 
 def _show(app: "App", pages: "Iterable[list[Invoice]]", columns: tuple[str, ...], filter_words: str) -> None:

@@ -28,7 +28,11 @@ class InvoiceReads(InvoiceLookup, Protocol):
         ...
 
     def count_after(self, filters: InvoiceFilter) -> int:
-        """How many match after the filters' `after`, at most 10,000."""
+        """How many match after the filters' `after`, at most MOST_COUNTED."""
+        ...
+
+    def ids(self, filters: InvoiceFilter) -> list[int]:
+        """Of all that match, in the filters' order, ignoring the limit."""
         ...
 
     def by_id(self, ids: Sequence[int]) -> list[Invoice]:
