@@ -10,6 +10,7 @@ from refundcli.domain.money import Money, add_to
 from refundcli.domain.statuses import Provider
 from refundcli.output.terminal import BAD, DOUBT, GOOD, QUIET, STRONG, Entry, Screen
 from refundcli.output.views.imports import show_problems
+from refundcli.services.bulk.rows import FIRST_SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from refundcli.services.bulk.unfinished_runs import RunHolder, UnfinishedRun
 
 _LINES_SHOWN = 10
-_FIRST_SHOWN = 3
 _WHAT = {RunKind.REFUND: "refund through the provider", RunKind.MARK_REFUNDED: "mark as refunded (no money moves)"}
 _VERBS = {RunKind.REFUND: ("refund", "refunded"), RunKind.MARK_REFUNDED: ("record", "recorded")}
 
@@ -47,8 +47,13 @@ def show_first_and_last(rows: Sequence[tuple[CheckedRow, str]], row_count: int, 
         f"{Money(checked.takes, currency(checked.currency))}"
         for checked, customer in rows
     ]
+    show_ends(lines, row_count, screen)
+
+
+def show_ends(lines: list[str], row_count: int, screen: Screen) -> None:
+    """The lines of the first and the last rows, and how many of `row_count` are between them."""
     if (hidden_count := row_count - len(lines)) > 0:
-        lines.insert(_FIRST_SHOWN, f"… {_rows(hidden_count)} more …")
+        lines.insert(FIRST_SHOWN, f"… {_rows(hidden_count)} more …")
     for line in lines:
         screen.say(line, indent=3)
 

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from refundcli.output.terminal import BAD, DOUBT, GOOD, STRONG, Screen, local_time
+from refundcli.output.views.bulk import show_ends
 
 if TYPE_CHECKING:
     from refundcli.services.bulk.plan_contents import PlanContents
-
-_FIRST = 3
 
 
 def show_plan(plan: "PlanContents", screen: Screen, *, zone: ZoneInfo) -> None:
@@ -18,10 +17,7 @@ def show_plan(plan: "PlanContents", screen: Screen, *, zone: ZoneInfo) -> None:
     screen.say(f"Made by {plan.planned_by}   {made_at}   from {plan.source}")
     screen.blank()
     lines = [f"line {row.line:,}   {row.invoice}   {row.customer_name}   {row.amount}" for row in plan.ends]
-    if (hidden_count := plan.rows - len(lines)) > 0:
-        lines.insert(_FIRST, f"… {_rows(hidden_count)} more …")
-    for line in lines:
-        screen.say(line, indent=3)
+    show_ends(lines, plan.rows, screen)
     screen.blank()
     if plan.refusal:
         screen.say(("✗ ", BAD), f"May not be applied: {plan.refusal}.")

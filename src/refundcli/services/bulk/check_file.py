@@ -12,14 +12,13 @@ from refundcli.domain.identifiers import new_id
 from refundcli.services.bulk.check_report import BulkReport, FileChecked, TooManyErrors
 from refundcli.services.bulk.ports import BulkFiles, BulkRequest, OpenedFile, Presenter, RejectedRows
 from refundcli.services.bulk.row_rules import RowRequests, RowRules
-from refundcli.services.bulk.rows import RowSpool
+from refundcli.services.bulk.rows import FIRST_SHOWN, LAST_SHOWN, RowSpool
 from refundcli.services.bulk.runs import fingerprint
 from refundcli.services.bulk.validation import BulkCheck
 from refundcli.services.ports.books import Books
 from refundcli.services.ports.clock import Clock
 
 T = TypeVar("T")
-_FIRST_SHOWN, _LAST_SHOWN = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ class CheckFile:
         return report
 
     def _show_ends(self, report: BulkReport, spool: RowSpool, presenter: Presenter) -> None:
-        rows = spool.ends(_FIRST_SHOWN, _LAST_SHOWN)
+        rows = spool.ends(FIRST_SHOWN, LAST_SHOWN)
         invoices = self.books.read(lambda tx: tx.invoices.by_id([row.invoice_id for row in rows]))
         customers = {invoice.id: invoice.customer_name or invoice.customer for invoice in invoices}
         presenter.show_rows([(row, customers.get(row.invoice_id, "")) for row in rows], report.requested)

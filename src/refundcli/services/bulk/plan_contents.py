@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from refundcli.domain.bulk_run import BulkRun, RunKind, RunState
 from refundcli.domain.money import Money, add_to
-from refundcli.services.bulk.rows import BulkRow
+from refundcli.services.bulk.rows import FIRST_SHOWN, LAST_SHOWN, BulkRow
 from refundcli.services.bulk.runs import resume_command
 from refundcli.services.chunks import chunked
 from refundcli.services.ports.books import BooksToRead
 
-_FIRST, _LAST, _CHUNK = 3, 2, 1_000
+_CHUNK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class PlanContents:
-    """`ends`: the first three and the last two rows. `changed`: rows whose invoice has changed since, so are refused.
+    """`ends`: the first and the last rows. `changed`: rows whose invoice has changed since, so are refused.
 
     `run`: the one that applied it, or is applying it.
     """
@@ -78,10 +78,10 @@ def plan_contents(
             amount = Money(row.planned.takes, invoice.currency)
             add_to(totals, amount.currency.code, amount)
             plan_row = PlanRow(row.line, invoice.number, invoice.customer_name or invoice.customer, amount)
-            if len(first) < _FIRST:
+            if len(first) < FIRST_SHOWN:
                 first.append(plan_row)
             else:
-                last = [*last, plan_row][-_LAST:]
+                last = [*last, plan_row][-LAST_SHOWN:]
     return PlanContents(
         file=file,
         kind=RunKind(header["kind"]),

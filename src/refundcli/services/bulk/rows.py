@@ -9,6 +9,9 @@ from typing import NamedTuple, Protocol
 
 from refundcli.domain.reasons import RefundReason
 
+# Of a file or a plan so many of the first and of the last rows are shown.
+FIRST_SHOWN, LAST_SHOWN = 3, 2
+
 
 class Planned(NamedTuple):
     """What a plan holds for a row: its key, the amount it takes and what remains of the invoice (minor units)."""

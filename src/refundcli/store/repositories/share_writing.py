@@ -34,47 +34,39 @@ class SqlShares(SummingWrites):
         update_source: str,
     ) -> None:
         with reindexed(self._connection, invoice.id):
-            self._add(invoice, first_share, new_share, reported=reported, update_source=update_source)
-
-    def _add(
-        self,
-        invoice: Invoice,
-        first_share: Payment,
-        new_share: NewPayment,
-        *,
-        reported: Sequence[NewPayment],
-        update_source: str,
-    ) -> None:
-        stored_payment = self._known_without_its_id(invoice, new_share, reported)
-        if stored_payment:
-            # A file listed it without an id. It is the same payment, and its refunds count.
-            columns = {
-                "provider": new_share.provider,
-                "allocated": max(stored_payment.allocated.minor, new_share.captured),
+            stored_payment = self._known_without_its_id(invoice, new_share, reported)
+            if stored_payment:
+                # A file listed it without an id. It is the same payment, and its refunds count.
+                columns = {
+                    "provider": new_share.provider,
+                    "allocated": max(stored_payment.allocated.minor, new_share.captured),
+                }
+                self._hits(update(PAYMENT).where(PAYMENT.c.id == stored_payment.id).values(**columns))
+                self._add_missing_ids(first_share.home_id, identity_of(new_share))
+                self.join(first_share, stored_payment, update_source=update_source)
+                return
+            home_id = first_share.home_id
+            self._begin_sharing(first_share)
+            self._add_missing_ids(home_id, identity_of(new_share))
+            captured_amount = first_share.provider_captured
+            share_columns: dict[str, Any] = {
+                **payment_values(new_share),
+                **dict.fromkeys(ID_COLUMNS),
+                "invoice_id": invoice.id,
+                "position": len(invoice.payments),
+                "opening_at": self._audit.at,
+                "share_of": home_id,
+                "captured": captured_amount.minor if captured_amount is not None else None,
+                "processing": first_share.processing,
             }
-            self._hits(update(PAYMENT).where(PAYMENT.c.id == stored_payment.id).values(**columns))
-            self._add_missing_ids(first_share.home_id, identity_of(new_share))
-            self.join(first_share, stored_payment, update_source=update_source)
-            return
-        home_id = first_share.home_id
-        self._begin_sharing(first_share)
-        self._add_missing_ids(home_id, identity_of(new_share))
-        captured_amount = first_share.provider_captured
-        share_columns: dict[str, Any] = {
-            **payment_values(new_share),
-            **dict.fromkeys(ID_COLUMNS),
-            "invoice_id": invoice.id,
-            "position": len(invoice.payments),
-            "opening_at": self._audit.at,
-            "share_of": home_id,
-            "captured": captured_amount.minor if captured_amount is not None else None,
-            "processing": first_share.processing,
-        }
-        self._connection.execute(insert(PAYMENT).values(**share_columns))
-        facts_after = {"payment": first_share.reference, "allocated": str(Money(new_share.captured, invoice.currency))}
-        self._audit.write("payment shared", invoice.number, {}, facts_after)
-        self._sums.count_shares(home_id)
-        self._sums.update_invoice(invoice.id)
+            self._connection.execute(insert(PAYMENT).values(**share_columns))
+            facts_after = {
+                "payment": first_share.reference,
+                "allocated": str(Money(new_share.captured, invoice.currency)),
+            }
+            self._audit.write("payment shared", invoice.number, {}, facts_after)
+            self._sums.count_shares(home_id)
+            self._sums.update_invoice(invoice.id)
 
     def _known_without_its_id(
         self, invoice: Invoice, new_share: NewPayment, reported_payments: Sequence[NewPayment]
