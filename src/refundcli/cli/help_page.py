@@ -24,25 +24,22 @@ _OPTION_GROUPS: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 _LISTS, _SELECTS = ("list", "find"), ("list", "find", "make")
 _OUTPUT = ("--output", "--help", "--limit", "--all", "--after", "--sort", "--columns")
-# Fewer options than this are one group.
+# So many options are one group.
 _FEW = 8
-_RANGE = re.compile(r"\s*\[[^\]]*[<>]=?[^\]]*\]")
-_ENVIRONMENT = re.compile(r"\[env var: [^\];]*(?:; )?")
-_CHOICES = re.compile(r"<[^>]+>")
 _WIDTH = 80
 
 
 def write_command(command: Any, ctx: Any, formatter: Any) -> None:
     """The help of one command."""
     formatter.width = min(formatter.width, _WIDTH)
-    arguments = [(_value_name(param, ctx), param.help or "") for param in _shown(command, "argument")]
-    required = [param.required for param in _shown(command, "argument")]
-    names = [name if is_needed else f"[{name}]" for (name, _), is_needed in zip(arguments, required, strict=True)]
+    shown = _shown(command.params, "argument")
+    arguments = [(_value_name(argument), argument.help or "") for argument in shown]
+    names = [_value_name(argument) if argument.required else f"[{_value_name(argument)}]" for argument in shown]
     formatter.write_usage(ctx.command_path, " ".join([*names, "[OPTIONS]"]))
     command.format_help_text(ctx, formatter)
     _write_rows(formatter, "Arguments", arguments)
     for title, options in _grouped(command, ctx).items():
-        _write_rows(formatter, title, [_option_row(option, ctx) for option in options])
+        _write_rows(formatter, title, list(map(_option_row, options)))
     write_examples(formatter, command)
 
 
@@ -65,8 +62,8 @@ def write_root(root: Any, ctx: Any, formatter: Any, summaries: Mapping[str, str]
     root.format_help_text(ctx, formatter)
     for title, names in COMMAND_GROUPS.items():
         _write_rows(formatter, title, [(name, summaries[name]) for name in names])
-    options = [param for param in root.get_params(ctx) if param.param_type_name == "option" and not param.hidden]
-    _write_rows(formatter, "Options of every command", [_option_row(option, ctx) for option in options])
+    options = _shown(root.get_params(ctx), "option")
+    _write_rows(formatter, "Options of every command", list(map(_option_row, options)))
 
 
 def write_examples(formatter: Any, command: Any) -> None:
@@ -81,12 +78,12 @@ def examples_of(command: Any) -> list[str]:
     return [example.strip() for example in re.split(r"·|\n", listed) if example.strip()]
 
 
-def _shown(command: Any, kind: str) -> list[Any]:
-    return [param for param in command.params if param.param_type_name == kind and not param.hidden]
+def _shown(params: Sequence[Any], kind: str) -> list[Any]:
+    return [param for param in params if param.param_type_name == kind and not param.hidden]
 
 
 def _grouped(command: Any, ctx: Any) -> dict[str, list[Any]]:
-    options = [param for param in command.get_params(ctx) if param.param_type_name == "option" and not param.hidden]
+    options = _shown(command.get_params(ctx), "option")
     if len(options) <= _FEW:
         return {"Options": options}
     verb = ctx.command_path.rpartition(" ")[2]
@@ -105,21 +102,28 @@ def _group_of(name: str, verb: str) -> str:
     return title or ("Which" if verb in _SELECTS else "Options")
 
 
-def _option_row(option: Any, ctx: Any) -> tuple[str, str]:
-    """Values in words instead of `<int range>`; the choices that the help does not name follow it."""
-    names, text = option.get_help_record(ctx)
-    names = _CHOICES.sub(lambda _: _value_name(option, ctx), names).replace(" INTEGER", " NUMBER")
-    text = _ENVIRONMENT.sub("[", _RANGE.sub("", text)).replace("[]", "").strip()
+def _option_row(option: Any) -> tuple[str, str]:
+    """The names, a plain name for the value, and the help with the default and the choices that it does not name."""
+    names = ", ".join(sorted(option.opts, key=len))
+    if not option.is_flag:
+        names = f"{names} {_value_name(option)}"
     choices = [str(getattr(choice, "value", choice)) for choice in getattr(option.type, "choices", ())]
+    text = option.help or ""
+    if option.default not in (None, "", False) and option.show_default:
+        text = f"{text}  [default: {getattr(option.default, 'value', option.default)}]"
+    if option.required:
+        text = f"{text}  [required]"
     if choices and not all(choice in text for choice in choices):
         text = f"{text} One of: {', '.join(choices)}."
     return names, text
 
 
-def _value_name(param: Any, ctx: Any) -> str:
+def _value_name(param: Any) -> str:
     """`FORMAT` for `-o`, `NUMBER` for a count."""
     name = str(param.metavar or ("NUMBER" if "Int" in type(param.type).__name__ else param.name.upper()))
-    return {"OUTPUT": "FORMAT", "OUTPUT_FORMAT": "FORMAT"}.get(name, name).strip("[]<>").replace("_", "-")
+    if name.startswith("["):
+        name = name[1:-1]
+    return {"OUTPUT": "FORMAT"}.get(name, name).replace("_", "-")
 
 
 def _write_rows(formatter: Any, title: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 from typer.exceptions import Abort, Exit, TyperException
 
 from refundcli.cli.context import App
@@ -134,17 +134,13 @@ def _write_help(command: Any, is_group: bool, ctx: Any, formatter: Any) -> None:
 class LazyGroup(TyperGroup):
     """Commands by name; each is imported when it is used."""
 
-    _listing = False
-
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module, summary = COMMANDS[cmd_name]
-        if self._listing:
-            return TyperCommand(cmd_name, help=summary)
+        module, _ = COMMANDS[cmd_name]
         command = typer.main.get_command(import_module(f"refundcli.cli.commands.{module}").group)
         command.name = cmd_name
         for leaf_command in (command, *getattr(command, "commands", {}).values()):
@@ -164,10 +160,6 @@ class LazyGroup(TyperGroup):
         from refundcli.cli.help_page import write_root
 
         write_root(self, ctx, formatter, {name: summary for name, (_, summary) in COMMANDS.items()})
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        self._listing = True
-        return super().shell_complete(ctx, incomplete)
 
 
 cli = typer.Typer(
