@@ -8,10 +8,9 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
+from benchmarks.figures import REFUNDCLI, Figure, Measured, Scale, environ, figure, run, spread
 
 NOTES = 1_000
 # What the goals of the project ask for.
@@ -37,20 +36,8 @@ for line in open(f"{folder}/pages.jsonl", encoding="utf-8"):
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Processor seconds of ours and of the rival's, and our most memory."""
-
-    ours: float
-    rival: float
-    memory_mb: float
-
-    @property
-    def ratio(self) -> float:
-        return self.ours / self.rival
-
-
 def measure(notes: int) -> Measured:
+    """Seconds of processor time."""
     with tempfile.TemporaryDirectory(prefix="refundcli-bench-") as name:
         folder = Path(name)
         variables = _with_notes(folder, notes)
@@ -61,7 +48,7 @@ def measure(notes: int) -> Measured:
         written = len(list((folder / "out").glob("*.pdf")))
         if written != notes:
             raise RuntimeError(f"{written} of {notes} documents were written")
-        return Measured(ours.cpu_seconds, bare.cpu_seconds, ours.memory_mb)
+        return Measured(notes, ours.cpu_seconds, bare.cpu_seconds, ours.memory_mb)
 
 
 def _with_notes(folder: Path, notes: int) -> dict[str, str]:

@@ -10,11 +10,10 @@ import shutil
 import string
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from benchmarks.figures import REFUNDCLI, Figure, Scale, environ, figure, run, spread
+from benchmarks.figures import REFUNDCLI, Figure, Measured, Scale, environ, figure, run, spread
 
 SHELL = ["sqlite3", "plain.db", ".mode csv", ".import invoices.csv invoices"]
 OURS = [REFUNDCLI, "--quiet", "invoice", "import", "invoices.csv", "-o", "json"]
@@ -34,21 +33,8 @@ NAMES = ("Ada Lovelace", "Grace Hopper", "Katherine Johnson", "Ørsted & Søn", 
 PRODUCTS = ("", "Season pass 2026", "Season pass 2026;Training kit", "Membership", "Training kit")
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One file: seconds of ours and of the rival's, and our most memory."""
-
-    rows: int
-    ours: float
-    rival: float
-    memory_mb: float
-
-    @property
-    def ratio(self) -> float:
-        return self.ours / self.rival
-
-
 def measure(rows: int) -> Measured:
+    """Seconds of one file."""
     with tempfile.TemporaryDirectory(prefix="refundcli-bench-") as name:
         folder = Path(name)
         make_file(folder / "invoices.csv", rows)
