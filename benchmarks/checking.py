@@ -10,12 +10,18 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bulk_records import RECORDS, make_file, make_store
 from benchmarks.figures import REFUNDCLI, Figure, Ran, Scale, environ, figure, run
 from benchmarks.provider_runs import desk_of, fill, sandbox_process
 from benchmarks.second_terminal import ALONE, MOST_WAIT_SECONDS, refund_once
+
+from refundcli.services.clock import SystemClock
+from refundcli.store.databases.engine import store_engine
+from refundcli.store.unit_of_work import SqlBooks
 
 CHECK = [REFUNDCLI, "--quiet", "store", "check", "-o", "json"]
 ROWS = 1_000_000
@@ -48,8 +54,16 @@ def measure(rows: int) -> Measured:
 
 def make_books(folder: Path, rows: int) -> None:
     make_store(folder / "books.db", rows)
+    # The store was not written by refundcli, so its audit trail begins with what is there.
+    books = SqlBooks(store_engine(f"sqlite:///{folder / 'books.db'}"), SystemClock(UTC), "Ada Lovelace")
+    books.write(_write_baseline)
+    books.engine.dispose()
     make_file(folder / "transfers.csv", rows // RECORDS_OF)
     run(RECORDS, environ(folder), folder)
+
+
+def _write_baseline(tx: Any) -> None:
+    tx.audit_trail.write_baseline()
 
 
 def measure_at(folder: Path) -> Measured:
