@@ -88,7 +88,7 @@ class InvoiceTotals:
 
     def show(self, screen: Screen) -> None:
         screen.blank()
-        screen.say(f"{self.count:,} {'invoice' if self.count == 1 else 'invoices'}")
+        screen.say(f"{self.count:,} {'invoice' if self.count == 1 else 'invoices'} shown")
         for total, refunded, refundable in self._sums.values():
             screen.say("Total ", (str(total), STRONG), f", refunded {refunded}, left to refund {refundable}")
 
